@@ -1,0 +1,43 @@
+/*
+ * What the commands share: one run of heapscan, and each command's view.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef ANALYZER_CMD_H
+#define ANALYZER_CMD_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "analyzer/gate.h"
+#include "analyzer/opened.h"
+#include "analyzer/render.h"
+#include "analyzer/scan_options.h"
+#include "analyzer/scan_output.h"
+#include "analyzer/views.h"
+
+/** One run of the program. */
+struct scan {
+	const struct options *options;
+	struct opened *opened;
+	struct output *output;
+	struct render render;
+	struct gate gate;	/* --fail-if */
+};
+
+extern const struct view cmd_overview_view, cmd_types_view, cmd_objects_view,
+	cmd_info_view;
+
+/** Start the document of a view and its envelope. */
+void scan_begin(struct scan *scan, const char *view);
+
+/** Say something on standard error, unless -q. */
+void scan_remark(const struct scan *scan, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/**
+ * True where nobody reads any more (a closed pipe, a full disk): loops over
+ * millions ask now and then.
+ */
+bool scan_unread(const struct scan *scan);
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * `types`: how many objects of each type there are, and what they take.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/cmd.h"
+#include "analyzer/coverage.h"
+#include "analyzer/dump_header.h"
+#include "analyzer/type_rows.h"
+
+static struct error *run(struct scan *scan);
+
+const struct view cmd_types_view = {
+	.name = "types",
+	.bit = VIEW_TYPES,
+	.about = "objects by type: count, size, footprint",
+	.columns = type_columns,
+	.num_columns = NUM_TYPE_COLUMNS,
+	.totals = type_totals,
+	.num_totals = NUM_TYPE_TOTALS,
+	.run = run,
+	.remark =
+"Sizes are what the interpreter itself would report; the footprint adds what\n"
+"the allocators hold for them. The last lines say how much of the memory in\n"
+"use the objects found explain. Long names are cut in text and md only.\n"
+"In JSON the object \"coverage\" holds the numbers of the last lines.\n",
+};
+
+static void print_table(struct scan *scan, const struct type_rows *rows)
+{
+	const char *sort = scan->options->sort ? scan->options->sort : "size";
+	size_t shown = type_rows_shown(rows, scan->options->top);
+	struct cell cells[NUM_TYPE_COLUMNS];
+	uint64_t running = 0;
+	char title[64], rest[64];
+
+	(void)snprintf(title, sizeof(title), "TYPES  by %s", sort);
+	render_table(&scan->render, &(struct table_spec){
+		.json_key = "rows", .title = title,
+		.columns = type_columns, .num_columns = NUM_TYPE_COLUMNS,
+	});
+	for (size_t i = 0; i < shown && !scan_unread(scan); i++) {
+		running += rows->rows[i]->size;
+		type_rows_cells(rows, i, running, cells);
+		render_row(&scan->render, cells);
+	}
+	if (shown < rows->num_rows) {
+		type_rows_rest(rows, shown, rest, cells);
+		render_rest(&scan->render, cells);
+	}
+	render_table_end(&scan->render);
+}
+
+static struct error *run(struct scan *scan)
+{
+	struct cell totals[NUM_TYPE_TOTALS];
+	struct pyh_census *census;
+	struct type_rows rows;
+	struct error *err;
+
+	err = opened_census(scan->opened, &census);
+	if (!err)
+		err = type_rows_collect(scan, census, &rows);
+	if (err)
+		return err;
+	scan_begin(scan, "types");
+	type_rows_totals(&rows, totals);
+	render_object(&scan->render, "totals", type_totals, totals,
+		      NUM_TYPE_TOTALS);
+	coverage_json(&scan->render, pyh_census_coverage(census));
+	print_table(scan, &rows);
+	render_gap(&scan->render);
+	coverage_lines(&scan->render, pyh_census_coverage(census));
+	type_rows_inexact(&rows, &scan->render);
+	render_end(&scan->render);
+	if (rows.num_rows == 0)
+		scan_remark(scan, "no type of the dump passes the filters");
+	type_rows_gate(&rows, scan);
+	type_rows_deinit(&rows);
+	return NULL;
+}

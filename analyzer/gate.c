@@ -1,0 +1,226 @@
+/*
+ * --fail-if; see gate.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/gate.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/views.h"
+#include "image/base/guard.h"
+#include "image/base/units.h"
+
+/* Longer ones first, as > is also how >= starts. */
+static const struct {
+	const char *text;
+	enum gate_operator operator;
+} operators[] = {
+	{ ">=", GATE_GREATER_EQUAL }, { "<=", GATE_LESS_EQUAL },
+	{ "==", GATE_EQUAL },	      { "!=", GATE_NOT_EQUAL },
+	{ ">", GATE_GREATER },	      { "<", GATE_LESS },
+	{ "=", GATE_EQUAL },
+};
+
+static int find_column(const struct column *columns, size_t count,
+		       const char *key)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(columns[i].key, key) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
+/** "types has no 'x' (there are: count, size)". */
+static struct error *unknown_key(const struct view *view, const char *key)
+{
+	char list[256] = "";
+
+	for (size_t i = 0; i < view->num_columns; i++)
+		(void)snprintf(list + strlen(list),
+			       sizeof(list) - strlen(list), "%s%s",
+			       i ? ", " : "", view->columns[i].key);
+	for (size_t i = 0; i < view->num_totals; i++) {
+		if (find_column(view->columns, view->num_columns,
+				view->totals[i].key) < 0)
+			(void)snprintf(list + strlen(list),
+				       sizeof(list) - strlen(list), ", %s",
+				       view->totals[i].key);
+	}
+	return error_new(ERROR_USAGE, "--fail-if: %s has no '%s' (it has %s)",
+			 view->name, key, list);
+}
+
+static struct error *parse_count(const char *text, uint64_t *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtoull(text, &end, 10);
+	if (!isdigit((unsigned char)text[0]) || *end || errno)
+		return error_new(ERROR_USAGE, "'%s' is not a number", text);
+	return NULL;
+}
+
+static struct error *parse_share(const char *text, double *ret)
+{
+	char *end;
+
+	*ret = strtod(text, &end);
+	if (end != text && strcmp(end, "%") == 0)
+		*ret /= 100;
+	else if (end == text || *end || !(*ret >= 0 && *ret <= 1))
+		return error_new(ERROR_USAGE,
+				 "'%s' is not a share (as in 40%% or 0.4)",
+				 text);
+	return NULL;
+}
+
+static struct error *parse_value(struct gate *gate, enum unit unit,
+				 const char *text)
+{
+	char *end;
+
+	gate->value.unit = unit;
+	gate->value.known = true;
+	switch (unit) {
+	case UNIT_BYTES:
+		return units_parse_size(text, &gate->value.number);
+	case UNIT_COUNT:
+	case UNIT_ID:
+		return parse_count(text, &gate->value.number);
+	case UNIT_SHARE:
+		return parse_share(text, &gate->value.share);
+	case UNIT_ADDRESS:
+		gate->value.number = strtoull(text, &end, 16);
+		return end != text && !*end ? NULL :
+			error_new(ERROR_USAGE, "'%s' is not an address", text);
+	case UNIT_BOOL:
+		gate->value.number = strcmp(text, "true") == 0;
+		return gate->value.number || strcmp(text, "false") == 0 ?
+			NULL : error_new(ERROR_USAGE, "'%s' is not true or "
+					 "false", text);
+	case UNIT_TEXT:
+	case UNIT_CELL:
+		break;
+	}
+	if (strlen(text) >= sizeof(gate->text))
+		return error_new(ERROR_USAGE, "the value is too long");
+	gate->value.unit = UNIT_TEXT;
+	gate->value.text = strcpy(gate->text, text);
+	return NULL;
+}
+
+struct error *gate_init(struct gate *gate, const char *expression,
+			const struct view *view)
+{
+	CLEANUP(free_pointer) char *key = NULL;
+	size_t length, found;
+	const char *rest;
+
+	*gate = (struct gate){ .row_column = -1, .total_column = -1 };
+	if (!expression)
+		return NULL;
+	length = strcspn(expression, "<>=!");
+	key = strndup(expression, length);
+	if (!key)
+		return error_no_memory();
+	while (length > 0 && key[length - 1] == ' ')
+		key[--length] = '\0';
+	rest = expression + strcspn(expression, "<>=!");
+	for (found = 0; found < sizeof(operators) / sizeof(*operators); found++) {
+		if (strncmp(rest, operators[found].text,
+			    strlen(operators[found].text)) == 0)
+			break;
+	}
+	if (found == sizeof(operators) / sizeof(*operators) || length == 0)
+		return error_new(ERROR_USAGE,
+				 "--fail-if '%s' is not KEY OP VALUE, as in "
+				 "size>1GiB (OP: < <= > >= == !=)", expression);
+	rest += strlen(operators[found].text);
+	rest += strspn(rest, " ");
+	gate->row_column = find_column(view->columns, view->num_columns, key);
+	gate->total_column = find_column(view->totals, view->num_totals, key);
+	if (gate->row_column < 0 && gate->total_column < 0)
+		return unknown_key(view, key);
+	gate->operator = operators[found].operator;
+	return error_context(
+		parse_value(gate, gate->row_column >= 0 ?
+				    view->columns[gate->row_column].unit :
+				    view->totals[gate->total_column].unit, rest),
+		"--fail-if %s", key);
+}
+
+/** -1, 0, 1 as cell is less than, equal to or greater than the value. */
+static int compare(struct cell cell, struct cell value)
+{
+	int order = cell_compare(cell, value);
+
+	// Tables are sorted largest first, except for these.
+	return cell.unit == UNIT_TEXT || cell.unit == UNIT_ADDRESS ? order :
+								     -order;
+}
+
+static bool holds(const struct gate *gate, struct cell cell)
+{
+	int order;
+
+	if (!cell.known || (cell.unit == UNIT_TEXT) !=
+			   (gate->value.unit == UNIT_TEXT))
+		return false;
+	order = compare(cell, gate->value);
+	switch (gate->operator) {
+	case GATE_LESS:
+		return order < 0;
+	case GATE_LESS_EQUAL:
+		return order <= 0;
+	case GATE_GREATER:
+		return order > 0;
+	case GATE_GREATER_EQUAL:
+		return order >= 0;
+	case GATE_EQUAL:
+		return order == 0;
+	case GATE_NOT_EQUAL:
+		return order != 0;
+	case GATE_NONE:
+		break;
+	}
+	return false;
+}
+
+/** What met it, in words: "the total is 3,123,456". */
+static void meet(struct gate *gate, const char *what, struct cell cell)
+{
+	char number[UNITS_TEXT_MAX];
+
+	gate->met = true;
+	if (cell.unit == UNIT_BYTES)
+		(void)units_size(cell.number, number);
+	else if (cell.unit == UNIT_SHARE)
+		(void)snprintf(number, sizeof(number), "%.1f %%",
+			       cell.share * 100);
+	else if (cell.unit == UNIT_COUNT)
+		(void)units_count(cell.number, number);
+	else
+		number[0] = '\0';
+	(void)snprintf(gate->why, sizeof(gate->why), "%s%s%s", what,
+		       number[0] ? " has " : "", number);
+}
+
+void gate_row(struct gate *gate, const struct cell *cells)
+{
+	if (gate_open(gate) && gate->row_column >= 0 &&
+	    holds(gate, cells[gate->row_column]))
+		meet(gate, "a row", cells[gate->row_column]);
+}
+
+void gate_totals(struct gate *gate, const struct cell *cells)
+{
+	if (gate_open(gate) && gate->total_column >= 0 &&
+	    holds(gate, cells[gate->total_column]))
+		meet(gate, "the total", cells[gate->total_column]);
+}

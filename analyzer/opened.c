@@ -1,0 +1,208 @@
+/*
+ * A dump opened for the commands; see opened.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/opened.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/scan_options.h"
+#include "analyzer/scan_progress.h"
+#include "image/base/guard.h"
+#include "image/live/live.h"
+
+struct opened {
+	const struct options *options;	/* borrowed */
+	char *name;
+	struct image *image;
+	struct pyh_runtime *runtime;
+	struct pyh_types *types;
+	struct pyh_census *census;
+	/* why there is no runtime, census: to be said again when asked again */
+	struct error *no_runtime, *no_census;
+};
+
+/* Signal handlers have no other way to reach a capture. */
+static atomic_bool capturing, capture_stop;
+
+bool opened_interrupt(void)
+{
+	atomic_store(&capture_stop, true);
+	return atomic_load(&capturing);
+}
+
+bool opened_is_pid(const char *name)
+{
+	return name[0] && name[strspn(name, "0123456789")] == '\0';
+}
+
+static void tell_capture(void *context, const struct live_progress *progress)
+{
+	progress_tell(context, progress->frozen ?
+		      "capturing (the process stands still)" :
+		      "storing (the process runs again)",
+		      progress->done, progress->total);
+}
+
+static struct error *capture(const char *name, const struct options *options,
+			     const struct image_options *image_options,
+			     struct image **ret)
+{
+	struct live_options live_options = {
+		// Read once and thrown away: not worth the compression.
+		.no_compress = true,
+		.content = SELECT_HEAP,
+		.workers = (unsigned int)options->threads,
+		.stop = &capture_stop,
+		.progress = tell_capture,
+	};
+	CLEANUP(close_fd) int fd = -1;
+	struct live_result result;
+	unsigned long pid = strtoul(name, NULL, 10);
+	struct error *err;
+
+	if (pid == 0 || pid > INT_MAX)
+		return error_new(ERROR_USAGE, "%s is no process number", name);
+	atomic_store(&capturing, true);
+	err = live_dump_to_fd((pid_t)pid, &live_options, options->tmp_dir, &fd,
+			      &result);
+	atomic_store(&capturing, false);
+	if (err)
+		return err;
+	return image_open_fd(fd, name, image_options, ret);
+}
+
+static struct image_options image_options_from(const struct options *options)
+{
+	return (struct image_options){
+		.sysroot = options->sysroot &&
+			   strcmp(options->sysroot, "none") == 0 ?
+				   "" : options->sysroot,
+		.tmp_dir = options->tmp_dir,
+		// The rest of the budget is for what the commands collect.
+		.cache_bytes = options->memory / 4,
+		.progress = progress_tell,
+	};
+}
+
+struct error *opened_create(const char *name, const struct options *options,
+			    struct opened **ret)
+{
+	struct image_options image_options = image_options_from(options);
+	struct opened *opened = calloc(1, sizeof(*opened));
+	struct error *err = NULL;
+
+	if (!opened)
+		return error_no_memory();
+	opened->options = options;
+	opened->name = strdup(name);
+	if (!opened->name)
+		err = error_no_memory();
+	else if (opened_is_pid(name))
+		err = capture(name, options, &image_options, &opened->image);
+	else
+		err = image_open(name, &image_options, &opened->image);
+	if (err) {
+		opened_destroy(opened);
+		return err;
+	}
+	*ret = opened;
+	return NULL;
+}
+
+void opened_destroy(struct opened *opened)
+{
+	if (!opened)
+		return;
+	pyh_census_destroy(opened->census);
+	pyh_types_destroy(opened->types);
+	pyh_runtime_close(opened->runtime);
+	image_close(opened->image);
+	error_free(opened->no_runtime);
+	error_free(opened->no_census);
+	free(opened->name);
+	free(opened);
+}
+
+struct image *opened_image(struct opened *opened)
+{
+	return opened->image;
+}
+
+const char *opened_name(const struct opened *opened)
+{
+	return opened->name;
+}
+
+/** A copy of an error, as the receiver of an error frees it. */
+static struct error *again(const struct error *err)
+{
+	return error_new(err->kind, "%s", err->message);
+}
+
+struct error *opened_runtime(struct opened *opened, struct pyh_runtime **ret)
+{
+	if (!opened->runtime && !opened->no_runtime)
+		opened->no_runtime = pyh_runtime_open(opened->image,
+						      &opened->runtime);
+	if (opened->no_runtime)
+		return again(opened->no_runtime);
+	*ret = opened->runtime;
+	return NULL;
+}
+
+struct error *opened_types(struct opened *opened, struct pyh_types **ret)
+{
+	struct pyh_runtime *runtime = NULL;
+	struct error *err = opened_runtime(opened, &runtime);
+
+	if (!err && !opened->types)
+		err = pyh_types_create(runtime, &opened->types);
+	if (!err)
+		*ret = opened->types;
+	return err;
+}
+
+struct error *opened_census(struct opened *opened, struct pyh_census **ret)
+{
+	struct pyh_census_options options = {
+		.workers = (unsigned int)opened->options->threads,
+		.progress = progress_tell,
+	};
+	struct pyh_types *types;
+	struct error *err;
+
+	if (opened->no_census)
+		return again(opened->no_census);
+	if (!opened->census) {
+		err = opened_types(opened, &types);
+		if (err)
+			return err;
+		opened->no_census = pyh_census_take(opened->runtime, types,
+						    &options, &opened->census);
+		// What is printed next says whether it is whole.
+		(void)backing_shrank(opened->image->backing);
+		if (opened->no_census)
+			return again(opened->no_census);
+	}
+	*ret = opened->census;
+	return NULL;
+}
+
+struct pyh_runtime *opened_runtime_if_found(const struct opened *opened)
+{
+	return opened->runtime;
+}
+
+struct pyh_census *opened_census_if_taken(const struct opened *opened)
+{
+	return opened->census;
+}
+
+bool opened_partial(const struct opened *opened)
+{
+	return image_partial(opened->image);
+}

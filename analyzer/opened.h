@@ -1,0 +1,54 @@
+/*
+ * A dump opened for the commands: each part made when first asked for.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef ANALYZER_OPENED_H
+#define ANALYZER_OPENED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "image/base/error.h"
+#include "image/image.h"
+#include "pyheap/pycensus.h"
+#include "pyheap/pyruntime.h"
+#include "pyheap/pytypes.h"
+
+struct options;
+struct opened;
+
+/**
+ * Open what was named: a core file, or the live process of that number (in
+ * digits only), which is captured into an unlinked temporary file and runs
+ * again before this returns.
+ */
+struct error *opened_create(const char *name, const struct options *options,
+			    struct opened **ret);
+void opened_destroy(struct opened *opened);
+
+/** True if the name stands for a process. */
+bool opened_is_pid(const char *name);
+
+/**
+ * Ask a capture under way to let its process go and give up; false if there
+ * is none. Safe in a signal handler.
+ */
+bool opened_interrupt(void);
+
+/** The rest is borrowed and lives as long as opened. */
+struct image *opened_image(struct opened *opened);
+const char *opened_name(const struct opened *opened);
+
+/** As pyh_runtime_open(); asked again, the same answer. */
+struct error *opened_runtime(struct opened *opened, struct pyh_runtime **ret);
+struct error *opened_types(struct opened *opened, struct pyh_types **ret);
+struct error *opened_census(struct opened *opened, struct pyh_census **ret);
+
+/** The runtime if it has been looked for and found, else NULL. */
+struct pyh_runtime *opened_runtime_if_found(const struct opened *opened);
+struct pyh_census *opened_census_if_taken(const struct opened *opened);
+
+/** True where the answer is partial: missing bytes, lost ranges. */
+bool opened_partial(const struct opened *opened);
+
+#endif

@@ -1,0 +1,277 @@
+/*
+ * heapscan: what is in the memory of a process, from a core dump.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "analyzer/cmd.h"
+#include "analyzer/dump_header.h"
+#include "analyzer/scan_progress.h"
+#include "analyzer/typefilter.h"
+#include "image/base/escape.h"
+#include "image/base/guard.h"
+#include "image/mapping.h"
+
+/* What the exit status says; docs/heapscan.1. */
+enum {
+	EXIT_DONE = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_PARTIAL = 3,
+	EXIT_GATE = 5,
+	EXIT_INTERRUPTED = 130,
+};
+
+static void interrupted(int number)
+{
+	// A target that stands still is let go first, by who holds it.
+	if (opened_interrupt())
+		return;
+	output_interrupted();
+	_exit(number == SIGINT ? EXIT_INTERRUPTED : 128 + number);
+}
+
+static void install_signals(void)
+{
+	struct sigaction action = { .sa_handler = interrupted };
+
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	(void)sigaction(SIGHUP, &action, NULL);
+	// A reader that has seen enough shows as EPIPE where we write.
+	(void)signal(SIGPIPE, SIG_IGN);
+	// The same for a limit on the size of files: EFBIG.
+	(void)signal(SIGXFSZ, SIG_IGN);
+}
+
+/** A sentence on standard error; parts of it may come from a dump. */
+static void say(const char *sentence)
+{
+	progress_clear();
+	(void)fputs("heapscan: ", stderr);
+	escape_puts(stderr, ESCAPE_TEXT, sentence);
+	(void)fputc('\n', stderr);
+}
+
+void scan_remark(const struct scan *scan, const char *format, ...)
+{
+	CLEANUP(free_pointer) char *sentence = NULL;
+	va_list args;
+
+	if (scan->options->quiet)
+		return;
+	va_start(args, format);
+	if (vasprintf(&sentence, format, args) >= 0)
+		say(sentence);
+	va_end(args);
+}
+
+bool scan_unread(const struct scan *scan)
+{
+	return ferror(scan->output->file) != 0;
+}
+
+static bool wants_color(const struct options *options, bool terminal)
+{
+	const char *no_color = getenv("NO_COLOR");
+	const char *term = getenv("TERM");
+
+	if (options->color != COLOR_AUTO)
+		return options->color == COLOR_ALWAYS;
+	return terminal && !(no_color && no_color[0]) &&
+	       !(term && strcmp(term, "dumb") == 0);
+}
+
+/** Columns of the terminal, where it is wider than what we print anyway. */
+static unsigned int wider_terminal(const struct output *output,
+				   unsigned int least)
+{
+	struct winsize size;
+
+	if (!output->terminal ||
+	    ioctl(fileno(output->file), TIOCGWINSZ, &size) != 0 ||
+	    size.ws_col < least)
+		return least;
+	return size.ws_col;
+}
+
+void scan_begin(struct scan *scan, const char *view)
+{
+	const struct options *options = scan->options;
+	struct dump_header header;
+
+	progress_clear();
+	render_begin(&scan->render, scan->output->file,
+		     (enum render_format)options->format, view);
+	scan->render.color = wants_color(options, scan->output->terminal);
+	// The overview is made for 120 columns, whatever there are.
+	if (options->view->bit != VIEW_OVERVIEW)
+		scan->render.columns = wider_terminal(scan->output,
+						      scan->render.columns);
+	dump_header_gather(&header, scan->opened,
+			   opened_runtime_if_found(scan->opened),
+			   options->values);
+	dump_header_json(&header, &scan->render);
+}
+
+static int exit_status_of(const struct error *err)
+{
+	return err->kind == ERROR_USAGE ? EXIT_USAGE :
+	       err->kind == ERROR_INTERRUPTED ? EXIT_INTERRUPTED : EXIT_FAILED;
+}
+
+/** Say what failed; takes err. */
+static int fail(struct error *err)
+{
+	int status = exit_status_of(err);
+
+	say(err->message);
+	error_free(err);
+	return status;
+}
+
+/** What is missing from a partial answer, and with -v all that was found. */
+static void say_findings(const struct scan *scan)
+{
+	const struct findings *findings =
+		opened_image(scan->opened)->findings;
+	uint64_t total = findings_total(findings);
+	size_t most = scan->options->verbose ? SIZE_MAX : 3;
+	bool partial = opened_partial(scan->opened);
+
+	if (!partial && !scan->options->verbose)
+		return;
+	if (partial)
+		scan_remark(scan, "the answer is partial: the dump is cut or "
+			    "damaged%s", scan->options->verbose ? "" :
+			    " (-v lists all findings)");
+	for (size_t i = 0; i < findings_kept(findings) && i < most; i++) {
+		const struct finding *finding = findings_get(findings, i);
+
+		if (finding->address)
+			scan_remark(scan, "%s at 0x%" PRIx64 ": %s",
+				    finding->code, finding->address,
+				    finding->text);
+		else
+			scan_remark(scan, "%s: %s", finding->code,
+				    finding->text);
+	}
+	if (total > most)
+		scan_remark(scan, "%" PRIu64 " findings in all", total);
+}
+
+static void say_runtime(const struct scan *scan)
+{
+	const struct pyh_runtime *runtime =
+		opened_runtime_if_found(scan->opened);
+
+	if (runtime && scan->options->verbose)
+		scan_remark(scan, "runtime found by %s; offsets from %s",
+			    runtime->found_by, runtime->layout_by);
+}
+
+/** The view's answer, whole and under its name, and what it means. */
+static int answer(struct scan *scan)
+{
+	bool unread = false;
+	struct error *err = scan->options->view->run(scan);
+
+	progress_clear();
+	if (err) {
+		// What was printed before it failed is kept only on a screen.
+		(void)fflush(scan->output->file);
+		say_findings(scan);
+		return fail(err);
+	}
+	err = output_finish(scan->output, &unread);
+	if (err)
+		return fail(err);
+	say_runtime(scan);
+	say_findings(scan);
+	if (scan->gate.met) {
+		scan_remark(scan, "--fail-if %s: %s", scan->options->fail_if,
+			    scan->gate.why);
+		return EXIT_GATE;
+	}
+	return opened_partial(scan->opened) ? EXIT_PARTIAL : EXIT_DONE;
+}
+
+/** A bad pattern is said before a dump of an hour is read. */
+static struct error *check_pattern(const struct options *options)
+{
+	struct typefilter *filter;
+	struct error *err = typefilter_create(options->type, options->match,
+					      &filter);
+
+	if (!err)
+		typefilter_destroy(filter);
+	return err;
+}
+
+static int scan_dump(const struct options *options)
+{
+	struct output output = { 0 };
+	struct scan scan = { .options = options, .output = &output };
+	struct error *err;
+	int status;
+
+	err = gate_init(&scan.gate, options->fail_if, options->view);
+	if (!err)
+		err = check_pattern(options);
+	if (!err)
+		err = output_open(&output, options->output);
+	if (!err)
+		err = opened_create(options->dumps[0], options, &scan.opened);
+	status = err ? fail(err) : answer(&scan);
+	output_discard(&output);
+	opened_destroy(scan.opened);
+	return status;
+}
+
+/** --help and the like; a failed write of it is a failure too. */
+static int print_own(const struct options *options)
+{
+	struct error *err = NULL;
+
+	if (options->completion)
+		err = options_completion(stdout, options->completion);
+	else if (options->version)
+		(void)puts("heapscan " HEAPSCAN_VERSION);
+	else
+		options_help(stdout, options->view_given ? options->view : NULL);
+	if (err)
+		return fail(err);
+	if (fflush(stdout) != 0) {
+		say("standard output cannot be written to");
+		return EXIT_FAILED;
+	}
+	return EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	struct error *err;
+	int status;
+
+	install_signals();
+	mapping_guard_sigbus();
+	err = options_parse(&options, argc, argv);
+	if (err) {
+		status = fail(err);
+	} else if (options.help || options.version || options.completion) {
+		status = print_own(&options);
+	} else {
+		progress_start(!options.no_progress && !options.quiet);
+		status = scan_dump(&options);
+	}
+	options_deinit(&options);
+	return status;
+}

@@ -1,0 +1,58 @@
+/*
+ * The command line of heapscan: one table for the parser, --help and the
+ * shells' completion.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef ANALYZER_SCAN_OPTIONS_H
+#define ANALYZER_SCAN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "analyzer/render.h"
+#include "image/base/error.h"
+
+struct view;
+
+enum color_when { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+
+enum { OPTIONS_TOP_DEFAULT = 20 };
+
+/** What was asked for. Strings are borrowed from the arguments. */
+struct options {
+	const struct view *view;
+	bool view_given;	/* else it is the overview by default */
+	char **dumps;		/* owned array */
+	size_t num_dumps;
+	uint64_t top;		/* 0: all */
+	unsigned int format;	/* enum render_format */
+	unsigned int color;	/* enum color_when */
+	const char *output;	/* NULL or "-": standard output */
+	const char *match, *type, *sort, *fail_if;
+	uint64_t min_size;	/* bytes */
+	bool values;
+	const char *sysroot, *tmp_dir;
+	uint64_t memory;	/* bytes; 0: not given */
+	uint64_t threads;	/* 0: as many as there are */
+	bool no_progress, quiet, verbose;
+	bool help, version;
+	const char *completion;	/* a shell */
+};
+
+/**
+ * Parse the arguments. Options may stand anywhere, "--" ends them.
+ *
+ * @return NULL, or ERROR_USAGE with a sentence that says what would be right
+ */
+struct error *options_parse(struct options *options, int argc, char **argv);
+void options_deinit(struct options *options);
+
+/** The text of --help, of the program or of one view. */
+void options_help(FILE *out, const struct view *view);
+
+/** A completion script; ERROR_USAGE for a shell that we have none for. */
+struct error *options_completion(FILE *out, const char *shell);
+
+#endif

@@ -1,0 +1,256 @@
+/*
+ * Rows of types; see type_rows.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/type_rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/cmd.h"
+#include "analyzer/typefilter.h"
+#include "image/base/guard.h"
+#include "image/base/units.h"
+
+const struct column type_columns[NUM_TYPE_COLUMNS] = {
+	[TYPE_NAME] = { .key = "type", .title = "type", .unit = UNIT_TEXT,
+		.about = "module and qualified name; bare for builtins" },
+	[TYPE_COUNT] = { .key = "count", .title = "count", .unit = UNIT_COUNT,
+		.about = "objects of this type" },
+	[TYPE_SIZE] = { .key = "size", .title = "size", .unit = UNIT_BYTES,
+		.about = "sum of what sys.getsizeof would say" },
+	[TYPE_SHARE] = { .key = "share", .title = "share", .unit = UNIT_SHARE,
+		.about = "size as a part of the size of all objects" },
+	[TYPE_CUMULATIVE] = { .key = "cumulative", .title = "cumul.", .unit = UNIT_SHARE,
+		.about = "share of this row and those above" },
+	[TYPE_FOOTPRINT] = { .key = "footprint", .title = "footprint", .unit = UNIT_BYTES,
+		.about = "held from allocators: rounding and buffers "
+			 "outside of the objects included" },
+	[TYPE_ADDRESS] = { .key = "type_address", .title = "type at", .unit = UNIT_ADDRESS,
+		.about = "of the type object: two types of one name are "
+			 "two rows", .hidden = true },
+	[TYPE_SIZE_EXACT] = { .key = "size_exact", .title = "exact", .unit = UNIT_BOOL,
+		.about = "false where the type's own __sizeof__ cannot "
+			 "be known", .hidden = true },
+};
+
+const struct column type_totals[NUM_TYPE_TOTALS] = {
+	[TYPE_TOTAL_COUNT] = { .key = "count", .unit = UNIT_COUNT,
+		.about = "objects in all rows, shown or not" },
+	[TYPE_TOTAL_SIZE] = { .key = "size", .unit = UNIT_BYTES,
+		.about = "size of all rows" },
+	[TYPE_TOTAL_FOOTPRINT] = { .key = "footprint", .unit = UNIT_BYTES,
+		.about = "footprint of all rows" },
+	[TYPE_TOTAL_TYPES] = { .key = "types", .unit = UNIT_COUNT,
+		.about = "number of rows" },
+	[TYPE_TOTAL_HEAP_COUNT] = { .key = "heap_count", .unit = UNIT_COUNT,
+		.about = "objects of all types, filtered or not" },
+	[TYPE_TOTAL_HEAP_SIZE] = { .key = "heap_size", .unit = UNIT_BYTES,
+		.about = "size of all objects" },
+	[TYPE_TOTAL_HEAP_FOOTPRINT] = { .key = "heap_footprint", .unit = UNIT_BYTES,
+		.about = "footprint of all objects" },
+};
+
+static void sum_add(struct type_sum *sum, const struct pyh_type_total *total)
+{
+	sum->count += total->count;
+	sum->size += total->size;
+	sum->footprint += total->footprint;
+}
+
+static struct cell type_cell(const struct pyh_type_total *total, int column)
+{
+	switch (column) {
+	case TYPE_COUNT:
+		return cell_number(UNIT_COUNT, total->count);
+	case TYPE_FOOTPRINT:
+		return cell_number(UNIT_BYTES, total->footprint);
+	case TYPE_NAME:
+		return cell_text(total->type->name);
+	case TYPE_ADDRESS:
+		return cell_number(UNIT_ADDRESS, total->type->address);
+	case TYPE_SIZE_EXACT:
+		return cell_number(UNIT_BOOL, total->size_exact);
+	default:	// share and cumulative follow size
+		return cell_number(UNIT_BYTES, total->size);
+	}
+}
+
+static int by_column(const void *a, const void *b, void *context)
+{
+	const struct pyh_type_total *left =
+		*(const struct pyh_type_total *const *)a;
+	const struct pyh_type_total *right =
+		*(const struct pyh_type_total *const *)b;
+	int column = *(const int *)context;
+	int order = cell_compare(type_cell(left, column),
+				 type_cell(right, column));
+
+	// Equal rows in a fixed order: answers must not differ from run to run.
+	if (!order)
+		order = cell_compare(type_cell(left, TYPE_SIZE),
+				     type_cell(right, TYPE_SIZE));
+	if (!order)
+		order = strcmp(left->type->name, right->type->name);
+	if (!order)
+		order = (left->type->address > right->type->address) -
+			(left->type->address < right->type->address);
+	return order;
+}
+
+static int sort_column(const char *key)
+{
+	for (int i = 0; key && i < NUM_TYPE_COLUMNS; i++) {
+		if (strcmp(type_columns[i].key, key) == 0)
+			return i;
+	}
+	return TYPE_SIZE;
+}
+
+static void free_filter(struct typefilter **filter)
+{
+	typefilter_destroy(*filter);
+}
+
+static struct error *take_rows(struct type_rows *rows,
+			       const struct options *options,
+			       struct pyh_census *census,
+			       struct typefilter *filter)
+{
+	for (size_t i = 0; i < pyh_census_num_types(census); i++) {
+		const struct pyh_type_total *total = pyh_census_type(census, i);
+		struct error *err;
+		bool pass;
+
+		sum_add(&rows->heap, total);
+		err = typefilter_pass(filter, total->type, &pass);
+		if (err)
+			return err;
+		if (!pass || total->size < options->min_size)
+			continue;
+		sum_add(&rows->selected, total);
+		rows->rows[rows->num_rows++] = total;
+	}
+	return NULL;
+}
+
+struct error *type_rows_collect(struct scan *scan, struct pyh_census *census,
+				struct type_rows *ret)
+{
+	const struct options *options = scan->options;
+	CLEANUP(free_filter) struct typefilter *filter = NULL;
+	struct type_rows rows = { 0 };
+	int column = sort_column(options->sort);
+	struct error *err;
+
+	err = typefilter_create(options->type, options->match, &filter);
+	if (err)
+		return err;
+	rows.rows = calloc(pyh_census_num_types(census) + 1,
+			   sizeof(struct pyh_type_total *));
+	if (!rows.rows)
+		return error_no_memory();
+	err = take_rows(&rows, options, census, filter);
+	if (err) {
+		type_rows_deinit(&rows);
+		return err;
+	}
+	qsort_r(rows.rows, rows.num_rows, sizeof(*rows.rows), by_column,
+		&column);
+	*ret = rows;
+	return NULL;
+}
+
+void type_rows_deinit(struct type_rows *rows)
+{
+	free(rows->rows);
+	*rows = (struct type_rows){ 0 };
+}
+
+void type_rows_cells(const struct type_rows *rows, size_t i, uint64_t running,
+		     struct cell cells[NUM_TYPE_COLUMNS])
+{
+	for (int column = 0; column < NUM_TYPE_COLUMNS; column++)
+		cells[column] = type_cell(rows->rows[i], column);
+	cells[TYPE_SHARE] = cell_part(rows->rows[i]->size, rows->heap.size);
+	cells[TYPE_CUMULATIVE] = cell_part(running, rows->heap.size);
+}
+
+void type_rows_rest(const struct type_rows *rows, size_t shown, char text[64],
+		    struct cell cells[NUM_TYPE_COLUMNS])
+{
+	struct type_sum rest = { 0 };
+	char number[UNITS_TEXT_MAX];
+	bool one = rows->num_rows - shown == 1;
+
+	for (size_t i = shown; i < rows->num_rows; i++)
+		sum_add(&rest, rows->rows[i]);
+	(void)snprintf(text, 64, "%s more type%s",
+		       units_count(rows->num_rows - shown, number),
+		       one ? "" : "s");
+	for (int column = 0; column < NUM_TYPE_COLUMNS; column++)
+		cells[column] = cell_unknown();
+	cells[TYPE_COUNT] = cell_number(UNIT_COUNT, rest.count);
+	cells[TYPE_SIZE] = cell_number(UNIT_BYTES, rest.size);
+	cells[TYPE_SHARE] = cell_part(rest.size, rows->heap.size);
+	cells[TYPE_CUMULATIVE] = cell_part(rows->selected.size,
+					   rows->heap.size);
+	cells[TYPE_FOOTPRINT] = cell_number(UNIT_BYTES, rest.footprint);
+	cells[TYPE_NAME] = cell_text(text);
+}
+
+void type_rows_totals(const struct type_rows *rows,
+		      struct cell cells[NUM_TYPE_TOTALS])
+{
+	cells[TYPE_TOTAL_COUNT] = cell_number(UNIT_COUNT, rows->selected.count);
+	cells[TYPE_TOTAL_SIZE] = cell_number(UNIT_BYTES, rows->selected.size);
+	cells[TYPE_TOTAL_FOOTPRINT] =
+		cell_number(UNIT_BYTES, rows->selected.footprint);
+	cells[TYPE_TOTAL_TYPES] = cell_number(UNIT_COUNT, rows->num_rows);
+	cells[TYPE_TOTAL_HEAP_COUNT] =
+		cell_number(UNIT_COUNT, rows->heap.count);
+	cells[TYPE_TOTAL_HEAP_SIZE] = cell_number(UNIT_BYTES, rows->heap.size);
+	cells[TYPE_TOTAL_HEAP_FOOTPRINT] =
+		cell_number(UNIT_BYTES, rows->heap.footprint);
+}
+
+size_t type_rows_shown(const struct type_rows *rows, uint64_t top)
+{
+	return top == 0 || top > rows->num_rows ? rows->num_rows : (size_t)top;
+}
+
+void type_rows_inexact(const struct type_rows *rows, struct render *render)
+{
+	char names[2][RENDER_NAME_MAX], number[UNITS_TEXT_MAX];
+	size_t count = 0;
+
+	for (size_t i = 0; i < rows->num_rows; i++) {
+		if (rows->rows[i]->size_exact)
+			continue;
+		if (count < 2)
+			(void)render_name(render, rows->rows[i]->type->name, 24,
+					  names[count]);
+		count++;
+	}
+	if (count == 0)
+		return;
+	(void)units_count(count - 2, number);
+	render_line(render, "sizes without what a __sizeof__ of their own "
+		    "adds: %s%s%s%s%s%s", names[0], count > 1 ? ", " : "",
+		    count > 1 ? names[1] : "", count > 2 ? " and " : "",
+		    count > 2 ? number : "", count > 2 ? " more" : "");
+}
+
+void type_rows_gate(const struct type_rows *rows, struct scan *scan)
+{
+	struct cell cells[NUM_TYPE_COLUMNS], totals[NUM_TYPE_TOTALS];
+	uint64_t running = 0;
+
+	for (size_t i = 0; i < rows->num_rows && gate_open(&scan->gate); i++) {
+		running += rows->rows[i]->size;
+		type_rows_cells(rows, i, running, cells);
+		gate_row(&scan->gate, cells);
+	}
+	type_rows_totals(rows, totals);
+	gate_totals(&scan->gate, totals);
+}

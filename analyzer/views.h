@@ -1,0 +1,63 @@
+/*
+ * The views: what heapscan can be asked.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef ANALYZER_VIEWS_H
+#define ANALYZER_VIEWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "analyzer/render.h"
+#include "image/base/error.h"
+
+struct scan;
+
+/* For the options that not every view has a meaning for. */
+enum view_bit {
+	VIEW_OVERVIEW = 1 << 0,
+	VIEW_TYPES = 1 << 1,
+	VIEW_OBJECTS = 1 << 2,
+	VIEW_INFO = 1 << 3,
+	VIEW_EVERY = 0xF,
+};
+
+struct view {
+	const char *name;
+	enum view_bit bit;
+	const char *about;
+	const struct column *columns;	/* of its rows */
+	size_t num_columns;
+	const struct column *totals;	/* of "totals" in JSON */
+	size_t num_totals;
+	struct error *(*run)(struct scan *scan);
+	/* A longer remark for `heapscan VIEW --help`. */
+	const char *remark;
+};
+
+/** Those of this version: 0 … views_count()-1; the overview is the first. */
+size_t views_count(void);
+const struct view *views_get(size_t i);
+
+/** By name, or NULL. */
+const struct view *views_find(const char *name);
+
+/** A view that is designed, but not in this version. */
+bool views_planned(const char *name);
+
+/** "overview, types, objects, info": those of this version. */
+const char *views_list(void);
+
+/** As views_list(), those that are only planned. */
+const char *views_later(void);
+
+/** The name nearest to what was typed, or NULL where none is near. */
+const char *views_nearest(const char *typed);
+
+/**
+ * Edits (insert, delete, replace, swap neighbours) from one word to the other;
+ * words of more than 31 bytes are as far as can be.
+ */
+unsigned int views_distance(const char *a, const char *b);
+
+#endif

@@ -1,0 +1,365 @@
+/*
+ * heapdump PID: from the checks to the report; see cmd_dump.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "dumper/cmd_dump.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "dumper/dump_report.h"
+#include "dumper/outfile.h"
+#include "image/base/escape.h"
+#include "image/base/guard.h"
+#include "image/live/live.h"
+
+static const char gpu_auto_fact[] =
+	"gpu=not captured: GPU images are not in this version";
+static const char gpu_off_fact[] = "gpu=not captured: --gpu off";
+
+/** One process on its way to a file. */
+struct job {
+	const struct dump_options *options;
+	struct live_options live;
+	struct target target;
+	struct outfile_place place;
+	char *cmdline;
+	char *script;		/* "python3 train.py" */
+	struct live_estimate estimate;
+	struct outfile outfile;
+	struct live_result result;
+	struct progress_line line;
+};
+
+void dump_complain(struct error *err)
+{
+	(void)fputs("heapdump: ", stderr);
+	escape_puts(stderr, ESCAPE_TEXT, err->message);
+	(void)fputc('\n', stderr);
+	error_free(err);
+}
+
+static const char *content_word(const struct dump_options *options)
+{
+	return options->content == SELECT_FULL ? "full" : "heap";
+}
+
+static uint64_t pause_limit(const struct job *job)
+{
+	return job->live.max_pause_ns ? job->live.max_pause_ns :
+					LIVE_MAX_PAUSE_NS;
+}
+
+static void fill_live_options(struct job *job, const atomic_bool *stop)
+{
+	const struct dump_options *options = job->options;
+	const char *type = getenv("TERM");
+	// A line is renewed by erasing it, which a dumb terminal cannot do.
+	bool terminal = isatty(STDERR_FILENO) == 1 &&
+			!(type && strcmp(type, "dumb") == 0);
+
+	job->live = (struct live_options){
+		.content = options->content,
+		.rules = &options->rules,
+		.max_pause_ns = options->max_pause_ns,
+		.no_compress = options->no_compress,
+		.level = options->level,
+		.no_cmdline = options->no_cmdline,
+		.trigger = "request",
+		.extra = options->gpu_off ? gpu_off_fact : gpu_auto_fact,
+		.extra_size = options->gpu_off ? sizeof(gpu_off_fact) :
+						 sizeof(gpu_auto_fact),
+		.stop = stop,
+	};
+	job->line = (struct progress_line){ stderr, job->target.pid, false };
+	if (terminal && !options->no_progress && !options->quiet) {
+		job->live.progress = progress_line_show;
+		job->live.progress_context = &job->line;
+	}
+}
+
+/** What the target calls itself, for the file's name and for people. */
+static struct error *name_target(struct job *job)
+{
+	const char *script = NULL;
+	size_t size;
+	struct error *err = procinfo_file(job->target.pid, "cmdline",
+					  &job->cmdline, &size);
+
+	if (err)
+		return err;
+	job->script = procinfo_script(job->cmdline, size, &script);
+	if (!job->script)
+		return error_no_memory();
+	job->place = (struct outfile_place){
+		.output = job->options->output,
+		.pid = job->target.pid,
+		.script = script ? script : job->script,
+		.time = (int64_t)time(NULL),
+		.compressed = !job->options->no_compress,
+	};
+	return NULL;
+}
+
+/** The same command with what would make it work. */
+static struct error *advise(struct job *job, struct error *err,
+			    const char *option)
+{
+	char *message;
+
+	if (asprintf(&message, "process %d: %s. To do it nevertheless: heapdump "
+		     "%s%s%d", job->target.pid, err->message, option,
+		     job->options->content == SELECT_FULL ?
+			" --content full " : " ", job->target.pid) < 0)
+		return err;
+	error_free(err);
+	err = error_new(ERROR_LIMIT, "%s", message);
+	free(message);
+	return err;
+}
+
+/** Twice the estimate and whole seconds: a limit that will hold. */
+static struct error *refuse_pause(struct job *job, struct error *err)
+{
+	char option[48];
+
+	(void)snprintf(option, sizeof(option), "--max-pause %" PRIu64 "s",
+		       2 * job->estimate.pause_ns / 1000000000 + 1);
+	return advise(job, err, option);
+}
+
+static struct error *check_pause_and_space(struct job *job)
+{
+	bool to_file = job->outfile.temporary && !job->options->force;
+	struct error *err;
+
+	// Most processes are small enough to need no sampling.
+	live_estimate_bound(&job->target, &job->live, &job->estimate);
+	err = live_check_pause(&job->estimate, &job->live);
+	if (!err && to_file)
+		err = live_check_space(&job->estimate, job->outfile.fd,
+				       job->outfile.folder);
+	if (!err)
+		return NULL;
+	error_free(err);
+	err = live_estimate(&job->target, &job->live, &job->estimate);
+	if (err)
+		return err;
+	err = live_check_pause(&job->estimate, &job->live);
+	if (err)
+		return refuse_pause(job, err);
+	if (to_file)
+		err = live_check_space(&job->estimate, job->outfile.fd,
+				       job->outfile.folder);
+	return err ? advise(job, err, "--force") : NULL;
+}
+
+static struct error *check_output(struct job *job)
+{
+	if (!job->options->force && outfile_in_memory(&job->outfile) &&
+	    procinfo_same_cgroup(getpid(), job->target.pid))
+		return advise(job, error_new(ERROR_LIMIT, "%s is memory, and "
+					     "it would be charged to the "
+					     "process's own cgroup",
+					     job->outfile.folder),
+			      "--force");
+	return NULL;
+}
+
+static void dry_run(struct job *job)
+{
+	struct dry_report report = {
+		.pid = job->target.pid,
+		.script = job->script,
+		.content = content_word(job->options),
+		.estimate = &job->estimate,
+		.max_pause_ns = pause_limit(job),
+		.pause_fits = job->estimate.pause_ns <= pause_limit(job),
+		.space_fits = true,
+		.free_bytes = UINT64_MAX,
+		.headroom = UINT64_MAX,
+		.path = job->outfile.path,
+	};
+	struct procinfo_cgroup cgroup;
+	struct statvfs status;
+	struct error *err;
+
+	if (job->outfile.temporary && fstatvfs(job->outfile.fd, &status) == 0) {
+		report.free_bytes = (uint64_t)status.f_bavail * status.f_frsize;
+		err = live_check_space(&job->estimate, job->outfile.fd,
+				       job->outfile.folder);
+		report.space_fits = err == NULL;
+		error_free(err);
+	}
+	procinfo_cgroup(job->target.pid, &cgroup);
+	if (cgroup.limit != UINT64_MAX && cgroup.current > 0)
+		report.headroom = cgroup.limit > cgroup.current ?
+			cgroup.limit - cgroup.current : 0;
+	if (job->options->json)
+		dry_report_json(stdout, &report);
+	else
+		dry_report_text(stdout, &report);
+}
+
+static void report(struct job *job)
+{
+	struct dump_report report = {
+		.path = job->outfile.path,
+		.pid = job->target.pid,
+		.uid = job->target.info.real_uid,
+		.script = job->script,
+		.content = content_word(job->options),
+		.trigger = job->live.trigger,
+		.result = &job->result,
+	};
+	// With "-o -" standard output is the dump.
+	FILE *out = strcmp(report.path, "-") == 0 ? stderr : stdout;
+
+	dump_report_audit(&report);
+	if (job->options->json)
+		dump_report_json(out, &report);
+	else if (!job->options->quiet)
+		dump_report_text(out, &report, job->options->verbose);
+	(void)fflush(out);
+}
+
+/** Estimate and say so; the temporary file tells the space there is. */
+static struct error *run_dry(struct job *job)
+{
+	struct error *err = live_estimate(&job->target, &job->live,
+					  &job->estimate);
+
+	if (!err)
+		dry_run(job);
+	outfile_abort(&job->outfile);
+	return err;
+}
+
+/** Name the file where it is what failed, and not the target. */
+static struct error *name_output(const struct job *job, struct error *err)
+{
+	bool output = err && err->kind == ERROR_OS &&
+		      (err->os_errno == ENOSPC || err->os_errno == EDQUOT ||
+		       err->os_errno == EFBIG || err->os_errno == EROFS ||
+		       err->os_errno == EPIPE);
+
+	return output ? error_context(err, "%s", job->outfile.path) : err;
+}
+
+/** Check, dump, commit. The target is open. */
+static struct error *run_job(struct job *job)
+{
+	struct error *err = name_target(job);
+
+	if (!err)
+		err = outfile_open(&job->place, &job->outfile);
+	if (!err && job->options->dry_run)
+		return run_dry(job);
+	if (!err)
+		err = check_pause_and_space(job);
+	if (!err)
+		err = check_output(job);
+	if (!err)
+		err = name_output(job, live_dump(&job->target, &job->live,
+						 job->outfile.fd,
+						 &job->result));
+	progress_line_clear(&job->line);
+	if (!err && atomic_load(job->live.stop))
+		err = error_new(ERROR_INTERRUPTED, "interrupted");
+	if (!err)
+		err = outfile_commit(&job->outfile);
+	if (err) {
+		outfile_abort(&job->outfile);
+		return err;
+	}
+	report(job);
+	return NULL;
+}
+
+static enum dump_exit dump_process(const struct dump_options *options,
+				   pid_t pid, const atomic_bool *stop)
+{
+	struct job job = {
+		.options = options,
+		.target = { .pidfd = -1, .proc_fd = -1 },
+		.outfile = { .fd = -1, .folder_fd = -1 },
+		.result = { .complete = true },
+	};
+	enum dump_exit status;
+	struct error *err = target_open(pid, &job.target);
+
+	if (!err) {
+		fill_live_options(&job, stop);
+		err = run_job(&job);
+	}
+	status = !err ? (job.result.complete ? DUMP_EXIT_OK :
+					       DUMP_EXIT_PARTIAL) :
+		 err->kind == ERROR_INTERRUPTED ? DUMP_EXIT_INTERRUPTED :
+		 err->kind == ERROR_USAGE ? DUMP_EXIT_USAGE : DUMP_EXIT_FAILED;
+	if (err)
+		dump_complain(err);
+	outfile_deinit(&job.outfile);
+	target_close(&job.target);
+	free(job.cmdline);
+	free(job.script);
+	return status;
+}
+
+/** A rule of the machine's owner that is not understood is not ignored. */
+static struct error *check_configuration(const struct dump_options *options)
+{
+	static const char path[] = "/etc/heapdump.conf";
+
+	if (options->force || access(path, F_OK) != 0)
+		return NULL;
+	return error_new(ERROR_UNSUPPORTED, "%s is there, and limits set in a "
+			 "file are not in this version; --force goes on without",
+			 path);
+}
+
+/** Which of two results a run of several processes reports. */
+static enum dump_exit worse(enum dump_exit a, enum dump_exit b)
+{
+	static const enum dump_exit order[] = {
+		DUMP_EXIT_OK, DUMP_EXIT_PARTIAL, DUMP_EXIT_FAILED,
+		DUMP_EXIT_USAGE, DUMP_EXIT_INTERRUPTED,
+	};
+	size_t i = sizeof(order) / sizeof(*order);
+
+	while (i-- > 0)
+		if (a == order[i] || b == order[i])
+			return order[i];
+	return a;
+}
+
+enum dump_exit cmd_dump(const struct dump_options *options,
+			const atomic_bool *stop)
+{
+	enum dump_exit status = DUMP_EXIT_OK;
+	struct error *err = check_configuration(options);
+	struct stat folder;
+
+	if (!err && options->num_pids > 1 && options->output &&
+	    (stat(options->output, &folder) != 0 || !S_ISDIR(folder.st_mode)))
+		err = error_new(ERROR_USAGE, "with several processes --output "
+				"names a folder that exists");
+	if (err) {
+		status = err->kind == ERROR_USAGE ? DUMP_EXIT_USAGE :
+						    DUMP_EXIT_FAILED;
+		dump_complain(err);
+		return status;
+	}
+	for (size_t i = 0; i < options->num_pids; i++) {
+		status = worse(status, dump_process(options, options->pids[i],
+						    stop));
+		if (atomic_load(stop))
+			break;
+	}
+	return status;
+}

@@ -1,0 +1,83 @@
+/*
+ * heapdump: writes the memory of a running process to a file.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dumper/cmd_dump.h"
+#include "dumper/dump_options.h"
+
+static atomic_bool stop;
+
+static void on_signal(int number)
+{
+	(void)number;
+	atomic_store(&stop, true);
+}
+
+/**
+ * A signal ends the dump in an orderly way: the target runs on, the temporary
+ * file is removed. Ctrl-Z would leave the target standing still as well, and
+ * is ignored.
+ */
+static void catch_signals(void)
+{
+	static const int ending[] = { SIGINT, SIGTERM, SIGHUP };
+	static const int ignored[] = { SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU };
+	struct sigaction action = { .sa_handler = on_signal };
+	struct sigaction before;
+
+	for (size_t i = 0; i < sizeof(ending) / sizeof(*ending); i++) {
+		// What nohup has set to be ignored stays so.
+		if (sigaction(ending[i], NULL, &before) == 0 &&
+		    before.sa_handler != SIG_IGN)
+			(void)sigaction(ending[i], &action, NULL);
+	}
+	action.sa_handler = SIG_IGN;
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
+		(void)sigaction(ignored[i], &action, NULL);
+}
+
+static enum dump_exit run(const struct dump_options *options)
+{
+	switch (options->mode) {
+	case DUMP_MODE_HELP:
+		dump_options_help(stdout);
+		return DUMP_EXIT_OK;
+	case DUMP_MODE_VERSION:
+		(void)puts("heapdump " HEAPSCAN_VERSION);
+		return DUMP_EXIT_OK;
+	case DUMP_MODE_COMPLETION:
+		dump_options_completion(stdout);
+		return DUMP_EXIT_OK;
+	case DUMP_MODE_LIST:
+		return cmd_processes(options);
+	case DUMP_MODE_DEMO:
+		return cmd_demo(options, &stop);
+	case DUMP_MODE_PIDS:
+		break;
+	}
+	return cmd_dump(options, &stop);
+}
+
+int main(int argc, char **argv)
+{
+	struct dump_options options;
+	enum dump_exit status;
+	struct error *err = dump_options_parse(argc, argv, &options);
+
+	if (err) {
+		dump_complain(err);
+		return DUMP_EXIT_USAGE;
+	}
+	catch_signals();
+	status = run(&options);
+	dump_options_deinit(&options);
+	// A report that could not be delivered is a failure.
+	if (fflush(stdout) != 0 && status == DUMP_EXIT_OK)
+		status = DUMP_EXIT_FAILED;
+	return status;
+}

@@ -1,0 +1,625 @@
+/*
+ * The command line of heapdump, as one table; see dump_options.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "dumper/dump_options.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/base/units.h"
+
+enum group {
+	GROUP_WHAT,
+	GROUP_WHERE,
+	GROUP_HOW,
+	GROUP_TALK,
+	GROUP_LATER,	/* not in this version */
+	NUM_GROUPS,
+};
+
+static const char *const group_titles[NUM_GROUPS] = {
+	[GROUP_WHAT] = "What to dump",
+	[GROUP_WHERE] = "Where to",
+	[GROUP_HOW] = "How",
+	[GROUP_TALK] = "What it says",
+	[GROUP_LATER] = "Known, but not in this version (refused)",
+};
+
+typedef struct error *option_fn(struct dump_options *options,
+				const char *value);
+
+struct option_row {
+	const char *name;	/* without dashes */
+	char letter;		/* 0: none */
+	const char *argument;	/* NULL: takes none */
+	enum group group;
+	option_fn *set;		/* NULL: not in this version */
+	const char *help;	/* one text; no word is as long as a line */
+};
+
+/* --- what each option does -------------------------------------------------- */
+
+static struct error *set_list(struct dump_options *options, const char *value)
+{
+	(void)value;
+	options->mode = DUMP_MODE_LIST;
+	return NULL;
+}
+
+static struct error *set_demo(struct dump_options *options, const char *value)
+{
+	(void)value;
+	options->mode = DUMP_MODE_DEMO;
+	return NULL;
+}
+
+static struct error *set_help(struct dump_options *options, const char *value)
+{
+	(void)value;
+	options->mode = DUMP_MODE_HELP;
+	return NULL;
+}
+
+static struct error *set_version(struct dump_options *options,
+				 const char *value)
+{
+	(void)value;
+	options->mode = DUMP_MODE_VERSION;
+	return NULL;
+}
+
+static struct error *set_completion(struct dump_options *options,
+				    const char *value)
+{
+	if (strcmp(value, "bash") != 0)
+		return error_new(ERROR_USAGE, "--completion: '%s' is not a "
+				 "shell that is known (bash)", value);
+	options->mode = DUMP_MODE_COMPLETION;
+	return NULL;
+}
+
+static struct error *set_output(struct dump_options *options, const char *value)
+{
+	if (!*value)
+		return error_new(ERROR_USAGE, "--output: the path is empty");
+	options->output = value;
+	return NULL;
+}
+
+static struct error *set_content(struct dump_options *options,
+				 const char *value)
+{
+	if (strcmp(value, "heap") == 0)
+		options->content = SELECT_HEAP;
+	else if (strcmp(value, "full") == 0)
+		options->content = SELECT_FULL;
+	else if (strcmp(value, "stacks") == 0)
+		return error_new(ERROR_USAGE,
+				 "--content stacks: not in this version");
+	else
+		return error_new(ERROR_USAGE, "--content: '%s' is none of "
+				 "stacks, heap, full", value);
+	return NULL;
+}
+
+/** A list permits falling back; of the methods only stop can be had here. */
+static struct error *set_method(struct dump_options *options, const char *value)
+{
+	static const char *const later[] = { "snapshot", "gcore", "signal" };
+	bool known = false;
+
+	(void)options;
+	for (const char *at = value; ; ) {
+		size_t length = strcspn(at, ",");
+		bool found = length == 4 && strncmp(at, "stop", 4) == 0;
+
+		if (found)
+			return NULL;
+		known = strncmp(at, "signal=", 7) == 0;
+		for (size_t i = 0; i < sizeof(later) / sizeof(*later); i++)
+			known |= strlen(later[i]) == length &&
+				 strncmp(at, later[i], length) == 0;
+		if (!known)
+			return error_new(ERROR_USAGE, "--method: '%.*s' is "
+					 "none of snapshot, stop, gcore, "
+					 "signal[=SIG]", (int)length, at);
+		if (at[length] == '\0')
+			return error_new(ERROR_USAGE, "--method %s: not in "
+					 "this version; --method stop is",
+					 value);
+		at += length + 1;
+	}
+}
+
+static struct error *set_include(struct dump_options *options,
+				 const char *value)
+{
+	return error_context(select_rules_add(&options->rules, false, value),
+			     "--include");
+}
+
+static struct error *set_exclude(struct dump_options *options,
+				 const char *value)
+{
+	return error_context(select_rules_add(&options->rules, true, value),
+			     "--exclude");
+}
+
+static struct error *set_max_pause(struct dump_options *options,
+				   const char *value)
+{
+	struct error *err = units_parse_time(value, &options->max_pause_ns);
+
+	if (!err && options->max_pause_ns == 0)
+		err = error_new(ERROR_USAGE, "nothing can be copied in no time");
+	return error_context(err, "--max-pause");
+}
+
+static struct error *set_level(struct dump_options *options, const char *value)
+{
+	char *end;
+	long level;
+
+	errno = 0;
+	level = strtol(value, &end, 10);
+	// Above 19 zstd wants hundreds of MB for each worker.
+	if (end == value || *end || errno != 0 || level == 0 || level < -7 ||
+	    level > 19)
+		return error_new(ERROR_USAGE, "--level: '%s' is not a zstd "
+				 "level (1 to 19, or -1 to -7 for speed)", value);
+	options->level = (int)level;
+	return NULL;
+}
+
+static struct error *set_no_compress(struct dump_options *options,
+				     const char *value)
+{
+	(void)value;
+	options->no_compress = true;
+	return NULL;
+}
+
+static struct error *set_gpu(struct dump_options *options, const char *value)
+{
+	if (strcmp(value, "off") == 0)
+		options->gpu_off = true;
+	else if (strcmp(value, "auto") == 0)
+		options->gpu_off = false;
+	else if (strcmp(value, "core") == 0 || strcmp(value, "full") == 0)
+		return error_new(ERROR_USAGE, "--gpu %s: not in this version",
+				 value);
+	else
+		return error_new(ERROR_USAGE, "--gpu: '%s' is none of auto, "
+				 "off, core, full", value);
+	return NULL;
+}
+
+static struct error *set_no_cmdline(struct dump_options *options,
+				    const char *value)
+{
+	(void)value;
+	options->no_cmdline = true;
+	return NULL;
+}
+
+static struct error *set_dry_run(struct dump_options *options,
+				 const char *value)
+{
+	(void)value;
+	options->dry_run = true;
+	return NULL;
+}
+
+static struct error *set_force(struct dump_options *options, const char *value)
+{
+	(void)value;
+	options->force = true;
+	return NULL;
+}
+
+static struct error *set_quiet(struct dump_options *options, const char *value)
+{
+	(void)value;
+	options->quiet = true;
+	return NULL;
+}
+
+static struct error *set_verbose(struct dump_options *options,
+				 const char *value)
+{
+	(void)value;
+	options->verbose = true;
+	return NULL;
+}
+
+static struct error *set_json(struct dump_options *options, const char *value)
+{
+	(void)value;
+	options->json = true;
+	return NULL;
+}
+
+static struct error *set_no_progress(struct dump_options *options,
+				     const char *value)
+{
+	(void)value;
+	options->no_progress = true;
+	return NULL;
+}
+
+/* --- the table ---------------------------------------------------------------- */
+
+static const struct option_row rows[] = {
+	{ "list", 0, NULL, GROUP_WHAT, set_list,
+	  "Python processes: pid, memory, share of its limit, script, and "
+	  "whether each can be dumped, and if not why" },
+	{ "demo", 0, NULL, GROUP_WHAT, set_demo,
+	  "start a small leaking program, dump it, explain the dump" },
+	{ "content", 0, "stacks|heap|full", GROUP_WHAT, set_content,
+	  "heap (default): all private memory, and shared memory up to "
+	  "64 MiB a mapping; leaving out the data of big buffers is not in "
+	  "this version. full: all shared memory too. stacks: not in this "
+	  "version" },
+	{ "include", 0, "RANGE|REGEX", GROUP_WHAT, set_include,
+	  "take mappings that would be left out: 0xSTART-0xEND, or a "
+	  "regular expression on their names; never devices" },
+	{ "exclude", 0, "RANGE|REGEX", GROUP_WHAT, set_exclude,
+	  "leave mappings out; stronger than --include" },
+	{ "no-cmdline", 0, NULL, GROUP_WHAT, set_no_cmdline,
+	  "do not record the arguments (the stack in the dump holds them)" },
+	{ "gpu", 0, "auto|off|core|full", GROUP_WHAT, set_gpu,
+	  "auto (default) records why there is no GPU image; core and "
+	  "full are not in this version" },
+	{ "output", 'o', "PATH", GROUP_WHERE, set_output,
+	  "file or folder, - for standard output; default: $HEAPDUMP_DIR "
+	  "or here, heapdump.HOST.SCRIPT.PID.TIME.core.zst" },
+	{ "force", 0, NULL, GROUP_WHERE, set_force,
+	  "write even where memory or disk may become short" },
+	{ "method", 0, "METHOD", GROUP_HOW, set_method,
+	  "stop (default in this version): all threads stand still while "
+	  "memory is copied; snapshot, gcore, signal: not in this version" },
+	{ "max-pause", 0, "T", GROUP_HOW, set_max_pause,
+	  "longest time the process may stand still (default 2s): refused "
+	  "when the estimate is above, let go when the limit is reached" },
+	{ "dry-run", 0, NULL, GROUP_HOW, set_dry_run,
+	  "say what it would do: size, pause, space; stop nothing" },
+	{ "level", 'z', "N", GROUP_HOW, set_level,
+	  "zstd level (default 1)" },
+	{ "no-compress", 0, NULL, GROUP_HOW, set_no_compress,
+	  "write a plain sparse ELF core" },
+	{ "json", 0, NULL, GROUP_TALK, set_json,
+	  "one object about each finished dump" },
+	{ "quiet", 'q', NULL, GROUP_TALK, set_quiet, "errors only" },
+	{ "verbose", 'v', NULL, GROUP_TALK, set_verbose,
+	  "also what was left out, and why" },
+	{ "no-progress", 0, NULL, GROUP_TALK, set_no_progress,
+	  "no progress line (there is one only on a terminal)" },
+	{ "completion", 0, "SHELL", GROUP_TALK, set_completion,
+	  "print completions for a shell: bash" },
+	{ "help", 'h', NULL, GROUP_TALK, set_help, "this text" },
+	{ "version", 0, NULL, GROUP_TALK, set_version, "the version" },
+	{ "watch", 0, NULL, GROUP_LATER, NULL, "dump when a trigger fires" },
+	{ "wait-name", 0, "REGEX", GROUP_LATER, NULL, "wait for a process" },
+	{ "core-pattern", 0, NULL, GROUP_LATER, NULL,
+	  "the kernel's pipe handler" },
+	{ "install", 0, NULL, GROUP_LATER, NULL, "set core_pattern" },
+	{ "uninstall", 0, NULL, GROUP_LATER, NULL, "restore core_pattern" },
+	{ "arm", 0, NULL, GROUP_LATER, NULL, "start with GPU images possible" },
+	{ "on-oom", 0, NULL, GROUP_LATER, NULL, "dump at an OutOfMemoryError" },
+	{ "rss", 0, "SIZE", GROUP_LATER, NULL, "trigger" },
+	{ "pss", 0, "SIZE", GROUP_LATER, NULL, "trigger" },
+	{ "cgroup", 0, "SIZE|PCT%", GROUP_LATER, NULL, "trigger" },
+	{ "growth", 0, "SIZE/h|PCT%", GROUP_LATER, NULL, "trigger" },
+	{ "gpu-mem", 0, "SIZE", GROUP_LATER, NULL, "trigger" },
+	{ "psi", 0, "'some US US'", GROUP_LATER, NULL, "trigger" },
+	{ "oom-event", 0, NULL, GROUP_LATER, NULL, "trigger" },
+	{ "threads", 0, "N", GROUP_LATER, NULL, "trigger" },
+	{ "fds", 0, "N", GROUP_LATER, NULL, "trigger" },
+	{ "on-signal", 0, "SIG", GROUP_LATER, NULL, "trigger" },
+	{ "on-exit", 0, NULL, GROUP_LATER, NULL, "trigger" },
+	{ "baseline", 0, NULL, GROUP_LATER, NULL, "a first dump at once" },
+	{ "count", 0, "N", GROUP_LATER, NULL, "at most N dumps" },
+	{ "cooldown", 0, "T", GROUP_LATER, NULL, "pause between dumps" },
+	{ "for", 0, "T", GROUP_LATER, NULL, "stop watching after" },
+	{ "interval", 0, "T", GROUP_LATER, NULL, "sampling" },
+	{ "min-free", 0, "SIZE", GROUP_LATER, NULL, "disk left free" },
+	{ "max-total", 0, "SIZE", GROUP_LATER, NULL,
+	  "remove its oldest dumps first" },
+	{ "children", 0, NULL, GROUP_LATER, NULL, "all descendants" },
+	{ "exec", 0, "CMD", GROUP_LATER, NULL, "run after each dump" },
+	{ "samples", 0, "FILE", GROUP_LATER, NULL, "numbers while watching" },
+	{ "environ", 0, NULL, GROUP_LATER, NULL, "record the environment" },
+	{ "assume-fork-allowed", 0, NULL, GROUP_LATER, NULL,
+	  "for --method snapshot" },
+};
+
+enum {
+	NUM_ROWS = sizeof(rows) / sizeof(*rows),
+	COLUMN = 25,	/* where the help of an option starts */
+};
+
+/* --- parsing ------------------------------------------------------------------- */
+
+static const struct option_row *find_long(const char *name, size_t length)
+{
+	for (size_t i = 0; i < NUM_ROWS; i++)
+		if (strlen(rows[i].name) == length &&
+		    strncmp(rows[i].name, name, length) == 0)
+			return &rows[i];
+	return NULL;
+}
+
+static const struct option_row *find_letter(char letter)
+{
+	for (size_t i = 0; i < NUM_ROWS; i++)
+		if (rows[i].letter == letter)
+			return &rows[i];
+	return NULL;
+}
+
+/** Letters to insert, drop or change from one word to the other. */
+static size_t distance(const char *a, size_t a_size, const char *b)
+{
+	size_t row[64], b_size = strlen(b);
+
+	if (b_size + 1 > sizeof(row) / sizeof(*row))
+		return SIZE_MAX;
+	for (size_t k = 0; k <= b_size; k++)
+		row[k] = k;
+	for (size_t i = 1; i <= a_size; i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t k = 1; k <= b_size; k++) {
+			size_t above = row[k];
+			size_t best = diagonal + (a[i - 1] != b[k - 1]);
+
+			if (above + 1 < best)
+				best = above + 1;
+			if (row[k - 1] + 1 < best)
+				best = row[k - 1] + 1;
+			diagonal = above;
+			row[k] = best;
+		}
+	}
+	return row[b_size];
+}
+
+static struct error *unknown_option(const char *text)
+{
+	const char *name = text + strspn(text, "-");
+	size_t length = strcspn(name, "=");
+	const struct option_row *best = NULL;
+	size_t least = length / 2 + 1;
+
+	for (size_t i = 0; i < NUM_ROWS && length < 64; i++) {
+		size_t d = distance(name, length, rows[i].name);
+
+		// A prefix is as good as one slip.
+		if (length >= 3 && strncmp(rows[i].name, name, length) == 0)
+			d = 1;
+		if (d < least) {
+			least = d;
+			best = &rows[i];
+		}
+	}
+	if (best)
+		return error_new(ERROR_USAGE, "unknown option %s; did you mean "
+				 "--%s?", text, best->name);
+	return error_new(ERROR_USAGE, "unknown option %s; heapdump --help lists "
+			 "all", text);
+}
+
+static struct error *not_in_this_version(const struct option_row *row)
+{
+	return error_new(ERROR_USAGE, "--%s: not in this version", row->name);
+}
+
+static struct error *apply(const struct option_row *row,
+			   struct dump_options *options, const char *value)
+{
+	if (!row->set)
+		return not_in_this_version(row);
+	if (row->argument && !value)
+		return error_new(ERROR_USAGE, "--%s needs a value: %s",
+				 row->name, row->argument);
+	return row->set(options, value);
+}
+
+/** "--name", "--name=value", "--name value". */
+static struct error *parse_long(char **argv, int *at,
+				struct dump_options *options)
+{
+	const char *name = argv[*at] + 2;
+	size_t length = strcspn(name, "=");
+	const struct option_row *row = find_long(name, length);
+	const char *value = name[length] == '=' ? name + length + 1 : NULL;
+
+	if (!row)
+		return unknown_option(argv[*at]);
+	if (!row->set)
+		return not_in_this_version(row);
+	if (!row->argument && value)
+		return error_new(ERROR_USAGE, "--%s takes no value", row->name);
+	if (row->argument && !value && argv[*at + 1])
+		value = argv[++*at];
+	return apply(row, options, value);
+}
+
+/** "-q", "-qv", "-oPATH", "-o PATH". */
+static struct error *parse_letters(char **argv, int *at,
+				   struct dump_options *options)
+{
+	const char *word = argv[*at];
+
+	for (const char *letter = word + 1; *letter; letter++) {
+		const struct option_row *row = find_letter(*letter);
+		const char *value = NULL;
+		struct error *err;
+
+		if (!row)
+			return unknown_option(word);
+		if (row->argument)
+			value = letter[1] ? letter + 1 :
+				argv[*at + 1] ? argv[++*at] : NULL;
+		err = apply(row, options, value);
+		if (err || row->argument)
+			return err;
+	}
+	return NULL;
+}
+
+static struct error *add_pid(struct dump_options *options, const char *word)
+{
+	char *end;
+	long number;
+	pid_t *grown;
+
+	errno = 0;
+	number = strtol(word, &end, 10);
+	if (end == word || *end || errno != 0 || number <= 0 ||
+	    number > INT_MAX)
+		return error_new(ERROR_USAGE, "'%s' is not a process id; "
+				 "heapdump --list shows Python processes", word);
+	grown = reallocarray(options->pids, options->num_pids + 1,
+			     sizeof(*grown));
+	if (!grown)
+		return error_no_memory();
+	options->pids = grown;
+	options->pids[options->num_pids++] = (pid_t)number;
+	return NULL;
+}
+
+static struct error *check_together(const struct dump_options *options)
+{
+	bool one_file;
+
+	one_file = options->output && strcmp(options->output, "-") == 0;
+	if (options->mode != DUMP_MODE_PIDS) {
+		if (options->mode == DUMP_MODE_DEMO && one_file)
+			return error_new(ERROR_USAGE, "--demo reads the dump "
+					 "it wrote: --output needs a name");
+		if (options->num_pids > 0 && options->mode != DUMP_MODE_HELP)
+			return error_new(ERROR_USAGE, "this mode takes no "
+					 "process ids");
+		return NULL;
+	}
+	if (options->num_pids == 0)
+		return error_new(ERROR_USAGE, "which process? heapdump PID, or "
+				 "heapdump --list to see those there are");
+	if (one_file && options->num_pids > 1)
+		return error_new(ERROR_USAGE, "only one process can be dumped "
+				 "to standard output");
+	return NULL;
+}
+
+struct error *dump_options_parse(int argc, char **argv,
+				 struct dump_options *ret)
+{
+	struct dump_options options = { .mode = DUMP_MODE_PIDS };
+	struct error *err = NULL;
+
+	for (int at = 1; !err && at < argc; at++) {
+		if (strcmp(argv[at], "--") == 0)
+			err = error_new(ERROR_USAGE, "-- CMD: starting a "
+					"program is not in this version");
+		else if (strncmp(argv[at], "--", 2) == 0)
+			err = parse_long(argv, &at, &options);
+		else if (argv[at][0] == '-' && argv[at][1])
+			err = parse_letters(argv, &at, &options);
+		else
+			err = add_pid(&options, argv[at]);
+	}
+	if (!err)
+		err = check_together(&options);
+	if (err) {
+		dump_options_deinit(&options);
+		return err;
+	}
+	*ret = options;
+	return NULL;
+}
+
+void dump_options_deinit(struct dump_options *options)
+{
+	free(options->pids);
+	select_rules_deinit(&options->rules);
+	*options = (struct dump_options){ 0 };
+}
+
+/* --- showing --------------------------------------------------------------------- */
+
+/** Write text in lines that end before column 80, all from COLUMN on. */
+static void wrap(FILE *out, const char *text, int at)
+{
+	while (*text) {
+		size_t room = 79 - COLUMN, length = strlen(text);
+
+		if (length > room)
+			for (length = room; text[length] != ' '; length--)
+				continue;
+		(void)fprintf(out, "%*s%.*s\n", COLUMN - at, "", (int)length,
+			      text);
+		at = 0;
+		text += length + (text[length] == ' ');
+	}
+}
+
+static void show_row(FILE *out, const struct option_row *row)
+{
+	int width = row->letter ?
+		fprintf(out, "  -%c, --%s", row->letter, row->name) :
+		fprintf(out, "      --%s", row->name);
+
+	if (row->argument)
+		width += fprintf(out, " %s", row->argument);
+	if (width >= COLUMN) {
+		(void)fputc('\n', out);
+		width = 0;
+	}
+	wrap(out, row->help, width);
+}
+
+void dump_options_help(FILE *out)
+{
+	(void)fputs(
+"Usage: heapdump [options] PID...\n"
+"       heapdump --list | --demo\n"
+"\n"
+"Writes the memory of a running process to a file that heapscan explains and\n"
+"gdb, lldb and eu-stack open (after zstd -d). The process stands still while\n"
+"it is copied and then goes on; none of its code is run.\n"
+"\n"
+"  heapdump --list                     which Python processes are there?\n"
+"  heapdump 4242                       dump one here\n"
+"  heapdump --dry-run 4242             how large, how long? (stops nothing)\n"
+"  heapdump --max-pause 30s 4242       allow a longer pause for a big one\n"
+"  heapdump -o /var/dumps --json 4242  into a folder, result for a script\n"
+"  heapdump -o - 4242 | ssh host 'cat >dump.core.zst'\n"
+"  heapscan FILE --top 20              what is in it?\n",
+		    out);
+	for (enum group group = 0; group < NUM_GROUPS; group++) {
+		(void)fprintf(out, "\n%s:\n", group_titles[group]);
+		for (size_t i = 0; i < NUM_ROWS; i++)
+			if (rows[i].group == group)
+				show_row(out, &rows[i]);
+	}
+	(void)fputs(
+"\n"
+"Times: 90s 5m 250ms. Sizes: K M G T are powers of 1024.\n"
+"Exit: 0 dumped, 1 failed (nothing left behind), 2 usage, 3 dumped but not\n"
+"everything, 130 interrupted.\n",
+		    out);
+}
+
+void dump_options_completion(FILE *out)
+{
+	(void)fputs("complete -W '", out);
+	for (size_t i = 0; i < NUM_ROWS; i++)
+		if (rows[i].set)
+			(void)fprintf(out, "--%s ", rows[i].name);
+	(void)fputs("' -o default heapdump\n", out);
+}

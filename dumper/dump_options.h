@@ -1,0 +1,58 @@
+/*
+ * The command line of heapdump, as one table.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Parsing, --help, the hint after a mistyped option and shell completion all
+ * come from the table, so that they cannot disagree. Options of parts that
+ * this version does not have stand in it too, and are refused by name.
+ */
+#ifndef DUMPER_DUMP_OPTIONS_H
+#define DUMPER_DUMP_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "image/base/error.h"
+#include "image/live/select.h"
+
+enum dump_mode {
+	DUMP_MODE_PIDS,
+	DUMP_MODE_LIST,
+	DUMP_MODE_DEMO,
+	DUMP_MODE_HELP,
+	DUMP_MODE_VERSION,
+	DUMP_MODE_COMPLETION,
+};
+
+struct dump_options {
+	enum dump_mode mode;
+	pid_t *pids;
+	size_t num_pids;
+	const char *output;		/* borrowed from argv; NULL: default */
+	enum select_content content;
+	struct select_rules rules;
+	uint64_t max_pause_ns;		/* 0: the default */
+	int level;			/* 0: the default */
+	bool no_compress;
+	bool no_cmdline;
+	bool gpu_off;
+	bool dry_run;
+	bool force;
+	bool quiet, verbose, json, no_progress;
+};
+
+/** ERROR_USAGE with a sentence that names the option and what was expected. */
+struct error *dump_options_parse(int argc, char **argv,
+				 struct dump_options *ret);
+void dump_options_deinit(struct dump_options *options);
+
+/** What --help shows. */
+void dump_options_help(FILE *out);
+
+/** A bash completion script. */
+void dump_options_completion(FILE *out);
+
+#endif

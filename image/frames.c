@@ -1,0 +1,449 @@
+/*
+ * The cache of decompressed frames; see frames.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "image/frames.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include "image/base/guard.h"
+
+/* Where one frame lies in the file. */
+struct frame {
+	uint64_t stored_at;	/* offset in the file */
+	uint32_t stored;	/* bytes */
+	uint32_t expanded;	/* bytes */
+};
+
+/* One decompressed frame. */
+struct slot {
+	uint8_t *data;
+	size_t capacity;	/* bytes */
+	size_t frame;
+	unsigned int pins;
+	bool loading;		/* some thread is filling it, outside the lock */
+	struct slot *older, *newer;	/* in the list of unpinned ones */
+};
+
+struct frames {
+	int fd;
+	const char *name;	/* borrowed */
+	struct findings *findings;	/* borrowed */
+	uint64_t budget;
+
+	struct frame *frames;
+	size_t count;
+	uint64_t size;
+	unsigned int shift;	/* all frames but the last have 1 << shift */
+	uint64_t *offsets;	/* count + 1, where they have not; else NULL */
+
+	pthread_mutex_t lock;
+	pthread_cond_t loaded;
+	struct slot **slots;	/* by frame; NULL: not in the cache */
+	struct slot *oldest, *newest;
+	uint64_t resident, peak;
+	atomic_uchar *lost;	/* by frame */
+	atomic_size_t num_lost;
+};
+
+struct frames_decoder {
+	ZSTD_DCtx *context;
+	uint8_t *input;
+	size_t input_size;
+};
+
+static struct error *index_frames(struct frames *frames,
+				  const struct seektable *table)
+{
+	uint64_t at = 0;
+
+	for (size_t i = 0; i < table->count; i++)
+		frames->count += table->entries[i].expanded > 0;
+	frames->frames = calloc(frames->count + 1, sizeof(*frames->frames));
+	frames->slots = calloc(frames->count + 1, sizeof(struct slot *));
+	frames->lost = calloc(frames->count + 1, sizeof(*frames->lost));
+	if (!frames->frames || !frames->slots || !frames->lost)
+		return error_no_memory();
+	for (size_t i = 0, n = 0; i < table->count; i++) {
+		const struct seektable_entry *entry = &table->entries[i];
+
+		if (entry->expanded > 0) {
+			frames->frames[n++] = (struct frame){
+				.stored_at = at,
+				.stored = entry->stored,
+				.expanded = entry->expanded,
+			};
+			frames->size += entry->expanded;
+		}
+		at += entry->stored;
+	}
+	return NULL;
+}
+
+/** Power-of-two frames are found by a shift, all others need a table. */
+static struct error *index_offsets(struct frames *frames)
+{
+	uint32_t first = frames->count ? frames->frames[0].expanded : 1;
+	bool regular = (first & (first - 1)) == 0;
+	uint64_t at = 0;
+
+	for (size_t i = 0; i < frames->count && regular; i++) {
+		uint32_t here = frames->frames[i].expanded;
+
+		regular = here == first ||
+			  (i + 1 == frames->count && here < first);
+	}
+	frames->shift = (unsigned int)__builtin_ctz(first);
+	if (regular)
+		return NULL;
+	frames->offsets = calloc(frames->count + 1, sizeof(*frames->offsets));
+	if (!frames->offsets)
+		return error_no_memory();
+	for (size_t i = 0; i < frames->count; i++) {
+		frames->offsets[i] = at;
+		at += frames->frames[i].expanded;
+	}
+	frames->offsets[frames->count] = at;
+	return NULL;
+}
+
+struct error *frames_create(const struct seektable *table,
+			    const struct frames_options *options,
+			    struct frames **ret)
+{
+	struct frames *frames = calloc(1, sizeof(*frames));
+	struct error *err;
+
+	if (!frames)
+		return error_no_memory();
+	frames->fd = options->fd;
+	frames->name = options->name;
+	frames->findings = options->findings;
+	frames->budget = options->cache_bytes;
+	(void)pthread_mutex_init(&frames->lock, NULL);
+	(void)pthread_cond_init(&frames->loaded, NULL);
+	err = index_frames(frames, table);
+	if (!err)
+		err = index_offsets(frames);
+	if (err) {
+		frames_destroy(frames);
+		return err;
+	}
+	*ret = frames;
+	return NULL;
+}
+
+void frames_destroy(struct frames *frames)
+{
+	if (!frames)
+		return;
+	for (size_t i = 0; frames->slots && i < frames->count; i++) {
+		if (frames->slots[i])
+			free(frames->slots[i]->data);
+		free(frames->slots[i]);
+	}
+	free(frames->slots);
+	free(frames->lost);
+	free(frames->offsets);
+	free(frames->frames);
+	(void)pthread_cond_destroy(&frames->loaded);
+	(void)pthread_mutex_destroy(&frames->lock);
+	free(frames);
+}
+
+size_t frames_count(const struct frames *frames)
+{
+	return frames->count;
+}
+
+uint64_t frames_size(const struct frames *frames)
+{
+	return frames->size;
+}
+
+uint64_t frames_offset(const struct frames *frames, size_t frame)
+{
+	return frames->offsets ? frames->offsets[frame] :
+				 (uint64_t)frame << frames->shift;
+}
+
+size_t frames_find(const struct frames *frames, uint64_t offset)
+{
+	size_t low = 0, high = frames->count;
+
+	if (!frames->offsets)
+		return (size_t)(offset >> frames->shift);
+	while (high - low > 1) {
+		size_t middle = low + (high - low) / 2;
+
+		if (frames->offsets[middle] <= offset)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+struct error *frames_decoder_create(struct frames_decoder **ret)
+{
+	struct frames_decoder *decoder = calloc(1, sizeof(*decoder));
+
+	if (decoder)
+		decoder->context = ZSTD_createDCtx();
+	if (!decoder || !decoder->context) {
+		free(decoder);
+		return error_no_memory();
+	}
+	*ret = decoder;
+	return NULL;
+}
+
+void frames_decoder_destroy(struct frames_decoder *decoder)
+{
+	if (!decoder)
+		return;
+	(void)ZSTD_freeDCtx(decoder->context);
+	free(decoder->input);
+	free(decoder);
+}
+
+/* --- filling a slot, outside the lock ------------------------------------ */
+
+/** Read the stored frame; NULL with the reason in *why. */
+static const uint8_t *read_stored(const struct frames *frames,
+				  struct frames_decoder *decoder,
+				  const struct frame *frame, const char **why)
+{
+	size_t done = 0;
+	ssize_t got;
+
+	// An honest frame is hardly larger than what it holds.
+	if (frame->stored / 2 > frame->expanded + (64U << 10)) {
+		*why = "its stored size is out of all proportion";
+		return NULL;
+	}
+	if (decoder->input_size < frame->stored) {
+		free(decoder->input);
+		decoder->input_size = 0;
+		decoder->input = malloc(frame->stored);
+		if (!decoder->input) {
+			*why = "out of memory";
+			return NULL;
+		}
+		decoder->input_size = frame->stored;
+	}
+	while (done < frame->stored) {
+		got = pread(frames->fd, decoder->input + done,
+			    frame->stored - done,
+			    (off_t)(frame->stored_at + done));
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0) {
+			*why = got ? "it cannot be read" : "the file ends in it";
+			return NULL;
+		}
+		done += (size_t)got;
+	}
+	return decoder->input;
+}
+
+/** Decompress a frame into slot; returns NULL or why it cannot be done. */
+static const char *load(const struct frames *frames,
+			struct frames_decoder *decoder, struct slot *slot)
+{
+	const struct frame *frame = &frames->frames[slot->frame];
+	const char *why = NULL;
+	const uint8_t *stored = read_stored(frames, decoder, frame, &why);
+	size_t size;
+
+	if (!stored)
+		return why;
+	size = ZSTD_decompressDCtx(decoder->context, slot->data,
+				   frame->expanded, stored, frame->stored);
+	if (ZSTD_isError(size))
+		return ZSTD_getErrorName(size);
+	return size == frame->expanded ? NULL : "it expands to another size";
+}
+
+/* --- bookkeeping, with the lock ------------------------------------------ */
+
+static void list_remove(struct frames *frames, struct slot *slot)
+{
+	*(slot->older ? &slot->older->newer : &frames->oldest) = slot->newer;
+	*(slot->newer ? &slot->newer->older : &frames->newest) = slot->older;
+	slot->older = slot->newer = NULL;
+}
+
+static void list_append(struct frames *frames, struct slot *slot)
+{
+	slot->older = frames->newest;
+	slot->newer = NULL;
+	*(frames->newest ? &frames->newest->newer : &frames->oldest) = slot;
+	frames->newest = slot;
+}
+
+static void slot_free(struct frames *frames, struct slot *slot)
+{
+	frames->resident -= slot->capacity;
+	free(slot->data);
+	free(slot);
+}
+
+/** Take the least recently used slot out of the cache. */
+static struct slot *evict(struct frames *frames)
+{
+	struct slot *slot = frames->oldest;
+
+	frames->oldest = slot->newer;
+	*(slot->newer ? &slot->newer->older : &frames->newest) = NULL;
+	frames->slots[slot->frame] = NULL;
+	slot->newer = NULL;
+	return slot;
+}
+
+/**
+ * A slot with room for size bytes: in a full cache that of the least recently
+ * used frame, so that a long pass does not go through the allocator.
+ */
+static struct slot *make_room(struct frames *frames, size_t size)
+{
+	struct slot *slot;
+
+	while (frames->oldest && (size > frames->budget ||
+	       frames->resident > frames->budget - size)) {
+		slot = evict(frames);
+		if (slot->capacity >= size && slot->capacity / 2 <= size &&
+		    frames->resident <= frames->budget)
+			return slot;
+		slot_free(frames, slot);
+	}
+	slot = calloc(1, sizeof(*slot));
+	if (slot)
+		slot->data = malloc(size);
+	if (!slot || !slot->data) {
+		free(slot);
+		return NULL;
+	}
+	slot->capacity = size;
+	frames->resident += size;
+	if (frames->resident > frames->peak)
+		frames->peak = frames->resident;
+	return slot;
+}
+
+static void report_lost(const struct frames *frames, size_t frame,
+			const char *why)
+{
+	const struct frame *at = &frames->frames[frame];
+	uint64_t offset = frames_offset(frames, frame);
+
+	findings_add(frames->findings, "frame-lost", 0,
+		     "%s: frame %zu (stored bytes %" PRIu64 " to %" PRIu64
+		     ") does not decompress: %s; bytes %" PRIu64 " to %" PRIu64
+		     " of the core are lost",
+		     frames->name, frame, at->stored_at,
+		     at->stored_at + at->stored, why, offset,
+		     offset + at->expanded);
+	findings_set_partial(frames->findings);
+}
+
+/** Wait for the frame, or find it in the cache; false: nobody has it. */
+static bool pin_cached(struct frames *frames, size_t frame, struct slot **ret)
+{
+	struct slot *slot;
+
+	while ((slot = frames->slots[frame]) && slot->loading)
+		(void)pthread_cond_wait(&frames->loaded, &frames->lock);
+	if (slot && slot->pins++ == 0)
+		list_remove(frames, slot);
+	*ret = slot;
+	return slot || atomic_load(&frames->lost[frame]);
+}
+
+const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
+			  size_t frame, size_t *ret_size)
+{
+	struct slot *slot;
+	const char *why = "out of memory";
+
+	(void)pthread_mutex_lock(&frames->lock);
+	if (pin_cached(frames, frame, &slot)) {
+		(void)pthread_mutex_unlock(&frames->lock);
+		*ret_size = frames->frames[frame].expanded;
+		return slot ? slot->data : NULL;
+	}
+	slot = make_room(frames, frames->frames[frame].expanded);
+	if (slot) {
+		slot->frame = frame;
+		slot->pins = 1;
+		slot->loading = true;
+		frames->slots[frame] = slot;
+		(void)pthread_mutex_unlock(&frames->lock);
+		why = load(frames, decoder, slot);
+		(void)pthread_mutex_lock(&frames->lock);
+		slot->loading = false;
+	}
+	if (why) {
+		atomic_store(&frames->lost[frame], 1);
+		atomic_fetch_add(&frames->num_lost, 1);
+		frames->slots[frame] = NULL;
+		if (slot)
+			slot_free(frames, slot);
+		slot = NULL;
+	}
+	(void)pthread_cond_broadcast(&frames->loaded);
+	(void)pthread_mutex_unlock(&frames->lock);
+	if (why) {
+		report_lost(frames, frame, why);
+		return NULL;
+	}
+	*ret_size = frames->frames[frame].expanded;
+	return slot->data;
+}
+
+void frames_unpin(struct frames *frames, size_t frame)
+{
+	struct slot *slot;
+
+	(void)pthread_mutex_lock(&frames->lock);
+	slot = frames->slots[frame];
+	if (--slot->pins == 0)
+		list_append(frames, slot);
+	while (frames->oldest && frames->resident > frames->budget)
+		slot_free(frames, evict(frames));
+	(void)pthread_mutex_unlock(&frames->lock);
+}
+
+bool frames_lost(const struct frames *frames, uint64_t offset, uint64_t size)
+{
+	size_t last;
+
+	if (size == 0 || offset >= frames->size ||
+	    atomic_load(&frames->num_lost) == 0)
+		return false;
+	if (size > frames->size - offset)
+		size = frames->size - offset;
+	last = frames_find(frames, offset + size - 1);
+	for (size_t i = frames_find(frames, offset); i <= last; i++) {
+		if (atomic_load(&frames->lost[i]))
+			return true;
+	}
+	return false;
+}
+
+uint64_t frames_resident(struct frames *frames, uint64_t *ret_peak)
+{
+	uint64_t resident;
+
+	(void)pthread_mutex_lock(&frames->lock);
+	resident = frames->resident;
+	*ret_peak = frames->peak;
+	(void)pthread_mutex_unlock(&frames->lock);
+	return resident;
+}

@@ -1,0 +1,324 @@
+/*
+ * Reads the target's memory; see copy.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "image/live/copy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "image/base/guard.h"
+
+enum {
+	VECTORS_AT_ONCE = 64,
+	/* More separate holes than this are joined into one wider one. */
+	MISSING_MAX = 1 << 20,
+};
+
+struct piece {
+	uint64_t offset, address, size;
+};
+
+struct copy {
+	struct copy_options options;
+	int mem_fd;			/* /proc/PID/mem, or -1 */
+	struct piece *pieces;
+	size_t count, capacity;
+	uint64_t total;
+	atomic_uint_least64_t done;
+	atomic_bool gone;
+	pthread_mutex_t lock;		/* of the missing ranges */
+	struct format_skipped *missing;
+	size_t num_missing, missing_capacity;
+};
+
+struct error *copy_create(const struct copy_options *options,
+			  struct copy **ret)
+{
+	struct copy *copy = calloc(1, sizeof(*copy));
+	char path[40];
+
+	if (!copy)
+		return error_no_memory();
+	copy->options = *options;
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", options->pid);
+	copy->mem_fd = open(path, O_RDONLY | O_CLOEXEC);
+	(void)pthread_mutex_init(&copy->lock, NULL);
+	*ret = copy;
+	return NULL;
+}
+
+void copy_destroy(struct copy *copy)
+{
+	if (!copy)
+		return;
+	close_fd(&copy->mem_fd);
+	(void)pthread_mutex_destroy(&copy->lock);
+	free(copy->pieces);
+	free(copy->missing);
+	free(copy);
+}
+
+struct error *copy_add(struct copy *copy, uint64_t offset, uint64_t address,
+		       uint64_t size)
+{
+	struct piece *last = copy->count ? &copy->pieces[copy->count - 1] : NULL;
+
+	if (last && last->offset + last->size == offset &&
+	    last->address + last->size == address) {
+		last->size += size;
+		copy->total += size;
+		return NULL;
+	}
+	if (copy->count == copy->capacity) {
+		size_t more = copy->capacity ? 2 * copy->capacity : 256;
+		struct piece *grown = reallocarray(copy->pieces, more,
+						   sizeof(*grown));
+
+		if (!grown)
+			return error_no_memory();
+		copy->pieces = grown;
+		copy->capacity = more;
+	}
+	assert(copy->pieces);
+	copy->pieces[copy->count++] = (struct piece){ offset, address, size };
+	copy->total += size;
+	return NULL;
+}
+
+static void add_missing(struct copy *copy, uint64_t start, uint64_t end,
+			int os_errno)
+{
+	(void)pthread_mutex_lock(&copy->lock);
+	if (copy->num_missing > 0) {
+		struct format_skipped *last =
+			&copy->missing[copy->num_missing - 1];
+
+		if (last->end == start && last->os_errno == (uint32_t)os_errno) {
+			last->end = end;
+			goto out;
+		}
+	}
+	if (copy->num_missing == copy->missing_capacity) {
+		size_t more = copy->missing_capacity ?
+			2 * copy->missing_capacity : 64;
+		struct format_skipped *grown = more > MISSING_MAX ? NULL :
+			reallocarray(copy->missing, more, sizeof(*grown));
+
+		if (!grown) {
+			// Saying too much is missing is the safe mistake.
+			struct format_skipped *last =
+				&copy->missing[copy->num_missing - 1];
+
+			if (copy->num_missing > 0 && last->end < end)
+				last->end = end;
+			if (copy->num_missing > 0 && last->start > start)
+				last->start = start;
+			goto out;
+		}
+		copy->missing = grown;
+		copy->missing_capacity = more;
+	}
+	copy->missing[copy->num_missing++] = (struct format_skipped){
+		.start = start,
+		.end = end,
+		.reason = FORMAT_FAILED,
+		.os_errno = (uint32_t)os_errno,
+	};
+out:
+	(void)pthread_mutex_unlock(&copy->lock);
+}
+
+/**
+ * Read one range page by page, after a read of more has failed: to keep what
+ * can be had. The mem file is the second way in; it reads pages that the
+ * target itself may only execute.
+ */
+static void read_pages(struct copy *copy, uint64_t address, uint8_t *buffer,
+		       size_t size)
+{
+	uint64_t page = copy->options.page_size;
+
+	while (size > 0) {
+		size_t want = page - (address & (page - 1));
+		struct iovec local, remote;
+		int os_errno;
+
+		if (want > size)
+			want = size;
+		local = (struct iovec){ buffer, want };
+		remote = (struct iovec){ (void *)(uintptr_t)address, want };
+		if (process_vm_readv(copy->options.pid, &local, 1, &remote, 1,
+				     0) != (ssize_t)want) {
+			os_errno = errno;
+			if (os_errno == ESRCH)
+				atomic_store(&copy->gone, true);
+			if (copy->gone || copy->mem_fd < 0 ||
+			    pread(copy->mem_fd, buffer, want,
+				  (off_t)address) != (ssize_t)want) {
+				memset(buffer, 0, want);
+				add_missing(copy, address, address + want,
+					    os_errno);
+			}
+		}
+		address += want;
+		buffer += want;
+		size -= want;
+	}
+}
+
+static bool holds(const struct copy *copy)
+{
+	return !copy->options.holds ||
+	       copy->options.holds(copy->options.context);
+}
+
+/** Fill vectors with memory, or with zeroes where it cannot be had. */
+static void fill_vectors(struct copy *copy, const struct iovec *local,
+			 const struct iovec *remote, size_t count,
+			 size_t wanted)
+{
+	ssize_t got = process_vm_readv(copy->options.pid, local, count, remote,
+				       count, 0);
+	size_t at = 0;
+
+	if (got < 0 && errno == ESRCH)
+		atomic_store(&copy->gone, true);
+	if (got < 0)
+		got = 0;
+	// It stops at the first page that cannot be read: what comes after
+	// that is tried by itself.
+	for (size_t i = 0; i < count && (size_t)got < wanted; i++) {
+		size_t have = (size_t)got > at ? (size_t)got - at : 0;
+
+		if (have < local[i].iov_len)
+			read_pages(copy,
+				   (uint64_t)(uintptr_t)remote[i].iov_base + have,
+				   (uint8_t *)local[i].iov_base + have,
+				   local[i].iov_len - have);
+		at += local[i].iov_len;
+	}
+}
+
+/** Read vectors that fill the buffer piece by piece. */
+static void read_vectors(struct copy *copy, const struct iovec *local,
+			 const struct iovec *remote, size_t count)
+{
+	size_t wanted = 0;
+
+	for (size_t i = 0; i < count; i++)
+		wanted += local[i].iov_len;
+	if (wanted > 0 && holds(copy))
+		fill_vectors(copy, local, remote, count, wanted);
+	// Asked again: the target may have been let go while it was read.
+	for (size_t i = 0; i < count && !holds(copy); i++) {
+		uint64_t start = (uint64_t)(uintptr_t)remote[i].iov_base;
+
+		memset(local[i].iov_base, 0, local[i].iov_len);
+		add_missing(copy, start, start + local[i].iov_len, ETIMEDOUT);
+	}
+	atomic_fetch_add(&copy->done, wanted);
+}
+
+/** The first piece that ends above offset. */
+static size_t first_piece(const struct copy *copy, uint64_t offset)
+{
+	size_t low = 0, high = copy->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct piece *piece = &copy->pieces[middle];
+
+		if (piece->offset + piece->size <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+bool copy_read(struct copy *copy, uint64_t offset, uint8_t *buffer, size_t size)
+{
+	struct iovec local[VECTORS_AT_ONCE], remote[VECTORS_AT_ONCE];
+	uint64_t at = offset, end = offset + size;
+	size_t count = 0;
+	bool any = false;
+
+	for (size_t i = first_piece(copy, offset);
+	     i < copy->count && copy->pieces[i].offset < end; i++) {
+		const struct piece *piece = &copy->pieces[i];
+		uint64_t low = piece->offset > offset ? piece->offset : offset;
+		uint64_t high = piece->offset + piece->size;
+
+		if (high > end)
+			high = end;
+		memset(buffer + (at - offset), 0, low - at);
+		local[count].iov_base = buffer + (low - offset);
+		remote[count].iov_base =
+			(void *)(uintptr_t)(piece->address + low - piece->offset);
+		local[count].iov_len = remote[count].iov_len = high - low;
+		any = true;
+		at = high;
+		if (++count == VECTORS_AT_ONCE) {
+			read_vectors(copy, local, remote, count);
+			count = 0;
+		}
+	}
+	memset(buffer + (at - offset), 0, end - at);
+	read_vectors(copy, local, remote, count);
+	return any;
+}
+
+uint64_t copy_total(const struct copy *copy)
+{
+	return copy->total;
+}
+
+uint64_t copy_done(const struct copy *copy)
+{
+	return atomic_load(&copy->done);
+}
+
+bool copy_target_gone(const struct copy *copy)
+{
+	return atomic_load(&copy->gone);
+}
+
+static int compare_missing(const void *a, const void *b)
+{
+	const struct format_skipped *left = a, *right = b;
+
+	return left->start < right->start ? -1 : left->start > right->start;
+}
+
+const struct format_skipped *copy_missing(struct copy *copy, size_t *ret_count)
+{
+	size_t kept = 0;
+
+	if (copy->num_missing > 0)
+		qsort(copy->missing, copy->num_missing, sizeof(*copy->missing),
+		      compare_missing);
+	for (size_t i = 1; i < copy->num_missing; i++) {
+		struct format_skipped *last = &copy->missing[kept];
+		const struct format_skipped *next = &copy->missing[i];
+
+		if (next->start <= last->end) {
+			if (next->end > last->end)
+				last->end = next->end;
+		} else {
+			copy->missing[++kept] = *next;
+		}
+	}
+	if (copy->num_missing > 0)
+		copy->num_missing = kept + 1;
+	*ret_count = copy->num_missing;
+	return copy->missing;
+}

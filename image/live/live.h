@@ -1,0 +1,141 @@
+/*
+ * Dumps a live process into an open file.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *	target_open(pid, &target);
+ *	live_dump(&target, &options, fd, &result);
+ *	target_close(&target);
+ *
+ * The target stands still while its memory is read and runs again before the
+ * last bytes are written. It is let go on every way out, at the limit at the
+ * latest.
+ */
+#ifndef LIVE_LIVE_H
+#define LIVE_LIVE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "image/base/error.h"
+#include "image/format.h"
+#include "image/live/pack.h"
+#include "image/live/select.h"
+#include "image/live/target.h"
+
+/* Without --max-pause: 2 s. */
+#define LIVE_MAX_PAUSE_NS UINT64_C(2000000000)
+
+enum {
+	LIVE_WORKERS_MAX = 8,	/* by default: memory is 4 MiB for each */
+	LIVE_LEVEL = 1,		/* of zstd: where speed and ratio bend */
+};
+
+struct live_progress {
+	uint64_t done, total;	/* bytes of memory */
+	uint64_t stored;	/* bytes written */
+	bool frozen;		/* the target still stands still */
+};
+
+struct live_options {
+	enum select_content content;
+	const struct select_rules *rules;	/* borrowed; may be NULL */
+	uint64_t max_pause_ns;	/* 0: LIVE_MAX_PAUSE_NS */
+	bool no_compress;
+	int level;		/* of zstd; 0: LIVE_LEVEL */
+	unsigned int workers;	/* 0: processors there are, at most
+				   LIVE_WORKERS_MAX */
+	bool no_cmdline;	/* leave the arguments out of the notes */
+	const char *trigger;	/* why; NULL: "request" */
+	const char *extra;	/* facts to record, "key=value\0" each */
+	size_t extra_size;
+	/* set from a signal handler: give up; may be NULL */
+	const atomic_bool *stop;
+	/* called about ten times a second; may be NULL */
+	void (*progress)(void *context, const struct live_progress *progress);
+	void *progress_context;
+};
+
+/** What is left out for one reason. */
+struct live_skipped {
+	uint64_t bytes, ranges;
+};
+
+struct live_result {
+	uint64_t stored;	/* bytes of the file */
+	uint64_t image_bytes;	/* of the uncompressed core */
+	uint64_t memory_bytes;	/* read from the target */
+	uint64_t pause_ns, total_ns;
+	bool complete;		/* nothing is missing that was selected */
+	uint64_t missing_bytes;
+	uint64_t swapped_bytes;	/* left in swap, by lack of room */
+	bool expired;		/* the limit let the target go too early */
+	size_t num_threads;
+	struct live_skipped skipped[FORMAT_KERNEL + 1];	/* by reason */
+	uint8_t sha256[PACK_SHA256_SIZE];
+};
+
+/** What a dump would be like; nothing is stopped for it. */
+struct live_estimate {
+	uint64_t read_bytes;	/* of memory to be read */
+	uint64_t image_bytes;	/* uncompressed */
+	uint64_t stored_bytes;	/* of the file */
+	uint64_t pause_ns;
+	uint64_t total_ns;
+	unsigned int workers;
+	uint64_t swapped_bytes;	/* would be left in swap */
+};
+
+/**
+ * An upper bound from the resident size alone, at a rate that any machine
+ * reaches: what it allows needs no better estimate. Takes no time.
+ */
+void live_estimate_bound(const struct target *target,
+			 const struct live_options *options,
+			 struct live_estimate *ret);
+
+/**
+ * Estimate from the mappings and a sample of the memory itself, which is read
+ * and compressed. Takes some tens of milliseconds.
+ */
+struct error *live_estimate(const struct target *target,
+			    const struct live_options *options,
+			    struct live_estimate *ret);
+
+/** ERROR_LIMIT where the estimated pause is longer than options allow. */
+struct error *live_check_pause(const struct live_estimate *estimate,
+			       const struct live_options *options);
+
+/** ERROR_LIMIT where the file system of fd has not the space; folder names it. */
+struct error *live_check_space(const struct live_estimate *estimate, int fd,
+			       const char *folder);
+
+/** Both, by the bound or, where that forbids it, by the estimate. */
+struct error *live_check(const struct target *target,
+			 const struct live_options *options, int fd,
+			 const char *folder);
+
+/**
+ * Dump into fd, from where it stands. Stops the target; an estimate is not
+ * made here. ERROR_INTERRUPTED where options->stop was set: fd then holds
+ * part of a dump, to be thrown away, as after every other failure.
+ */
+struct error *live_dump(const struct target *target,
+			const struct live_options *options, int fd,
+			struct live_result *ret);
+
+/**
+ * Dump a process into an unlinked temporary file, for reading at once:
+ * refused (ERROR_LIMIT) if the estimate exceeds the limits of time and space.
+ * The target runs again when this returns.
+ *
+ * @param tmp_dir  NULL: $TMPDIR, else /var/tmp
+ * @param ret_fd  a descriptor at offset 0, the caller closes
+ */
+struct error *live_dump_to_fd(pid_t pid, const struct live_options *options,
+			      const char *tmp_dir, int *ret_fd,
+			      struct live_result *ret);
+
+#endif

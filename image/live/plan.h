@@ -1,0 +1,44 @@
+/*
+ * From a live process to the geometry of its core, in the steps of live_dump().
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Shared by what dumps and what only estimates; not for use outside this
+ * folder.
+ */
+#ifndef LIVE_PLAN_H
+#define LIVE_PLAN_H
+
+#include "image/base/error.h"
+#include "image/corewriter.h"
+#include "image/live/copy.h"
+#include "image/live/freeze.h"
+#include "image/live/live.h"
+#include "image/live/procmaps.h"
+#include "image/live/select.h"
+
+struct plan {
+	uint32_t page_size;
+	struct procmaps maps;
+	struct selection selection;
+	struct corewriter *writer;
+	size_t num_threads;
+};
+
+/** Read the mappings and decide what is taken. */
+struct error *plan_select(struct plan *plan, const struct target *target,
+			  const struct live_options *options);
+
+/** After plan_select(): make the notes and fix the geometry. */
+struct error *plan_layout(struct plan *plan, const struct target *target,
+			  const struct live_options *options,
+			  const struct freeze *freeze);
+
+/** After plan_layout(): tell copy which address each byte comes from. */
+struct error *plan_copy(const struct plan *plan, struct copy *copy);
+
+void plan_deinit(struct plan *plan);
+
+/** The number of workers that options mean. */
+unsigned int live_workers(const struct live_options *options);
+
+#endif

@@ -1,0 +1,93 @@
+/*
+ * What /proc says of a process and its threads.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Numbers are as the kernel prints them in the /proc of this program, except
+ * where a field says "inside": those are as the target itself sees them, in
+ * the innermost of its pid namespaces. What could not be read is 0, empty or
+ * NULL. Every text comes from the target and is untrusted.
+ */
+#ifndef LIVE_PROCINFO_H
+#define LIVE_PROCINFO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "image/base/error.h"
+
+/** A process, or one thread of it. */
+struct procinfo {
+	pid_t pid;		/* or the thread's id */
+	pid_t inside_pid;
+	pid_t process;		/* the thread's process; itself for a process */
+	pid_t parent, inside_parent;
+	pid_t group, session;	/* inside */
+	pid_t tracer;		/* 0: not traced */
+	char name[16];		/* comm */
+	char state;		/* 'R', 'S', 'D', 'Z' … */
+	bool kernel_thread;
+	int nice;
+	uint32_t uid, gid;	/* effective */
+	uint32_t real_uid;
+	uint64_t start_time;	/* clock ticks since boot */
+	uint64_t user_ticks, system_ticks, child_user_ticks, child_system_ticks;
+	uint64_t minor_faults, major_faults;
+	uint64_t pending, blocked;	/* signals, bit n-1 for signal n */
+	uint32_t num_threads;
+	uint64_t vm_size, rss, rss_peak, swap, page_tables;	/* bytes */
+};
+
+/** Read PID's. ERROR_NOT_FOUND where there is no such process. */
+struct error *procinfo_read(pid_t pid, struct procinfo *ret);
+
+/** Read one thread's. ERROR_NOT_FOUND where it has ended. */
+struct error *procinfo_read_thread(pid_t pid, pid_t tid, struct procinfo *ret);
+
+/**
+ * The thread ids of a process, in the order the kernel lists them.
+ *
+ * @param ret  an array that the caller frees
+ */
+struct error *procinfo_threads(pid_t pid, pid_t **ret, size_t *ret_count);
+
+/**
+ * A file below /proc/PID, whole (at most 16 MiB), NUL-terminated.
+ *
+ * @param ret  the caller frees; the size does not count the NUL
+ */
+struct error *procinfo_file(pid_t pid, const char *name, char **ret,
+			    size_t *ret_size);
+
+/** The target of the link /proc/PID/NAME; NULL where it cannot be read. */
+char *procinfo_link(pid_t pid, const char *name);
+
+/**
+ * The program and, for an interpreter, its script: "python3 train.py",
+ * "python3 -m pytest", "nginx". No other argument is in it.
+ *
+ * @param cmdline  arguments, each ending with a NUL
+ * @param script  where in cmdline the script (or module) is, or NULL
+ * @return a text the caller frees; NULL without memory
+ */
+char *procinfo_script(const char *cmdline, size_t size, const char **script);
+
+/** True if the process runs CPython or PyPy, by its program and libraries. */
+bool procinfo_is_python(pid_t pid);
+
+/** Nanoseconds that the process has been running. */
+uint64_t procinfo_uptime(const struct procinfo *info);
+
+/** What its memory cgroup says, v2 or v1; UINT64_MAX: no limit. */
+struct procinfo_cgroup {
+	uint64_t current;	/* bytes; 0: unknown */
+	uint64_t limit;		/* bytes, the least of it and those above it */
+};
+
+void procinfo_cgroup(pid_t pid, struct procinfo_cgroup *ret);
+
+/** True if both are in the same memory cgroup, and it is not the topmost. */
+bool procinfo_same_cgroup(pid_t pid, pid_t other);
+
+#endif

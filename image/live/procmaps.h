@@ -1,0 +1,67 @@
+/*
+ * The mappings of a live process, as /proc/PID/smaps lists them.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef LIVE_PROCMAPS_H
+#define LIVE_PROCMAPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "image/base/error.h"
+#include "image/format.h"
+
+/* Beside enum format_mapping_flag, which takes the low 16 bits. */
+enum procmap_flag {
+	PROCMAP_IO = 1 << 16,		/* io: device memory */
+	PROCMAP_PFN = 1 << 17,		/* pf: pages without a struct page */
+	PROCMAP_DONTDUMP = 1 << 18,	/* dd */
+	PROCMAP_UFFD = 1 << 19,		/* um ui: a fault waits for user space */
+};
+
+struct procmap {
+	uint64_t start, end;		/* addresses */
+	uint64_t file_offset;		/* bytes */
+	uint64_t inode;			/* 0: no file */
+	uint32_t device;		/* major << 20 | minor, of the file */
+	uint32_t protection;		/* PF_R, PF_W, PF_X of elf.h */
+	uint32_t flags;			/* format_mapping_flag, procmap_flag */
+	uint64_t resident, swapped, anonymous;	/* bytes */
+	const char *name;		/* "" for none; without " (deleted)" */
+};
+
+struct procmaps {
+	struct procmap *items;		/* ascending, without overlap */
+	size_t count;
+	char *names;			/* what the names lie in */
+	size_t names_size;		/* bytes; the first is a NUL */
+};
+
+/** Read the mappings of a process. ERROR_OS: gone, or not permitted. */
+struct error *procmaps_read(pid_t pid, struct procmaps *ret);
+
+/** Parse the text of a smaps (or maps) file; name is for messages. */
+struct error *procmaps_parse(FILE *in, const char *name, struct procmaps *ret);
+
+void procmaps_deinit(struct procmaps *maps);
+
+/** The mapping that holds address, or NULL. */
+const struct procmap *procmaps_find(const struct procmaps *maps,
+				    uint64_t address);
+
+/**
+ * True for memory that is shared, or could be: anonymous, or of a file that
+ * lives in memory only (shm_open, memfd, System V).
+ */
+bool procmap_is_shared_memory(const struct procmap *map);
+
+/** True for files in the sense of NT_FILE: a path, not "[stack]" and such. */
+static inline bool procmap_is_file(const struct procmap *map)
+{
+	return map->inode != 0 && map->name[0] == '/';
+}
+
+#endif

@@ -1,0 +1,124 @@
+/*
+ * Micro releases that differ from the table of their minor release.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Only what _Py_DebugOffsets does not tell is of interest here, and even that
+ * is a first guess that calibration confirms or moves.
+ */
+#include "pyheap/pylayout.h"
+
+/*
+ * 3.13.16 … 3.13.18 (which of them was first is not known): PyGC_Head is
+ * aligned to four bytes, which lets the generations begin right behind the
+ * int before them; the perf trampoline's state in the runtime grew by 24; and
+ * _pickle got the fields that 3.14 has.
+ */
+static const struct pyh_variant_field fields_3_13_late[] = {
+	{ PYH_RUNTIME_PRECONFIG_ALLOCATOR, { 10420, 4 } },
+	{ PYH_RUNTIME_CACHED_OBJECTS_INTERNED_STRINGS, { 13856, 8 } },
+	{ PYH_RUNTIME_STATIC_OBJECTS, { 13864, 74560 } },
+	{ PYH_RUNTIME_MAIN_INTERPRETER, { 88424, 194984 } },
+	{ PYH_INTERP_INITIAL_THREAD, { 194624, 344 } },
+	{ PYH_GC_GENERATIONS, { 20, 72 } },
+	{ PYH_PICKLER_MEMO, { 16, 8 } },
+	{ PYH_PICKLER_OUTPUT_BUFFER, { 64, 8 } },
+	{ PYH_UNPICKLER_MEMO, { 24, 8 } },
+	{ PYH_UNPICKLER_MEMO_SIZE, { 32, 8 } },
+	{ PYH_UNPICKLER_INPUT_LINE, { 152, 8 } },
+	{ PYH_UNPICKLER_ENCODING, { 240, 8 } },
+	{ PYH_UNPICKLER_ERRORS, { 248, 8 } },
+	{ PYH_UNPICKLER_MARKS, { 256, 8 } },
+	{ PYH_UNPICKLER_MARKS_SIZE, { 272, 8 } },
+};
+
+static const struct pyh_variant_size sizes_3_13_late[] = {
+	{ PYH_STRUCT_RUNTIME, 283408 },
+	{ PYH_STRUCT_INTERP, 194984 },
+	{ PYH_STRUCT_TSTATE, 312 },
+	{ PYH_STRUCT_PICKLER, 152 },
+	{ PYH_STRUCT_UNPICKLER, 296 },
+};
+
+/*
+ * 3.14.0 … 3.14.4 have the incremental collector: its state is 24 bytes
+ * smaller and has no generation0 pointer; young, old[0], old[1] are where the
+ * three generations are otherwise.
+ */
+#define FIELDS_3_14_INCREMENTAL(after_qsbr) \
+	{ PYH_GC_GENERATION0, { 0, 0 } }, \
+	{ PYH_GC_LONG_LIVED_TOTAL, { 0, 0 } }, \
+	{ PYH_GC_LONG_LIVED_PENDING, { 0, 0 } }, \
+	{ PYH_INTERP_GC, { 7408, 240 } }, \
+	{ PYH_INTERP_SYSDICT, { 7648, 8 } }, \
+	{ PYH_INTERP_BUILTINS, { 7656, 8 } }, \
+	{ PYH_INTERP_IMPORTS_MODULES, { 7664, 8 } }, \
+	{ PYH_INTERP_GIL, { 7760, 208 } }, \
+	{ PYH_INTERP_DICT, { 8472, 8 } }, \
+	{ PYH_INTERP_OBMALLOC, { 10904 - (after_qsbr), 8 } }, \
+	{ PYH_INTERP_OBJECT_STATE, { 11120 - (after_qsbr), 632 } }, \
+	{ PYH_INTERP_TYPES, { 81920 - (after_qsbr), 141192 } }, \
+	{ PYH_INTERP_TYPES_BUILTINS, { 180232 - (after_qsbr), 9608 } }, \
+	{ PYH_INTERP_TYPES_BUILTINS_NUM_INITIALIZED, \
+	  { 180232 - (after_qsbr), 8 } }, \
+	{ PYH_INTERP_TYPES_FOR_EXTENSIONS, { 189840 - (after_qsbr), 496 } }, \
+	{ PYH_INTERP_CACHED_OBJECTS_INTERNED_STRINGS, \
+	  { 224624 - (after_qsbr), 8 } }, \
+	{ PYH_INTERP_STATIC_OBJECTS, { 224784 - (after_qsbr), 136 } }, \
+	{ PYH_INTERP_INITIAL_THREAD, { 224928 - (after_qsbr), 912 } }
+
+static const struct pyh_variant_field fields_3_14_early[] = {
+	FIELDS_3_14_INCREMENTAL(32),
+	{ PYH_RUNTIME_PRECONFIG_ALLOCATOR, { 10588, 4 } },
+	{ PYH_RUNTIME_CACHED_OBJECTS_INTERNED_STRINGS, { 14032, 8 } },
+	{ PYH_RUNTIME_STATIC_OBJECTS, { 14040, 76688 } },
+	{ PYH_RUNTIME_MAIN_INTERPRETER, { 90728, 225808 } },
+};
+
+static const struct pyh_variant_size sizes_3_14_early[] = {
+	{ PYH_STRUCT_RUNTIME, 316536 },
+	{ PYH_STRUCT_INTERP, 225808 },
+	{ PYH_STRUCT_GC, 240 },
+	{ PYH_STRUCT_TSTATE, 824 },
+};
+
+static const struct pyh_variant_field fields_3_14_4[] = {
+	FIELDS_3_14_INCREMENTAL(24),
+};
+
+static const struct pyh_variant_size sizes_3_14_4[] = {
+	{ PYH_STRUCT_GC, 240 },
+};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+const struct pyh_layout_variant pyh_layout_variants[] = {
+	{
+		.name = "3.13.16-3.13.18",
+		.minor = 13, .first = 16, .last = 18,
+		.source = "CPython tag v3.13.18, 64-bit Linux, default build",
+		.fields = fields_3_13_late,
+		.num_fields = COUNT(fields_3_13_late),
+		.sizes = sizes_3_13_late,
+		.num_sizes = COUNT(sizes_3_13_late),
+	},
+	{
+		.name = "3.14.0-3.14.3",
+		.minor = 14, .first = 0, .last = 3,
+		.source = "CPython tag v3.14.0, Include/internal, by reading",
+		.fields = fields_3_14_early,
+		.num_fields = COUNT(fields_3_14_early),
+		.sizes = sizes_3_14_early,
+		.num_sizes = COUNT(sizes_3_14_early),
+	},
+	{
+		.name = "3.14.4",
+		.minor = 14, .first = 4, .last = 4,
+		.source = "CPython tag v3.14.4, Include/internal, by reading",
+		.fields = fields_3_14_4,
+		.num_fields = COUNT(fields_3_14_4),
+		.sizes = sizes_3_14_4,
+		.num_sizes = COUNT(sizes_3_14_4),
+	},
+};
+
+const size_t pyh_num_layout_variants = COUNT(pyh_layout_variants);

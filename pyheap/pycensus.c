@@ -1,0 +1,1213 @@
+/*
+ * The census: every object of a CPython heap, counted by type; see pycensus.h.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Three steps. (1) Arenas, in address order on all workers: each live block
+ * is an object or raw memory; what an object owns is marked as a claim; words
+ * that point out of the arenas are looked at as objects of their own.
+ * (2) What lies outside of arenas (large, static, foreign-allocated objects)
+ * is followed from there and from the roots until nothing new turns up.
+ * (3) Blocks that look like an object but are somebody's buffer are taken
+ * back.
+ *
+ * Every tally is a sum and every mark a set, so the result does not depend on
+ * how the work was divided.
+ */
+#include "pyheap/pycensus.h"
+
+#include <elf.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/base/workers.h"
+#include "pyheap/pyblocks.h"
+#include "pyheap/pyobject.h"
+#include "pyheap/pysize.h"
+#include "pyheap/pyspace.h"
+
+enum {
+	RECENT_WORDS = 4096,		/* foreign words a worker remembers */
+	TASK_BYTES = 1 << 20,		/* memory scanned at one go */
+	DRAIN_MAX = 1 << 20,		/* objects a worker follows by itself */
+	STACK_SCAN_MAX = 8 << 20,	/* bytes of a thread's native stack */
+	INTERPRETER_SCAN_MAX = 1 << 20,	/* bytes of a PyInterpreterState */
+	DATASTACK_CHUNKS_MAX = 1 << 16,
+	LOOK_AHEAD = 6,			/* blocks whose pointers are followed */
+	FETCH_AHEAD = 2048,		/* bytes of a pool asked for */
+	OBJECT_HEADER = 16,		/* bytes of ob_refcnt and ob_type */
+};
+
+/** Something to look at: an object (size 0), or memory full of words. */
+struct task {
+	uint64_t address;
+	uint64_t size;		/* bytes */
+};
+
+struct tasks {
+	struct task *tasks;
+	size_t count, room;
+};
+
+struct tally {
+	uint64_t count, size, footprint;
+	bool inexact;
+};
+
+struct census_worker {
+	struct pyh_census *census;	/* borrowed */
+	struct pyh_type_reader types;
+	struct memory_reader arena;	/* views of arenas */
+	struct memory_reader outside;	/* bodies of objects outside */
+	struct memory_reader words;	/* memory that is being scanned */
+	struct memory_reader memory;	/* everything else */
+	struct tally *tallies;		/* by type id */
+	size_t num_tallies;
+	struct tasks found;
+	struct pyh_coverage coverage;
+	bool no_memory;
+	uint64_t recent[RECENT_WORDS];
+};
+
+struct pyh_census {
+	const struct pyh_runtime *runtime;	/* borrowed */
+	struct pyh_types *types;		/* borrowed */
+	struct pyh_object_rules rules;
+	struct pyh_arenas arenas;
+	struct pyh_space space;
+	unsigned int num_workers;
+	struct census_worker *workers;
+	struct tasks tasks;		/* of the round being worked on */
+	uint32_t types_seen;		/* type objects looked at themselves */
+	atomic_size_t arenas_done;
+	const struct pyh_census_options *options;	/* while being taken */
+	struct pyh_type_total *totals;
+	size_t num_totals;
+	struct pyh_coverage coverage;
+};
+
+/* --- small parts ---------------------------------------------------------- */
+
+static void push_task(struct census_worker *worker, struct task task)
+{
+	struct tasks *tasks = &worker->found;
+
+	if (tasks->count == tasks->room) {
+		size_t room = tasks->room ? tasks->room * 2 : 256;
+		struct task *grown;
+
+		grown = realloc(tasks->tasks, room * sizeof(*grown));
+		if (!grown) {
+			worker->no_memory = true;
+			return;
+		}
+		tasks->tasks = grown;
+		tasks->room = room;
+	}
+	tasks->tasks[tasks->count++] = task;
+}
+
+static struct tally *tally_of(struct census_worker *worker,
+			      const struct pyh_type *type)
+{
+	static struct tally nowhere;	// written only when memory is gone
+	size_t room;
+	struct tally *grown;
+
+	if (type->id < worker->num_tallies)
+		return &worker->tallies[type->id];
+	room = (type->id | 1023) + 1;
+	grown = realloc(worker->tallies, room * sizeof(*grown));
+	if (!grown) {
+		worker->no_memory = true;
+		return &nowhere;
+	}
+	memset(grown + worker->num_tallies, 0,
+	       (room - worker->num_tallies) * sizeof(*grown));
+	worker->tallies = grown;
+	worker->num_tallies = room;
+	return &grown[type->id];
+}
+
+static void count_object(struct census_worker *worker,
+			 const struct pyh_candidate *object, uint64_t footprint)
+{
+	struct tally *tally = tally_of(worker, object->type);
+
+	tally->count++;
+	tally->size += object->measure.size;
+	tally->footprint += footprint;
+	tally->inexact |= !object->measure.exact;
+	worker->coverage.gc_tracked += object->link == PYH_LINK_HOLDS;
+}
+
+static void uncount_object(struct census_worker *worker,
+			   const struct pyh_candidate *object,
+			   uint64_t footprint)
+{
+	struct tally *tally = tally_of(worker, object->type);
+
+	// Unsigned sums wrap and meet again when the workers are merged.
+	tally->count--;
+	tally->size -= object->measure.size;
+	tally->footprint -= footprint;
+	worker->coverage.gc_tracked -= object->link == PYH_LINK_HOLDS;
+}
+
+/**
+ * Bytes an allocator holds for a request: pymalloc's classes of 16, above
+ * them glibc's chunk (8 bytes of header, 16 of granularity).
+ */
+static uint64_t held_for(const struct pyh_census *census, uint64_t size)
+{
+	if (census->arenas.count > 0 && size <= PYH_BLOCK_MAX)
+		return (size + PYH_BLOCK_ALIGN - 1) &
+		       ~(uint64_t)(PYH_BLOCK_ALIGN - 1);
+	return size <= 24 ? 32 : (size + 8 + 15) & ~UINT64_C(15);
+}
+
+/** The same for an object outside of arenas; a module's own has no block. */
+static uint64_t held_outside(const struct pyh_census *census,
+			     const struct pyh_candidate *object)
+{
+	if (object->on_module && object->presize == 0)
+		return object->measure.extent;
+	return held_for(census, object->measure.extent + object->presize +
+					census->rules.overhead);
+}
+
+/* --- words that point out of the arenas ----------------------------------- */
+
+/** Look at an address outside of arenas; if it is an object, mark and queue. */
+__attribute__((noinline))
+static void consider_outside(struct census_worker *worker, uint64_t address)
+{
+	struct pyh_census *census = worker->census;
+	size_t slot = (size_t)(address >> 3 ^ address >> 15) % RECENT_WORDS;
+	struct pyh_candidate candidate;
+
+	if (worker->recent[slot] == address)
+		return;
+	worker->recent[slot] = address;
+	if (pyh_space_marked(&census->space, address, PYH_MARK_OBJECT))
+		return;
+	if (!pyh_object_outside(&census->rules, &worker->types,
+				&worker->outside, &worker->memory, address,
+				&candidate))
+		return;
+	if (pyh_space_mark(&census->space, address, PYH_MARK_OBJECT))
+		push_task(worker, (struct task){ .address = address });
+}
+
+static inline void consider_word(struct census_worker *worker, uint64_t word)
+{
+	const struct pyh_space *space = &worker->census->space;
+
+	if (!(word & 7) && pyh_space_may_be_other(space, word) &&
+	    pyh_space_page(space, word) == PYH_PAGE_OTHER)
+		consider_outside(worker, word);
+}
+
+static void scan_words(struct census_worker *worker, const uint8_t *bytes,
+		       size_t size)
+{
+	for (size_t i = 0; i + 8 <= size; i += 8) {
+		uint64_t word;
+
+		memcpy(&word, bytes + i, sizeof(word));
+		consider_word(worker, word);
+	}
+}
+
+/** Whether an address is one of the heads that GC lists begin and end with. */
+static bool is_list_head(const struct pyh_runtime *runtime, uint64_t address)
+{
+	for (size_t i = 0; i < runtime->num_interpreters; i++) {
+		const uint64_t *heads = runtime->interpreters[i].gc_heads;
+
+		for (int j = 0; j < PYH_GC_LISTS; j++) {
+			// Not known, so it may be this one.
+			if (heads[j] == address || heads[j] == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+/** The part of consider_neighbour() for those that may be outside. */
+__attribute__((noinline))
+static void look_at_neighbour(struct census_worker *worker, uint64_t head)
+{
+	struct pyh_census *census = worker->census;
+	uint64_t address = head + PYH_GC_HEAD;
+
+	if (pyh_space_page(&census->space, address) != PYH_PAGE_OTHER)
+		return;
+	consider_word(worker, address);
+	if (!pyh_space_marked(&census->space, address, PYH_MARK_OBJECT) &&
+	    !census->rules.collecting &&
+	    !is_list_head(census->runtime, head))
+		findings_add(census->runtime->image->findings, "gc-object",
+			     address, "a GC list leads here, but there is no "
+			     "object that could be in one");
+}
+
+/** Look at a neighbour in a GC list: it is an object, unless damaged. */
+static inline void consider_neighbour(struct census_worker *worker,
+				      uint64_t head)
+{
+	if (pyh_space_may_be_other(&worker->census->space, head + PYH_GC_HEAD))
+		look_at_neighbour(worker, head);
+}
+
+/** The GC list leads from one object to its neighbours. */
+static void follow_link(struct census_worker *worker,
+			const struct pyh_candidate *object)
+{
+	if (object->link != PYH_LINK_HOLDS)
+		return;
+	consider_neighbour(worker, object->gc_next);
+	consider_neighbour(worker, object->gc_prev);
+	if (object->link_damaged)
+		findings_add(worker->census->runtime->image->findings,
+			     "gc-list", object->address, "the object before "
+			     "this one in its GC list, at 0x%" PRIx64
+			     ", does not lead to it",
+			     object->gc_prev + PYH_GC_HEAD);
+}
+
+/** Whether two words are a GC head whose neighbours both lead back to it. */
+static bool is_linked(struct census_worker *worker, uint64_t head,
+		      const uint8_t *bytes)
+{
+	const struct pyh_space *space = &worker->census->space;
+	uint64_t next, prev, back;
+
+	memcpy(&next, bytes, sizeof(next));
+	memcpy(&prev, bytes + 8, sizeof(prev));
+	next &= ~UINT64_C(3);
+	prev &= ~UINT64_C(3);
+	return pyh_space_page(space, next) != PYH_PAGE_ABSENT &&
+	       pyh_space_page(space, prev) != PYH_PAGE_ABSENT &&
+	       memory_try_u64(&worker->memory, prev, &back) &&
+	       (back & ~UINT64_C(3)) == head &&
+	       memory_try_u64(&worker->memory, next + 8, &back) &&
+	       (back & ~UINT64_C(3)) == head;
+}
+
+/**
+ * A block that is no object, and yet its neighbours in a GC list know it, was
+ * one before its header was damaged.
+ */
+static void check_raw(struct census_worker *worker, uint64_t block,
+		      const uint8_t *bytes, uint32_t size)
+{
+	const struct pyh_object_rules *rules = &worker->census->rules;
+	uint32_t at = rules->prefix;
+
+	// In 3.11 and later two more words may come before the GC head.
+	for (int i = 0; i < 2 && at + 2 * PYH_GC_HEAD <= size;
+	     i++, at += PYH_GC_HEAD) {
+		if (!is_linked(worker, block + at, bytes + at))
+			continue;
+		findings_add(rules->runtime->image->findings, "gc-object",
+			     block + at + PYH_GC_HEAD, "a GC list leads here, "
+			     "but reference count, type and size cannot be "
+			     "those of an object");
+		return;
+	}
+}
+
+/* --- claims ---------------------------------------------------------------- */
+
+struct claiming {
+	struct census_worker *worker;
+	uint64_t footprint;	/* bytes held for the claims so far */
+	bool take;		/* false: only add up */
+};
+
+static inline void take_claim(struct claiming *claiming, uint64_t address,
+			      uint64_t size)
+{
+	struct pyh_census *census = claiming->worker->census;
+	uint64_t block = address - census->rules.prefix;
+
+	claiming->footprint += held_for(census, size + census->rules.overhead);
+	if (!claiming->take || address & 7)
+		return;
+	// Blocks of arenas are looked at as such, whoever claims them.
+	if (!pyh_space_may_be_other(&census->space, address) ||
+	    pyh_space_page(&census->space, address) != PYH_PAGE_OTHER)
+		pyh_space_set(&census->space, block, PYH_MARK_CLAIM);
+	else if (pyh_space_mark(&census->space, block, PYH_MARK_CLAIM) &&
+		 size >= 8)
+		push_task(claiming->worker, (struct task){ address, size });
+}
+
+static void take_one_of_chain(void *context, struct pyh_claim claim)
+{
+	take_claim(context, claim.address, claim.size);
+}
+
+/** The part of claims_of() for objects that own something. */
+__attribute__((noinline))
+static uint64_t claims_of_owner(struct census_worker *worker,
+				const struct pyh_candidate *object, bool take)
+{
+	struct claiming claiming = { .worker = worker, .take = take };
+
+	if (object->measure.more_claims) {
+		pyh_claims_each(worker->census->runtime, object->type,
+				object->address, object->body,
+				object->available, &worker->memory,
+				take_one_of_chain, &claiming);
+	} else {
+		for (unsigned int i = 0; i < object->measure.num_claims; i++)
+			take_claim(&claiming, object->measure.claims[i].address,
+				   object->measure.claims[i].size);
+	}
+	return claiming.footprint;
+}
+
+/** Mark what an object owns (or only add it up); the bytes held for it. */
+static inline uint64_t claims_of(struct census_worker *worker,
+				 const struct pyh_candidate *object, bool take)
+{
+	// Most own nothing.
+	return object->measure.num_claims == 0 && !object->measure.more_claims ?
+		       0 : claims_of_owner(worker, object, take);
+}
+
+/* --- step 1: arenas --------------------------------------------------------- */
+
+static void census_block(struct census_worker *worker, uint64_t block,
+			 const uint8_t *bytes, uint32_t size,
+			 _Atomic uint64_t *marks)
+{
+	struct pyh_census *census = worker->census;
+	struct pyh_candidate object;
+
+	if (!pyh_object_in_block(&census->rules, &worker->types,
+				 &worker->memory, block, bytes, size,
+				 &object)) {
+		scan_words(worker, bytes, size);
+		check_raw(worker, block, bytes, size);
+		return;
+	}
+	pyh_space_mark_own(marks, block);
+	count_object(worker, &object, size + claims_of(worker, &object, true));
+	worker->coverage.blocks_object++;
+	follow_link(worker, &object);
+	// Behind the header: types are looked at once each, not by object.
+	if (!pyh_object_is_leaf(object.type))
+		scan_words(worker, object.body + OBJECT_HEADER,
+			   object.available - OBJECT_HEADER);
+	// The pre-header: instance dictionary and weak references.
+	if (object.address - block > PYH_GC_HEAD)
+		scan_words(worker, bytes, object.address - block - PYH_GC_HEAD);
+}
+
+/** Ask for what the word at bytes leads to, if that is in view. */
+static inline void prefetch(const struct census_worker *worker,
+			    const uint8_t *bytes)
+{
+	const struct memory_reader *memory = &worker->memory;
+	uint64_t at;
+
+	memcpy(&at, bytes, sizeof(at));
+	at -= memory->view_start;
+	if (at < memory->view_size)
+		__builtin_prefetch(memory->view + at);
+}
+
+/**
+ * The second word of a block with a GC head leads to a neighbour in the list,
+ * whose own links are looked at soon; that of a dict also has its keys read: a
+ * cache miss for every object unless asked for in time.
+ *
+ * @param keys  where the keys of a dict are in a block, if it holds one
+ */
+static inline void prefetch_block(const struct census_worker *worker,
+				  const uint8_t *block, uint32_t size,
+				  uint32_t keys)
+{
+	prefetch(worker, block + 8);
+	if (keys + 8 <= size)
+		prefetch(worker, block + keys);
+}
+
+static void census_pool(struct census_worker *worker, uint64_t address,
+			const uint8_t *bytes)
+{
+	uint32_t pool_size = worker->census->arenas.pool_size;
+	struct pyh_coverage *coverage = &worker->coverage;
+	// Pools are aligned, so the words of this one are nobody else's.
+	_Atomic uint64_t *marks = pyh_space_bits(&worker->census->space,
+						 address, PYH_MARK_OBJECT);
+	uint32_t keys = PYH_GC_HEAD + pyh_offset(worker->census->runtime,
+						 PYH_DICT_MA_KEYS);
+	struct pyh_pool pool;
+	const char *why = NULL;
+	uint32_t live = 0;
+
+	switch (pyh_pool_parse(address, bytes, pool_size, &pool, &why)) {
+	case PYH_POOL_FREE:
+		coverage->pools_free++;
+		coverage->free_bytes += pool_size;
+		return;
+	case PYH_POOL_DAMAGED:
+		findings_add(worker->census->runtime->image->findings, "pool",
+			     address, "pool of small objects: %s", why);
+		break;
+	case PYH_POOL_USED:
+		break;
+	}
+	for (uint32_t i = 0; marks && i < pool.carved; i++) {
+		size_t at = PYH_POOL_HEADER + (size_t)i * pool.block_size;
+
+		if (at + FETCH_AHEAD < pool_size)
+			__builtin_prefetch(bytes + at + FETCH_AHEAD);
+		if (i + LOOK_AHEAD < pool.carved)
+			prefetch_block(worker, bytes + at +
+				       LOOK_AHEAD * pool.block_size,
+				       pool.block_size, keys);
+		if (pool.free[i / 64] >> i % 64 & 1)
+			continue;
+		live++;
+		census_block(worker, address + at, bytes + at, pool.block_size,
+			     marks);
+	}
+	coverage->blocks_in_use += live;
+	coverage->blocks_in_use_bytes += (uint64_t)live * pool.block_size;
+	coverage->free_bytes += pool_size - PYH_POOL_HEADER -
+				(uint64_t)live * pool.block_size;
+	coverage->overhead_bytes += PYH_POOL_HEADER;
+}
+
+static struct error *census_arena(void *context, unsigned int worker_index,
+				  size_t shard)
+{
+	struct pyh_census *census = context;
+	struct census_worker *worker = &census->workers[worker_index];
+	const struct pyh_arena *arena = &census->arenas.arenas[shard];
+	uint32_t pool_size = census->arenas.pool_size;
+
+	worker->coverage.arenas++;
+	worker->coverage.arena_bytes += arena->limit - arena->start;
+	worker->coverage.pools += (arena->limit - arena->start) / pool_size;
+	worker->coverage.pools_free += (arena->limit - arena->end) / pool_size;
+	worker->coverage.free_bytes += arena->limit - arena->end;
+	for (uint64_t at = arena->start; at < arena->end; at += pool_size) {
+		const uint8_t *pool = memory_view(&worker->arena, at,
+						  pool_size);
+
+		if (pool)
+			census_pool(worker, at, pool);
+		else
+			findings_add(census->runtime->image->findings,
+				     "pool-missing", at,
+				     "pool of small objects is not in the dump");
+	}
+	if (census->options->progress)
+		census->options->progress(
+			census->options->progress_context, "objects",
+			atomic_fetch_add(&census->arenas_done, 1) + 1,
+			census->arenas.count);
+	return NULL;
+}
+
+/* --- step 2: outside of arenas ---------------------------------------------- */
+
+/** Count one object outside, and look where it leads. */
+static void census_outside(struct census_worker *worker, uint64_t address)
+{
+	struct pyh_census *census = worker->census;
+	struct pyh_candidate object;
+	uint64_t at, end;
+
+	if (!pyh_object_outside(&census->rules, &worker->types,
+				&worker->outside, &worker->memory, address,
+				&object))
+		return;
+	count_object(worker, &object,
+		     held_outside(census, &object) +
+			     claims_of(worker, &object, true));
+	worker->coverage.objects_outside++;
+	follow_link(worker, &object);
+	if (pyh_object_is_leaf(object.type))
+		return;
+	at = address - object.presize;
+	end = address + object.measure.extent;
+	while (at < end) {
+		size_t step = end - at < TASK_BYTES ? (size_t)(end - at) :
+						      TASK_BYTES;
+		const uint8_t *bytes = memory_view(&worker->words, at, step);
+
+		if (bytes)
+			scan_words(worker, bytes, step);
+		at += step;
+	}
+}
+
+static void do_task(struct census_worker *worker, const struct task *task)
+{
+	const uint8_t *bytes;
+
+	if (task->size == 0) {
+		census_outside(worker, task->address);
+		return;
+	}
+	bytes = memory_view(&worker->words, task->address,
+			    (size_t)task->size);
+	if (bytes) {
+		scan_words(worker, bytes, (size_t)task->size);
+		return;
+	}
+	// Not all of it was captured: page by page then.
+	for (uint64_t at = 0; at < task->size; at += 4096) {
+		uint64_t left = task->size - at;
+
+		left = left < 4096 ? left : 4096;
+		bytes = memory_view(&worker->words, task->address + at,
+				    (size_t)left);
+		if (bytes)
+			scan_words(worker, bytes, (size_t)left);
+	}
+}
+
+/** Tasks a shard: enough to make the handing out cheap. */
+enum { TASKS_PER_SHARD = 64 };
+
+static struct error *census_tasks(void *context, unsigned int worker_index,
+				  size_t shard)
+{
+	struct pyh_census *census = context;
+	struct census_worker *worker = &census->workers[worker_index];
+	size_t first = shard * TASKS_PER_SHARD, base = worker->found.count;
+	size_t followed = 0;
+
+	for (size_t i = first; i < census->tasks.count &&
+			       i < first + TASKS_PER_SHARD; i++)
+		do_task(worker, &census->tasks.tasks[i]);
+	// A list leads from one object to the next: follow it here and now,
+	// rounds are for spreading the load.
+	while (worker->found.count > base && followed++ < DRAIN_MAX) {
+		struct task task = worker->found.tasks[worker->found.count - 1];
+
+		if (task.size > TASK_BYTES)
+			break;
+		worker->found.count--;
+		do_task(worker, &task);
+	}
+	return NULL;
+}
+
+/** Queue memory to be scanned, in pieces. */
+static void push_memory(struct census_worker *worker, uint64_t start,
+			uint64_t end)
+{
+	for (uint64_t at = (start + 7) & ~UINT64_C(7); at < end;
+	     at += TASK_BYTES) {
+		uint64_t left = end - at;
+
+		push_task(worker, (struct task){
+			at, left < TASK_BYTES ? left : TASK_BYTES });
+	}
+}
+
+/** Locals of Python frames on the data stack (3.11 and later). */
+static void push_datastack(struct census_worker *worker, uint64_t tstate)
+{
+	const struct pyh_runtime *runtime = worker->census->runtime;
+	uint64_t chunk, size;
+
+	if (!pyh_field(runtime, &worker->memory, tstate,
+		       PYH_TSTATE_DATASTACK_CHUNK, &chunk))
+		return;
+	for (int i = 0; chunk && i < DATASTACK_CHUNKS_MAX; i++) {
+		if (!memory_try_u64(&worker->memory, chunk + 8, &size) ||
+		    size > (UINT64_C(1) << 32))
+			return;
+		push_memory(worker, chunk, chunk + size);
+		if (!memory_try_u64(&worker->memory, chunk, &chunk))
+			return;
+	}
+}
+
+static void push_interpreter(struct census_worker *worker,
+			     const struct pyh_interpreter *interpreter)
+{
+	const struct pyh_runtime *runtime = worker->census->runtime;
+	uint64_t size = runtime->size_of[PYH_STRUCT_INTERP];
+	uint64_t tstate = interpreter->first_thread;
+
+	if (size == 0 || size > INTERPRETER_SCAN_MAX)
+		size = INTERPRETER_SCAN_MAX;
+	push_memory(worker, interpreter->address, interpreter->address + size);
+	for (int i = 0; i < PYH_GC_LISTS; i++) {
+		uint64_t next;
+
+		if (interpreter->gc_heads[i] &&
+		    memory_try_u64(&worker->memory, interpreter->gc_heads[i],
+				   &next))
+			consider_word(worker, (next & ~UINT64_C(3)) +
+						      PYH_GC_HEAD);
+	}
+	for (size_t i = 0; tstate && i < interpreter->num_threads; i++) {
+		push_memory(worker, tstate,
+			    tstate + runtime->size_of[PYH_STRUCT_TSTATE]);
+		push_datastack(worker, tstate);
+		if (!pyh_field(runtime, &worker->memory, tstate,
+			       PYH_TSTATE_NEXT, &tstate))
+			break;
+	}
+}
+
+/**
+ * The used part of a native stack: from the stack pointer to the end of the
+ * mapping, which a dump may have cut into ranges.
+ */
+static void push_stack(struct census_worker *worker, uint64_t sp)
+{
+	const struct memory *memory = worker->census->runtime->image->memory;
+	uint64_t limit = sp + STACK_SCAN_MAX;
+
+	while (sp != 0 && sp < limit) {
+		const struct memory_range *range = memory_find(memory, sp);
+
+		if (!range || !(range->protection & PF_W))
+			break;
+		if (range->state == MEMORY_CAPTURED)
+			push_memory(worker, sp, range->end < limit ?
+							range->end : limit);
+		sp = range->end;
+	}
+}
+
+/**
+ * Where objects are held from outside of the heap: interpreters, threads,
+ * writable data of modules, the used part of native stacks.
+ */
+static void push_roots(struct census_worker *worker)
+{
+	const struct image *image = worker->census->runtime->image;
+	const struct pyh_runtime *runtime = worker->census->runtime;
+
+	for (size_t i = 0; i < runtime->num_interpreters; i++)
+		push_interpreter(worker, &runtime->interpreters[i]);
+	for (size_t i = 0; i < memory_num_ranges(image->memory); i++) {
+		const struct memory_range *range =
+			memory_range(image->memory, i);
+
+		if (range->state == MEMORY_CAPTURED &&
+		    range->protection & PF_W &&
+		    pyh_on_module(image, range->start))
+			push_memory(worker, range->start, range->end);
+	}
+	for (size_t i = 0; i < image->notes.num_threads; i++)
+		push_stack(worker, pyh_stack_pointer(image, i));
+}
+
+/** Gather what all workers found into the next round. */
+static struct error *next_round(struct pyh_census *census)
+{
+	struct tasks *all = &census->tasks;
+	size_t count = 0;
+
+	for (uint32_t n = pyh_types_count(census->types);
+	     census->types_seen < n; census->types_seen++) {
+		uint64_t address = pyh_types_get(census->types,
+						 census->types_seen)->address;
+
+		consider_word(&census->workers[0], address);
+	}
+	for (unsigned int i = 0; i < census->num_workers; i++)
+		count += census->workers[i].found.count;
+	if (count > all->room) {
+		struct task *grown = realloc(all->tasks,
+					     count * sizeof(*grown));
+
+		if (!grown)
+			return error_no_memory();
+		all->tasks = grown;
+		all->room = count;
+	}
+	all->count = 0;
+	for (unsigned int i = 0; i < census->num_workers; i++) {
+		struct tasks *found = &census->workers[i].found;
+
+		if (found->count > 0)
+			memcpy(all->tasks + all->count, found->tasks,
+			       found->count * sizeof(*found->tasks));
+		all->count += found->count;
+		found->count = 0;
+	}
+	return NULL;
+}
+
+/** A claim of many mebibytes is work for more than one worker. */
+static struct error *split_large_tasks(struct pyh_census *census)
+{
+	struct tasks *all = &census->tasks;
+	struct census_worker *worker = &census->workers[0];
+
+	for (size_t i = 0; i < all->count; i++) {
+		struct task task = all->tasks[i];
+
+		if (task.size <= TASK_BYTES)
+			continue;
+		all->tasks[i].size = TASK_BYTES;
+		push_memory(worker, task.address + TASK_BYTES,
+			    task.address + task.size);
+	}
+	return worker->no_memory ? error_no_memory() : NULL;
+}
+
+static struct error *follow_outside(struct pyh_census *census)
+{
+	push_roots(&census->workers[0]);
+	for (;;) {
+		struct error *err = next_round(census);
+
+		if (!err && census->tasks.count == 0)
+			return NULL;
+		if (!err)
+			err = split_large_tasks(census);
+		if (!err)
+			err = workers_run(census->num_workers,
+					  (census->tasks.count +
+					   TASKS_PER_SHARD - 1) /
+						  TASKS_PER_SHARD,
+					  census_tasks, census);
+		if (err)
+			return err;
+	}
+}
+
+/* --- step 3: taking back ------------------------------------------------------ */
+
+/** The pool around an address in an arena. */
+static bool block_at(struct census_worker *worker,
+		     const struct pyh_arena *arena, uint64_t address,
+		     const uint8_t **ret_bytes, uint32_t *ret_size)
+{
+	uint32_t pool_size = worker->census->arenas.pool_size;
+	uint64_t at = address - (address - arena->start) % pool_size;
+	const uint8_t *bytes = memory_view(&worker->arena, at, pool_size);
+	uint32_t block_size;
+
+	if (!bytes)
+		return false;
+	block_size = pyh_pool_block_size(bytes);
+	if (block_size == 0 || address - at > pool_size - block_size)
+		return false;
+	*ret_bytes = bytes + (address - at);
+	*ret_size = block_size;
+	return true;
+}
+
+struct pruning {
+	struct census_worker *worker;
+	const struct pyh_arena *arena;
+};
+
+/** A block that looks like an object but belongs to one is no object. */
+static void prune_block(void *context, uint64_t block)
+{
+	struct pruning *pruning = context;
+	struct census_worker *worker = pruning->worker;
+	struct pyh_census *census = worker->census;
+	struct pyh_candidate object;
+	const uint8_t *bytes;
+	uint32_t size;
+
+	if (!block_at(worker, pruning->arena, block, &bytes, &size) ||
+	    !pyh_object_in_block(&census->rules, &worker->types,
+				 &worker->memory, block, bytes, size, &object))
+		return;
+	if (object.link == PYH_LINK_HOLDS) {
+		findings_add(census->runtime->image->findings, "claim",
+			     object.address,
+			     "%s in a GC list lies in memory that another "
+			     "object claims as its buffer", object.type->name);
+		return;
+	}
+	uncount_object(worker, &object,
+		       size + claims_of(worker, &object, false));
+	worker->coverage.blocks_object--;
+	worker->coverage.blocks_claimed++;
+	pyh_space_unmark(&census->space, block, PYH_MARK_OBJECT);
+}
+
+static struct error *prune_arena(void *context, unsigned int worker_index,
+				 size_t shard)
+{
+	struct pyh_census *census = context;
+	struct pruning pruning = {
+		.worker = &census->workers[worker_index],
+		.arena = &census->arenas.arenas[shard],
+	};
+
+	pruning.worker->coverage.blocks_claimed += pyh_space_compare(
+		&census->space, pruning.arena->start, pruning.arena->end,
+		PYH_MARK_CLAIM, PYH_MARK_OBJECT, prune_block, &pruning);
+	return NULL;
+}
+
+/** As prune_block(), of an object outside of arenas. */
+static void prune_object(void *context, uint64_t address)
+{
+	struct census_worker *worker = context;
+	struct pyh_census *census = worker->census;
+	struct pyh_candidate object;
+
+	if (pyh_space_page(&census->space, address) != PYH_PAGE_OTHER ||
+	    !pyh_object_outside(&census->rules, &worker->types,
+				&worker->outside, &worker->memory, address,
+				&object) ||
+	    object.link == PYH_LINK_HOLDS)
+		return;
+	uncount_object(worker, &object,
+		       held_outside(census, &object) +
+			       claims_of(worker, &object, false));
+	worker->coverage.objects_outside--;
+	pyh_space_unmark(&census->space, address, PYH_MARK_OBJECT);
+}
+
+/** The same for what lies between the arenas. */
+static void prune_outside(struct pyh_census *census)
+{
+	uint64_t at = 0;
+
+	for (size_t i = 0; i <= census->arenas.count; i++) {
+		bool last = i == census->arenas.count;
+		uint64_t end = last ? UINT64_C(1) << PYH_ADDRESS_LOG2 :
+				      census->arenas.arenas[i].start;
+
+		if (end > at)
+			(void)pyh_space_compare(&census->space, at, end,
+						PYH_MARK_OBJECT,
+						PYH_MARK_CLAIM, prune_object,
+						&census->workers[0]);
+		if (!last)
+			at = census->arenas.arenas[i].limit;
+	}
+}
+
+/* --- putting it together -------------------------------------------------------- */
+
+static void worker_deinit(struct census_worker *worker)
+{
+	pyh_type_reader_deinit(&worker->types);
+	memory_reader_deinit(&worker->arena);
+	memory_reader_deinit(&worker->outside);
+	memory_reader_deinit(&worker->words);
+	memory_reader_deinit(&worker->memory);
+	free(worker->tallies);
+	free(worker->found.tasks);
+}
+
+static struct error *worker_init(struct census_worker *worker,
+				 struct pyh_census *census)
+{
+	const struct memory *memory = census->runtime->image->memory;
+	struct error *err;
+
+	worker->census = census;
+	err = pyh_type_reader_init(&worker->types, census->types);
+	if (!err)
+		err = memory_reader_init(&worker->arena, memory);
+	if (!err)
+		err = memory_reader_init(&worker->outside, memory);
+	if (!err)
+		err = memory_reader_init(&worker->words, memory);
+	if (!err)
+		err = memory_reader_init(&worker->memory, memory);
+	return err;
+}
+
+void pyh_census_destroy(struct pyh_census *census)
+{
+	if (!census)
+		return;
+	for (unsigned int i = 0; census->workers && i < census->num_workers;
+	     i++)
+		worker_deinit(&census->workers[i]);
+	free(census->workers);
+	free(census->tasks.tasks);
+	free(census->totals);
+	pyh_space_deinit(&census->space);
+	pyh_arenas_deinit(&census->arenas);
+	free(census);
+}
+
+/** Say what every page is, before workers ask. */
+static struct error *classify_pages(struct pyh_census *census)
+{
+	const struct memory *memory = census->runtime->image->memory;
+	struct error *err = pyh_space_init(&census->space);
+
+	for (size_t i = 0; !err && i < memory_num_ranges(memory); i++) {
+		const struct memory_range *range = memory_range(memory, i);
+
+		// Code holds no objects; constants of the program may.
+		if (range->state == MEMORY_CAPTURED &&
+		    !(range->protection & PF_X))
+			err = pyh_space_classify(&census->space, range->start,
+						 range->end, PYH_PAGE_OTHER);
+	}
+	for (size_t i = 0; !err && i < census->arenas.count; i++)
+		err = pyh_space_classify(&census->space,
+					 census->arenas.arenas[i].start,
+					 census->arenas.arenas[i].limit,
+					 PYH_PAGE_ARENA);
+	if (!err)
+		pyh_space_seal(&census->space);
+	return err;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	const struct pyh_type_total *x = a, *y = b;
+	int order;
+
+	if (x->size != y->size)
+		return x->size > y->size ? -1 : 1;
+	order = strcmp(x->type->name, y->type->name);
+	if (order)
+		return order;
+	return x->type->address < y->type->address ? -1 :
+	       x->type->address > y->type->address;
+}
+
+static void add_coverage(struct pyh_coverage *sum,
+			 const struct pyh_coverage *part)
+{
+	sum->arenas += part->arenas;
+	sum->arena_bytes += part->arena_bytes;
+	sum->pools += part->pools;
+	sum->pools_free += part->pools_free;
+	sum->blocks_in_use += part->blocks_in_use;
+	sum->blocks_in_use_bytes += part->blocks_in_use_bytes;
+	sum->blocks_object += part->blocks_object;
+	sum->blocks_claimed += part->blocks_claimed;
+	sum->free_bytes += part->free_bytes;
+	sum->overhead_bytes += part->overhead_bytes;
+	sum->objects_outside += part->objects_outside;
+	sum->gc_tracked += part->gc_tracked;
+}
+
+static struct error *add_up(struct pyh_census *census)
+{
+	uint32_t count = pyh_types_count(census->types);
+	struct pyh_coverage *coverage = &census->coverage;
+
+	census->totals = calloc(count ? count : 1, sizeof(*census->totals));
+	if (!census->totals)
+		return error_no_memory();
+	for (uint32_t id = 0; id < count; id++) {
+		struct pyh_type_total total = {
+			.type = pyh_types_get(census->types, id),
+			.size_exact = true,
+		};
+
+		for (unsigned int i = 0; i < census->num_workers; i++) {
+			const struct census_worker *worker =
+				&census->workers[i];
+
+			if (id >= worker->num_tallies)
+				continue;
+			total.count += worker->tallies[id].count;
+			total.size += worker->tallies[id].size;
+			total.footprint += worker->tallies[id].footprint;
+			total.size_exact &= !worker->tallies[id].inexact;
+		}
+		if (total.count > 0)
+			census->totals[census->num_totals++] = total;
+	}
+	qsort(census->totals, census->num_totals, sizeof(*census->totals),
+	      by_size);
+	for (unsigned int i = 0; i < census->num_workers; i++)
+		add_coverage(coverage, &census->workers[i].coverage);
+	if (coverage->blocks_in_use >
+	    coverage->blocks_object + coverage->blocks_claimed)
+		coverage->blocks_other = coverage->blocks_in_use -
+					 coverage->blocks_object -
+					 coverage->blocks_claimed;
+	return NULL;
+}
+
+static struct error *run_steps(struct pyh_census *census)
+{
+	struct error *err;
+
+	err = workers_run(census->num_workers, census->arenas.count,
+			  census_arena, census);
+	if (!err)
+		err = follow_outside(census);
+	if (!err)
+		err = workers_run(census->num_workers, census->arenas.count,
+				  prune_arena, census);
+	if (err)
+		return err;
+	prune_outside(census);
+	for (unsigned int i = 0; i < census->num_workers; i++) {
+		if (census->workers[i].no_memory)
+			return error_no_memory();
+	}
+	return atomic_load(&census->space.no_memory) ? error_no_memory() :
+						       add_up(census);
+}
+
+/** What this model cannot enumerate, said in a sentence. */
+static struct error *check_supported(const struct pyh_runtime *runtime)
+{
+	if (runtime->free_threaded)
+		return error_new(ERROR_UNSUPPORTED,
+				 "this is a free-threaded build of CPython "
+				 "3.%u; its objects cannot be enumerated in "
+				 "this version (info works)", runtime->minor);
+	if (runtime->trace_refs)
+		return error_new(ERROR_UNSUPPORTED,
+				 "this CPython 3.%u was built with "
+				 "--with-trace-refs; its objects cannot be "
+				 "enumerated in this version (info works)",
+				 runtime->minor);
+	return NULL;
+}
+
+struct error *pyh_census_take(const struct pyh_runtime *runtime,
+			      struct pyh_types *types,
+			      const struct pyh_census_options *options,
+			      struct pyh_census **ret)
+{
+	struct pyh_census *census;
+	struct error *err = check_supported(runtime);
+
+	if (err)
+		return err;
+	census = calloc(1, sizeof(*census));
+	if (!census)
+		return error_no_memory();
+	census->runtime = runtime;
+	census->types = types;
+	census->options = options;
+	census->num_workers = options->workers ? options->workers :
+						 workers_available();
+	census->workers = calloc(census->num_workers,
+				 sizeof(*census->workers));
+	if (!census->workers) {
+		err = error_no_memory();
+		goto fail;
+	}
+	pyh_object_rules_init(&census->rules, runtime);
+	err = pyh_arenas_find(runtime, &census->arenas);
+	if (!err)
+		err = classify_pages(census);
+	for (unsigned int i = 0; !err && i < census->num_workers; i++)
+		err = worker_init(&census->workers[i], census);
+	if (!err)
+		err = run_steps(census);
+	census->options = NULL;
+	if (!err) {
+		*ret = census;
+		return NULL;
+	}
+fail:
+	pyh_census_destroy(census);
+	return err;
+}
+
+size_t pyh_census_num_types(const struct pyh_census *census)
+{
+	return census->num_totals;
+}
+
+const struct pyh_type_total *pyh_census_type(const struct pyh_census *census,
+					     size_t i)
+{
+	return &census->totals[i];
+}
+
+const struct pyh_coverage *pyh_census_coverage(const struct pyh_census *census)
+{
+	return &census->coverage;
+}
+
+/* --- one by one -------------------------------------------------------------- */
+
+static const struct pyh_arena *arena_at(const struct pyh_arenas *arenas,
+					uint64_t address)
+{
+	size_t low = 0, high = arenas->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (arenas->arenas[middle].limit <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < arenas->count && arenas->arenas[low].start <= address ?
+		       &arenas->arenas[low] : NULL;
+}
+
+static bool object_at(struct census_worker *worker, uint64_t mark,
+		      struct pyh_candidate *ret, uint64_t *ret_footprint)
+{
+	struct pyh_census *census = worker->census;
+	const struct pyh_arena *arena = arena_at(&census->arenas, mark);
+	const uint8_t *bytes;
+	uint32_t size;
+
+	if (!arena) {
+		if (!pyh_object_outside(&census->rules, &worker->types,
+					&worker->outside, &worker->memory,
+					mark, ret))
+			return false;
+		*ret_footprint = held_outside(census, ret);
+	} else {
+		if (!block_at(worker, arena, mark, &bytes, &size) ||
+		    !pyh_object_in_block(&census->rules, &worker->types,
+					 &worker->memory, mark, bytes, size,
+					 ret))
+			return false;
+		*ret_footprint = size;
+	}
+	*ret_footprint += claims_of(worker, ret, false);
+	return true;
+}
+
+struct error *pyh_census_each(struct pyh_census *census,
+			      bool (*fn)(void *context,
+					 const struct pyh_object *object),
+			      void *context)
+{
+	struct census_worker *worker = &census->workers[0];
+	uint64_t at = 0, end = UINT64_C(1) << PYH_ADDRESS_LOG2;
+
+	for (; pyh_space_next(&census->space, PYH_MARK_OBJECT, at, end, &at);
+	     at += 8) {
+		struct pyh_candidate found;
+		struct pyh_object object;
+		uint64_t footprint;
+
+		if (!object_at(worker, at, &found, &footprint))
+			continue;
+		object = (struct pyh_object){
+			.address = found.address,
+			.type = found.type,
+			.size = found.measure.size,
+			.footprint = footprint,
+			.size_exact = found.measure.exact,
+			.refcount = found.refcount,
+			.immortal = found.immortal,
+			.evidence = found.evidence,
+		};
+		if (!fn(context, &object))
+			break;
+	}
+	return NULL;
+}

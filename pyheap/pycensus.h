@@ -1,0 +1,101 @@
+/*
+ * The census: every object of a CPython heap, counted by type.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *	err = pyh_census_take(runtime, types, &options, &census);
+ *
+ * One pass over the allocator's memory in address order, on all workers: live
+ * pymalloc blocks are told apart into objects and raw memory, what objects own
+ * (claims) takes back the look-alikes, and GC lists and pointers into other
+ * memory lead to the large, static and foreign-allocated objects. Besides two
+ * bits for every 16 bytes of arena, only objects outside of arenas take
+ * memory.
+ */
+#ifndef PYHEAP_PYCENSUS_H
+#define PYHEAP_PYCENSUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pyheap/pyruntime.h"
+#include "pyheap/pytypes.h"
+
+enum pyh_evidence {
+	PYH_EVIDENCE_CERTAIN,	/* in a GC list, or held by a certain object */
+	PYH_EVIDENCE_PROBABLE,	/* everything fits and nothing contradicts */
+	PYH_EVIDENCE_GUESSED,	/* looks like one; the type cannot confirm it */
+};
+
+struct pyh_type_total {
+	const struct pyh_type *type;	/* borrowed from the types */
+	uint64_t count;
+	uint64_t size;			/* sum of sys.getsizeof, bytes */
+	uint64_t footprint;		/* held from allocators, claims included */
+	bool size_exact;
+};
+
+/** How much of the allocators' memory the census explains. */
+struct pyh_coverage {
+	uint64_t arenas, arena_bytes;
+	uint64_t pools, pools_free;
+	uint64_t blocks_in_use, blocks_in_use_bytes;
+	uint64_t blocks_object;		/* … that hold objects */
+	uint64_t blocks_claimed;	/* … that are buffers of objects */
+	uint64_t blocks_other;		/* … neither: raw memory of C code */
+	uint64_t free_bytes;		/* free blocks and free pools */
+	uint64_t overhead_bytes;	/* headers, padding */
+	uint64_t objects_outside;	/* objects not in arenas */
+	uint64_t gc_tracked;		/* objects linked into GC lists */
+};
+
+struct pyh_census;
+
+struct pyh_census_options {
+	unsigned int workers;	/* 0: as many as there are processors */
+	void (*progress)(void *context, const char *what, uint64_t done,
+			 uint64_t total);
+	void *progress_context;
+};
+
+/**
+ * Take the census. Findings go to the image's. Unreadable arenas, damaged
+ * pools and lists are findings; the rest is counted.
+ *
+ * @return NULL, or ERROR_UNSUPPORTED where the heap is of a kind this model
+ *	cannot enumerate (free-threaded builds), with the reason
+ */
+struct error *pyh_census_take(const struct pyh_runtime *runtime,
+			      struct pyh_types *types,
+			      const struct pyh_census_options *options,
+			      struct pyh_census **ret);
+void pyh_census_destroy(struct pyh_census *census);
+
+/** Totals by type, largest size first; types without objects are left out. */
+size_t pyh_census_num_types(const struct pyh_census *census);
+const struct pyh_type_total *pyh_census_type(const struct pyh_census *census,
+					     size_t i);
+const struct pyh_coverage *pyh_census_coverage(const struct pyh_census *census);
+
+/** What pyh_census_each() tells of an object. */
+struct pyh_object {
+	uint64_t address;
+	const struct pyh_type *type;
+	uint64_t size;			/* sys.getsizeof */
+	uint64_t footprint;
+	bool size_exact;
+	uint64_t refcount;		/* raw ob_refcnt, as far as it counts */
+	bool immortal;
+	enum pyh_evidence evidence;
+};
+
+/**
+ * Call fn for every object in address order until it returns false. Reads the
+ * image once more.
+ */
+struct error *pyh_census_each(struct pyh_census *census,
+			      bool (*fn)(void *context,
+					 const struct pyh_object *object),
+			      void *context);
+
+#endif

@@ -1,0 +1,348 @@
+/*
+ * The rules that tell objects from raw memory; see pyobject.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "pyheap/pyobject.h"
+
+#include <elf.h>
+#include <string.h>
+
+enum {
+	/* A count above this that is also an address in use is a pointer. */
+	REFCOUNT_SUSPICIOUS = 1 << 16,
+	BODY_MAX = 64 << 10,	/* bytes of an object looked at in one view */
+	HOOK_PREFIX = 16,	/* size and domain before the data */
+	HOOK_OVERHEAD = 24,	/* … and the fence after it */
+};
+
+void pyh_object_rules_init(struct pyh_object_rules *rules,
+			   const struct pyh_runtime *runtime)
+{
+	*rules = (struct pyh_object_rules){
+		.runtime = runtime,
+		.refcount_mask = UINT64_MAX,
+		.refcount_max = UINT64_C(1) << 40,
+	};
+	// 3.12 and 3.13 make objects immortal by the sign of the low half,
+	// 3.14 and later put flags into the top 16 bits. Include/refcount.h.
+	if (runtime->minor >= 12) {
+		rules->immortal_from = UINT32_C(1) << 31;
+		rules->refcount_max = UINT32_MAX;
+	}
+	if (runtime->minor >= 14) {
+		rules->refcount_mask = (UINT64_C(1) << 48) - 1;
+		rules->flags_max = 0xFF;
+	}
+	if (runtime->debug_hooks) {
+		rules->prefix = HOOK_PREFIX;
+		rules->overhead = HOOK_OVERHEAD;
+	}
+	for (size_t i = 0; i < runtime->num_interpreters; i++)
+		rules->collecting |= runtime->interpreters[i].collecting;
+}
+
+static inline uint64_t load(const uint8_t *bytes)
+{
+	uint64_t value;
+
+	memcpy(&value, bytes, sizeof(value));
+	return value;
+}
+
+/** Whether a first word can be a reference count. */
+static inline bool check_refcount(const struct pyh_object_rules *rules,
+				  uint64_t word, struct pyh_candidate *ret)
+{
+	uint64_t count = word & rules->refcount_mask;
+
+	if (count == 0 || count > rules->refcount_max)
+		return false;
+	if (rules->flags_max && word >> 48 > rules->flags_max)
+		return false;
+	ret->refcount = count;
+	ret->immortal = rules->immortal_from && count >= rules->immortal_from;
+	return true;
+}
+
+/** A count as large as an address, and something lives at that address. */
+static bool is_pointer(const struct pyh_object_rules *rules,
+		       const struct pyh_candidate *candidate)
+{
+	return candidate->refcount >= REFCOUNT_SUSPICIOUS &&
+	       !candidate->immortal && candidate->refcount % 8 == 0 &&
+	       memory_state_at(rules->runtime->image->memory,
+			       candidate->refcount) == MEMORY_CAPTURED;
+}
+
+/** Whether a GC head can be at an address whose bytes the dump lacks. */
+static bool may_hold_head(const struct pyh_object_rules *rules,
+			  uint64_t address)
+{
+	const struct memory_range *range =
+		memory_find(rules->runtime->image->memory, address);
+
+	return range && range->state == MEMORY_NOT_CAPTURED &&
+	       range->protection & PF_W && address % 4 == 0;
+}
+
+/**
+ * Does the GC list lead back to a head?
+ *
+ * @param head  address of the PyGC_Head
+ * @param bytes  its 16 bytes
+ */
+static void check_link(const struct pyh_object_rules *rules,
+		       struct memory_reader *memory, uint64_t head,
+		       const uint8_t *bytes, struct pyh_candidate *ret)
+{
+	// The low bits are flags: NEXT_MASK_UNREACHABLE or the old space of
+	// 3.14.0 - 3.14.4, PREV_MASK_FINALIZED and _COLLECTING.
+	uint64_t next = load(bytes) & ~UINT64_C(3);
+	uint64_t prev = load(bytes + 8) & ~UINT64_C(3);
+	uint64_t back;
+	bool next_known, prev_known;
+
+	ret->link = PYH_LINK_NONE;
+	ret->link_damaged = false;
+	if (next == 0)
+		return;
+	ret->gc_next = next;
+	ret->gc_prev = prev;
+	ret->link = PYH_LINK_HOLDS;
+	// The one before was made earlier and is more often in the cache.
+	prev_known = memory_try_u64(memory, prev, &back);
+	if (prev_known && (back & ~UINT64_C(3)) == head)
+		return;
+	next_known = memory_try_u64(memory, next + 8, &back);
+	if (next_known && (back & ~UINT64_C(3)) == head) {
+		ret->link_damaged = prev_known && !rules->collecting;
+		return;
+	}
+	// Inside a collection _gc_prev holds counts, and only the way forward
+	// is a list. Neighbours that the dump lacks prove nothing either.
+	if (rules->collecting && next_known && next % 4 == 0)
+		return;
+	if (!next_known && !prev_known && may_hold_head(rules, next) &&
+	    may_hold_head(rules, prev))
+		return;
+	ret->link = PYH_LINK_BROKEN;
+}
+
+/**
+ * How sure: in a GC list, or everything fits, or the size does not tell.
+ * @param room  bytes there are for the object and its pre-header
+ */
+static bool weigh(struct pyh_candidate *candidate, uint64_t room)
+{
+	uint64_t need = candidate->presize + candidate->measure.extent;
+
+	if (need > room)
+		return false;
+	if (candidate->link == PYH_LINK_HOLDS) {
+		candidate->evidence = PYH_EVIDENCE_CERTAIN;
+		return true;
+	}
+	candidate->evidence = PYH_EVIDENCE_PROBABLE;
+	// realloc() leaves at most a quarter of a block unused; an extension
+	// type may have asked for more than its type says; arithmetic drops
+	// leading zero digits of an int without giving its memory back.
+	if (((need + 15) & ~UINT64_C(15)) < room && need * 4 <= room * 3 &&
+	    candidate->type->kind != PYH_KIND_INT) {
+		if (candidate->type->kind != PYH_KIND_OTHER)
+			return false;
+		candidate->evidence = PYH_EVIDENCE_GUESSED;
+	}
+	return true;
+}
+
+/**
+ * Bytes of a block that its user may use: with debug hooks the very number
+ * asked for, which the hook keeps (big-endian) in front; else all of it.
+ */
+static inline uint64_t asked_for(const struct pyh_object_rules *rules,
+				 const uint8_t *block, uint32_t size)
+{
+	uint64_t asked;
+
+	if (rules->overhead == 0)
+		return size;
+	asked = __builtin_bswap64(load(block));
+	// Sizes of objects are counted in whole words.
+	asked = (asked + 7) & ~UINT64_C(7);
+	return asked < size - rules->overhead ? asked : size - rules->overhead;
+}
+
+/** Try one place in a block. */
+static inline bool try_place(const struct pyh_object_rules *rules,
+			     struct pyh_type_reader *types,
+			     struct memory_reader *memory, uint64_t block,
+			     const uint8_t *bytes, uint32_t size,
+			     uint32_t presize, struct pyh_candidate *ret)
+{
+	uint32_t at = rules->prefix + presize;
+	const uint8_t *body = bytes + at;
+	uint64_t type_address;
+
+	if (at + 16 > size || !check_refcount(rules, load(body), ret))
+		return false;
+	type_address = load(body + 8);
+	if (type_address == 0 || type_address & 7)
+		return false;
+	ret->type = pyh_type_find(types, type_address);
+	if (!ret->type || ret->type->presize != presize)
+		return false;
+	ret->address = block + at;
+	ret->body = body;
+	ret->available = size - at - (rules->overhead - rules->prefix);
+	ret->presize = (uint8_t)presize;
+	ret->on_module = false;
+	ret->link = PYH_LINK_NONE;
+	ret->link_damaged = false;
+	if (presize) {
+		check_link(rules, memory, ret->address - PYH_GC_HEAD,
+			   body - PYH_GC_HEAD, ret);
+		if (ret->link == PYH_LINK_BROKEN)
+			return false;
+	}
+	if (!pyh_measure_fixed(ret->type, &ret->measure) &&
+	    pyh_measure(rules->runtime, ret->type, ret->address, body,
+			ret->available, memory,
+			&ret->measure) == PYH_MEASURE_REFUSED)
+		return false;
+	if (!weigh(ret, asked_for(rules, bytes, size)))
+		return false;
+	return ret->link == PYH_LINK_HOLDS || !is_pointer(rules, ret);
+}
+
+bool pyh_object_in_block(const struct pyh_object_rules *rules,
+			 struct pyh_type_reader *types,
+			 struct memory_reader *memory, uint64_t block,
+			 const uint8_t *bytes, uint32_t size,
+			 struct pyh_candidate *ret)
+{
+	// A first word that cannot be a count rules each place out cheaply:
+	// where there is a GC head or a pre-header, it is a pointer or zero.
+	return try_place(rules, types, memory, block, bytes, size, 0, ret) ||
+	       try_place(rules, types, memory, block, bytes, size,
+			 PYH_GC_HEAD, ret) ||
+	       (rules->runtime->minor >= 11 &&
+		try_place(rules, types, memory, block, bytes, size,
+			  2 * PYH_GC_HEAD, ret));
+}
+
+/** Type objects have a GC head only if they are heap types themselves. */
+static uint8_t presize_of(const struct pyh_runtime *runtime,
+			  const struct pyh_type *type, const uint8_t *body,
+			  size_t available)
+{
+	uint32_t at = pyh_offset(runtime, PYH_TYPE_TP_FLAGS);
+
+	if (type->kind == PYH_KIND_TYPE && available >= at + 8 &&
+	    !(load(body + at) & PYH_TPFLAGS_HEAPTYPE))
+		return 0;
+	return type->presize;
+}
+
+/** Look at the first bytes of what may be an object outside of arenas. */
+static bool view_body(const struct pyh_object_rules *rules,
+		      struct memory_reader *outside, uint64_t address,
+		      size_t wanted, struct pyh_candidate *ret)
+{
+	const struct memory_range *range;
+	uint64_t left;
+
+	range = memory_find(rules->runtime->image->memory, address);
+	if (!range || range->state != MEMORY_CAPTURED)
+		return false;
+	left = range->end - address;
+	ret->available = left < wanted ? (size_t)left : wanted;
+	ret->body = memory_view(outside, address, ret->available);
+	return ret->body != NULL;
+}
+
+bool pyh_object_outside(const struct pyh_object_rules *rules,
+			struct pyh_type_reader *types,
+			struct memory_reader *outside,
+			struct memory_reader *memory, uint64_t address,
+			struct pyh_candidate *ret)
+{
+	const struct pyh_runtime *runtime = rules->runtime;
+	uint64_t header[2];
+	size_t wanted;
+
+	if (address & 7 ||
+	    !memory_try_read(memory, address, header, sizeof(header)) ||
+	    !check_refcount(rules, header[0], ret) || header[1] & 7 ||
+	    header[1] == 0)
+		return false;
+	ret->type = pyh_type_find(types, header[1]);
+	if (!ret->type)
+		return false;
+	wanted = (size_t)ret->type->basicsize + 64;
+	if (wanted < runtime->size_of[PYH_STRUCT_HEAPTYPE] &&
+	    ret->type->kind == PYH_KIND_TYPE)
+		wanted = runtime->size_of[PYH_STRUCT_HEAPTYPE];
+	if (!view_body(rules, outside, address,
+		       wanted < BODY_MAX ? wanted : BODY_MAX, ret) ||
+	    ret->available < 16)
+		return false;
+	ret->address = address;
+	ret->presize = presize_of(runtime, ret->type, ret->body,
+				  ret->available);
+	ret->link = PYH_LINK_NONE;
+	ret->link_damaged = false;
+	if (ret->presize) {
+		uint8_t head[PYH_GC_HEAD];
+
+		if (!memory_try_read(memory, address - PYH_GC_HEAD, head,
+				     sizeof(head)))
+			return false;
+		check_link(rules, memory, address - PYH_GC_HEAD, head, ret);
+		// An instance of a class is in a GC list from birth to death;
+		// what looks like one and is not was left behind in memory
+		// that has another use now.
+		if (ret->link == PYH_LINK_BROKEN ||
+		    (ret->link == PYH_LINK_NONE && !ret->type->is_static &&
+		     ret->type->kind != PYH_KIND_TYPE))
+			return false;
+	}
+	if (pyh_measure(runtime, ret->type, address, ret->body, ret->available,
+			memory, &ret->measure) == PYH_MEASURE_REFUSED)
+		return false;
+	// The whole of it must lie where the target had memory.
+	if (ret->measure.extent >> 48 ||
+	    memory_state_at(runtime->image->memory,
+			    address + ret->measure.extent - 1) ==
+		    MEMORY_UNMAPPED)
+		return false;
+	ret->on_module = pyh_on_module(runtime->image, address);
+	ret->evidence = ret->link == PYH_LINK_HOLDS ? PYH_EVIDENCE_CERTAIN :
+						      PYH_EVIDENCE_PROBABLE;
+	return ret->link == PYH_LINK_HOLDS || !is_pointer(rules, ret);
+}
+
+bool pyh_on_module(const struct image *image, uint64_t address)
+{
+	const struct memory_range *range;
+
+	if (modules_find(image->modules, address))
+		return true;
+	// The bss is anonymous memory right behind the last file mapping.
+	range = memory_find(image->memory, address);
+	return range && range->start > 0 &&
+	       modules_find(image->modules, range->start - 1);
+}
+
+uint64_t pyh_stack_pointer(const struct image *image, size_t thread)
+{
+	// struct user_regs_struct: rsp is the 20th word; struct
+	// user_pt_regs: sp follows x0 … x30.
+	size_t index = image->machine == EM_AARCH64 ? 31 : 19;
+	struct bytes registers = image->notes.threads[thread].registers;
+	uint64_t value;
+
+	if (!bytes_take(&registers, index * 8) ||
+	    !bytes_u64(&registers, &value))
+		return 0;
+	return value;
+}

@@ -1,0 +1,233 @@
+/*
+ * A map of the target's address space for the census; see pyspace.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "pyheap/pyspace.h"
+
+#include <stdlib.h>
+
+#define CHUNK_SIZE (UINT64_C(1) << PYH_CHUNK_LOG2)
+
+enum { LEAF_LOG2 = PYH_CHUNK_LOG2 + 12 };
+
+struct error *pyh_space_init(struct pyh_space *space)
+{
+	*space = (struct pyh_space){ 0 };
+	space->leaves = calloc(PYH_ROOT_LEAVES, sizeof(*space->leaves));
+	space->filter = calloc(PYH_FILTER_PAGES / 64, sizeof(*space->filter));
+	return space->leaves && space->filter ? NULL : error_no_memory();
+}
+
+static void leaf_destroy(struct pyh_leaf *leaf)
+{
+	for (size_t i = 0; leaf && i < PYH_LEAF_CHUNKS; i++) {
+		struct pyh_chunk *chunk = leaf->chunks[i];
+
+		for (int mark = 0; chunk && mark < PYH_NUM_MARKS; mark++)
+			free((void *)atomic_load(&chunk->marks[mark]));
+		free(chunk);
+	}
+	free(leaf);
+}
+
+void pyh_space_deinit(struct pyh_space *space)
+{
+	for (size_t i = 0; space->leaves && i < PYH_ROOT_LEAVES; i++)
+		leaf_destroy(space->leaves[i]);
+	free(space->leaves);
+	free(space->filter);
+	*space = (struct pyh_space){ 0 };
+}
+
+static struct error *make_chunk(struct pyh_space *space, uint64_t address,
+				struct pyh_chunk **ret)
+{
+	struct pyh_leaf **leaf;
+	struct pyh_chunk **chunk;
+
+	leaf = &space->leaves[address >> LEAF_LOG2];
+	if (!*leaf)
+		*leaf = calloc(1, sizeof(**leaf));
+	if (!*leaf)
+		return error_no_memory();
+	chunk = &(*leaf)->chunks[address >> PYH_CHUNK_LOG2 &
+				 (PYH_LEAF_CHUNKS - 1)];
+	if (!*chunk)
+		*chunk = calloc(1, sizeof(**chunk));
+	if (!*chunk)
+		return error_no_memory();
+	*ret = *chunk;
+	return NULL;
+}
+
+struct error *pyh_space_classify(struct pyh_space *space, uint64_t start,
+				 uint64_t end, enum pyh_page page)
+{
+	uint64_t limit = UINT64_C(1) << PYH_ADDRESS_LOG2;
+	uint64_t step = UINT64_C(1) << PYH_PAGE_LOG2;
+
+	if (end > limit)
+		end = limit;
+	for (uint64_t at = start & ~(step - 1); at < end;) {
+		struct pyh_chunk *chunk;
+		struct error *err = make_chunk(space, at, &chunk);
+
+		if (err)
+			return err;
+		do {
+			chunk->pages[at >> PYH_PAGE_LOG2 &
+				     (PYH_CHUNK_PAGES - 1)] = (uint8_t)page;
+			at += step;
+		} while (at < end && (at & (CHUNK_SIZE - 1)) != 0);
+	}
+	return NULL;
+}
+
+static void filter_chunk(struct pyh_space *space, const struct pyh_chunk *chunk,
+			 uint64_t first_page)
+{
+	for (uint64_t i = 0; i < PYH_CHUNK_PAGES; i++) {
+		uint64_t page = (first_page + i) & (PYH_FILTER_PAGES - 1);
+
+		if (chunk->pages[i] == PYH_PAGE_OTHER)
+			space->filter[page / 64] |= UINT64_C(1) << page % 64;
+	}
+}
+
+void pyh_space_seal(struct pyh_space *space)
+{
+	for (uint64_t i = 0; i < PYH_ROOT_LEAVES; i++) {
+		const struct pyh_leaf *leaf = space->leaves[i];
+
+		for (uint64_t j = 0; leaf && j < PYH_LEAF_CHUNKS; j++) {
+			if (leaf->chunks[j])
+				filter_chunk(space, leaf->chunks[j],
+					     (i * PYH_LEAF_CHUNKS + j) *
+						     PYH_CHUNK_PAGES);
+		}
+	}
+}
+
+_Atomic uint64_t *pyh_space_bits_slow(struct pyh_space *space,
+				      struct pyh_chunk *chunk,
+				      enum pyh_mark mark)
+{
+	_Atomic uint64_t *bits = NULL;
+	_Atomic uint64_t *made = calloc(PYH_CHUNK_WORDS, sizeof(*made));
+
+	if (!made) {
+		atomic_store(&space->no_memory, true);
+		return NULL;
+	}
+	if (atomic_compare_exchange_strong(&chunk->marks[mark], &bits, made))
+		return made;
+	free((void *)made);	// another worker was faster
+	return bits;
+}
+
+void pyh_space_unmark(struct pyh_space *space, uint64_t address,
+		      enum pyh_mark mark)
+{
+	struct pyh_chunk *chunk = pyh_space_chunk(space, address);
+	_Atomic uint64_t *bits = chunk ? atomic_load(&chunk->marks[mark]) : NULL;
+
+	if (bits)
+		atomic_fetch_and_explicit(&bits[pyh_space_word(address)],
+					  ~pyh_space_bit(address),
+					  memory_order_relaxed);
+}
+
+bool pyh_space_marked(const struct pyh_space *space, uint64_t address,
+		      enum pyh_mark mark)
+{
+	struct pyh_chunk *chunk = pyh_space_chunk(space, address);
+	_Atomic uint64_t *bits = chunk ? atomic_load(&chunk->marks[mark]) : NULL;
+
+	return bits && (atomic_load_explicit(&bits[pyh_space_word(address)],
+					     memory_order_relaxed) &
+			pyh_space_bit(address));
+}
+
+bool pyh_space_next(const struct pyh_space *space, enum pyh_mark mark,
+		    uint64_t address, uint64_t end, uint64_t *ret)
+{
+	address = (address + 7) & ~UINT64_C(7);
+	while (address < end && !(address >> PYH_ADDRESS_LOG2)) {
+		struct pyh_leaf *leaf =
+			space->leaves[address >> LEAF_LOG2];
+		struct pyh_chunk *chunk;
+		_Atomic uint64_t *bits;
+		uint64_t word;
+
+		if (!leaf) {
+			address = ((address >> LEAF_LOG2) + 1)
+				  << LEAF_LOG2;
+			continue;
+		}
+		chunk = pyh_space_chunk(space, address);
+		bits = chunk ? atomic_load(&chunk->marks[mark]) : NULL;
+		if (!bits) {
+			address = (address & ~(CHUNK_SIZE - 1)) + CHUNK_SIZE;
+			continue;
+		}
+		word = atomic_load_explicit(&bits[pyh_space_word(address)],
+					    memory_order_relaxed);
+		word &= ~(pyh_space_bit(address) - 1);
+		if (!word) {
+			address = (address & ~UINT64_C(511)) + 512;
+			continue;
+		}
+		address = (address & ~UINT64_C(511)) +
+			  8 * (uint64_t)__builtin_ctzll(word);
+		if (address >= end)
+			break;
+		*ret = address;
+		return true;
+	}
+	return false;
+}
+
+uint64_t pyh_space_compare(const struct pyh_space *space, uint64_t start,
+			   uint64_t end, enum pyh_mark mark,
+			   enum pyh_mark other,
+			   void (*fn)(void *context, uint64_t address),
+			   void *context)
+{
+	uint64_t alone = 0;
+
+	if (end >> PYH_ADDRESS_LOG2)
+		end = UINT64_C(1) << PYH_ADDRESS_LOG2;
+	for (uint64_t at = start & ~UINT64_C(511); at < end; at += 512) {
+		struct pyh_chunk *chunk = pyh_space_chunk(space, at);
+		_Atomic uint64_t *bits, *others;
+		uint64_t word, both = 0;
+
+		if (!chunk && !space->leaves[at >> LEAF_LOG2]) {
+			at = (((at >> LEAF_LOG2) + 1) << LEAF_LOG2) - 512;
+			continue;
+		}
+		bits = chunk ? atomic_load(&chunk->marks[mark]) : NULL;
+		if (!bits) {
+			at = (at & ~(CHUNK_SIZE - 1)) + CHUNK_SIZE - 512;
+			continue;
+		}
+		word = atomic_load_explicit(&bits[pyh_space_word(at)],
+					    memory_order_relaxed);
+		if (!word)
+			continue;
+		if (at < start)
+			word &= ~(pyh_space_bit(start) - 1);
+		if (end - at < 512)
+			word &= pyh_space_bit(end) - 1;
+		others = atomic_load(&chunk->marks[other]);
+		if (others)
+			both = word & atomic_load_explicit(
+					      &others[pyh_space_word(at)],
+					      memory_order_relaxed);
+		alone += (uint64_t)__builtin_popcountll(word & ~both);
+		for (; both; both &= both - 1)
+			fn(context,
+			   at + 8 * (uint64_t)__builtin_ctzll(both));
+	}
+	return alone;
+}

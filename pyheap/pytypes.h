@@ -1,0 +1,150 @@
+/*
+ * Type objects: which addresses are types, what they are called, how their
+ * instances lie in memory.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A type is believed if its metatype chain ends in `type`, it is ready, and it
+ * heads its own MRO, or, where that is damaged, is where types are and on a
+ * base that is one. (Up to 3.10 a module's static type may
+ * have instances before it is ready: then it must have none of what getting
+ * ready gives.) Names do not need read-only pages: heap types carry name
+ * objects; static types get theirs from tp_name where that can be read, else
+ * from the dictionaries of builtins and of the loaded modules.
+ */
+#ifndef PYHEAP_PYTYPES_H
+#define PYHEAP_PYTYPES_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/base/error.h"
+#include "image/memory.h"
+#include "pyheap/pyruntime.h"
+
+/* tp_flags, Include/object.h; the same in every release that has them. */
+#define PYH_TPFLAGS_INLINE_VALUES	(UINT64_C(1) << 2)	/* 3.13+ */
+#define PYH_TPFLAGS_MANAGED_WEAKREF	(UINT64_C(1) << 3)	/* 3.12+ */
+#define PYH_TPFLAGS_MANAGED_DICT	(UINT64_C(1) << 4)	/* 3.11+ */
+#define PYH_TPFLAGS_HEAPTYPE		(UINT64_C(1) << 9)
+#define PYH_TPFLAGS_READY		(UINT64_C(1) << 12)
+#define PYH_TPFLAGS_HAVE_GC		(UINT64_C(1) << 14)
+#define PYH_TPFLAGS_ITEMS_AT_END	(UINT64_C(1) << 23)	/* 3.12+ */
+#define PYH_TPFLAGS_LONG_SUBCLASS	(UINT64_C(1) << 24)
+#define PYH_TPFLAGS_LIST_SUBCLASS	(UINT64_C(1) << 25)
+#define PYH_TPFLAGS_TUPLE_SUBCLASS	(UINT64_C(1) << 26)
+#define PYH_TPFLAGS_BYTES_SUBCLASS	(UINT64_C(1) << 27)
+#define PYH_TPFLAGS_UNICODE_SUBCLASS	(UINT64_C(1) << 28)
+#define PYH_TPFLAGS_DICT_SUBCLASS	(UINT64_C(1) << 29)
+#define PYH_TPFLAGS_BASE_EXC_SUBCLASS	(UINT64_C(1) << 30)
+#define PYH_TPFLAGS_TYPE_SUBCLASS	(UINT64_C(1) << 31)
+
+/**
+ * The C structure at the start of an instance, of the nearest builtin base
+ * that this model knows. It decides size and claims.
+ */
+enum pyh_kind {
+	PYH_KIND_OTHER,		/* basic size and items are all that is known */
+	PYH_KIND_LIST, PYH_KIND_TUPLE, PYH_KIND_DICT, PYH_KIND_SET,
+	PYH_KIND_STR, PYH_KIND_BYTES, PYH_KIND_BYTEARRAY, PYH_KIND_INT,
+	PYH_KIND_FLOAT, PYH_KIND_COMPLEX, PYH_KIND_TYPE, PYH_KIND_CODE,
+	PYH_KIND_FRAME, PYH_KIND_GENERATOR, PYH_KIND_DEQUE, PYH_KIND_ARRAY,
+	PYH_KIND_ODICT, PYH_KIND_MEMORYVIEW, PYH_KIND_MANAGEDBUFFER,
+	PYH_KIND_PATTERN, PYH_KIND_MATCH, PYH_KIND_CDATA, PYH_KIND_DECIMAL,
+	PYH_KIND_BYTESIO, PYH_KIND_STRINGIO, PYH_KIND_BUFFERED,
+	PYH_KIND_MODULE, PYH_KIND_ELEMENT, PYH_KIND_DATETIME, PYH_KIND_TIME,
+	PYH_KIND_STRUCTSEQ, PYH_KIND_SIMPLEQUEUE, PYH_KIND_STRUCTPACK,
+	PYH_KIND_PICKLER, PYH_KIND_UNPICKLER, PYH_KIND_PRODUCT,
+	PYH_KIND_COMBINATIONS, PYH_KIND_PERMUTATIONS,
+	PYH_KIND_STGDICT,	/* dicts of ctypes classes, 3.12 and older */
+	PYH_KIND_CTYPE,		/* ctypes classes, 3.13 and later */
+	PYH_NUM_KINDS
+};
+
+/**
+ * What keeps chains that lead from block to block in bounds: so many steps may
+ * be made in all, by however many objects; no chain is longer than memory.
+ */
+struct pyh_chains {
+	uint64_t bytes;		/* of memory that was captured */
+	_Atomic int64_t steps;	/* left */
+};
+
+struct pyh_type {
+	uint32_t id;		/* 0, 1, 2 … in order of discovery */
+	enum pyh_kind kind;
+	uint64_t address;
+	uint64_t flags;		/* tp_flags */
+	int64_t basicsize;	/* tp_basicsize, 0 … 2^31 */
+	int64_t itemsize;	/* tp_itemsize, 0 … 2^31 */
+	int64_t dictoffset, weaklistoffset;
+	uint64_t metatype, base;	/* addresses */
+	uint8_t presize;	/* bytes before the object: GC head, pre-header */
+	bool has_gc;		/* instances have a PyGC_Head (type objects
+				   themselves: only if heap types) */
+	bool is_static;		/* not a heap type */
+	bool size_exact;	/* `size` of instances equals sys.getsizeof */
+	bool name_known;
+	const char *name;	/* "dict", "__main__.Node"; UTF-8, unescaped;
+				   "?" and the address where unknown */
+	const char *module;	/* "builtins", "__main__", or NULL */
+	const char *qualname;	/* "Node.Inner" */
+	/* kept by pysize: */
+	uint32_t hidden_items;	/* struct sequences: fields beyond ob_size */
+	struct pyh_chains *chains;	/* borrowed from the types; NULL: none
+					   are walked */
+	uint8_t shared_values;	/* 3.11 and 3.12: attribute values that a new
+				   instance has room for, outside of itself */
+};
+
+struct pyh_types;
+
+/** runtime is borrowed and must outlive the types. */
+struct error *pyh_types_create(const struct pyh_runtime *runtime,
+			       struct pyh_types **ret);
+void pyh_types_destroy(struct pyh_types *types);
+
+/**
+ * A thread's way in: a small cache before the shared table, and a memory
+ * reader for looking at types not seen yet (not the caller's own, so that its
+ * current view stays valid).
+ */
+enum { PYH_TYPE_CACHE = 1024 };
+struct pyh_type_reader {
+	struct pyh_types *types;
+	struct memory_reader memory;
+	struct {
+		uint64_t address;
+		const struct pyh_type *type;	/* NULL: known to be no type */
+	} cache[PYH_TYPE_CACHE];
+};
+
+struct error *pyh_type_reader_init(struct pyh_type_reader *reader,
+				   struct pyh_types *types);
+void pyh_type_reader_deinit(struct pyh_type_reader *reader);
+
+/** What pyh_type_find() does when its cache has no answer. */
+const struct pyh_type *pyh_type_find_slow(struct pyh_type_reader *reader,
+					  uint64_t address);
+
+/**
+ * The type at an address, or NULL if there is none. Any number may be asked;
+ * the answer is remembered. Valid as long as the types. Safe from any thread
+ * (each with its own reader).
+ */
+static inline const struct pyh_type *
+pyh_type_find(struct pyh_type_reader *reader, uint64_t address)
+{
+	size_t slot = (size_t)(address >> 4 ^ address >> 14) % PYH_TYPE_CACHE;
+
+	if (reader->cache[slot].address == address)
+		return reader->cache[slot].type;
+	return pyh_type_find_slow(reader, address);
+}
+
+/** Types found so far, ids 0 … count-1. */
+uint32_t pyh_types_count(const struct pyh_types *types);
+const struct pyh_type *pyh_types_get(const struct pyh_types *types, uint32_t id);
+
+#endif

@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""Figures, as ratios against a peer in the same run. `make bench`.
+
+SPDX-License-Identifier: Apache-2.0
+
+usage: bench.py [--sizes 1,10,30] [--python PYTHON] [--tmp DIR] [--only types|dump]
+
+Makes its own heaps (millions of objects each), dumps them plain and
+compressed, and prints what heapscan and heapdump reach beside what the
+machine can do: memcpy, plain zstd, process_vm_readv and write, gcore.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+BUILD = os.environ.get("HEAPSCAN_BUILD", "build/plain")
+HERE = os.path.dirname(os.path.abspath(__file__))
+HEAPDUMP = os.path.join(BUILD, "heapdump")
+HEAPSCAN = os.path.join(BUILD, "heapscan")
+TOOL = os.path.join(BUILD, "tests/tools/benchtool")
+CPUS = str(len(os.sched_getaffinity(0)))
+
+
+class Heap:
+    """A process with about `millions` million objects."""
+
+    def __init__(self, python, millions):
+        self.process = subprocess.Popen(
+            [python, os.path.join(HERE, "heap.py"), str(int(millions * 1e6))],
+            stdout=subprocess.PIPE, text=True)
+        ready = self.process.stdout.readline().split()
+        assert ready[:1] == ["READY"], ready
+        self.pid = self.process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.process.kill()
+        self.process.wait()
+
+
+def tool(*arguments):
+    """Run benchtool; bytes per second."""
+    out = subprocess.run([TOOL, *map(str, arguments)], check=True,
+                         capture_output=True, text=True).stdout.split()
+    return int(out[0]) / float(out[1])
+
+
+class Peak(threading.Thread):
+    """Peak RssAnon + RssShmem of a process, sampled every 2 ms."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.pid, self.peak, self.over = pid, 0, False
+        self.start()
+
+    def run(self):
+        while not self.over:
+            try:
+                with open(f"/proc/{self.pid}/status") as status:
+                    rows = dict(line.split(":", 1) for line in status)
+                now = sum(int(rows.get(key, "0 kB").split()[0]) << 10
+                          for key in ("RssAnon", "RssShmem"))
+                self.peak = max(self.peak, now)
+            except (OSError, ValueError):
+                return
+            time.sleep(0.002)
+
+
+def types(dump, *options, repeat=3):
+    """heapscan DUMP types: (seconds, objects, peak bytes), median of repeat."""
+    runs = []
+    for _ in range(repeat):
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            [HEAPSCAN, dump, "types", "-f", "json", "--top", "5",
+             "--threads", CPUS, *options], stdout=subprocess.PIPE)
+        watch = Peak(process.pid)
+        out = process.stdout.read()
+        process.wait()
+        seconds = time.monotonic() - begun
+        watch.over = True
+        if process.returncode not in (0, 3):
+            sys.exit(f"heapscan failed on {dump}: {process.returncode}")
+        runs.append((seconds, json.loads(out)["totals"]["count"], watch.peak))
+    runs.sort()
+    return runs[len(runs) // 2]
+
+
+def cgroup_run(limit, dump):
+    """Whether the same run passes in a cgroup of that many bytes."""
+    v1, v2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
+    old = os.path.exists(os.path.join(v1, "memory.limit_in_bytes"))
+    folder = os.path.join(v1 if old else v2, f"heapscan-bench-{os.getpid()}")
+    try:
+        os.mkdir(folder)
+        with open(os.path.join(folder, "memory.limit_in_bytes" if old
+                               else "memory.max"), "w") as file:
+            file.write(str(limit))
+    except OSError as error:
+        return f"not tried ({error.strerror})"
+    try:
+        def enter():
+            with open(os.path.join(folder, "cgroup.procs"), "w") as file:
+                file.write(str(os.getpid()))
+        done = subprocess.run([HEAPSCAN, dump, "types", "-f", "json"],
+                              stdout=subprocess.DEVNULL, preexec_fn=enter)
+        return "passes" if done.returncode in (0, 3) else \
+            f"FAILS (exit {done.returncode})"
+    finally:
+        for _ in range(50):
+            try:
+                os.rmdir(folder)
+                break
+            except OSError:
+                time.sleep(0.1)
+
+
+def warm(path):
+    with open(path, "rb", buffering=0) as file:
+        while file.read(8 << 20):
+            pass
+
+
+def bench_types(args):
+    print("heapscan DUMP types, median of 3, %s workers" % CPUS)
+    print("  objects      core   seconds  objects/s     GB/s  memcpy GB/s  "
+          "compressed  decompress  ratio  peak B/object - 64 MiB  cgroup")
+    per_object = []
+    for millions in args.sizes:
+        plain = os.path.join(args.tmp, "bench.core")
+        packed = os.path.join(args.tmp, "bench.core.zst")
+        with Heap(args.python, millions) as heap:
+            for path, extra in ((plain, ["--no-compress"]), (packed, [])):
+                subprocess.run([HEAPDUMP, "--method", "stop", "--max-pause",
+                                "10m", "-q", "-o", path, *extra,
+                                str(heap.pid)], check=True)
+        warm(plain)
+        warm(packed)
+        seconds, objects, peak = types(plain)
+        size = os.stat(plain).st_blocks * 512
+        copy = tool("memcpy", plain, CPUS)
+        packed_seconds, packed_objects, _ = types(packed)
+        assert packed_objects == objects, (packed_objects, objects)
+        logical = os.stat(plain).st_size
+        decompress = logical / tool("decompress", packed, CPUS)
+        limit = 24 * objects + (64 << 20) + (256 << 20)
+        print("%9d  %5.2f GiB  %7.2f  %7.1f M  %7.2f  %11.2f  %8.2f s  "
+              "%8.2f s  %5.2f  %22.1f  %s" % (
+                  objects, size / 2**30, seconds, objects / seconds / 1e6,
+                  size / seconds / 1e9, copy / 1e9, packed_seconds, decompress,
+                  packed_seconds / decompress,
+                  max(0, peak - (64 << 20)) / objects, cgroup_run(limit, plain)),
+              flush=True)
+        per_object.append(seconds / objects)
+        os.remove(plain)
+        os.remove(packed)
+    if len(per_object) > 1:
+        print("growth: %.2f times the time per object from the smallest heap "
+              "to the largest" % (per_object[-1] / per_object[0]))
+
+
+def timed(command, path):
+    """Seconds until path, a new file, is made by command and on the disk."""
+    if os.path.exists(path):
+        os.remove(path)
+    begun = time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+    # heapdump has done this itself, gcore has not. Not os.sync(): what
+    # others have written is nobody's time here.
+    for name in (path, os.path.dirname(path)):
+        descriptor = os.open(name, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    return time.monotonic() - begun
+
+
+def dump_round(pid, packed, plain, copied):
+    """Each once, one after the other: the machine is alike for all."""
+    command = [HEAPDUMP, "--method", "stop", "--content", "full",
+               "--max-pause", "10m", "-q", str(pid)]
+    row = {
+        "raw": timed([*command, "--no-compress", "-o", plain], plain),
+        "packed": timed([*command, "-o", packed], packed),
+    }
+    status = os.stat(plain)
+    row["image"] = image = status.st_blocks * 512
+    row["times smaller"] = image / os.stat(packed).st_size
+    row["alone"] = status.st_size / tool("compress", plain, CPUS)
+    row["copy"] = image / tool("readwrite", pid, copied)
+    if shutil.which("gcore"):
+        core = f"{plain}.gcore.{pid}"
+        row["gcore"] = timed(["gcore", "-o", plain + ".gcore", str(pid)], core)
+        row["times gcore's"] = os.stat(core).st_size / os.stat(packed).st_size
+        os.remove(core)
+    for path in (packed, plain, copied):
+        os.remove(path)
+    return row
+
+
+def bench_dump(args):
+    names = ("bench.core.zst", "bench.core", "bench.bytes")
+    paths = [os.path.join(os.path.abspath(args.tmp), name) for name in names]
+    with Heap(args.python, args.dump_millions) as heap:
+        rows = [dump_round(heap.pid, *paths)
+                for _ in range(args.dump_rounds)]
+
+    def median(key, beside=None):
+        return statistics.median(row[key] / (row[beside] if beside else 1)
+                                 for row in rows)
+
+    image = median("image")
+    print("heapdump --method stop --content full, %.2f GiB captured, synced, "
+          "median of %d" % (image / 2**30, len(rows)))
+    print("  compressed       %6.2f s   %.2f GiB/s   %.1f times smaller" % (
+        median("packed"), image / median("packed") / 2**30,
+        median("times smaller")))
+    print("  zstd -1 alone    %6.2f s   heapdump reaches %.2f of its rate" % (
+        median("alone"), median("alone", "packed")))
+    print("  --no-compress    %6.2f s" % median("raw"))
+    print("  readv + write    %6.2f s   heapdump reaches %.2f of its rate" % (
+        median("copy"), median("copy", "raw")))
+    if "gcore" in rows[0]:
+        print("  gcore            %6.2f s   %.2f times heapdump's time, "
+              "%.1f times its size" % (median("gcore"),
+                                       median("gcore", "packed"),
+                                       median("times gcore's")))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sizes", default="1,10,30",
+                        type=lambda text: [float(n) for n in text.split(",")])
+    parser.add_argument("--dump-millions", type=float, default=12)
+    parser.add_argument("--dump-rounds", type=int, default=5)
+    parser.add_argument("--python", default="/usr/bin/python3")
+    parser.add_argument("--tmp", default=os.environ.get("TMPDIR", "/var/tmp"))
+    parser.add_argument("--only", choices=("types", "dump"))
+    args = parser.parse_args()
+    if args.only != "dump":
+        bench_types(args)
+    if args.only != "types":
+        bench_dump(args)
+
+
+main()

@@ -1,0 +1,636 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real processes with damaged Python objects: words of a core are changed at
+addresses that the process itself told. Whatever is damaged, heapscan ends in
+time, says so with a finding, and still counts all the other objects."""
+
+import os
+import random
+import re
+import struct
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "lib"))
+import damage
+import elfcore
+import heaptest
+from damage import builds, patched
+
+TARGET = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                      "spoilt_target.py")
+U64 = struct.Struct("<Q")
+U32 = struct.Struct("<I")
+ABSURD = (1 << 64) - 1, 1 << 60, 1 << 63, 1 << 31
+A_FEW = 6           # objects of user-defined types that one damage may cost
+NOWHERE = 0x5ABCDE000
+
+# PyTypeObject, the same from 3.8 to 3.15: held against the target below.
+TP_NAME, TP_BASICSIZE, TP_ITEMSIZE, TP_FLAGS = 24, 32, 40, 168
+TP_BASE, TP_DICT, TP_DICTOFFSET = 256, 264, 288
+TP_BASES, TP_MRO, TP_SUBCLASSES = 336, 344, 360
+OB_TYPE, OB_SIZE = 8, 16
+GC_NEXT, GC_PREV = -16, -8
+# struct pool_header and struct arena_object
+POOL_COUNT, POOL_FREE, POOL_ARENA, POOL_CLASS, POOL_NEXT, POOL_LAST = \
+    0, 8, 32, 36, 40, 44
+ARENA_ENTRY = 48
+
+
+class Subject:
+    """A core of the target, what the target told, and how to spoil it."""
+
+    def __init__(self, path, told):
+        self.path, self.told = path, told
+        self.version = told["hexversion"] >> 16 & 0xFF
+        self.core = elfcore.ElfCore(path)
+        self.pool = 16384 if self.version >= 10 else 4096
+        self.types, self.things = told["types"], told["things"]
+        self.random = random.Random(self.version)
+        assert self.word(self.types["Node"] + TP_MRO) == told["mro"]["Node"]
+        assert self.word(self.types["Node"] + TP_BASES) == told["bases"]["Node"]
+        assert self.word(self.types["Node"] + TP_BASE) == self.types["object"]
+        assert self.word(self.types["Node"] + OB_TYPE) == self.types["type"]
+
+    def word(self, address):
+        return self.core.word(address)
+
+    def put(self, address, *values):
+        """A change for patched(): words at an address."""
+        data = b"".join(value if isinstance(value, bytes)
+                        else U64.pack(value % (1 << 64)) for value in values)
+        segment = self.core.segment_at(address)
+        offset = segment.offset + address - segment.vaddr
+        # What is adjacent in memory must be so in the file as well.
+        last = address + len(data) - 1
+        other = self.core.segment_at(last)
+        assert other.offset + last - other.vaddr == offset + len(data) - 1, \
+            "%#x and %#x" % (address, last)
+        return offset, data
+
+    def name_at(self, type_address):
+        """Address of the word ht_name of a heap type."""
+        name = next(self.told["names"][n] for n, a in self.types.items()
+                    if a == type_address)
+        for offset in range(400, 1200, 8):
+            if self.word(type_address + offset) == name:
+                return type_address + offset
+        raise heaptest.Skip("no ht_name")
+
+    def writable(self):
+        return [s for s in self.core.segments if s.flags & elfcore.PF_W]
+
+    def find_words(self, value):
+        """Addresses of aligned words of this value in writable memory."""
+        found, wanted = [], U64.pack(value)
+        for segment in self.writable():
+            data = self.core.read(segment.vaddr, segment.filesz)
+            at = data.find(wanted)
+            while at >= 0:
+                if at % 8 == 0:
+                    found.append(segment.vaddr + at)
+                at = data.find(wanted, at + 1)
+        return found
+
+    def arena_entries(self):
+        """Addresses of the arena_object of each arena in use: found by what
+        they say of pools that are known to be there."""
+        pools = {node & -self.pool for node in self.told["nodes"]}
+        size = 1 << 20 if self.version >= 10 else 256 << 10
+        found = []
+        for segment in self.writable():
+            data = self.core.read(segment.vaddr, segment.filesz & -8)
+            words = memoryview(data).cast("Q")
+            for i in range(len(words) - 5):
+                start = words[i]
+                if start % 4096 or not start or start >> 47 or not (
+                        0 <= words[i + 1] - start <= size + self.pool):
+                    continue
+                free, total = U32.unpack_from(data, 8 * i + 16)[0], \
+                    U32.unpack_from(data, 8 * i + 20)[0]
+                if not size // self.pool - 1 <= total <= size // self.pool \
+                        or free > total:
+                    continue
+                if any(start <= pool < start + size for pool in pools):
+                    found.append(segment.vaddr + 8 * i)
+        return found
+
+    def dict_keys(self, address):
+        return self.word(address + 32)
+
+
+# ---- Damages: functions that yield (name, changes, expectations)
+
+class Expect:
+    """What must hold: lost, {type: how many of its objects may be missing};
+    finding: is one needed?; failure: may heapscan refuse (exit 1)?"""
+
+    def __init__(self, lost=None, finding=True, failure=False):
+        self.lost, self.finding, self.failure = lost or {}, finding, failure
+
+
+def gc_lists(s):
+    nodes = s.told["nodes"]
+    a, b, c = nodes[500], nodes[501], nodes[502]
+    yield "GC list: next points back", [
+        s.put(b + GC_NEXT, a - 16)], Expect()
+    yield "GC list: a cycle of one", [
+        s.put(b + GC_NEXT, b - 16, b - 16)], Expect()
+    yield "GC list: next and prev are exchanged", [
+        s.put(b + GC_NEXT, s.word(b + GC_PREV) & ~3, s.word(b + GC_NEXT) & ~3)
+    ], Expect()
+    for value in (0x10, NOWHERE, (1 << 64) - 16, s.told["scratch"]):
+        yield "GC list: next is %#x" % value, [
+            s.put(b + GC_NEXT, value)], Expect(finding=False)
+        yield "GC list: both are %#x" % value, [
+            s.put(c + GC_NEXT, value, value)], Expect()
+    yield "GC list: an object in two lists", [
+        s.put(c + GC_NEXT, *(s.core.words(nodes[900] - 16, 2)))], Expect()
+    heads = [w for w in s.core.words(s.told["victims"][20] - 16, 2)]
+    for index in (100, 700):
+        yield "GC list: 40 heads filled with zeroes from %d on" % index, [
+            s.put(node - 16, 0, 0) for node in nodes[index:index + 40]
+        ], Expect(lost={"__main__.Node": 40 + A_FEW}, finding=False)
+    assert heads
+
+
+def headers(s):
+    nodes, slots = s.told["nodes"], s.told["slots"]
+    for value in (0, (1 << 64) - 1, 1 << 62):
+        yield "a reference count of %#x" % value, [
+            s.put(nodes[600], value)], Expect()
+    for what, value in (("itself", nodes[610]), ("nowhere", NOWHERE),
+                        ("a str", s.things["str"]), ("an instance", nodes[3]),
+                        ("8", 8), ("an odd address", s.types["Node"] + 1),
+                        ("the end of the address space", (1 << 64) - 8)):
+        yield "an object whose type is " + what, [
+            s.put(nodes[610] + OB_TYPE, value)], Expect()
+        yield "an object without GC head whose type is " + what, [
+            s.put(slots[610] + OB_TYPE, value)], Expect(finding=False)
+    yield "two hundred objects without a type", [
+        s.put(node + OB_TYPE, NOWHERE) for node in nodes[300:500]
+    ], Expect(lost={"__main__.Node": 200 + A_FEW})
+
+
+def types(s):
+    """The type of 50 objects is damaged; all others must still be counted."""
+    victim = s.types["Victim"]
+    gone = {"__main__.Victim": 50}
+
+    def one(name, offset, *values, lost=gone, finding=True):
+        return ("a type whose " + name, [s.put(victim + offset, *values)],
+                Expect(lost=lost, finding=finding))
+
+    for what, value in (("itself", victim), ("nowhere", NOWHERE),
+                        ("a str", s.things["str"]), ("0", 0),
+                        ("an instance of itself", s.told["victims"][0]),
+                        ("object", s.types["object"]),
+                        ("another class", s.types["Node"])):
+        yield one("type is " + what, OB_TYPE, value)
+    for value in (0, NOWHERE, s.things["list"], s.told["mro"]["Node"],
+                  victim, (1 << 64) - 8, 12345):
+        yield one("tp_mro is %#x" % value, TP_MRO, value, lost={})
+    mro = s.told["mro"]["Victim"]
+    items = 32 if s.version >= 14 else 24
+    for value in ABSURD + (0,):
+        yield ("an MRO of %#x classes" % value, [s.put(mro + OB_SIZE, value)],
+               Expect())
+    for what, value in (("nowhere", NOWHERE), ("0", 0),
+                        ("another", s.types["Node"])):
+        yield ("an MRO that begins with " + what, [s.put(mro + items, value)],
+               Expect())
+    yield ("an MRO that ends nowhere", [s.put(mro + items + 8, NOWHERE)],
+           Expect(finding=False))
+    yield ("an MRO that is no tuple", [s.put(mro + OB_TYPE, s.types["str"])],
+           Expect())
+    for value in (0, NOWHERE, victim, s.types["Derived"], s.things["dict"]):
+        yield one("tp_base is %#x" % value, TP_BASE, value, lost={},
+                  finding=False)
+    yield ("types that are each other's base", [
+        s.put(victim + TP_BASE, s.types["Slot"]),
+        s.put(s.types["Slot"] + TP_BASE, victim)], Expect(finding=False))
+    for value in (0, NOWHERE, s.things["list"], victim):
+        # The module stands in it, so the type has another name then.
+        yield one("tp_dict is %#x" % value, TP_DICT, value, finding=False)
+    for value in ABSURD + (0, 8, 4096):
+        yield one("tp_basicsize is %#x" % value, TP_BASICSIZE, value,
+                  finding=value != 4096 and value < 1 << 20)
+        yield one("tp_itemsize is %#x" % value, TP_ITEMSIZE, value,
+                  finding=False)
+        yield one("tp_dictoffset is %#x" % value, TP_DICTOFFSET, value,
+                  lost={}, finding=False)
+    for value in (0, (1 << 64) - 1):
+        yield one("tp_flags are %#x" % value, TP_FLAGS, value, finding=False)
+    for bit in range(64):
+        yield one("tp_flags have bit %d turned" % bit, TP_FLAGS,
+                  s.word(victim + TP_FLAGS) ^ 1 << bit, finding=False)
+    for value in (0, 1, NOWHERE, victim, (1 << 64) - 1):
+        yield one("tp_subclasses is %#x" % value, TP_SUBCLASSES, value,
+                  lost={}, finding=False)
+        yield one("tp_bases is %#x" % value, TP_BASES, value, lost={},
+                  finding=False)
+    yield "a type that is all zeroes", [
+        s.put(victim, bytes(400))], Expect(lost=gone)
+    yield "a type that is all ones", [
+        s.put(victim, b"\xff" * 400)], Expect(lost=gone)
+    yield "a type that is random", [
+        s.put(victim, s.random.randbytes(400))], Expect(lost=gone)
+
+
+def core_types(s):
+    """What everything else is told from."""
+    for name in ("type", "object", "dict", "str", "tuple"):
+        address = s.types[name]
+        for offset, what in ((OB_TYPE, "type"), (TP_MRO, "tp_mro"),
+                             (TP_BASE, "tp_base"), (TP_NAME, "tp_name"),
+                             (TP_FLAGS, "tp_flags"), (TP_DICT, "tp_dict"),
+                             (TP_BASICSIZE, "tp_basicsize")):
+            for value in (0, NOWHERE, (1 << 64) - 1):
+                fatal = offset in (TP_FLAGS, TP_BASICSIZE)
+                yield ("the %s of %s is %#x" % (what, name, value), [
+                    s.put(address + offset, value)],
+                    Expect(lost={name: 1 << 30} if fatal else {},
+                           finding=fatal or offset == OB_TYPE or (
+                               offset == TP_MRO and name != "object")))
+
+
+def metatypes(s):
+    """Chains of metatypes, built in memory that the target keeps for it."""
+    victim, size = s.types["Victim"], 1024
+    template = s.core.read(s.types["Meta"], 600)
+
+    def chain(count, last):
+        start = s.told["scratch"] + 4096 & -4096
+        assert count * size + 8192 <= s.told["scratch_size"]
+        changes = []
+        for i in range(count):
+            at = start + i * size
+            following = last if i == count - 1 else at + size
+            changes.append(s.put(at, template[:8] + U64.pack(following)
+                                 + template[16:]))
+        return changes + [s.put(victim + OB_TYPE, start)]
+
+    start = s.told["scratch"] + 4096 & -4096
+    gone = {"__main__.Victim": 50}
+    for what, last in (("to type", s.types["type"]), ("nowhere", NOWHERE),
+                       ("to itself", start + 999 * size),
+                       ("to its beginning", start), ("to an int",
+                                                     s.things["int"])):
+        yield ("a chain of a thousand metatypes " + what, chain(1000, last),
+               Expect(lost=gone, finding=False))
+    yield ("a chain of 2900 metatypes to its middle",
+           chain(2900, start + 1400 * size), Expect(lost=gone, finding=False))
+
+
+def names(s):
+    victim = s.types["Victim"]
+    ht_name = s.name_at(victim)
+    renamed = {"__main__.Victim": 50}
+    edge = max((t for t in s.writable() if t.filesz >= 1 << 20),
+               key=lambda t: t.vaddr)
+    scratch_end = s.told["scratch"] + s.told["scratch_size"]
+    for what, value in (("0", 0), ("nowhere", NOWHERE), ("1", 1),
+                        ("the type", victim),
+                        ("the end of memory", (1 << 64) - 1)):
+        yield ("tp_name is " + what, [s.put(victim + TP_NAME, value)],
+               Expect(lost=renamed, finding=False))
+        yield ("ht_name is " + what, [s.put(ht_name, value)],
+               Expect(lost=renamed, finding=False))
+        yield ("both names are " + what, [
+            s.put(victim + TP_NAME, value), s.put(ht_name, value)],
+            Expect(lost=renamed, finding=False))
+    for what, byte in (("letters", b"A"), ("ESC", b"\x1b"), ("0xff", b"\xff")):
+        yield ("names without an end, of " + what, [
+            s.put(s.told["scratch"], byte * s.told["scratch_size"]),
+            s.put(victim + TP_NAME, s.told["scratch"]), s.put(ht_name, 0)],
+            Expect(lost=renamed, finding=False))
+        yield ("a name up to the end of a mapping, of " + what, [
+            s.put(edge.vaddr + edge.filesz - 64, byte * 64),
+            s.put(victim + TP_NAME, edge.vaddr + edge.filesz - 60),
+            s.put(ht_name, 0)], Expect(lost=renamed, finding=False))
+    assert scratch_end
+    for name in ("list", "dict", "int", "bytes", "Node", "code"):
+        value = s.things.get(name, s.types["Node"])
+        yield ("ht_name is a " + name, [s.put(ht_name, value)],
+               Expect(lost=renamed, finding=False))
+    yield ("ht_name is another str", [s.put(ht_name, s.things["wide"])],
+           Expect(lost=renamed, finding=False))
+    for value in ABSURD:
+        yield ("ht_name of %#x characters" % value, [
+            s.put(s.told["names"]["Victim"] + 16, value)],
+            Expect(lost=renamed, finding=False))
+
+
+def containers(s):
+    """One object each; nothing else is lost, and the sum of sizes stays."""
+    t = s.things
+    for name in ("list", "small_list", "tuple", "int", "str", "wide", "bytes",
+                 "bytearray"):
+        for value in ABSURD + (1 << 32, 100000):
+            yield ("%s of %#x items" % (name, value), [
+                s.put(t[name] + OB_SIZE, value)], Expect(
+                    finding=name in ("list", "tuple", "small_list")))
+    for value in (0, 8, NOWHERE, t["list"], t["dict"], (1 << 64) - 8):
+        yield ("a list whose items are at %#x" % value, [
+            s.put(t["list"] + 24, value)], Expect(finding=False))
+        yield ("a list of 2^60 items at %#x" % value, [
+            s.put(t["list"] + OB_SIZE, 1 << 60, value, 1 << 60)], Expect())
+        yield ("a bytearray whose bytes are at %#x" % value, [
+            s.put(t["bytearray"] + 32, value, value)], Expect(finding=False))
+    for value in ABSURD:
+        yield ("a list with room for %#x items" % value, [
+            s.put(t["list"] + 32, value)], Expect())
+        yield ("a bytearray with room for %#x bytes" % value, [
+            s.put(t["bytearray"] + 24, value)], Expect(finding=False))
+        for name in ("set", "frozenset"):
+            for offset, what in ((16, "fill"), (24, "used"), (32, "mask")):
+                yield ("a %s whose %s is %#x" % (name, what, value), [
+                    s.put(t[name] + offset, value)], Expect(finding=False))
+    for value in (0, NOWHERE, t["set"], (1 << 64) - 8):
+        yield ("a set whose table is at %#x" % value, [
+            s.put(t["set"] + 40, value)], Expect(finding=False))
+        yield ("a dict whose keys are at %#x" % value, [
+            s.put(t["dict"] + 32, value)], Expect(finding=False))
+        yield ("a dict whose values are at %#x" % value, [
+            s.put(t["dict"] + 40, value)], Expect(finding=False))
+    keys = s.dict_keys(t["dict"])
+    for log2 in (200, 64, 63, 60, 32, 0, 255):
+        old = s.core.read(keys + 8, 8)
+        # 3.11 and later: bytes of log2_size, log2_index_bytes, kind.
+        yield ("dict keys of log2_size %d" % log2, [
+            s.put(keys + 8, bytes([log2]) + old[1:])
+            if s.version >= 11 else s.put(keys + 8, (1 << log2) % (1 << 64))
+        ], Expect(finding=False))
+        if s.version >= 11:
+            yield ("dict keys of log2_index_bytes %d" % log2, [
+                s.put(keys + 8, old[:1] + bytes([log2]) + old[2:])],
+                Expect(finding=False))
+            yield ("dict keys of kind %d" % log2, [
+                s.put(keys + 8, old[:2] + bytes([log2]) + old[3:])],
+                Expect(finding=False))
+    counts = (16, 24) if s.version >= 11 else (24, 32)
+    for offset in counts:
+        for value in ABSURD:
+            yield ("dict keys whose count at %d is %#x" % (offset, value), [
+                s.put(keys + offset, value)], Expect(finding=False))
+    yield ("dict keys that are random", [
+        s.put(keys, s.random.randbytes(64))], Expect(finding=False))
+    for value in ABSURD + (0,):
+        yield ("a str of state %#x" % value, [
+            s.put(t["str"] + 32, value)], Expect(finding=False))
+        yield ("code whose size is %#x" % value, [
+            s.put(t["code"] + OB_SIZE, value)], Expect(finding=False))
+    for name in ("function", "code", "cell", "class", "dict", "set"):
+        size = {"class": 400, "code": 128}.get(name, 48)
+        lost = {"__main__.Node": 2000, "__main__.Derived": 1000} \
+            if name == "class" else {}
+        yield ("a %s that is random behind its type" % name, [
+            s.put(t[name] + 16, s.random.randbytes(size - 16))],
+            Expect(lost=lost, finding=False))
+
+
+def runtimes(s):
+    """Interpreters, threads, and what says where they are."""
+    told = s.told
+    main, threads = told["main"], told["threads"]
+    assert len(threads) >= 3, threads
+    following = [o for o in range(0, 4096, 8)
+                 if s.word(threads[0] + o) == threads[1]]
+    before = [o for o in range(0, 4096, 8)
+              if s.word(threads[1] + o) == threads[0]]
+    for what, value in (("itself", threads[1]), ("the first", threads[0]),
+                        ("nowhere", NOWHERE), ("the interpreter", main)):
+        yield ("a thread list that goes on to " + what, [
+            s.put(threads[1] + o, value) for o in following], Expect())
+    yield ("a thread list that goes back to itself", [
+        s.put(threads[1] + o, threads[1]) for o in before], Expect())
+    yield ("a thread list that ends at its first", [
+        s.put(threads[0] + o, 0) for o in following], Expect(finding=False))
+    others = [i for i in told["interpreters"] if i != main]
+    if others:
+        other = others[-1]      # the one before main in the list
+        links = [o for o in range(0, 1 << 16, 8)
+                 if in_core(s, other + o) and s.word(other + o) == main
+                 and s.word(main + o) == 0]
+        assert links, "no link from %#x to %#x" % (other, main)
+        for what, value in (("itself", other), ("nowhere", NOWHERE),
+                            ("a str", s.things["str"]), ("0", 0)):
+            yield ("an interpreter list that goes on to " + what, [
+                s.put(other + links[0], value)], Expect())
+        yield ("an interpreter list that is a cycle", [
+            s.put(main + links[0], other)], Expect())
+    runtime = told["runtime"]
+    head = told["interpreters"][0]
+    for what, value in (("nowhere", NOWHERE), ("0", 0),
+                        ("itself", runtime), ("a str", s.things["str"])):
+        heads = [o for o in range(0, 4096, 8)
+                 if s.word(runtime + o) in (head, main)]
+        yield ("a runtime whose interpreters are " + what, [
+            s.put(runtime + o, value) for o in heads],
+            Expect(failure=True))
+    yield ("a runtime that is all zeroes", [s.put(runtime, bytes(4096))],
+           Expect(failure=True))
+    yield ("a runtime that is random", [
+        s.put(runtime, s.random.randbytes(4096))], Expect(failure=True))
+
+
+def in_core(s, address):
+    return s.core.segment_at(address) is not None
+
+
+def debug_offsets(s):
+    """_Py_DebugOffsets, from 3.13 on: a word after the other."""
+    if s.version < 13:
+        return
+    runtime = s.told["runtime"]
+    assert s.core.read(runtime, 8) == b"xdebugpy", "no cookie"
+    for value in (0, (1 << 64) - 1):
+        yield ("debug offsets whose cookie is %#x" % value, [
+            s.put(runtime, value)], Expect(finding=False))
+        yield ("debug offsets whose version is %#x" % value, [
+            s.put(runtime + 8, value)], Expect(finding=False))
+    yield ("debug offsets of a free-threaded build", [
+        s.put(runtime + 16, 1)], Expect(failure=True))
+    yield ("debug offsets whose flags are absurd", [
+        s.put(runtime + 16, 1 << 40)], Expect(finding=False))
+    end = {13: 584, 14: 696, 15: 824}[s.version]    # of the structure
+    for offset in range(24, end, 8):
+        for value in ((0, 1 << 20) if offset % 16 else
+                      ((1 << 64) - 1, s.word(runtime + offset) + 8)):
+            yield ("debug offsets whose word at %d is %#x" % (offset, value), [
+                s.put(runtime + offset, value)],
+                Expect(finding=False))
+    yield ("debug offsets that are random", [
+        s.put(runtime + 24, s.random.randbytes(end - 24))], Expect())
+    yield ("debug offsets that are zeroes", [
+        s.put(runtime + 24, bytes(end - 24))], Expect())
+
+
+def allocator(s):
+    """Arenas and pools."""
+    entries = s.arena_entries()
+    assert entries, "no arena was found"
+    first = min(entries)
+    lost = {name: 3000 for name in s.told["counts"]}
+    for entry in sorted({first, entries[len(entries) // 2], max(entries)}):
+        arena = s.word(entry)
+        number = (entry - first) // ARENA_ENTRY
+        for what, value in (("nowhere", NOWHERE), ("1", 1), ("0", 0),
+                            ("the end of memory", (1 << 64) - (1 << 20)),
+                            ("another's", s.word(entries[0]))):
+            yield ("arena %d whose address is %s" % (number, what), [
+                s.put(entry, value)], Expect(finding=value not in (0, arena),
+                                             lost={} if value else lost))
+        for value in ABSURD + (0, arena + 1):
+            yield ("arena %d whose pool address is %#x" % (number, value), [
+                s.put(entry + 8, value)], Expect())
+            yield ("arena %d whose next is %#x" % (number, value), [
+                s.put(entry + 32, value, value)], Expect(finding=False))
+        for value in ((1 << 32) - 1, 1 << 31, 100000, 0):
+            yield ("arena %d of %d pools" % (number, value), [
+                s.put(entry + 16, U32.pack(value), U32.pack(value))],
+                Expect())
+    array = first
+    while array not in s_pointers(s, array) and in_core(s, array - 48) and \
+            first - array < 48 * 64:
+        array -= ARENA_ENTRY
+    pointers = s_pointers(s, array)[array]
+    for what, value in (("nowhere", NOWHERE), ("0", 0), ("1", 1),
+                        ("a str", s.things["str"])):
+        yield ("an array of arenas that is " + what, [
+            s.put(p, value) for p in pointers],
+            Expect(finding=False, lost={}))
+    if s.version >= 12:
+        for count in ((1 << 32) - 1, 1 << 24, 1 << 23, 1, 0):
+            yield ("an array of %d arenas" % count, [
+                s.put(p + 8, U32.pack(count)) for p in pointers],
+                Expect(lost=lost if count == 1 else {},
+                       finding=count not in (0, 1)))
+    pool = s.told["nodes"][1000] & -s.pool
+    size = s.pool // 48
+    there = {"__main__.Node": size, "__main__.Derived": size,
+             "__main__.Slot": size}
+    for name, offset, values in (
+            ("count", POOL_COUNT, ((1 << 32) - 1, 1 << 31, 400000, 1, 0)),
+            ("size class", POOL_CLASS, ((1 << 32) - 1, 200, 32, 31, 0)),
+            ("next offset", POOL_NEXT, ((1 << 32) - 1, 0, 16, 50, s.pool)),
+            ("last offset", POOL_LAST, ((1 << 32) - 1, 0, 50))):
+        for value in values:
+            yield ("a pool whose %s is %d" % (name, value), [
+                s.put(pool + offset, U32.pack(value))],
+                Expect(lost=there, finding=(name, value) not in (
+                    ("count", 0), ("next offset", s.pool))))
+    for what, value in (("nowhere", NOWHERE), ("its header", pool),
+                        ("no block of it", pool + 56),
+                        ("its end", pool + s.pool - 8),
+                        ("another pool", pool + s.pool + 48)):
+        yield ("a pool whose free list is " + what, [
+            s.put(pool + POOL_FREE, value)], Expect(lost=there))
+    block = 16 * (U32.unpack(s.core.read(pool + POOL_CLASS, 4))[0] + 1)
+    last = pool + 48 + 3 * block
+    yield ("a pool whose free list is a cycle", [
+        s.put(pool + POOL_FREE, last), s.put(last, last)], Expect(lost=there))
+    yield ("a pool whose header is random", [
+        s.put(pool, s.random.randbytes(48))], Expect(lost=there))
+    yield ("a pool that is random", [
+        s.put(pool, s.random.randbytes(s.pool))], Expect(lost=there))
+    yield ("a pool that is all ones", [
+        s.put(pool, b"\xff" * s.pool)], Expect(lost=there))
+
+
+def s_pointers(s, address, cache={}):
+    """{address: words that point there}, if there are any."""
+    key = s.path, address
+    if key not in cache:
+        found = s.find_words(address)
+        cache[key] = {address: found} if found else {}
+    return cache[key]
+
+
+# ---- Running them
+
+class Result:
+    def __init__(self, build, subject):
+        self.build, self.subject = build, subject
+        self.before = self.types(0)
+        for name, count in subject.told["counts"].items():
+            assert self.before[name] == count, "%s: %d, not %d" % (
+                name, self.before.get(name, 0), count)
+        self.total = sum(self.before.values())
+
+    def types(self, *status):
+        counts = self.build.types(self.subject.path, status=status)
+        return counts
+
+    def check(self, changes, expect):
+        with patched(self.subject.path, *changes):
+            done = self.build.heapscan(self.subject.path, "types", "--top",
+                                       "0", "-f", "json")
+        if done.status == 1 and expect.failure:
+            return
+        assert done.status in (0, 3), done
+        answer = done.json()
+        counts = {}
+        for row in answer["rows"]:
+            assert 0 < row["count"] < 1 << 40 and row["size"] < 1 << 40, row
+            counts[row["type"]] = counts.get(row["type"], 0) + row["count"]
+        for name, count in self.subject.told["counts"].items():
+            least = count - expect.lost.get(name, A_FEW)
+            assert least <= counts.get(name, 0) <= count + A_FEW, \
+                "of %s expected %d to %d, got %d" % (
+                    name, least, count, counts.get(name, 0))
+        # Objects of other types share a pool with those, or are held in them.
+        allowed = self.total // 300 + sum(min(n, self.before.get(name, 0)) * (
+            4 if name in self.subject.told["counts"] else 1)
+            for name, n in expect.lost.items())
+        assert sum(counts.values()) >= self.total - allowed, \
+            "expected about %d objects, got %d" % (self.total,
+                                                   sum(counts.values()))
+        if expect.finding:
+            assert answer["dump"]["findings"], "no finding"
+
+
+FAMILIES = (gc_lists, headers, types, core_types, metatypes, names,
+            containers, runtimes, debug_offsets, allocator)
+
+
+def test(interpreter, builds_here):
+    core = heaptest.tmp("spoilt.core")
+    with heaptest.start_target(interpreter, TARGET) as target:
+        told = heaptest.json.loads(re.search(r"^TOLD (.*)$", target.printed(),
+                                             re.M)[1])
+        heaptest.plain_core(target.pid, core)
+    subject = Subject(core, told)
+    try:
+        for build in builds_here:
+            result = Result(build, subject)
+            for family in FAMILIES:
+                runs = [("%s" % name, lambda c=changes, e=expect:
+                         result.check(c, e))
+                        for name, changes, expect in family(subject)]
+                if runs:
+                    damage.series(build, "%s: damaged %s" % (
+                        interpreter, family.__name__.replace("_", " ")), runs)
+    finally:
+        subject.core.close()
+        os.unlink(core)
+
+
+def main():
+    found = builds()
+    # Structures differ by release, and by nothing else that matters here.
+    interpreters = heaptest.interpreters()
+    chosen = {i.version[:2]: i for i in reversed(interpreters)
+              if not i.free_threaded}
+    ends = min(chosen, default=None), max(chosen, default=None)
+    for release, interpreter in sorted(chosen.items()):
+        with heaptest.case("%s: its memory can be spoilt" % interpreter):
+            test(interpreter, found if release in ends else found[:1])
+    if not os.environ.get("HEAPSCAN_INTERPRETERS"):
+        for release in heaptest.absent_releases(interpreters):
+            heaptest.skip("damaged objects of Python " + release,
+                          "no such interpreter here: tests/python/"
+                          "fetch_interpreters.sh fetches 3.13 to 3.15")
+    heaptest.finish()
+
+
+main()

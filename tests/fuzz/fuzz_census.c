@@ -1,0 +1,347 @@
+/*
+ * Fuzz target: a census of a real, small Python process whose memory was
+ * damaged in named ways.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * HEAPSCAN_FUZZ_BASE names an uncompressed core of a Python process; without
+ * it, one of python3 is made. The input
+ * is a list of damages of 8 bytes each: where (32 bits), what (8 bits), and an
+ * argument (24 bits). A quarter of the damages is spread over all writable
+ * words; the others are in what most depends on: the runtime, interpreters,
+ * threads and types, and the headers of pools. Whatever the damage, the census
+ * must end, stay inside its memory, and not crash.
+ *
+ * With HEAPSCAN_FUZZ_TELL set, standard error says how far each input came.
+ */
+#include <elf.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "image/image.h"
+#include "image/live/live.h"
+#include "pyheap/pycensus.h"
+#include "pyheap/pyruntime.h"
+#include "pyheap/pytypes.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum {
+	SEGMENTS_MAX = 512,
+	DAMAGES_MAX = 4096,
+	PLACES_MAX = 4096,
+	KINDS = 10,		/* of damage */
+	POOL_HEADER_WORDS = 6,
+	POOL_LOG2 = 12,		/* the smallest pools */
+};
+
+struct base {
+	uint8_t *bytes;
+	size_t size;
+	struct {
+		uint64_t address, offset, size;
+	} segments[SEGMENTS_MAX];
+	size_t num_segments;
+	uint64_t words;		/* in all writable segments */
+	struct place {
+		uint64_t address, size;
+	} places[PLACES_MAX];
+	size_t num_places;
+};
+
+/** A dump of a Python that does nothing; -1 if that cannot be had. */
+static int dump_python(void)
+{
+	struct live_options options = { .no_compress = true };
+	struct live_result result;
+	int input[2], output[2], fd = -1;
+	struct error *err;
+	char ready;
+	pid_t pid;
+
+	if (pipe(input) < 0 || pipe(output) < 0)
+		abort();
+	pid = fork();
+	if (pid == 0) {
+		(void)dup2(input[0], STDIN_FILENO);
+		(void)dup2(output[1], STDOUT_FILENO);
+		execlp("python3", "python3", "-c", "import sys; "
+		       "print(end='.', flush=True); sys.stdin.read()", NULL);
+		_exit(127);
+	}
+	close(output[1]);
+	if (pid > 0 && read(output[0], &ready, 1) == 1) {
+		err = live_dump_to_fd(pid, &options, "/tmp", &fd, &result);
+		if (err)
+			fprintf(stderr, "%s\n", err->message);
+		error_free(err);
+	}
+	close(input[0]);
+	close(input[1]);
+	close(output[0]);
+	(void)waitpid(pid, NULL, 0);
+	return fd;
+}
+
+static bool load_base(struct base *base, int fd)
+{
+	struct stat status;
+	Elf64_Ehdr header;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return false;
+	base->size = (size_t)status.st_size;
+	base->bytes = mmap(NULL, base->size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (base->bytes == MAP_FAILED)
+		return false;
+	memcpy(&header, base->bytes, sizeof(header));
+	for (unsigned int i = 0; i < header.e_phnum; i++) {
+		Elf64_Phdr segment;
+
+		memcpy(&segment,
+		       base->bytes + header.e_phoff + i * sizeof(segment),
+		       sizeof(segment));
+		if (segment.p_type != PT_LOAD || !(segment.p_flags & PF_W) ||
+		    segment.p_filesz < 8 ||
+		    base->num_segments == SEGMENTS_MAX)
+			continue;
+		base->segments[base->num_segments].address = segment.p_vaddr;
+		base->segments[base->num_segments].offset = segment.p_offset;
+		base->segments[base->num_segments++].size = segment.p_filesz;
+		base->words += segment.p_filesz / 8;
+	}
+	return base->words > 0;
+}
+
+/** The file offset and address of the n-th writable word. */
+static uint64_t word_at(const struct base *base, uint64_t n, uint64_t *address)
+{
+	size_t i = 0;
+
+	n %= base->words;
+	while (n >= base->segments[i].size / 8)
+		n -= base->segments[i++].size / 8;
+	*address = base->segments[i].address + n * 8;
+	return base->segments[i].offset + n * 8;
+}
+
+/** The file offset of a writable word; false if it is none. */
+static bool offset_of(const struct base *base, uint64_t address,
+		      uint64_t *offset)
+{
+	for (size_t i = 0; i < base->num_segments; i++) {
+		uint64_t at = address - base->segments[i].address;
+
+		if (at < base->segments[i].size &&
+		    base->segments[i].size - at >= 8) {
+			*offset = base->segments[i].offset + at;
+			return true;
+		}
+	}
+	return false;
+}
+
+/** Where a damage goes: the file offset and address of a word. */
+static uint64_t choose_word(const struct base *base, uint32_t where,
+			    unsigned int region, uint64_t *address)
+{
+	uint64_t offset = word_at(base, where, address), other, at;
+
+	if (region == 1) {
+		at = (*address & ~((UINT64_C(1) << POOL_LOG2) - 1)) +
+		     where % POOL_HEADER_WORDS * 8;
+	} else if (region > 1 && base->num_places) {
+		const struct place *place =
+			&base->places[where % base->num_places];
+
+		at = place->address + where / base->num_places %
+					      (place->size / 8) * 8;
+	} else {
+		return offset;
+	}
+	if (!offset_of(base, at, &other))
+		return offset;
+	*address = at;
+	return other;
+}
+
+/** What one damage makes of a word. */
+static uint64_t damaged(const struct base *base, uint64_t word, uint64_t here,
+			unsigned int kind, uint32_t argument)
+{
+	uint64_t other, value;
+
+	switch (kind % KINDS) {
+	case 0: return 0;
+	case 1: return here;
+	case 2: return here - 16;
+	case 3: return UINT64_C(1) << (argument & 63);
+	case 4: return word ^ UINT64_C(1) << (argument & 63);
+	case 5: return UINT64_MAX - argument;
+	case 6: return argument;
+	case 7:
+		(void)word_at(base, (uint64_t)argument * 2654435761u, &other);
+		return other;
+	case 8:
+		memcpy(&value,
+		       base->bytes + word_at(base,
+					     (uint64_t)argument * 40503u,
+					     &other), 8);
+		return value;
+	default: return word + 8 * (int64_t)(argument % 64) - 256;
+	}
+}
+
+static bool see_object(void *context, const struct pyh_object *object)
+{
+	uint64_t *sum = context;
+
+	*sum += object->address ^ object->size ^ strlen(object->type->name);
+	return true;
+}
+
+static void add_place(struct base *base, uint64_t address, uint64_t size)
+{
+	if (base->num_places < PLACES_MAX && address && size >= 8)
+		base->places[base->num_places++] =
+			(struct place){ address, size };
+}
+
+/** What is worth damaging, as an undamaged base tells it. */
+static void find_places(struct base *base, const struct pyh_runtime *runtime,
+			const struct pyh_types *types)
+{
+	const uint32_t *size_of = runtime->size_of;
+
+	// As likely as a type, each: there are fewer of them.
+	for (int i = 0; i < 16; i++)
+		add_place(base, runtime->address, 4096);
+	for (size_t i = 0; i < runtime->num_interpreters * 16; i++) {
+		const struct pyh_interpreter *interpreter =
+			&runtime->interpreters[i / 16];
+
+		add_place(base, interpreter->address,
+			  size_of[PYH_STRUCT_INTERP]);
+		add_place(base, interpreter->first_thread,
+			  size_of[PYH_STRUCT_TSTATE]);
+		add_place(base, interpreter->obmalloc, 1024);
+		add_place(base, interpreter->gc, 256);
+	}
+	for (uint32_t id = 0; id < pyh_types_count(types); id++)
+		add_place(base, pyh_types_get(types, id)->address,
+			  size_of[PYH_STRUCT_HEAPTYPE]);
+}
+
+/**
+ * Take the census of an image.
+ *
+ * @param undamaged  the base, which is told what the image is made of; or NULL
+ * @return how far it came
+ */
+static const char *take_census(struct image *image, struct base *undamaged)
+{
+	struct pyh_census_options options = { .workers = 2 };
+	struct pyh_runtime *runtime = NULL;
+	struct pyh_types *types = NULL;
+	struct pyh_census *census = NULL;
+	const char *reached = "image";
+	struct error *err;
+	uint64_t sum = 0;
+
+	err = pyh_runtime_open(image, &runtime);
+	if (!err) {
+		reached = "runtime";
+		err = pyh_types_create(runtime, &types);
+	}
+	if (!err) {
+		reached = "types";
+		err = pyh_census_take(runtime, types, &options, &census);
+	}
+	if (!err)
+		err = pyh_census_each(census, see_object, &sum);
+	if (!err)
+		reached = pyh_census_coverage(census)->blocks_object > 1000 ?
+				  "objects" : "census";
+	if (!err && undamaged)
+		find_places(undamaged, runtime, types);
+	error_free(err);
+	pyh_census_destroy(census);
+	pyh_types_destroy(types);
+	pyh_runtime_close(runtime);
+	return reached;
+}
+
+static void open_and_take(int fd, struct base *undamaged)
+{
+	static const struct image_options options = { .sysroot = "/" };
+	const char *reached = "nothing";
+	struct image *image = NULL;
+	struct error *err;
+
+	err = image_open_fd(fd, "mutated", &options, &image);
+	if (!err)
+		reached = take_census(image, undamaged);
+	if (getenv("HEAPSCAN_FUZZ_TELL"))
+		fprintf(stderr, "reached %s\n", reached);
+	error_free(err);
+	image_close(image);
+}
+
+static bool prepare(struct base *base)
+{
+	const char *path = getenv("HEAPSCAN_FUZZ_BASE");
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : dump_python();
+	bool loaded = load_base(base, fd);
+
+	if (loaded)
+		open_and_take(fd, base);
+	if (fd >= 0)
+		close(fd);
+	return loaded;
+}
+
+static void apply(const struct base *base, uint8_t *copy, const uint8_t *damage)
+{
+	uint64_t address, offset, word;
+	uint32_t where, what;
+	unsigned int kind;
+
+	memcpy(&where, damage, 4);
+	memcpy(&what, damage + 4, 4);
+	kind = what & 0xFF;
+	offset = choose_word(base, where, kind / KINDS % 4, &address);
+	memcpy(&word, copy + offset, 8);
+	word = damaged(base, word, address, kind, what >> 8);
+	memcpy(copy + offset, &word, 8);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct base base;
+	uint8_t *copy;
+	int fd;
+
+	if (!base.bytes && !prepare(&base)) {
+		fprintf(stderr, "there is no core to damage\n");
+		exit(1);
+	}
+	fd = memfd_create("mutated", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, (off_t)base.size) < 0)
+		abort();
+	copy = mmap(NULL, base.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (copy == MAP_FAILED)
+		abort();
+	memcpy(copy, base.bytes, base.size);
+	for (size_t i = 0; i + 8 <= size && i / 8 < DAMAGES_MAX; i += 8)
+		apply(&base, copy, data + i);
+	munmap(copy, base.size);
+	open_and_take(fd, NULL);
+	close(fd);
+	return 0;
+}

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What heapscan finds in a dump, held against the census that the target's twin
+took of the same heap (heaptest.Census)."""
+
+import collections
+import json
+import os
+
+import elfcore
+import heaptest
+
+SHOWN = 5   # differences named in a failure
+
+# Types whose sys.getsizeof is another in the twin than in its parent: code
+# that the twin runs gets a cache (3.10 and older), and a buffer that the
+# twin's census holds a reference to counts as shared.
+SIZE_CHANGES = {"code", "_io.BytesIO"}
+
+
+def objects_of(dump, *options):
+    """{address: (type address, type name, size)} by heapscan; the size is None
+    where it is not exact."""
+    path = heaptest.tmp("objects.ndjson")
+    done = heaptest.heapscan(dump, "objects", "--top", "0", "-f", "ndjson",
+                             "-o", path, *options)
+    assert done.returncode in (0, 3), \
+        "heapscan objects: exit %d: %s" % (done.returncode, done.stderr[-600:])
+    found = {}
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            address = int(row["address"], 16)
+            assert address not in found, "%#x is listed twice" % address
+            found[address] = (int(row["type_address"], 16), row["type"],
+                              row["size"] if row.get("size_exact", True)
+                              else None)
+    os.unlink(path)
+    return found
+
+
+def type_counts(dump, *options):
+    """{type address: count} by heapscan's types view."""
+    done = heaptest.heapscan(dump, "types", "--top", "0", "-f", "json",
+                             *options)
+    assert done.returncode in (0, 3), \
+        "heapscan types: exit %d: %s" % (done.returncode, done.stderr[-600:])
+    table = json.loads(done.stdout)
+    counts = {int(row["type_address"], 16): row["count"]
+              for row in table["rows"]}
+    assert sum(counts.values()) == table["totals"]["count"]
+    return counts
+
+
+def some(items):
+    items = list(items)
+    more = "" if len(items) <= SHOWN else ", … %d in all" % len(items)
+    return ", ".join(map(str, items[:SHOWN])) + more
+
+
+def objects_hold(census, core, found, counts):
+    """Of types the target made exactly the same objects; of others at least the
+    twin's, as far as the core (an elfcore.ElfCore) holds them."""
+    truth = {thing.address: thing for thing in census}
+    users = {address for address, row in census.types.items() if row.user}
+    wanted, missing, sizes = collections.defaultdict(set), [], []
+
+    for thing in truth.values():
+        if thing.type in users:
+            wanted[thing.type].add(thing.address)
+        seen = found.get(thing.address)
+        if seen and seen[0] == thing.type:
+            if seen[2] not in (None, thing.size) \
+                    and seen[1] not in SIZE_CHANGES:
+                sizes.append("%s at %#x: sys.getsizeof says %d, we %d" % (
+                    seen[1], thing.address, thing.size, seen[2]))
+            continue
+        try:
+            live = census.is_live(core, thing)
+        except elfcore.Missing:
+            live = None     # pages that no core of this kind has
+        if live:
+            missing.append("%s at %#x" % (census.types[thing.type].name,
+                                          thing.address))
+    assert not missing, "of the twin's objects these are missing: " + some(
+        "%s (%d)" % pair for pair in collections.Counter(
+            text.split(" at ")[0] for text in missing).most_common()) \
+        + "; " + some(missing)
+
+    got = collections.defaultdict(set)
+    for address, (type_address, _, _) in found.items():
+        if type_address in users:
+            got[type_address].add(address)
+    for type_address in users:
+        name = census.types[type_address].name
+        extra = got[type_address] - wanted[type_address]
+        assert not extra, "%s: %d objects too many: %s" % (
+            name, len(extra), some(map(hex, sorted(extra))))
+        assert counts.get(type_address, 0) == len(wanted[type_address]), \
+            "types counts %d of %s, the twin %d" % (
+                counts.get(type_address, 0), name, len(wanted[type_address]))
+    assert sum(counts.values()) == len(found), \
+        "types counts %d objects, objects lists %d" % (
+            sum(counts.values()), len(found))
+    assert not sizes, "sizes differ: " + some(sizes)
+
+
+def names_hold(census, found):
+    """User types are called what the interpreter calls them."""
+    wrong = set()
+    for type_address, name, _ in found.values():
+        row = census.types.get(type_address)
+        if row and row.user and row.name != name:
+            wrong.add("%r is called %r" % (row.name, name))
+    assert not wrong, some(sorted(wrong))
+
+
+def compare(census, core, dump, *options):
+    """Assert all that must hold of a dump. core is an elfcore.ElfCore of it;
+    the options are heapscan's."""
+    found = objects_of(dump, *options)
+    objects_hold(census, core, found, type_counts(dump, *options))
+    names_hold(census, found)

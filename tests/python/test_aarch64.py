@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes and programs of aarch64 on a machine that need not be one.
+
+tests/python/fetch_aarch64.sh fetches interpreters of aarch64 and qemu-user,
+which runs them, and writes an ELF core of its guest when a signal ends it. Such
+a core has neither a list of mapped files nor any page of code, so it is the
+poorest that people bring. It is held against the census of the forked twin, as
+any other dump (census_compare), and its modules against /proc/PID/maps of qemu.
+
+Then heapscan itself is built for aarch64,
+
+    make CC="aarch64-linux-gnu-gcc --sysroot=$ROOT" \\
+         PKG_CONFIG="env PKG_CONFIG_SYSROOT_DIR=$ROOT PKG_CONFIG_LIBDIR=$ROOT/\\
+usr/lib/aarch64-linux-gnu/pkgconfig:$ROOT/usr/share/pkgconfig pkg-config" \\
+         B=build/aarch64 programs
+
+where ROOT is the fetched sysroot/root, and run by qemu: on dumps of both
+machines it must say what the native one says, byte for byte. Some of the unit
+tests are run so, too."""
+
+import glob
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "lib"))
+import census_compare
+import elfcore
+import heaptest
+
+FETCHED = os.path.join(heaptest.CACHE, "aarch64")
+HOW = "tests/python/fetch_aarch64.sh fetches it"
+SCALE = ["--scale", 1000]
+NO_FILES = ["--sysroot", "/nonexistent"]
+THREADS = 4     # of the target: the main one, and --threads of them
+# Unit tests to run built for aarch64: of what depends on the machine, or on
+# how old the kernel is (qemu 7.2 knows no openat2).
+UNIT_TESTS = ("backing", "image", "linkmap", "memory", "modules", "notes",
+              "pyruntime", "workers")
+
+
+# ---- What was fetched
+
+def root_of(name):
+    """A root folder that fetch_aarch64.sh made."""
+    folder = os.path.join(FETCHED, name)
+    if not os.path.exists(os.path.join(folder, "packages")):
+        raise heaptest.Skip("no %s: %s" % (folder, HOW))
+    return os.path.join(folder, "root")
+
+
+def emulator(root):
+    """How to start a program of aarch64 that finds its files in a root."""
+    return [os.path.join(root_of("qemu"), "usr/bin/qemu-aarch64-static"),
+            "-L", root]
+
+
+def guests():
+    """(interpreter, its root) of those fetched."""
+    for packages in sorted(glob.glob(os.path.join(glob.escape(FETCHED),
+                                                  "*-debian", "packages"))):
+        root = os.path.join(os.path.dirname(packages), "root")
+        python = [path for path in glob.glob(root + "/usr/bin/python3.*")
+                  if re.fullmatch(r"python3\.\d+", os.path.basename(path))]
+        yield (heaptest.Interpreter("aarch64", emulator(root) + python), root)
+
+
+# ---- Cores by qemu
+
+class Mapped:
+    """The ELF files of a root that a guest has mapped, {path: address}, from
+    what the kernel says of qemu: the guest's addresses are its own, but for a
+    constant that the program's fixed address gives."""
+
+    def __init__(self, pid, root, program):
+        lowest = {}
+        with open("/proc/%d/maps" % pid) as maps:
+            for line in maps:
+                fields = line.rstrip("\n").split(maxsplit=5)
+                if len(fields) == 6 and fields[5].startswith(root + "/"):
+                    start = int(fields[0].split("-")[0], 16)
+                    lowest[fields[5]] = min(start, lowest.get(fields[5], start))
+        with open(program, "rb") as file:
+            assert file.read(18)[16] == 2, "%s is not of ET_EXEC" % program
+        moved = lowest[os.path.realpath(program)] - 0x400000
+        self.addresses = {path: start - moved for path, start in lowest.items()
+                          if is_elf(path)}
+
+
+def is_elf(path):
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def qemu_core(target, path):
+    """End a guest by SIGABRT; returns the path of the core qemu wrote."""
+    try:
+        resource.prlimit(target.pid, resource.RLIMIT_CORE,
+                         (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except (PermissionError, ValueError):
+        raise heaptest.Skip("the limit on core sizes (ulimit -c) cannot be "
+                            "raised")
+    # The kernel may add a core of qemu itself: without memory, please.
+    with open("/proc/%d/coredump_filter" % target.pid, "w") as file:
+        file.write("0")
+    os.kill(target.pid, signal.SIGABRT)
+    target.process.wait(timeout=60)
+    cores = glob.glob(os.path.join(glob.escape(target.folder), "qemu_*.core"))
+    assert len(cores) == 1, "expected one core by qemu, got %r" % cores
+    shutil.move(cores[0], path)
+    return path
+
+
+def info(core, *options):
+    done = heaptest.heapscan(core, "info", "--top", "0", "-f", "json", *options)
+    assert done.returncode == 0, "heapscan info: exit %d: %s" % (
+        done.returncode, done.stderr)
+    return json.loads(done.stdout)
+
+
+def check_info(interpreter, core, pid, tasks):
+    table = info(core)
+    facts = {(row["section"], row["key"]): row["value"]
+             for row in table["rows"]}
+    expected = {
+        ("file", "writer"): "qemu",
+        ("process", "arch"): "aarch64",
+        ("process", "pid"): pid,
+        ("runtime", "version"): "%d.%d.%d" % interpreter.version,
+        ("runtime", "build"): "GIL, release",
+        ("runtime", "allocator"): "pymalloc",
+        ("runtime", "python_threads"): THREADS,
+    }
+    got = {key: facts.get(key) for key in expected}
+    assert got == expected, "expected %r, got %r" % (expected, got)
+    threads = [row["tid"] for row in table["threads"]]
+    assert len(threads) == THREADS and set(threads) <= tasks, \
+        "expected %d of the threads %r, got %r" % (THREADS, tasks, threads)
+    assert table["threads"][0].get("signal") == signal.SIGABRT, \
+        "the first thread: %r" % table["threads"][0]
+
+
+def check_modules(core, root, mapped):
+    """Every file is found where it was mapped, and is the one of the root."""
+    modules = info(core, "--sysroot", root)["modules"]
+    got = {}
+    for module in modules:
+        path = module["path"]
+        if path.startswith("/"):
+            assert module["file"] == "matched", "%s is %s" % (path,
+                                                              module["file"])
+            if not path.startswith(root + "/"):
+                path = root + path
+            path = os.path.realpath(path)
+        got[int(module["start"], 16)] = path
+    # The loader's own name lies among the code, which the core has not.
+    expected = {
+        start: path if "/ld-linux-" not in path else "[%#x]" % start
+        for path, start in mapped.addresses.items()}
+    assert got == expected, "expected %r, got %r" % (expected, got)
+    program = [m["path"] for m in modules if m["executable"]]
+    assert len(program) == 1 and "/python3." in program[0], program
+
+
+def check_names(census, core, root):
+    """With the files at hand every type has its name, C's as well."""
+    wrong = {(census.types[address].name, name) for address, name, _ in
+             census_compare.objects_of(core, "--sysroot", root).values()
+             if address in census.types and census.types[address].name != name}
+    assert not wrong, census_compare.some(sorted(wrong))
+
+
+def test_guest(interpreter, root):
+    """Returns the path of its core, which stays."""
+    census_path = heaptest.tmp("census")
+    core = heaptest.tmp("%s.core" % interpreter)
+    with heaptest.start_target(interpreter, args=SCALE,
+                               census=census_path) as target:
+        pid = target.pid
+        mapped = Mapped(pid, root, interpreter.command[-1])
+        tasks = set(map(int, os.listdir("/proc/%d/task" % pid)))
+        qemu_core(target, core)
+    census = heaptest.Census(census_path)
+
+    with heaptest.case("%s: what the core is" % interpreter):
+        check_info(interpreter, core, pid, tasks)
+    with heaptest.case("%s: modules by the loader's list" % interpreter):
+        check_modules(core, root, mapped)
+    with elfcore.ElfCore(core) as opened:
+        for options, label in ((NO_FILES, "without"),
+                               (["--sysroot", root], "with")):
+            with heaptest.case("%s: objects, %s the files" % (interpreter,
+                                                              label)):
+                census_compare.compare(census, opened, core, *options)
+    with heaptest.case("%s: names of all types, with the files" % interpreter):
+        check_names(census, core, root)
+    return core
+
+
+# ---- heapscan for aarch64
+
+def build():
+    """Returns how to start programs built for aarch64."""
+    root = root_of("sysroot")
+    compiler = heaptest.tool("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
+    packages = ":".join(os.path.join(root, "usr", folder, "pkgconfig")
+                        for folder in ("lib/aarch64-linux-gnu", "share"))
+    folder = heaptest.tmp("aarch64")
+    # Nothing of a make that started this test.
+    env = {key: value for key, value in os.environ.items()
+           if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CFLAGS",
+                          "LDFLAGS", "SANITIZE", "VARIANT")}
+    done = heaptest.run(
+        [heaptest.tool("make", "make"), "-j2", "-C", heaptest.SRC, "WERROR=1",
+         "CC=%s --sysroot=%s" % (compiler, root),
+         "PKG_CONFIG=env PKG_CONFIG_SYSROOT_DIR=%s PKG_CONFIG_LIBDIR=%s "
+         "pkg-config" % (root, packages), "B=" + folder, "programs",
+         *(os.path.join(folder, "tests", "unit", n) for n in UNIT_TESTS)],
+        env=env, timeout=600)
+    assert done.returncode == 0, "make: " + done.stderr[-1500:]
+    for name in ("heapdump", "heapscan"):
+        done = heaptest.run([heaptest.tool("readelf", "binutils"), "-hW",
+                             os.path.join(folder, name)])
+        assert "AArch64" in done.stdout, done.stdout + done.stderr
+    return lambda name: emulator(root) + [os.path.join(folder, name)]
+
+
+def run_unit_tests(programs):
+    for name in UNIT_TESTS:
+        with heaptest.case("aarch64's unit/" + name):
+            done = heaptest.run(programs("tests/unit/" + name))
+            failed = re.findall("^not ok .*", done.stdout, re.M)
+            assert done.returncode == 0 and "\nok " in done.stdout, \
+                "exit %d: %s" % (done.returncode, failed or done.stderr)
+
+
+def same_answers(scan, dump, label, *options):
+    """Both builds of heapscan say the same of a dump."""
+    for view in ("types", "info"):
+        with heaptest.case("aarch64's heapscan, %s of %s" % (view, label)):
+            argv = [dump, view, "--top", "0", "-f", "json", *options]
+            native, emulated = heaptest.heapscan(*argv), heaptest.run(
+                scan + argv)
+            assert native.returncode == 0 and len(native.stdout) > 1000, \
+                "exit %d: %s" % (native.returncode, native.stderr)
+            assert emulated.returncode == 0, "exit %d: %s" % (
+                emulated.returncode, emulated.stderr)
+            assert emulated.stdout == native.stdout, \
+                "expected %d bytes that begin %r, got %d that begin %r" % (
+                    len(native.stdout), native.stdout[:300],
+                    len(emulated.stdout), emulated.stdout[:300])
+
+
+def native_dumps():
+    """Dumps of a process of this machine: by heapdump, and gdb's."""
+    interpreter = heaptest.Interpreter("system", ["/usr/bin/python3"])
+    dump, core = heaptest.tmp("native.core.zst"), heaptest.tmp("native.core")
+    with heaptest.start_target(interpreter, args=SCALE) as target:
+        done = heaptest.heapdump("--max-pause", "1m", "-q", "-o", dump,
+                                 target.pid)
+        assert done.returncode == 0, "heapdump: exit %d: %s" % (
+            done.returncode, done.stderr)
+        heaptest.gcore(target.pid, core)
+    return dump, core
+
+
+def test_build(core):
+    """core: one that qemu wrote, or None."""
+    programs = build()
+    done = heaptest.run(programs("heapdump") + ["--version"])
+    assert done.stdout.startswith("heapdump "), done.stdout + done.stderr
+    heaptest.skip("aarch64's heapdump dumps a process",
+                  "qemu-user emulates no ptrace; it was built and started")
+    run_unit_tests(programs)
+    scan = programs("heapscan")
+    if core:
+        same_answers(scan, core, "a core of aarch64", *NO_FILES)
+    else:
+        heaptest.skip("aarch64's heapscan on a core of aarch64",
+                      "no such core was made")
+    for dump, label in zip(native_dumps(), ("heapdump's dump", "gdb's core")):
+        same_answers(scan, dump, "%s of this machine" % label, *NO_FILES)
+
+
+# ---- Containers
+
+def test_containers(core):
+    """The same core in each of the forms that people compress it to."""
+    plain = census_compare.type_counts(core, *NO_FILES)
+    for suffix, package, argv in (
+            (".zst", "zstd", ["zstd", "-q1"]), (".gz", "gzip", ["gzip", "-1"]),
+            (".xz", "xz-utils", ["xz", "-0"]), (".lz4", "lz4", ["lz4", "-q"])):
+        with heaptest.case("a core of aarch64 as " + suffix):
+            heaptest.tool(argv[0], package)
+            packed = core + suffix
+            with open(packed, "wb") as out, open(core, "rb") as source:
+                done = heaptest.run([*argv, "-c"], stdin=source, stdout=out)
+            assert done.returncode == 0, done.stderr
+            got = census_compare.type_counts(packed, *NO_FILES)
+            assert got == plain, "expected %d types, got %d" % (len(plain),
+                                                                len(got))
+            os.unlink(packed)
+
+
+def main():
+    cores = []
+    with heaptest.case("interpreters of aarch64"):
+        found = list(guests())
+        if not found:
+            raise heaptest.Skip("none in %s: %s" % (FETCHED, HOW))
+        for interpreter, root in found:
+            with heaptest.case("%s: run and dumped by qemu" % interpreter):
+                cores.append(test_guest(interpreter, root))
+                if len(cores) > 1:
+                    os.unlink(cores.pop())
+    if cores:
+        test_containers(cores[0])
+    with heaptest.case("built for aarch64"):
+        test_build(cores[0] if cores else None)
+    heaptest.finish()
+
+
+main()

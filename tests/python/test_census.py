@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every object of a real process, held against the census that its forked
+twin took: of user-defined types exactly the same objects, of all other types
+at least the twin's. From heapdump's dump, gdb's core and the kernel's core
+(which has no file-backed pages) of the same process, on every interpreter."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                "..", "lib"))
+import census_compare
+import elfcore
+import heaptest
+
+VARIANTS = (
+    ([], "", None),
+    (["--no-gc"], " with garbage", None),
+    ([], " with debug hooks", {"PYTHONMALLOC": "debug"}),
+    ([], " without pymalloc", {"PYTHONMALLOC": "malloc"}),
+)
+
+
+def test(interpreter, args, label, env=None):
+    census_path = heaptest.tmp("census")
+    cores = {kind: heaptest.tmp("core." + kind)
+             for kind in ("heapdump", "gcore", "kernel")}
+    with heaptest.start_target(interpreter, args=["--scale", 1000, *args],
+                               census=census_path, env=env) as target:
+        census = heaptest.Census(census_path)
+        done = heaptest.heapdump("--max-pause", "1m", "-q", "-o",
+                                 cores["heapdump"], target.pid)
+        assert done.returncode == 0, "heapdump: exit %d: %s" % (
+            done.returncode, done.stderr)
+        with heaptest.case("%s%s: gcore's core is written" % (interpreter,
+                                                             label)):
+            heaptest.gcore(target.pid, cores["gcore"])
+        with heaptest.case("%s%s: kernel core is written" % (interpreter,
+                                                            label)):
+            heaptest.kernel_core(target.pid, cores["kernel"])
+
+    plain = heaptest.tmp("core.plain")
+    heaptest.expand(cores["heapdump"], plain)
+    for kind, path in cores.items():
+        if not os.path.exists(path):
+            continue
+        with heaptest.case("%s%s: objects of %s's dump" % (interpreter, label,
+                                                           kind)):
+            with elfcore.ElfCore(plain if kind == "heapdump" else path) as core:
+                census_compare.compare(census, core, path)
+    for path in [*cores.values(), plain]:
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+found_interpreters = heaptest.interpreters()
+for interpreter in found_interpreters:
+    for args, label, env in VARIANTS:
+        with heaptest.case("%s%s" % (interpreter, label)):
+            if interpreter.free_threaded:
+                raise heaptest.Skip("free-threaded heaps are not enumerated "
+                                    "in this version")
+            test(interpreter, args, label, env)
+if not os.environ.get("HEAPSCAN_INTERPRETERS"):
+    for release in heaptest.absent_releases(found_interpreters):
+        heaptest.skip("objects of Python " + release,
+                      "no such interpreter here: "
+                      "tests/python/fetch_interpreters.sh fetches 3.13 to 3.15")
+heaptest.finish()

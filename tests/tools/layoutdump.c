@@ -1,0 +1,38 @@
+/*
+ * The layout tables as text, for the tests that verify them.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A line each: "RELEASE STRUCT MEMBER OFFSET SIZE", MEMBER "-" and OFFSET 0
+ * for the size of a structure; before them "# RELEASE SOURCE".
+ */
+#include <stdio.h>
+
+#include "pyheap/pylayout.h"
+
+static void dump(const struct pyh_layout *layout)
+{
+	printf("# %s %s\n", layout->release, layout->source);
+	for (unsigned int i = 0; i < PYH_NUM_STRUCTS; i++)
+		if (layout->size_of[i] != 0)
+			printf("%s %s - 0 %u\n", layout->release,
+			       pyh_struct_name(i), layout->size_of[i]);
+	for (unsigned int i = 0; i < PYH_NUM_FIELDS; i++)
+		if (layout->at[i].size != 0)
+			printf("%s %s %s %u %u\n", layout->release,
+			       pyh_field_struct(i), pyh_field_member(i),
+			       layout->at[i].offset, layout->at[i].size);
+}
+
+int main(void)
+{
+	for (unsigned int minor = 0; minor < 100; minor++) {
+		const struct pyh_layout *layout = pyh_layout_for(minor);
+
+		if (layout)
+			dump(layout);
+		layout = pyh_layout_for_free_threaded(minor);
+		if (layout)
+			dump(layout);
+	}
+	return 0;
+}

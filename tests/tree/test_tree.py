@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""The rules of the tree: layers, headers of files, unique names.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+import os
+import re
+import subprocess
+import sys
+
+# A file may include its own layer and those to the right of it.
+MAY_USE = {
+    "analyzer": ["analyzer", "pyheap", "cudaheap", "image/live", "image", "image/base"],
+    "dumper": ["dumper", "pyheap", "cudaheap", "image/live", "image", "image/base"],
+    "pyheap": ["pyheap", "image", "image/base"],
+    "pyheap/layouts": ["pyheap", "image", "image/base"],
+    "cudaheap": ["cudaheap", "image", "image/base"],
+    "image/live": ["image/live", "image", "image/base"],
+    "image": ["image", "image/base"],
+    "image/base": ["image/base"],
+}
+PRINTERS = re.compile(r"^(dumper/.*_main\.c|analyzer/(.*_main|cmd_.*)\.c)$")
+
+failed = False
+
+
+def report(name, problems):
+    global failed
+    if problems:
+        failed = True
+        print(f"not ok {name}: " + "; ".join(problems[:20]))
+    else:
+        print(f"ok {name}")
+
+
+def sources():
+    try:
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"],
+            capture_output=True, text=True).stdout.split("\n")
+    except FileNotFoundError:
+        listed = []
+    if not any(listed):
+        listed = [os.path.join(top, name)[2:]
+                  for top, _, names in os.walk(".") for name in names
+                  if not top.startswith("./build")]
+    return sorted(path for path in listed if os.path.exists(path))
+
+
+FILES = sources()
+CODE = [path for path in FILES if path.endswith((".c", ".h"))]
+
+
+def check_layers():
+    problems = []
+    for path in CODE:
+        folder = os.path.dirname(path)
+        if folder not in MAY_USE:
+            continue
+        for line in open(path, encoding="utf-8"):
+            match = re.match(r'#include "([^"]+)"', line)
+            if not match:
+                continue
+            target = match.group(1)
+            if not os.path.exists(target):
+                continue  # made by the build
+            if os.path.dirname(target) not in MAY_USE[folder]:
+                problems.append(f"{path} includes {target}")
+    report("includes point down only", problems)
+
+
+def check_openings():
+    problems = []
+    for path in FILES:
+        if not path.endswith((".c", ".h", ".py", ".sh", ".sql")) \
+                and path not in ("Makefile", ".ci/run", "tests/run"):
+            continue
+        head = open(path, encoding="utf-8", errors="replace").read(2000)
+        if "SPDX-License-Identifier: Apache-2.0" not in head:
+            problems.append(path)
+    report("every source file opens with its purpose and licence", problems)
+
+
+def check_names():
+    seen, problems = {}, []
+    for path in CODE:
+        name = os.path.basename(path)
+        if path.startswith("tests/"):
+            continue
+        if name in seen:
+            problems.append(f"{path} and {seen[name]}")
+        seen[name] = path
+    report("file names are unique", problems)
+
+
+def check_printing():
+    """Libraries return; only programs and commands print."""
+    problems = []
+    for path in CODE:
+        if not path.startswith(("image/", "pyheap/", "cudaheap/")) or not path.endswith(".c"):
+            continue
+        for number, line in enumerate(open(path, encoding="utf-8"), 1):
+            if re.search(r"\b(printf|puts|putchar|perror|exit|abort)\s*\(|\b(stdout|stderr)\b", line) \
+                    and not re.search(r"[sf]n?printf|//|_exit|^\s*\*|^\s*/\*", line):
+                problems.append(f"{path}:{number}: {line.strip()}")
+    report("libraries neither print nor exit", problems)
+
+
+check_layers()
+check_openings()
+check_names()
+check_printing()
+sys.exit(failed)
