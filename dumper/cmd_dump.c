@@ -72,6 +72,7 @@ static void fill_live_options(struct job *job, const atomic_bool *stop)
 		.level = options->level,
 		.no_cmdline = options->no_cmdline,
 		.trigger = "request",
+		.hash = options->json || dump_report_is_audited(),
 		.extra = options->gpu_off ? gpu_off_fact : gpu_auto_fact,
 		.extra_size = options->gpu_off ? sizeof(gpu_off_fact) :
 						 sizeof(gpu_auto_fact),
@@ -265,6 +266,7 @@ static struct error *run_job(struct job *job)
 		err = check_pause_and_space(job);
 	if (!err)
 		err = check_output(job);
+	job->live.own_file = job->outfile.temporary != NULL;
 	if (!err)
 		err = name_output(job, live_dump(&job->target, &job->live,
 						 job->outfile.fd,

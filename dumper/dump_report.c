@@ -158,8 +158,13 @@ void dump_report_json(FILE *out, const struct dump_report *report)
 	json_u64(&json, "missing_bytes",
 		 result->missing_bytes + result->swapped_bytes);
 	json_skipped(&json, result);
-	json_string(&json, "sha256", digest);
+	json_string(&json, "sha256", result->hashed ? digest : NULL);
 	json_finish(&json);
+}
+
+bool dump_report_is_audited(void)
+{
+	return access(_PATH_LOG, W_OK) == 0;
 }
 
 /** The user behind sudo, where the audit system knows; else NULL. */
@@ -192,7 +197,8 @@ void dump_report_audit(const struct dump_report *report)
 	       "content=%s bytes=%" PRIu64 " sha256=%s path=%s",
 	       getuid(), user ? " login " : "", user ? user : "", report->pid,
 	       script ? script : "?", report->uid, report->trigger,
-	       report->content, result->stored, digest, path ? path : "?");
+	       report->content, result->stored, result->hashed ? digest : "none",
+	       path ? path : "?");
 	closelog();
 }
 

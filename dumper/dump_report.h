@@ -29,6 +29,9 @@ void dump_report_text(FILE *out, const struct dump_report *report,
 		      bool verbose);
 void dump_report_json(FILE *out, const struct dump_report *report);
 
+/** Whether there is a system log, and so a reader for the dump's hash. */
+bool dump_report_is_audited(void);
+
 /** One line in the system log: who, whom, why, size, sha256. */
 void dump_report_audit(const struct dump_report *report);
 

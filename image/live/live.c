@@ -114,6 +114,8 @@ static struct error *transfer(struct run *run, int fd)
 		.compress = !run->options->no_compress,
 		.level = run->options->level ? run->options->level : LIVE_LEVEL,
 		.workers = live_workers(run->options),
+		.own_file = run->options->own_file,
+		.hash = run->options->hash,
 		.fill = fill,
 		.context = run,
 	};
@@ -179,6 +181,7 @@ static struct error *finish(struct run *run, struct live_result *result)
 	if (err)
 		return err;
 	result->stored = packed.stored;
+	result->hashed = packed.hashed;
 	memcpy(result->sha256, packed.sha256, sizeof(result->sha256));
 	return NULL;
 }

@@ -47,6 +47,9 @@ struct live_options {
 	int level;		/* of zstd; 0: LIVE_LEVEL */
 	unsigned int workers;	/* 0: processors there are, at most
 				   LIVE_WORKERS_MAX */
+	bool own_file;		/* the file is nobody else's and not read soon:
+				   it may bypass the page cache */
+	bool hash;		/* compute live_result.sha256 */
 	bool no_cmdline;	/* leave the arguments out of the notes */
 	const char *trigger;	/* why; NULL: "request" */
 	const char *extra;	/* facts to record, "key=value\0" each */
@@ -74,7 +77,8 @@ struct live_result {
 	bool expired;		/* the limit let the target go too early */
 	size_t num_threads;
 	struct live_skipped skipped[FORMAT_KERNEL + 1];	/* by reason */
-	uint8_t sha256[PACK_SHA256_SIZE];
+	bool hashed;
+	uint8_t sha256[PACK_SHA256_SIZE];	/* of the file, if hashed */
 };
 
 /** What a dump would be like; nothing is stopped for it. */

@@ -8,9 +8,9 @@
  *	pack_destroy(pack);
  *
  * Each worker fills a frame's worth of content by itself, compresses it and
- * hands it to one writer (and to one that hashes the file), so that fetching
- * and writing hide behind compressing. Frames
- * wait in a ring of fixed size: memory does not depend on the content's.
+ * hands it to one writer (and to one that hashes the file, where that is
+ * wanted), so that fetching and writing hide behind compressing. Frames wait in
+ * a ring of fixed size: memory does not depend on the content's.
  */
 #ifndef LIVE_PACK_H
 #define LIVE_PACK_H
@@ -40,6 +40,10 @@ struct pack_options {
 	bool compress;
 	int level;		/* of zstd */
 	unsigned int workers;	/* at least 1 */
+	bool own_file;		/* nobody else writes to it, or reads it soon:
+				   it may bypass the page cache */
+	bool hash;		/* somebody wants to know it: of a plain dump
+				   it costs more than all the rest */
 	pack_fill_fn *fill;
 	void *context;
 };
@@ -53,7 +57,8 @@ struct pack_progress {
 
 struct pack_result {
 	uint64_t stored;	/* bytes of the file */
-	uint8_t sha256[PACK_SHA256_SIZE];	/* of the whole file */
+	bool hashed;
+	uint8_t sha256[PACK_SHA256_SIZE];	/* of the whole file, if so */
 };
 
 struct pack;
