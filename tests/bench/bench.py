@@ -131,8 +131,11 @@ def warm(path):
 
 def bench_types(args):
     print("heapscan DUMP types, median of 3, %s workers" % CPUS)
+    print("  compressed: beside decompressing the same frames and no more, by one "
+          "thread (as zstd -d does) and by %s" % CPUS)
     print("  objects      core   seconds  objects/s     GB/s  memcpy GB/s  "
-          "compressed  decompress  ratio  peak B/object - 64 MiB  cgroup")
+          "compressed    by one  ratio    by all  ratio  peak B/object - 64 MiB"
+          "  cgroup")
     per_object = []
     for millions in args.sizes:
         plain = os.path.join(args.tmp, "bench.core")
@@ -150,13 +153,14 @@ def bench_types(args):
         packed_seconds, packed_objects, _ = types(packed)
         assert packed_objects == objects, (packed_objects, objects)
         logical = os.stat(plain).st_size
-        decompress = logical / tool("decompress", packed, CPUS)
+        by_one = logical / tool("decompress", packed, 1)
+        by_all = logical / tool("decompress", packed, CPUS)
         limit = 24 * objects + (64 << 20) + (256 << 20)
         print("%9d  %5.2f GiB  %7.2f  %7.1f M  %7.2f  %11.2f  %8.2f s  "
-              "%8.2f s  %5.2f  %22.1f  %s" % (
+              "%6.2f s  %5.2f  %6.2f s  %5.2f  %22.1f  %s" % (
                   objects, size / 2**30, seconds, objects / seconds / 1e6,
-                  size / seconds / 1e9, copy / 1e9, packed_seconds, decompress,
-                  packed_seconds / decompress,
+                  size / seconds / 1e9, copy / 1e9, packed_seconds, by_one,
+                  packed_seconds / by_one, by_all, packed_seconds / by_all,
                   max(0, peak - (64 << 20)) / objects, cgroup_run(limit, plain)),
               flush=True)
         per_object.append(seconds / objects)
