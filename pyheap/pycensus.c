@@ -57,6 +57,7 @@ struct tally {
 
 struct census_worker {
 	struct pyh_census *census;	/* borrowed */
+	unsigned int number;
 	struct pyh_type_reader types;
 	struct memory_reader arena;	/* views of arenas */
 	struct memory_reader outside;	/* bodies of objects outside */
@@ -108,6 +109,22 @@ static void push_task(struct census_worker *worker, struct task task)
 	tasks->tasks[tasks->count++] = task;
 }
 
+static struct pyh_object make_object(const struct pyh_candidate *found,
+				     uint64_t footprint)
+{
+	return (struct pyh_object){
+		.address = found->address,
+		.type = found->type,
+		.size = found->measure.size,
+		.footprint = footprint,
+		.size_exact = found->measure.exact,
+		.refcount = found->refcount,
+		.immortal = found->immortal,
+		.gc_tracked = found->link == PYH_LINK_HOLDS,
+		.evidence = found->evidence,
+	};
+}
+
 static struct tally *tally_of(struct census_worker *worker,
 			      const struct pyh_type *type)
 {
@@ -130,10 +147,33 @@ static struct tally *tally_of(struct census_worker *worker,
 	return &grown[type->id];
 }
 
+/** Show an object to a visitor. */
+__attribute__((noinline))
+static void show(struct census_worker *worker, pyh_visit_fn *fn, void *context,
+		 const struct pyh_candidate *found, uint64_t footprint,
+		 bool taken_back)
+{
+	struct pyh_visit visit = {
+		.object = make_object(found, footprint),
+		.worker = worker->number,
+		.taken_back = taken_back,
+		.body = found->body,
+		.available = found->available,
+		.memory = &worker->memory,
+	};
+
+	fn(context, &visit);
+}
+
 static void count_object(struct census_worker *worker,
 			 const struct pyh_candidate *object, uint64_t footprint)
 {
+	const struct pyh_census_options *options = worker->census->options;
 	struct tally *tally = tally_of(worker, object->type);
+
+	if (options->visit)
+		show(worker, options->visit, options->visit_context, object,
+		     footprint, /* taken_back= */ false);
 
 	tally->count++;
 	tally->size += object->measure.size;
@@ -146,8 +186,12 @@ static void uncount_object(struct census_worker *worker,
 			   const struct pyh_candidate *object,
 			   uint64_t footprint)
 {
+	const struct pyh_census_options *options = worker->census->options;
 	struct tally *tally = tally_of(worker, object->type);
 
+	if (options->visit)
+		show(worker, options->visit, options->visit_context, object,
+		     footprint, /* taken_back= */ true);
 	// Unsigned sums wrap and meet again when the workers are merged.
 	tally->count--;
 	tally->size -= object->measure.size;
@@ -915,6 +959,7 @@ static struct error *worker_init(struct census_worker *worker,
 	struct error *err;
 
 	worker->census = census;
+	worker->number = (unsigned int)(worker - census->workers);
 	err = pyh_type_reader_init(&worker->types, census->types);
 	if (!err)
 		err = memory_reader_init(&worker->arena, memory);
@@ -1180,6 +1225,11 @@ static bool object_at(struct census_worker *worker, uint64_t mark,
 	return true;
 }
 
+unsigned int pyh_census_workers(const struct pyh_census *census)
+{
+	return census->num_workers;
+}
+
 struct error *pyh_census_each(struct pyh_census *census,
 			      bool (*fn)(void *context,
 					 const struct pyh_object *object),
@@ -1196,18 +1246,49 @@ struct error *pyh_census_each(struct pyh_census *census,
 
 		if (!object_at(worker, at, &found, &footprint))
 			continue;
-		object = (struct pyh_object){
-			.address = found.address,
-			.type = found.type,
-			.size = found.measure.size,
-			.footprint = footprint,
-			.size_exact = found.measure.exact,
-			.refcount = found.refcount,
-			.immortal = found.immortal,
-			.evidence = found.evidence,
-		};
+		object = make_object(&found, footprint);
 		if (!fn(context, &object))
 			break;
 	}
 	return NULL;
+}
+
+struct visiting {
+	struct pyh_census *census;
+	pyh_visit_fn *fn;
+	void *context;
+};
+
+/** Shard 0 is what lies before the arenas, others an arena and what follows. */
+static struct error *visit_shard(void *context, unsigned int worker_index,
+				 size_t shard)
+{
+	const struct visiting *visiting = context;
+	struct pyh_census *census = visiting->census;
+	struct census_worker *worker = &census->workers[worker_index];
+	const struct pyh_arena *arenas = census->arenas.arenas;
+	uint64_t at = shard == 0 ? 0 : arenas[shard - 1].start;
+	uint64_t end = shard < census->arenas.count ?
+			       arenas[shard].start :
+			       UINT64_C(1) << PYH_ADDRESS_LOG2;
+
+	for (; pyh_space_next(&census->space, PYH_MARK_OBJECT, at, end, &at);
+	     at += 8) {
+		struct pyh_candidate found;
+		uint64_t footprint;
+
+		if (object_at(worker, at, &found, &footprint))
+			show(worker, visiting->fn, visiting->context, &found,
+			     footprint, /* taken_back= */ false);
+	}
+	return NULL;
+}
+
+struct error *pyh_census_visit(struct pyh_census *census, pyh_visit_fn *fn,
+			       void *context)
+{
+	struct visiting visiting = { census, fn, context };
+
+	return workers_run(census->num_workers, census->arenas.count + 1,
+			   visit_shard, &visiting);
 }

@@ -51,8 +51,39 @@ struct pyh_coverage {
 
 struct pyh_census;
 
+/** An object of the census. */
+struct pyh_object {
+	uint64_t address;
+	const struct pyh_type *type;
+	uint64_t size;			/* sys.getsizeof */
+	uint64_t footprint;
+	bool size_exact;
+	uint64_t refcount;		/* raw ob_refcnt, as far as it counts */
+	bool immortal;
+	bool gc_tracked;		/* linked into a GC list */
+	enum pyh_evidence evidence;
+};
+
+/** An object as a visitor sees it: all of it valid during the call only. */
+struct pyh_visit {
+	struct pyh_object object;
+	unsigned int worker;	/* that calls: 0 … pyh_census_workers() - 1 */
+	bool taken_back;	/* shown before, and no object after all */
+	const uint8_t *body;	/* its first bytes: at least its basic size,
+				   where the dump has them */
+	size_t available;	/* bytes at body */
+	struct memory_reader *memory;	/* for what lies elsewhere: the worker's
+					   own, body does not come from it */
+};
+
+typedef void pyh_visit_fn(void *context, const struct pyh_visit *visit);
+
 struct pyh_census_options {
 	unsigned int workers;	/* 0: as many as there are processors */
+	/* called for every object as it is found, by all workers, in no order;
+	   NULL: nobody looks. Saves reading the image once more. */
+	pyh_visit_fn *visit;
+	void *visit_context;
 	void (*progress)(void *context, const char *what, uint64_t done,
 			 uint64_t total);
 	void *progress_context;
@@ -77,17 +108,8 @@ const struct pyh_type_total *pyh_census_type(const struct pyh_census *census,
 					     size_t i);
 const struct pyh_coverage *pyh_census_coverage(const struct pyh_census *census);
 
-/** What pyh_census_each() tells of an object. */
-struct pyh_object {
-	uint64_t address;
-	const struct pyh_type *type;
-	uint64_t size;			/* sys.getsizeof */
-	uint64_t footprint;
-	bool size_exact;
-	uint64_t refcount;		/* raw ob_refcnt, as far as it counts */
-	bool immortal;
-	enum pyh_evidence evidence;
-};
+/** Workers that the census was taken by. */
+unsigned int pyh_census_workers(const struct pyh_census *census);
 
 /**
  * Call fn for every object in address order until it returns false. Reads the
@@ -97,5 +119,11 @@ struct error *pyh_census_each(struct pyh_census *census,
 			      bool (*fn)(void *context,
 					 const struct pyh_object *object),
 			      void *context);
+
+/**
+ * The same on all workers, which makes the order any; fn cannot stop it.
+ */
+struct error *pyh_census_visit(struct pyh_census *census, pyh_visit_fn *fn,
+			       void *context);
 
 #endif
