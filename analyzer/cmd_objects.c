@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "analyzer/cmd.h"
+#include "analyzer/ranking.h"
 #include "analyzer/typefilter.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
@@ -75,19 +76,6 @@ const struct view cmd_objects_view = {
 "order of their addresses, however many there are, as they are found.\n",
 };
 
-struct lister {
-	struct scan *scan;
-	struct typefilter *filter;
-	struct error *err;
-	bool streaming;		/* print each at once */
-	int column;		/* to order by */
-	size_t limit;		/* objects to keep; 0: all */
-	size_t budget;		/* objects that --memory allows to keep */
-	struct pyh_object *kept;	/* a heap, the least wanted on top */
-	size_t num_kept, room;
-	uint64_t count, size;	/* of all that passed */
-};
-
 static const char *evidence_text(enum pyh_evidence evidence)
 {
 	switch (evidence) {
@@ -144,145 +132,108 @@ static int order(const struct pyh_object *a, const struct pyh_object *b,
 	return result;
 }
 
-static int order_for_sort(const void *a, const void *b, void *column)
+/* --- all of them, as they come ------------------------------------------------ */
+
+struct listing {
+	struct scan *scan;
+	struct typefilter *filter;
+	struct error *err;
+	bool rows;		/* print them; else only hold them against the gate */
+	uint64_t count, size;	/* of all that passed */
+};
+
+static bool list(void *context, const struct pyh_object *object)
 {
-	return order(a, b, *(const int *)column);
-}
-
-static void swap(struct pyh_object *a, struct pyh_object *b)
-{
-	struct pyh_object other = *a;
-
-	*a = *b;
-	*b = other;
-}
-
-/** Move the newest up until what is above stands behind it. */
-static void sift_up(struct lister *lister, size_t at)
-{
-	while (at > 0) {
-		size_t parent = (at - 1) / 2;
-
-		if (order(&lister->kept[at], &lister->kept[parent],
-			  lister->column) <= 0)
-			return;
-		swap(&lister->kept[at], &lister->kept[parent]);
-		at = parent;
-	}
-}
-
-static void sift_down(struct lister *lister)
-{
-	size_t at = 0;
-
-	for (;;) {
-		size_t last = at, child = at * 2 + 1;
-
-		for (size_t i = child; i < child + 2 && i < lister->num_kept;
-		     i++) {
-			if (order(&lister->kept[i], &lister->kept[last],
-				  lister->column) > 0)
-				last = i;
-		}
-		if (last == at)
-			return;
-		swap(&lister->kept[at], &lister->kept[last]);
-		at = last;
-	}
-}
-
-static struct error *over_budget(const struct lister *lister)
-{
-	char size[UNITS_TEXT_MAX];
-
-	(void)units_size(lister->budget * sizeof(*lister->kept), size);
-	return error_new(ERROR_LIMIT, "ordering that many objects takes more "
-			 "than %s: give more with --memory, fewer with --top, "
-			 "--type or --min-size, or leave out --sort", size);
-}
-
-static struct error *grow(struct lister *lister)
-{
-	size_t room = lister->room ? lister->room * 2 : 1024;
-	struct pyh_object *kept;
-
-	if (lister->num_kept >= lister->budget)
-		return over_budget(lister);
-	if (room > lister->budget)
-		room = lister->budget;
-	kept = reallocarray(lister->kept, room, sizeof(*kept));
-	if (!kept)
-		return over_budget(lister);
-	lister->kept = kept;
-	lister->room = room;
-	return NULL;
-}
-
-static struct error *keep(struct lister *lister,
-			  const struct pyh_object *object)
-{
-	if (lister->limit && lister->num_kept == lister->limit) {
-		if (order(object, &lister->kept[0], lister->column) < 0) {
-			lister->kept[0] = *object;
-			sift_down(lister);
-		}
-		return NULL;
-	}
-	if (lister->num_kept == lister->room) {
-		struct error *err = grow(lister);
-
-		if (err)
-			return err;
-	}
-	lister->kept[lister->num_kept++] = *object;
-	if (lister->limit)
-		sift_up(lister, lister->num_kept - 1);
-	return NULL;
-}
-
-static bool visit(void *context, const struct pyh_object *object)
-{
-	struct lister *lister = context;
+	struct listing *listing = context;
 	struct cell cells[NUM_OBJECT_COLUMNS];
 	bool pass;
 
-	lister->err = typefilter_pass(lister->filter, object->type, &pass);
-	if (lister->err)
+	listing->err = typefilter_pass(listing->filter, object->type, &pass);
+	if (listing->err)
 		return false;
-	if (!pass || object->size < lister->scan->options->min_size)
+	if (!pass || object->size < listing->scan->options->min_size)
 		return true;
-	lister->count++;
-	lister->size += object->size;
-	if (gate_open(&lister->scan->gate) || lister->streaming) {
-		object_cells(object, cells);
-		gate_row(&lister->scan->gate, cells);
-	}
-	if (!lister->streaming) {
-		lister->err = keep(lister, object);
-		return !lister->err;
-	}
-	render_row(&lister->scan->render, cells);
-	return lister->count % 1024 != 0 || !scan_unread(lister->scan);
+	listing->count++;
+	listing->size += object->size;
+	object_cells(object, cells);
+	gate_row(&listing->scan->gate, cells);
+	if (!listing->rows)
+		return gate_open(&listing->scan->gate);
+	render_row(&listing->scan->render, cells);
+	return listing->count % 1024 != 0 || !scan_unread(listing->scan);
 }
 
-static void print_kept(struct lister *lister)
+static struct error *list_all(struct scan *scan, struct pyh_census *census,
+			      bool rows, struct listing *ret)
 {
-	struct render *render = &lister->scan->render;
+	struct listing listing = { .scan = scan, .rows = rows };
+	struct error *err = typefilter_create(scan->options->type,
+					      scan->options->match,
+					      &listing.filter);
+
+	if (!err)
+		err = pyh_census_each(census, list, &listing);
+	typefilter_destroy(listing.filter);
+	*ret = listing;
+	return err ? err : listing.err;
+}
+
+/* --- the first of them ---------------------------------------------------------- */
+
+static struct error *make_ranking(const struct scan *scan, struct ranking **ret)
+{
+	const struct options *options = scan->options;
+	// Three quarters; the cache of frames has the fourth.
+	uint64_t memory = options->memory ? options->memory / 4 * 3 :
+					    UINT64_C(1) << 30;
+	struct ranking_options wanted = {
+		.workers = opened_workers(scan->opened),
+		.type = options->type,
+		.match = options->match,
+		.min_size = options->min_size,
+		.limit = (size_t)options->top,
+		.budget = (size_t)(memory / sizeof(struct pyh_object)),
+		.order = order,
+		.column = OBJECT_SIZE,
+	};
+
+	for (int i = 0; options->sort && i < NUM_OBJECT_COLUMNS; i++) {
+		if (strcmp(object_columns[i].key, options->sort) == 0)
+			wanted.column = i;
+	}
+	wanted.by_size = wanted.column == OBJECT_SIZE;
+	return ranking_create(&wanted, ret);
+}
+
+static struct error *rank(struct scan *scan, struct ranking *ranking,
+			  struct ranking_result *ret)
+{
+	struct pyh_census *census;
+	struct error *err = opened_census_visited(scan->opened, ranking_visit,
+						  ranking, &census);
+
+	if (!err && ranking_spoilt(ranking)) {
+		ranking_reset(ranking);
+		err = pyh_census_visit(census, ranking_visit, ranking);
+	}
+	return err ? err : ranking_finish(ranking, ret);
+}
+
+static void print_ranked(struct scan *scan, const struct ranking_result *ranked)
+{
 	struct cell cells[NUM_OBJECT_COLUMNS];
 	uint64_t shown = 0;
 
-	qsort_r(lister->kept, lister->num_kept, sizeof(*lister->kept),
-		order_for_sort, &lister->column);
-	for (size_t i = 0; i < lister->num_kept; i++) {
-		shown += lister->kept[i].size;
-		object_cells(&lister->kept[i], cells);
-		render_row(render, cells);
-		if (i % 1024 == 1023 && scan_unread(lister->scan))
+	for (size_t i = 0; i < ranked->num_objects; i++) {
+		shown += ranked->objects[i].size;
+		object_cells(&ranked->objects[i], cells);
+		render_row(&scan->render, cells);
+		if (i % 1024 == 1023 && scan_unread(scan))
 			return;
 	}
-	if (lister->count > lister->num_kept) {
+	if (ranked->count > ranked->num_objects) {
 		char number[UNITS_TEXT_MAX], text[64];
-		uint64_t more = lister->count - lister->num_kept;
+		uint64_t more = ranked->count - ranked->num_objects;
 
 		(void)snprintf(text, sizeof(text), "%s more object%s",
 			       units_count(more, number),
@@ -291,94 +242,86 @@ static void print_kept(struct lister *lister)
 			cells[i] = cell_unknown();
 		cells[OBJECT_TYPE] = cell_text(text);
 		cells[OBJECT_SIZE] = cell_number(UNIT_BYTES,
-						 lister->size - shown);
-		render_rest(render, cells);
+						 ranked->size - shown);
+		render_rest(&scan->render, cells);
 	}
 }
 
-static void lister_init(struct lister *lister, struct scan *scan)
+/* --- the document around the rows ---------------------------------------------- */
+
+enum { TITLE_MAX = 64 };
+
+/** The title must live until the table ends. */
+static void begin(struct scan *scan, const char *sort, char title[TITLE_MAX])
 {
-	const struct options *options = scan->options;
-	// Three quarters; the cache of frames has the fourth.
-	uint64_t memory = options->memory ? options->memory / 4 * 3 :
-					    UINT64_C(1) << 30;
-
-	*lister = (struct lister){
-		.scan = scan,
-		.column = OBJECT_SIZE,
-		.limit = (size_t)options->top,
-		.streaming = options->top == 0 && !options->sort,
-		.budget = (size_t)(memory / sizeof(struct pyh_object)),
-	};
-	for (int i = 0; options->sort && i < NUM_OBJECT_COLUMNS; i++) {
-		if (strcmp(object_columns[i].key, options->sort) == 0)
-			lister->column = i;
-	}
-	if (lister->budget == 0)
-		lister->budget = 1;
-}
-
-static void lister_deinit(struct lister *lister)
-{
-	typefilter_destroy(lister->filter);
-	free(lister->kept);
-}
-
-/** The document around the rows; collect-first forms print after the pass. */
-static struct error *print(struct lister *lister, struct pyh_census *census)
-{
-	struct scan *scan = lister->scan;
-	const char *sort = scan->options->sort ? scan->options->sort :
-			   lister->streaming ? "address" : "size";
-	struct cell totals[NUM_TOTALS];
-	struct error *err;
-	char title[64];
-
-	if (!lister->streaming) {
-		err = pyh_census_each(census, visit, lister);
-		if (err || lister->err)
-			return err ? err : TAKE(lister->err);
-	}
 	scan_begin(scan, "objects");
-	(void)snprintf(title, sizeof(title), "OBJECTS  by %s", sort);
+	(void)snprintf(title, TITLE_MAX, "OBJECTS  by %s", sort);
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "rows", .title = title,
 		.columns = object_columns, .num_columns = NUM_OBJECT_COLUMNS,
 	});
-	err = NULL;
-	if (lister->streaming)
-		err = pyh_census_each(census, visit, lister);
-	else
-		print_kept(lister);
+}
+
+static void end(struct scan *scan, uint64_t count, uint64_t size)
+{
+	struct cell totals[NUM_TOTALS] = {
+		[TOTAL_COUNT] = cell_number(UNIT_COUNT, count),
+		[TOTAL_SIZE] = cell_number(UNIT_BYTES, size),
+	};
+
 	render_table_end(&scan->render);
-	totals[TOTAL_COUNT] = cell_number(UNIT_COUNT, lister->count);
-	totals[TOTAL_SIZE] = cell_number(UNIT_BYTES, lister->size);
 	render_object(&scan->render, "totals", object_totals, totals,
 		      NUM_TOTALS);
 	render_end(&scan->render);
-	if (!err && lister->err)
-		err = TAKE(lister->err);
-	if (!err && lister->count == 0)
+	if (count == 0)
 		scan_remark(scan, "no object of the dump passes the filters");
 	gate_totals(&scan->gate, totals);
+}
+
+static struct error *run_listing(struct scan *scan)
+{
+	struct pyh_census *census;
+	struct listing listing;
+	char title[TITLE_MAX];
+	struct error *err = opened_census(scan->opened, &census);
+
+	if (err)
+		return err;
+	begin(scan, "address", title);
+	err = list_all(scan, census, /* rows= */ true, &listing);
+	end(scan, listing.count, listing.size);
 	return err;
+}
+
+static struct error *run_ranking(struct scan *scan)
+{
+	const char *sort = scan->options->sort ? scan->options->sort : "size";
+	CLEANUP(ranking_release) struct ranking *ranking = NULL;
+	struct ranking_result ranked;
+	struct pyh_census *census;
+	struct listing listing;
+	char title[TITLE_MAX];
+	struct error *err = make_ranking(scan, &ranking);
+
+	if (!err)
+		err = rank(scan, ranking, &ranked);
+	// A condition holds where any row meets it, shown or not.
+	if (!err && gate_open(&scan->gate)) {
+		err = opened_census(scan->opened, &census);
+		if (!err)
+			err = list_all(scan, census, /* rows= */ false,
+				       &listing);
+	}
+	if (err)
+		return err;
+	begin(scan, sort, title);
+	print_ranked(scan, &ranked);
+	end(scan, ranked.count, ranked.size);
+	return NULL;
 }
 
 static struct error *run(struct scan *scan)
 {
-	struct pyh_census *census;
-	struct lister lister;
-	struct error *err;
-
-	err = opened_census(scan->opened, &census);
-	if (err)
-		return err;
-	lister_init(&lister, scan);
-	err = typefilter_create(scan->options->type, scan->options->match,
-				&lister.filter);
-	if (!err)
-		err = print(&lister, census);
-	error_free(lister.err);
-	lister_deinit(&lister);
-	return err;
+	return scan->options->top == 0 && !scan->options->sort ?
+		       run_listing(scan) : run_ranking(scan);
 }

@@ -12,6 +12,7 @@
 #include "analyzer/scan_options.h"
 #include "analyzer/scan_progress.h"
 #include "image/base/guard.h"
+#include "image/base/workers.h"
 #include "image/live/live.h"
 
 struct opened {
@@ -166,30 +167,57 @@ struct error *opened_types(struct opened *opened, struct pyh_types **ret)
 	return err;
 }
 
-struct error *opened_census(struct opened *opened, struct pyh_census **ret)
+unsigned int opened_workers(const struct opened *opened)
+{
+	return opened->options->threads ?
+		       (unsigned int)opened->options->threads :
+		       workers_available();
+}
+
+static struct error *take_census(struct opened *opened, pyh_visit_fn *visit,
+				 void *context)
 {
 	struct pyh_census_options options = {
-		.workers = (unsigned int)opened->options->threads,
+		.workers = opened_workers(opened),
+		.visit = visit,
+		.visit_context = context,
 		.progress = progress_tell,
 	};
 	struct pyh_types *types;
-	struct error *err;
+	struct error *err = opened_types(opened, &types);
 
-	if (opened->no_census)
-		return again(opened->no_census);
-	if (!opened->census) {
-		err = opened_types(opened, &types);
-		if (err)
-			return err;
-		opened->no_census = pyh_census_take(opened->runtime, types,
-						    &options, &opened->census);
-		// What is printed next says whether it is whole.
-		(void)backing_shrank(opened->image->backing);
-		if (opened->no_census)
-			return again(opened->no_census);
-	}
-	*ret = opened->census;
-	return NULL;
+	if (err)
+		return err;
+	opened->no_census = pyh_census_take(opened->runtime, types, &options,
+					    &opened->census);
+	// What is printed next says whether it is whole.
+	(void)backing_shrank(opened->image->backing);
+	return opened->no_census ? again(opened->no_census) : NULL;
+}
+
+struct error *opened_census(struct opened *opened, struct pyh_census **ret)
+{
+	struct error *err = opened->no_census ? again(opened->no_census) :
+			    opened->census ? NULL :
+			    take_census(opened, NULL, NULL);
+
+	if (!err)
+		*ret = opened->census;
+	return err;
+}
+
+struct error *opened_census_visited(struct opened *opened, pyh_visit_fn *fn,
+				    void *context, struct pyh_census **ret)
+{
+	struct error *err = opened->no_census ? again(opened->no_census) :
+			    opened->census ?
+				    pyh_census_visit(opened->census, fn,
+						     context) :
+				    take_census(opened, fn, context);
+
+	if (!err)
+		*ret = opened->census;
+	return err;
 }
 
 struct pyh_runtime *opened_runtime_if_found(const struct opened *opened)

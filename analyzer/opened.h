@@ -44,6 +44,15 @@ struct error *opened_runtime(struct opened *opened, struct pyh_runtime **ret);
 struct error *opened_types(struct opened *opened, struct pyh_types **ret);
 struct error *opened_census(struct opened *opened, struct pyh_census **ret);
 
+/**
+ * The census with all objects shown to fn, by all workers and in no order: in
+ * the same pass where the census has not been taken yet.
+ */
+struct error *opened_census_visited(struct opened *opened, pyh_visit_fn *fn,
+				    void *context, struct pyh_census **ret);
+/** Workers that a census is, or would be, taken by. */
+unsigned int opened_workers(const struct opened *opened);
+
 /** The runtime if it has been looked for and found, else NULL. */
 struct pyh_runtime *opened_runtime_if_found(const struct opened *opened);
 struct pyh_census *opened_census_if_taken(const struct opened *opened);

@@ -1,0 +1,68 @@
+/*
+ * The first objects in some order, gathered by several workers.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *	ranking_create(&options, &ranking);
+ *	... ranking_visit() for every object, by any worker ...
+ *	err = ranking_finish(ranking, &objects, &count);
+ *
+ * Each worker keeps the best of what it sees in a heap of its own; which
+ * worker sees what makes no difference to the result.
+ */
+#ifndef ANALYZER_RANKING_H
+#define ANALYZER_RANKING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/base/error.h"
+#include "pyheap/pycensus.h"
+
+struct ranking;
+
+/** < 0: a stands before b. Never 0 for two objects. */
+typedef int ranking_order_fn(const struct pyh_object *a,
+			     const struct pyh_object *b, int column);
+
+struct ranking_options {
+	unsigned int workers;
+	const char *type, *match;	/* as --type and --match; may be NULL */
+	uint64_t min_size;
+	size_t limit;		/* objects to keep; 0: all */
+	size_t budget;		/* objects that may be kept at most */
+	ranking_order_fn *order;
+	int column;
+	bool by_size;		/* the order begins with the largest size */
+};
+
+/** Borrows the texts. Says what is wrong in the pattern. */
+struct error *ranking_create(const struct ranking_options *options,
+			     struct ranking **ret);
+void ranking_destroy(struct ranking *ranking);
+static inline void ranking_release(struct ranking **ranking)
+{
+	ranking_destroy(*ranking);
+}
+
+/** A pyh_visit_fn; context is the ranking. */
+void ranking_visit(void *context, const struct pyh_visit *visit);
+
+/**
+ * True where an object that was taken back had a place: another one should
+ * have it, so that all must be shown again, after ranking_reset().
+ */
+bool ranking_spoilt(const struct ranking *ranking);
+void ranking_reset(struct ranking *ranking);
+
+struct ranking_result {
+	const struct pyh_object *objects;	/* in order; the ranking's */
+	size_t num_objects;
+	uint64_t count, size;	/* of all that the filters let through */
+};
+
+/** Merge what the workers have. ERROR_LIMIT where it was more than allowed. */
+struct error *ranking_finish(struct ranking *ranking,
+			     struct ranking_result *ret);
+
+#endif
