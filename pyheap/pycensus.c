@@ -159,6 +159,7 @@ static void show(struct census_worker *worker, pyh_visit_fn *fn, void *context,
 		.taken_back = taken_back,
 		.body = found->body,
 		.available = found->available,
+		.extent = found->measure.extent,
 		.memory = &worker->memory,
 	};
 

@@ -72,6 +72,8 @@ struct pyh_visit {
 	const uint8_t *body;	/* its first bytes: at least its basic size,
 				   where the dump has them */
 	size_t available;	/* bytes at body */
+	uint64_t extent;	/* bytes of the object's own block, counted from
+				   its address */
 	struct memory_reader *memory;	/* for what lies elsewhere: the worker's
 					   own, body does not come from it */
 };
