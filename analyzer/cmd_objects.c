@@ -216,7 +216,11 @@ static struct error *rank(struct scan *scan, struct ranking *ranking,
 		ranking_reset(ranking);
 		err = pyh_census_visit(census, ranking_visit, ranking);
 	}
-	return err ? err : ranking_finish(ranking, ret);
+	if (!err)
+		err = ranking_finish(ranking, ret);
+	// Of what is not certain by itself, those who refer to it decide.
+	return err ? err : opened_settle_few(scan->opened, ret->objects,
+					     ret->num_objects);
 }
 
 static void print_ranked(struct scan *scan, const struct ranking_result *ranked)
@@ -285,6 +289,8 @@ static struct error *run_listing(struct scan *scan)
 	char title[TITLE_MAX];
 	struct error *err = opened_census(scan->opened, &census);
 
+	if (!err)
+		err = opened_settle(scan->opened);
 	if (err)
 		return err;
 	begin(scan, "address", title);

@@ -14,6 +14,7 @@
 #include "image/base/guard.h"
 #include "image/base/workers.h"
 #include "image/live/live.h"
+#include "pyheap/pyevidence.h"
 
 struct opened {
 	const struct options *options;	/* borrowed */
@@ -22,6 +23,8 @@ struct opened {
 	struct pyh_runtime *runtime;
 	struct pyh_types *types;
 	struct pyh_census *census;
+	struct pyh_shapes *shapes;
+	bool settled;
 	/* why there is no runtime, census: to be said again when asked again */
 	struct error *no_runtime, *no_census;
 };
@@ -118,6 +121,7 @@ void opened_destroy(struct opened *opened)
 {
 	if (!opened)
 		return;
+	pyh_shapes_destroy(opened->shapes);
 	pyh_census_destroy(opened->census);
 	pyh_types_destroy(opened->types);
 	pyh_runtime_close(opened->runtime);
@@ -218,6 +222,45 @@ struct error *opened_census_visited(struct opened *opened, pyh_visit_fn *fn,
 	if (!err)
 		*ret = opened->census;
 	return err;
+}
+
+struct error *opened_shapes(struct opened *opened, struct pyh_shapes **ret)
+{
+	struct pyh_types *types;
+	struct error *err = opened_types(opened, &types);
+
+	if (!err && !opened->shapes)
+		err = pyh_shapes_create(opened->runtime, types,
+					&opened->shapes);
+	if (!err)
+		*ret = opened->shapes;
+	return err;
+}
+
+struct error *opened_settle(struct opened *opened)
+{
+	struct pyh_shapes *shapes;
+	struct error *err;
+
+	if (opened->settled)
+		return NULL;
+	err = opened_shapes(opened, &shapes);
+	if (!err)
+		err = pyh_evidence_settle(opened->runtime, opened->census,
+					  shapes);
+	opened->settled = !err;
+	return err;
+}
+
+struct error *opened_settle_few(struct opened *opened,
+				struct pyh_object *objects, size_t count)
+{
+	struct pyh_shapes *shapes;
+	struct error *err = opened_shapes(opened, &shapes);
+
+	return err ? err : pyh_evidence_settle_few(opened->runtime,
+						   opened->census, shapes,
+						   objects, count);
 }
 
 struct pyh_runtime *opened_runtime_if_found(const struct opened *opened)

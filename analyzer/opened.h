@@ -12,6 +12,7 @@
 #include "image/image.h"
 #include "pyheap/pycensus.h"
 #include "pyheap/pyruntime.h"
+#include "pyheap/pyshape.h"
 #include "pyheap/pytypes.h"
 
 struct options;
@@ -50,6 +51,17 @@ struct error *opened_census(struct opened *opened, struct pyh_census **ret);
  */
 struct error *opened_census_visited(struct opened *opened, pyh_visit_fn *fn,
 				    void *context, struct pyh_census **ret);
+/** Where references lie in the instances of each type. */
+struct error *opened_shapes(struct opened *opened, struct pyh_shapes **ret);
+
+/**
+ * Settle what is certain by who refers to it (see pyevidence.h), once. The
+ * census must have been taken.
+ */
+struct error *opened_settle(struct opened *opened);
+struct error *opened_settle_few(struct opened *opened,
+				struct pyh_object *objects, size_t count);
+
 /** Workers that a census is, or would be, taken by. */
 unsigned int opened_workers(const struct opened *opened);
 

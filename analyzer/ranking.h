@@ -56,7 +56,7 @@ bool ranking_spoilt(const struct ranking *ranking);
 void ranking_reset(struct ranking *ranking);
 
 struct ranking_result {
-	const struct pyh_object *objects;	/* in order; the ranking's */
+	struct pyh_object *objects;	/* in order; the ranking's */
 	size_t num_objects;
 	uint64_t count, size;	/* of all that the filters let through */
 };

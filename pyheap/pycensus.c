@@ -109,9 +109,14 @@ static void push_task(struct census_worker *worker, struct task task)
 	tasks->tasks[tasks->count++] = task;
 }
 
-static struct pyh_object make_object(const struct pyh_candidate *found,
+static struct pyh_object make_object(const struct pyh_census *census,
+				     const struct pyh_candidate *found,
 				     uint64_t footprint)
 {
+	bool held = found->evidence != PYH_EVIDENCE_CERTAIN &&
+		    pyh_space_marked(&census->space, found->address,
+				     PYH_MARK_HELD);
+
 	return (struct pyh_object){
 		.address = found->address,
 		.type = found->type,
@@ -121,7 +126,7 @@ static struct pyh_object make_object(const struct pyh_candidate *found,
 		.refcount = found->refcount,
 		.immortal = found->immortal,
 		.gc_tracked = found->link == PYH_LINK_HOLDS,
-		.evidence = found->evidence,
+		.evidence = held ? PYH_EVIDENCE_CERTAIN : found->evidence,
 	};
 }
 
@@ -154,9 +159,10 @@ static void show(struct census_worker *worker, pyh_visit_fn *fn, void *context,
 		 bool taken_back)
 {
 	struct pyh_visit visit = {
-		.object = make_object(found, footprint),
+		.object = make_object(worker->census, found, footprint),
 		.worker = worker->number,
 		.taken_back = taken_back,
+		.alone = found->evidence,
 		.body = found->body,
 		.available = found->available,
 		.extent = found->measure.extent,
@@ -830,6 +836,53 @@ static struct error *follow_outside(struct pyh_census *census)
 	}
 }
 
+void pyh_census_hold(struct pyh_census *census, uint64_t address)
+{
+	// Only captured memory can hold an object; most of it is known already.
+	if (address % 8 == 0 &&
+	    pyh_space_page(&census->space, address) != PYH_PAGE_ABSENT &&
+	    !pyh_space_marked(&census->space, address, PYH_MARK_HELD))
+		(void)pyh_space_mark(&census->space, address, PYH_MARK_HELD);
+}
+
+/** What the runtime itself has pointers to is held, without an object. */
+static void hold_words(struct census_worker *worker, uint64_t start,
+		       uint64_t end)
+{
+	for (uint64_t at = start; at < end; at += 4096) {
+		size_t size = end - at < 4096 ? (size_t)(end - at) : 4096;
+		const uint8_t *bytes = memory_view(&worker->words, at, size);
+
+		for (size_t i = 0; bytes && i + 8 <= size; i += 8) {
+			uint64_t word;
+
+			memcpy(&word, bytes + i, sizeof(word));
+			if (word != 0)
+				pyh_census_hold(worker->census, word);
+		}
+	}
+}
+
+static void hold_roots(struct census_worker *worker)
+{
+	const struct pyh_runtime *runtime = worker->census->runtime;
+	const struct memory *memory = runtime->image->memory;
+
+	for (size_t i = 0; i < runtime->num_interpreters; i++)
+		hold_words(worker, runtime->interpreters[i].address,
+			   runtime->interpreters[i].address +
+				   runtime->size_of[PYH_STRUCT_INTERP]);
+	for (size_t i = 0; i < memory_num_ranges(memory); i++) {
+		const struct memory_range *range = memory_range(memory, i);
+
+		if (range->state == MEMORY_CAPTURED &&
+		    range->protection & PF_W && runtime->module &&
+		    modules_find(runtime->image->modules, range->start) ==
+			    runtime->module)
+			hold_words(worker, range->start, range->end);
+	}
+}
+
 /* --- step 3: taking back ------------------------------------------------------ */
 
 /** The pool around an address in an arena. */
@@ -1098,6 +1151,7 @@ static struct error *run_steps(struct pyh_census *census)
 	if (err)
 		return err;
 	prune_outside(census);
+	hold_roots(&census->workers[0]);
 	for (unsigned int i = 0; i < census->num_workers; i++) {
 		if (census->workers[i].no_memory)
 			return error_no_memory();
@@ -1247,17 +1301,24 @@ struct error *pyh_census_each(struct pyh_census *census,
 
 		if (!object_at(worker, at, &found, &footprint))
 			continue;
-		object = make_object(&found, footprint);
+		object = make_object(census, &found, footprint);
 		if (!fn(context, &object))
 			break;
 	}
 	return NULL;
 }
 
+bool pyh_census_held(const struct pyh_census *census, uint64_t address)
+{
+	return pyh_space_marked(&census->space, address, PYH_MARK_HELD);
+}
+
 struct visiting {
 	struct pyh_census *census;
 	pyh_visit_fn *fn;
 	void *context;
+	const uint32_t *order;		/* of shards; NULL: as they are */
+	const atomic_bool *stop;	/* NULL: never */
 };
 
 /** Shard 0 is what lies before the arenas, others an arena and what follows. */
@@ -1268,11 +1329,15 @@ static struct error *visit_shard(void *context, unsigned int worker_index,
 	struct pyh_census *census = visiting->census;
 	struct census_worker *worker = &census->workers[worker_index];
 	const struct pyh_arena *arenas = census->arenas.arenas;
-	uint64_t at = shard == 0 ? 0 : arenas[shard - 1].start;
-	uint64_t end = shard < census->arenas.count ?
-			       arenas[shard].start :
-			       UINT64_C(1) << PYH_ADDRESS_LOG2;
+	uint64_t at, end;
 
+	if (visiting->stop && atomic_load(visiting->stop))
+		return NULL;
+	if (visiting->order)
+		shard = visiting->order[shard];
+	at = shard == 0 ? 0 : arenas[shard - 1].start;
+	end = shard < census->arenas.count ? arenas[shard].start :
+					     UINT64_C(1) << PYH_ADDRESS_LOG2;
 	for (; pyh_space_next(&census->space, PYH_MARK_OBJECT, at, end, &at);
 	     at += 8) {
 		struct pyh_candidate found;
@@ -1288,8 +1353,78 @@ static struct error *visit_shard(void *context, unsigned int worker_index,
 struct error *pyh_census_visit(struct pyh_census *census, pyh_visit_fn *fn,
 			       void *context)
 {
-	struct visiting visiting = { census, fn, context };
+	struct visiting visiting = {
+		.census = census, .fn = fn, .context = context,
+	};
 
 	return workers_run(census->num_workers, census->arenas.count + 1,
 			   visit_shard, &visiting);
+}
+
+struct ranked_shard {
+	uint64_t distance;	/* from the nearest address, in bytes */
+	uint32_t shard;
+};
+
+static int by_distance(const void *a, const void *b)
+{
+	const struct ranked_shard *x = a, *y = b;
+
+	if (x->distance != y->distance)
+		return x->distance < y->distance ? -1 : 1;
+	return x->shard < y->shard ? -1 : x->shard > y->shard;
+}
+
+static uint64_t distance_to(const struct pyh_arenas *arenas, uint32_t shard,
+			    uint64_t address)
+{
+	uint64_t start = shard == 0 ? arenas->arenas[0].start :
+				      arenas->arenas[shard - 1].start;
+
+	return address > start ? address - start : start - address;
+}
+
+/** Shards by their distance from the nearest address. */
+static uint32_t *order_shards(const struct pyh_census *census,
+			      const uint64_t *near, size_t num_near)
+{
+	uint32_t count = (uint32_t)census->arenas.count + 1;
+	struct ranked_shard *ranked = calloc(count, sizeof(*ranked));
+	uint32_t *order = calloc(count, sizeof(*order));
+
+	for (uint32_t i = 0; ranked && order && i < count; i++) {
+		ranked[i] = (struct ranked_shard){ UINT64_MAX, i };
+		for (size_t j = 0; count > 1 && j < num_near; j++) {
+			uint64_t distance = distance_to(&census->arenas, i,
+							near[j]);
+
+			if (distance < ranked[i].distance)
+				ranked[i].distance = distance;
+		}
+	}
+	if (ranked && order)
+		qsort(ranked, count, sizeof(*ranked), by_distance);
+	for (uint32_t i = 0; ranked && order && i < count; i++)
+		order[i] = ranked[i].shard;
+	free(ranked);
+	return order;
+}
+
+struct error *pyh_census_search(struct pyh_census *census,
+				const uint64_t *near, size_t num_near,
+				pyh_visit_fn *fn, void *context,
+				const atomic_bool *stop)
+{
+	struct visiting visiting = {
+		.census = census, .fn = fn, .context = context, .stop = stop,
+		.order = order_shards(census, near, num_near),
+	};
+	struct error *err;
+
+	if (!visiting.order)
+		return error_no_memory();
+	err = workers_run(census->num_workers, census->arenas.count + 1,
+			  visit_shard, &visiting);
+	free((void *)(uintptr_t)visiting.order);
+	return err;
 }

@@ -14,6 +14,7 @@
 #ifndef PYHEAP_PYCENSUS_H
 #define PYHEAP_PYCENSUS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +23,8 @@
 #include "pyheap/pytypes.h"
 
 enum pyh_evidence {
-	PYH_EVIDENCE_CERTAIN,	/* in a GC list, or held by a certain object */
+	PYH_EVIDENCE_CERTAIN,	/* in a GC list, or another object refers to it:
+				   the latter after pyh_evidence_settle() */
 	PYH_EVIDENCE_PROBABLE,	/* everything fits and nothing contradicts */
 	PYH_EVIDENCE_GUESSED,	/* looks like one; the type cannot confirm it */
 };
@@ -69,6 +71,7 @@ struct pyh_visit {
 	struct pyh_object object;
 	unsigned int worker;	/* that calls: 0 … pyh_census_workers() - 1 */
 	bool taken_back;	/* shown before, and no object after all */
+	enum pyh_evidence alone;	/* without who refers to it */
 	const uint8_t *body;	/* its first bytes: at least its basic size,
 				   where the dump has them */
 	size_t available;	/* bytes at body */
@@ -123,9 +126,26 @@ struct error *pyh_census_each(struct pyh_census *census,
 			      void *context);
 
 /**
+ * Remember that an object refers to the one at an address, which is then
+ * certain. Safe from any worker while visiting; pyh_evidence_settle() does it
+ * for all.
+ */
+void pyh_census_hold(struct pyh_census *census, uint64_t address);
+bool pyh_census_held(const struct pyh_census *census, uint64_t address);
+
+/**
  * The same on all workers, which makes the order any; fn cannot stop it.
  */
 struct error *pyh_census_visit(struct pyh_census *census, pyh_visit_fn *fn,
 			       void *context);
+
+/**
+ * The same, from around some addresses outwards, until stop is set: for what
+ * is likely to be found near.
+ */
+struct error *pyh_census_search(struct pyh_census *census,
+				const uint64_t *near, size_t num_near,
+				pyh_visit_fn *fn, void *context,
+				const atomic_bool *stop);
 
 #endif

@@ -18,9 +18,12 @@ enum {
 	ITEMS_MAX = 1 << 30,
 	FRAME_SLOTS_MAX = 1 << 20,
 	DEQUE_BLOCK_ITEMS = 64,
+	LINKS_MAX = 1 << 24,
+	MODULE_STATE_MAX = 1 << 24,
 	JOIN_TAG = 1,			/* in text and tail of an Element */
 };
 
+#define LRU_CACHE "functools._lru_cache_wrapper"
 #define STACK_TAG_MASK UINT64_C(3)	/* of references in frames, 3.14+ */
 
 struct walk {
@@ -78,7 +81,7 @@ static uint64_t field_at(const struct walk *walk, uint64_t structure,
 
 /* --- arrays ----------------------------------------------------------------------- */
 
-/** Words of an array elsewhere: references of one kind. */
+/** Words of an array elsewhere: references of one kind, without names. */
 static void each_word(struct walk *walk, uint64_t array, uint64_t count,
 		      enum pyh_ref_kind kind, uint64_t first_index)
 {
@@ -223,6 +226,52 @@ static void each_of_element(struct walk *walk)
 			  count, PYH_REF_ITEM, 0);
 }
 
+/** The results that a functools.lru_cache keeps: a ring of links. */
+static void each_of_lru_cache(struct walk *walk)
+{
+	uint64_t link = own_field(walk, PYH_LRUCACHE_ROOT_NEXT);
+	uint64_t root = walk->of->address +
+			pyh_offset(walk->runtime, PYH_LRUCACHE_ROOT_PREV) -
+			pyh_offset(walk->runtime, PYH_LRULINK_PREV);
+
+	for (uint64_t i = 0; link && link % 8 == 0 && link != root &&
+			     i < LINKS_MAX && !walk->stopped; i++) {
+		uint64_t key = field_at(walk, link, PYH_LRULINK_KEY);
+
+		emit(walk, (struct pyh_ref){ .kind = PYH_REF_ITEM,
+			.address = link, .index = i });
+		emit(walk, (struct pyh_ref){ .kind = PYH_REF_KEY,
+			.address = key, .index = i });
+		emit(walk, (struct pyh_ref){ .kind = PYH_REF_VALUE, .key = key,
+			.address = field_at(walk, link, PYH_LRULINK_RESULT),
+			.index = i });
+		link = field_at(walk, link, PYH_LRULINK_NEXT);
+	}
+}
+
+/** What a module written in C keeps for itself is known to its code alone. */
+static void each_of_module(struct walk *walk)
+{
+	uint64_t size = own_field(walk, PYH_MODULE_MD_STATE_SIZE);
+	uint64_t definition = own_field(walk, PYH_MODULE_MD_DEF);
+
+	if (size == 0)
+		size = field_at(walk, definition, PYH_MODULEDEF_M_SIZE);
+	if (size <= MODULE_STATE_MAX)
+		each_word(walk, own_field(walk, PYH_MODULE_MD_STATE), size / 8,
+			  PYH_REF_GUESS, 0);
+}
+
+/** 3.12 and later: objects that were made when asked for, then kept. */
+static void each_of_code(struct walk *walk)
+{
+	uint64_t cached = own_field(walk, PYH_CODE_CO_CACHED);
+
+	each_word(walk, cached,
+		  walk->runtime->size_of[PYH_STRUCT_COCACHED] / 8,
+		  PYH_REF_FIELD, 0);
+}
+
 /* --- frames --------------------------------------------------------------------------- */
 
 static void emit_stack_ref(struct walk *walk, uint64_t word,
@@ -347,7 +396,7 @@ static void each_of_frame(struct walk *walk)
 /* --- attributes without a dict ---------------------------------------------------------- */
 
 /** Values whose names are the shared keys of the type. */
-static void each_value(struct walk *walk, uint64_t values)
+static void each_value(struct walk *walk, uint64_t values, bool borrowed)
 {
 	uint64_t keys_at = field_at(walk, walk->of->type->address,
 				    PYH_HEAPTYPE_HT_CACHED_KEYS);
@@ -368,17 +417,19 @@ static void each_value(struct walk *walk, uint64_t values)
 				    &key))
 			return;
 		emit(walk, (struct pyh_ref){ .kind = PYH_REF_ATTRIBUTE,
-			.address = value, .key = key, .index = i });
+			.address = value, .key = key, .index = i,
+			.borrowed = borrowed });
 	}
 }
 
-static void each_inline_value(struct walk *walk)
+static void each_inline_value(struct walk *walk, bool borrowed)
 {
 	const struct pyh_runtime *runtime = walk->runtime;
 	uint64_t at = walk->of->address + (uint64_t)walk->of->type->basicsize;
 
 	if (field_at(walk, at, PYH_VALUES_VALID) & 1)
-		each_value(walk, at + pyh_offset(runtime, PYH_VALUES_VALUES));
+		each_value(walk, at + pyh_offset(runtime, PYH_VALUES_VALUES),
+			   borrowed);
 }
 
 /**
@@ -408,10 +459,12 @@ static void each_managed(struct walk *walk)
 	emit(walk, (struct pyh_ref){ .kind = PYH_REF_DICT, .address = dict,
 				     .name = "__dict__" });
 	if (values && values % 8 == 0)
-		each_value(walk, values);
-	if (dict == 0 && walk->of->type->flags & PYH_TPFLAGS_INLINE_VALUES &&
+		each_value(walk, values, /* borrowed= */ false);
+	// A dict that was made later holds them, in the same place, until one
+	// of the two dies.
+	if (walk->of->type->flags & PYH_TPFLAGS_INLINE_VALUES &&
 	    pyh_has(walk->runtime, PYH_VALUES_VALUES))
-		each_inline_value(walk);
+		each_inline_value(walk, /* borrowed= */ dict != 0);
 }
 
 /* --- fields -------------------------------------------------------------------------------- */
@@ -529,6 +582,16 @@ static void each_of_content(struct walk *walk)
 		break;
 	case PYH_KIND_FRAME:
 		each_of_frame(walk);
+		break;
+	case PYH_KIND_CODE:
+		each_of_code(walk);
+		break;
+	case PYH_KIND_MODULE:
+		each_of_module(walk);
+		break;
+	case PYH_KIND_OTHER:
+		if (strcmp(walk->of->type->name, LRU_CACHE) == 0)
+			each_of_lru_cache(walk);
 		break;
 	default:
 		break;

@@ -36,6 +36,8 @@ struct pyh_ref {
 	uint64_t address;	/* what is referred to */
 	uint64_t key;		/* address of the name or key object */
 	uint64_t index;
+	bool borrowed;		/* another object holds it: attributes in an
+				   instance that also has a dict of them */
 	const char *name;	/* valid as long as the shapes; else NULL */
 };
 

@@ -46,6 +46,7 @@ static const struct known_fields {
 	{ "frozenset", { 0 }, true },
 	{ "str", { 0 }, true },
 	{ "bytes", { 0 }, true },
+	{ "bytearray", { PYH_BYTEARRAY_OB_BYTES_OBJECT }, true },
 	{ "int", { 0 }, true },
 	{ "bool", { 0 }, true },
 	{ "float", { 0 }, true },

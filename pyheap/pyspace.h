@@ -38,6 +38,7 @@ enum pyh_page {
 enum pyh_mark {
 	PYH_MARK_OBJECT,	/* an object, or in arenas a block with one */
 	PYH_MARK_CLAIM,		/* memory that an object owns starts here */
+	PYH_MARK_HELD,		/* an object refers to the object here */
 	PYH_NUM_MARKS
 };
 

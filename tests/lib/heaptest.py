@@ -585,20 +585,28 @@ class Census:
 
     .pid .python .hexversion .gil   as in its first line
     .types                          address of a type: a CensusType
+    .references                     as tp_traverse visits them: words, in turn
+                                    referrer and referent
+    .hidden                         the same of those it does not visit
     Iteration gives every object as a CensusObject.
     """
 
     def __init__(self, path):
         with open(path, "rb") as file:
             about = json.loads(file.readline())
-            self._words = array.array("Q", file.read())
+            words = array.array("Q", file.read())
         if sys.byteorder == "big":
-            self._words.byteswap()
+            words.byteswap()
+        objects, references = about["objects"] * 4, about["references"] * 2
+        assert len(words) == objects + references + about["hidden"] * 2, \
+            "the census is cut off"
+        self._words = words[:objects]
+        self.references = words[objects:objects + references]
+        self.hidden = words[objects + references:]
         self.pid, self.python = about["pid"], about["python"]
         self.hexversion, self.gil = about["hexversion"], about["gil"]
         self.types = {int(address): CensusType(*described)
                       for address, described in about["types"].items()}
-        assert len(self) == about["objects"], "the census is cut off"
 
     def __len__(self):
         return len(self._words) // 4

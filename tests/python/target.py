@@ -29,8 +29,13 @@ temporaries.
 
 Format: one line of JSON, then four little-endian 64-bit words an object:
 address, address of its type, sys.getsizeof, and 1 if the collector tracks it.
+Then two words for each reference that gc.get_referents tells, which is what
+tp_traverse visits: the address of who refers, and of what is referred to; and
+the same for each that the collector has no interest in, but Python can tell:
+keys of dicts, members of code, names of types and descriptors.
 The line: "pid", "python" (sys.version), "hexversion", "gil" (false in a
-free-threaded build), "objects" (how many), and "types": for each type's
+free-threaded build), "objects", "references" and "hidden" references (how many),
+and "types": for each type's
 address [name, user, count], where name is module-qualified unless from
 builtins, and user says that this program made the type. tests/lib/heaptest.py
 reads it (Census).
@@ -738,6 +743,39 @@ def referents(thing):
     return found
 
 
+NAMED = (types.WrapperDescriptorType, types.MethodDescriptorType,
+         types.ClassMethodDescriptorType, types.GetSetDescriptorType,
+         types.MemberDescriptorType)
+HEAPTYPE, READY = 1 << 9, 1 << 12
+TYPE_MEMBERS = [type.__dict__[name].__get__ for name in (
+    "__bases__", "__mro__", "__base__")]
+TYPE_NAMES = [type.__dict__[name].__get__ for name in (
+    "__name__", "__qualname__")]
+
+
+def hidden_referents(thing):
+    """What an object refers to beyond gc.get_referents, told by Python: only
+    what is there and is not made when it is asked for."""
+    cls = type(thing)
+    if isinstance(thing, dict):
+        return list(dict.keys(thing))
+    if cls is types.CodeType:
+        return [member for member in (getattr(thing, name)
+                                      for name in CODE_MEMBERS)
+                if type(member) is not int]
+    if cls in NAMED:
+        return [thing.__name__, thing.__objclass__]
+    if cls is type:
+        flags = type.__dict__["__flags__"].__get__(thing)
+        made_in_python = flags & HEAPTYPE
+        if not flags & READY:       # asking would make it ready
+            return ()
+        told = [get(thing) for get in
+                TYPE_MEMBERS + (TYPE_NAMES if made_in_python else [])]
+        return [member for member in told if member is not None]
+    return ()
+
+
 def held_by_frames(main_frame):
     """What the running frames of all threads hold; of this thread's only those
     that ran when the twin was made.
@@ -791,6 +829,10 @@ def take_census():
 
 def write_census(to, pid):
     found = take_census()
+    hidden = array.array("Q")
+    for thing in found:
+        for referent in hidden_referents(thing):
+            hidden.extend((id(thing), id(referent)))
     # Only now may something be made: asking an object of a type that was never
     # used for its size makes the type ready, with entries in its base's tables.
     words = array.array("Q")
@@ -804,9 +846,17 @@ def write_census(to, pid):
             user = id(cls) in odd or name.startswith("__main__.")
             described[id(cls)] = [name, user, 0]
         described[id(cls)][2] += 1
+    objects = len(words) // 4
+    for thing in found:
+        for referent in gc.get_referents(thing):
+            words.extend((id(thing), id(referent)))
+    references = len(words) // 2 - objects * 2
+    words.extend(hidden)
     first_line = dict(
         pid=pid, python=sys.version, hexversion=sys.hexversion,
-        gil=not FREE_THREADED, objects=len(words) // 4, types=described)
+        gil=not FREE_THREADED, objects=objects,
+        references=references,
+        hidden=len(hidden) // 2, types=described)
     if sys.byteorder == "big":
         words.byteswap()
     if to.startswith("fd:"):
