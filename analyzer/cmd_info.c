@@ -281,6 +281,10 @@ static void tell_runtime(struct teller *teller,
 	     cell_number(UNIT_BOOL, runtime->version_exact));
 	tell_text(teller, "build", runtime->build);
 	tell_text(teller, "allocator", allocator_text(runtime->allocator));
+	// No list of all blocks, so nobody vouches for what nothing leads to.
+	if (runtime->allocator == PYH_ALLOCATOR_MALLOC)
+		tell_text(teller, "objects_by", "GC lists and references; what "
+			  "only native code holds is not seen");
 	if (runtime->debug_hooks)
 		tell(teller, "debug_hooks", cell_number(UNIT_BOOL, 1));
 	if (runtime->finalizing)

@@ -39,6 +39,11 @@ def test(interpreter, args, label, env=None):
                                                             label)):
             heaptest.kernel_core(target.pid, cores["kernel"])
 
+    with heaptest.case("%s%s: info says how objects are found" % (
+            interpreter, label)):
+        said = heaptest.heapscan(cores["heapdump"], "info").stdout
+        assert ("GC lists and references" in said) == \
+            ((env or {}).get("PYTHONMALLOC") == "malloc"), said
     plain = heaptest.tmp("core.plain")
     heaptest.expand(cores["heapdump"], plain)
     for kind, path in cores.items():
