@@ -79,6 +79,14 @@ static uint64_t field_at(const struct walk *walk, uint64_t structure,
 				      structure, field, &value) ? value : 0;
 }
 
+/** Few words need no counting: objects are as many as the dump has room for. */
+static bool pay(const struct walk *walk, uint64_t words)
+{
+	return words <= BATCH ||
+	       (words <= ITEMS_MAX &&
+		pyh_shapes_pay(walk->of->shapes, walk->of->address, words));
+}
+
 /* --- arrays ----------------------------------------------------------------------- */
 
 /** Words of an array elsewhere: references of one kind, without names. */
@@ -87,7 +95,7 @@ static void each_word(struct walk *walk, uint64_t array, uint64_t count,
 {
 	uint64_t words[BATCH];
 
-	if (array == 0 || array % 8 || count > ITEMS_MAX)
+	if (array == 0 || array % 8 || !pay(walk, count))
 		return;
 	for (uint64_t at = 0; at < count && !walk->stopped; at += BATCH) {
 		uint64_t n = count - at < BATCH ? count - at : BATCH;
@@ -153,7 +161,8 @@ static void each_of_dict(struct walk *walk)
 	uint64_t key, value;
 
 	if (pyh_dict_walk(walk->runtime, walk->of->memory, walk->of->address,
-			  &entries) != PYH_FOUND)
+			  &entries) != PYH_FOUND ||
+	    !pay(walk, entries.keys.nentries))
 		return;
 	while (!walk->stopped && pyh_dict_next(&entries, &key, &value)) {
 		emit(walk, (struct pyh_ref){ .kind = PYH_REF_KEY,
@@ -171,7 +180,7 @@ static void each_of_set(struct walk *walk)
 	uint64_t mask = own_field(walk, PYH_SET_MASK);
 	uint64_t words[BATCH];
 
-	if (table == 0 || table % 8 || mask & (mask + 1) || mask > ITEMS_MAX)
+	if (table == 0 || table % 8 || mask & (mask + 1) || !pay(walk, mask))
 		return;
 	for (uint64_t at = 0; at <= mask && !walk->stopped; at += BATCH / 2) {
 		uint64_t left = mask + 1 - at;
@@ -196,7 +205,7 @@ static void each_of_deque(struct walk *walk)
 	uint64_t index = own_field(walk, PYH_DEQUE_LEFTINDEX);
 	uint32_t data = pyh_offset(walk->runtime, PYH_DEQUEBLOCK_DATA);
 
-	if (index > DEQUE_BLOCK_ITEMS || count > ITEMS_MAX)
+	if (index > DEQUE_BLOCK_ITEMS || !pay(walk, count))
 		return;
 	while (done < count && block && block % 8 == 0 && !walk->stopped) {
 		uint64_t n = DEQUE_BLOCK_ITEMS - index;
@@ -238,6 +247,8 @@ static void each_of_lru_cache(struct walk *walk)
 			     i < LINKS_MAX && !walk->stopped; i++) {
 		uint64_t key = field_at(walk, link, PYH_LRULINK_KEY);
 
+		if (i % BATCH == BATCH - 1 && !pay(walk, BATCH + 1))
+			return;
 		emit(walk, (struct pyh_ref){ .kind = PYH_REF_ITEM,
 			.address = link, .index = i });
 		emit(walk, (struct pyh_ref){ .kind = PYH_REF_KEY,
@@ -321,7 +332,7 @@ static void each_of_iframe(struct walk *walk, uint64_t frame)
 		return;
 	locals = field_at(walk, code, PYH_CODE_CO_NLOCALSPLUS) & UINT32_MAX;
 	stack = field_at(walk, code, PYH_CODE_CO_STACKSIZE) & UINT32_MAX;
-	if (locals + stack > FRAME_SLOTS_MAX)
+	if (locals + stack > FRAME_SLOTS_MAX || !pay(walk, locals + stack))
 		return;
 	// How deep the stack is, is told while the frame does not run.
 	if (pyh_has(walk->runtime, PYH_IFRAME_STACKTOP)) {

@@ -17,8 +17,10 @@ enum {
 	SLOTS_MAX = 4096,	/* of one type */
 	NAME_MAX_BYTES = 256,
 	FIELDS_MAX = 20,
-	/* Entries of dictionaries looked at for one type. */
-	ENTRIES_MAX = 1 << 20,
+	/* Entries of dictionaries looked at for all types. */
+	ENTRIES_MAX = 1 << 26,
+	/* So many times may references be walked over. */
+	WALKS_MAX = 64,
 	/* PyMemberDef: name 0, type 8, offset 16. Include/descrobject.h; the
 	   codes of types: Include/structmember.h. */
 	MEMBER_TYPE = 8,
@@ -146,11 +148,14 @@ struct shapes_leaf {
 struct pyh_shapes {
 	const struct pyh_runtime *runtime;	/* borrowed */
 	struct pyh_types *types;		/* borrowed */
+	_Atomic int64_t words;			/* that may still be walked */
+	atomic_bool told;			/* that there are none left */
 	/* by type id; made once, then never changed */
 	_Atomic(struct shapes_leaf *) leaves[LEAVES];
 	pthread_mutex_t lock;			/* of the making, and: */
 	struct pyh_type_reader reader;
 	struct memory_reader memory;
+	uint64_t entries;	/* of dictionaries that may be looked at */
 };
 
 /** A shape under construction. */
@@ -263,13 +268,13 @@ static void add_members(struct draft *draft, const struct pyh_type_view *view)
 	struct pyh_shapes *shapes = draft->shapes;
 	const struct pyh_runtime *runtime = shapes->runtime;
 	uint64_t dict = pyh_type_dict(runtime, &shapes->memory, view);
-	uint64_t budget = ENTRIES_MAX, key, value, type_address;
+	uint64_t key, value, type_address;
 	struct pyh_dict_walk walk;
 
 	if (dict == 0 || pyh_dict_walk(runtime, &shapes->memory, dict, &walk) !=
 				 PYH_FOUND)
 		return;
-	walk.budget = &budget;
+	walk.budget = &shapes->entries;
 	while (pyh_dict_next(&walk, &key, &value)) {
 		const struct pyh_type *type;
 
@@ -465,6 +470,26 @@ const struct pyh_shape *pyh_shape_of(struct pyh_shapes *shapes,
 	return shape;
 }
 
+bool pyh_shapes_pay(struct pyh_shapes *shapes, uint64_t address,
+		    uint64_t words)
+{
+	int64_t left = atomic_fetch_sub_explicit(&shapes->words,
+						 (int64_t)words,
+						 memory_order_relaxed);
+
+	if (left > (int64_t)words)
+		return true;
+	// Kept from wrapping around, however often it is asked.
+	(void)atomic_fetch_add_explicit(&shapes->words, (int64_t)words,
+					memory_order_relaxed);
+	if (!atomic_exchange(&shapes->told, true))
+		findings_add(shapes->runtime->image->findings, "references",
+			     address, "containers claim the same memory so "
+			     "many times that references are left out from "
+			     "here on");
+	return false;
+}
+
 struct error *pyh_shapes_create(const struct pyh_runtime *runtime,
 				struct pyh_types *types,
 				struct pyh_shapes **ret)
@@ -476,6 +501,11 @@ struct error *pyh_shapes_create(const struct pyh_runtime *runtime,
 		return error_no_memory();
 	shapes->runtime = runtime;
 	shapes->types = types;
+	shapes->entries = ENTRIES_MAX;
+	atomic_store(&shapes->words,
+		     WALKS_MAX * (int64_t)(memory_total(runtime->image->memory,
+							MEMORY_CAPTURED) / 8 +
+					   1024));
 	(void)pthread_mutex_init(&shapes->lock, NULL);
 	err = pyh_type_reader_init(&shapes->reader, types);
 	if (!err)

@@ -49,6 +49,14 @@ struct error *pyh_shapes_create(const struct pyh_runtime *runtime,
 void pyh_shapes_destroy(struct pyh_shapes *shapes);
 
 /**
+ * Pay for walking over that many words of one object; false when far more have
+ * been walked over than the dump has, by objects that claim the same memory: a
+ * finding the first time.
+ */
+bool pyh_shapes_pay(struct pyh_shapes *shapes, uint64_t address,
+		    uint64_t words);
+
+/**
  * The shape of a type's instances, valid as long as the shapes; NULL without
  * memory. Safe from any thread.
  */
