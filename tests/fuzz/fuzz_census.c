@@ -27,6 +27,7 @@
 #include "image/image.h"
 #include "image/live/live.h"
 #include "pyheap/pycensus.h"
+#include "pyheap/pyevidence.h"
 #include "pyheap/pyruntime.h"
 #include "pyheap/pytypes.h"
 
@@ -250,6 +251,7 @@ static const char *take_census(struct image *image, struct base *undamaged)
 	struct pyh_runtime *runtime = NULL;
 	struct pyh_types *types = NULL;
 	struct pyh_census *census = NULL;
+	struct pyh_shapes *shapes = NULL;
 	const char *reached = "image";
 	struct error *err;
 	uint64_t sum = 0;
@@ -264,6 +266,10 @@ static const char *take_census(struct image *image, struct base *undamaged)
 		err = pyh_census_take(runtime, types, &options, &census);
 	}
 	if (!err)
+		err = pyh_shapes_create(runtime, types, &shapes);
+	if (!err)
+		err = pyh_evidence_settle(runtime, census, shapes);
+	if (!err)
 		err = pyh_census_each(census, see_object, &sum);
 	if (!err)
 		reached = pyh_census_coverage(census)->blocks_object > 1000 ?
@@ -271,6 +277,7 @@ static const char *take_census(struct image *image, struct base *undamaged)
 	if (!err && undamaged)
 		find_places(undamaged, runtime, types);
 	error_free(err);
+	pyh_shapes_destroy(shapes);
 	pyh_census_destroy(census);
 	pyh_types_destroy(types);
 	pyh_runtime_close(runtime);
