@@ -42,6 +42,7 @@ struct backing {
 	uint64_t stored_size, size;
 	struct mapping mapping;	/* of the plain or the expanded file */
 	struct frames *frames;	/* of BACKING_ZSTD_FRAMES */
+	struct mapping stored;	/* the file as it is, under frames */
 	uint8_t *notes;
 	size_t notes_size;
 	struct findings *findings;	/* borrowed */
@@ -396,6 +397,7 @@ static struct error *open_frames(struct backing *backing,
 
 	err = frames_create(table, &(struct frames_options){
 				.fd = backing->fd,
+				.mapping = &backing->stored,
 				.name = backing->name,
 				.cache_bytes = options->cache_bytes,
 				.findings = backing->findings,
@@ -410,10 +412,13 @@ static struct error *open_frames(struct backing *backing,
 	return NULL;
 }
 
-static struct error *open_zstd(struct backing *backing, const uint8_t *file,
-			       size_t size,
+/** Takes over the mapping of the file if it is to be read frame by frame. */
+static struct error *open_zstd(struct backing *backing,
+			       struct mapping *mapping,
 			       const struct backing_options *options)
 {
+	const uint8_t *file = mapping->data;
+	size_t size = mapping->size;
 	struct seektable table = { 0 };
 	const uint8_t *notes;
 	uint32_t notes_size;
@@ -432,6 +437,10 @@ static struct error *open_zstd(struct backing *backing, const uint8_t *file,
 		err = open_expanded(backing, EXPAND_ZSTD, options);
 	else if (!err)
 		err = open_frames(backing, &table, options);
+	if (backing->frames) {
+		backing->stored = *mapping;
+		*mapping = (struct mapping){ .slot = -1 };
+	}
 	seektable_deinit(&table);
 	return err;
 }
@@ -454,7 +463,7 @@ static struct error *open_content(struct backing *backing,
 		err = open_plain(backing, backing->fd, backing->stored_size);
 		break;
 	case CONTENT_ZSTD:
-		err = open_zstd(backing, mapping.data, mapping.size, options);
+		err = open_zstd(backing, &mapping, options);
 		break;
 	case CONTENT_GZIP:
 		err = open_expanded(backing, EXPAND_GZIP, options);
@@ -525,6 +534,7 @@ static struct error *open_descriptor(int fd, const char *name,
 	backing->fd = fd;
 	backing->expanded_fd = -1;
 	backing->mapping.slot = -1;
+	backing->stored.slot = -1;
 	backing->findings = own.findings;
 	backing->name = strdup(name);
 	err = backing->name ? check_file(backing) : error_no_memory();
@@ -570,6 +580,7 @@ void backing_close(struct backing *backing)
 		return;
 	frames_destroy(backing->frames);
 	mapping_deinit(&backing->mapping);
+	mapping_deinit(&backing->stored);
 	close_fd(&backing->fd);
 	close_fd(&backing->expanded_fd);
 	free(backing->notes);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -33,6 +34,7 @@ struct slot {
 
 struct frames {
 	int fd;
+	const struct mapping *mapping;	/* borrowed; may be NULL */
 	const char *name;	/* borrowed */
 	struct findings *findings;	/* borrowed */
 	uint64_t budget;
@@ -123,6 +125,7 @@ struct error *frames_create(const struct seektable *table,
 	if (!frames)
 		return error_no_memory();
 	frames->fd = options->fd;
+	frames->mapping = options->mapping;
 	frames->name = options->name;
 	frames->findings = options->findings;
 	frames->budget = options->cache_bytes;
@@ -223,11 +226,6 @@ static const uint8_t *read_stored(const struct frames *frames,
 	size_t done = 0;
 	ssize_t got;
 
-	// An honest frame is hardly larger than what it holds.
-	if (frame->stored / 2 > frame->expanded + (64U << 10)) {
-		*why = "its stored size is out of all proportion";
-		return NULL;
-	}
 	if (decoder->input_size < frame->stored) {
 		free(decoder->input);
 		decoder->input_size = 0;
@@ -253,22 +251,58 @@ static const uint8_t *read_stored(const struct frames *frames,
 	return decoder->input;
 }
 
-/** Decompress a frame into slot; returns NULL or why it cannot be done. */
+/**
+ * True if the mapping has, as far as anyone noticed, all of a stored frame.
+ * In the last page of a file that shrank there are zeroes without a fault.
+ */
+static bool is_mapped(const struct frames *frames, const struct frame *frame)
+{
+	uint64_t frame_end = frame->stored_at + frame->stored, start, end;
+	struct stat status;
+
+	if (!frames->mapping || frame_end > frames->mapping->size ||
+	    fstat(frames->fd, &status) != 0 ||
+	    frame_end > (uint64_t)status.st_size)
+		return false;
+	return !mapping_lost(frames->mapping, &start, &end) ||
+	       frame->stored_at >= end || frame_end <= start;
+}
+
+/** Decompress stored bytes into slot; returns NULL or why it cannot be done. */
+static const char *expand_into(struct slot *slot, const struct frame *frame,
+			       struct frames_decoder *decoder,
+			       const uint8_t *stored)
+{
+	size_t size = ZSTD_decompressDCtx(decoder->context, slot->data,
+					  frame->expanded, stored,
+					  frame->stored);
+
+	if (ZSTD_isError(size))
+		return ZSTD_getErrorName(size);
+	return size == frame->expanded ? NULL : "it expands to another size";
+}
+
+/** Get a frame into slot; returns NULL or why it cannot be done. */
 static const char *load(const struct frames *frames,
 			struct frames_decoder *decoder, struct slot *slot)
 {
 	const struct frame *frame = &frames->frames[slot->frame];
 	const char *why = NULL;
-	const uint8_t *stored = read_stored(frames, decoder, frame, &why);
-	size_t size;
+	const uint8_t *stored;
 
-	if (!stored)
-		return why;
-	size = ZSTD_decompressDCtx(decoder->context, slot->data,
-				   frame->expanded, stored, frame->stored);
-	if (ZSTD_isError(size))
-		return ZSTD_getErrorName(size);
-	return size == frame->expanded ? NULL : "it expands to another size";
+	// An honest frame is hardly larger than what it holds.
+	if (frame->stored / 2 > frame->expanded + (64U << 10))
+		return "its stored size is out of all proportion";
+	if (is_mapped(frames, frame)) {
+		why = expand_into(slot, frame, decoder, frames->mapping->data +
+							frame->stored_at);
+		// Bytes that went missing meanwhile were zeroes to it.
+		if (is_mapped(frames, frame))
+			return why;
+	}
+	// Reading tells what became of them.
+	stored = read_stored(frames, decoder, frame, &why);
+	return stored ? expand_into(slot, frame, decoder, stored) : why;
 }
 
 /* --- bookkeeping, with the lock ------------------------------------------ */

@@ -17,6 +17,7 @@
 
 #include "image/base/error.h"
 #include "image/base/findings.h"
+#include "image/mapping.h"
 #include "image/seektable.h"
 
 struct frames;
@@ -26,6 +27,8 @@ struct frames_decoder;
 
 struct frames_options {
 	int fd;			/* borrowed: read with pread() */
+	const struct mapping *mapping;	/* of fd, borrowed: spares the copy; what
+					   it lacks or lost is read. May be NULL */
 	const char *name;	/* borrowed: for findings */
 	uint64_t cache_bytes;	/* budget of decompressed frames, pinned ones
 				   included; more only where all are pinned */

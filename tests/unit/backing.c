@@ -1189,6 +1189,38 @@ static void test_shrinking(void)
 	close_opened(&opened);
 }
 
+/** Frames behind the end of a file that shrank are lost, and say why. */
+static void test_shrinking_frames(void)
+{
+	enum { CUT = 5 };	/* the frame that the file now ends in */
+	struct opened opened;
+	struct file file;
+	uint8_t bytes[FRAME];
+	size_t wrong = 0, kept;
+
+	mapping_guard_sigbus();
+	make_dump(&file, FRAME);
+	open_file(&opened, &file);
+	if (ftruncate(opened.fd, (off_t)(file.frames[CUT + 1] - 1)) != 0)
+		abort();
+	for (uint64_t at = 0; at + FRAME <= DATA_SIZE; at += FRAME) {
+		bool there = backing_read(opened.reader, at, bytes, FRAME);
+
+		wrong += there != (at / FRAME < CUT) ||
+			 (there && memcmp(bytes, data + at, FRAME) != 0);
+	}
+	CHECK_U64("shrunk frames, those before the end read", wrong, 0);
+	kept = findings_kept(opened.findings);
+	CHECK("shrunk frames, found", kept > 0);
+	for (size_t i = 0; i < kept; i++)
+		wrong += !strstr(findings_get(opened.findings, i)->text,
+				 "the file ends in it");
+	CHECK_U64("shrunk frames, the reason is told", wrong, 0);
+	CHECK("shrunk frames, partial", findings_partial(opened.findings));
+	close_opened(&opened);
+	file_deinit(&file);
+}
+
 /** A fault that is not ours is not hidden. Our handler is in place. */
 static void test_foreign_sigbus(void)
 {
@@ -1235,6 +1267,7 @@ int main(void)
 	test_threads(0, "four threads, all frames kept");
 	test_threads(3 * FRAME, "four threads, hardly any kept");
 	test_shrinking();
+	test_shrinking_frames();
 	test_foreign_sigbus();
 	return check_result();
 }
