@@ -26,6 +26,7 @@
 
 enum {
 	CACHE_BYTES = 64 << 20,
+	READER_PINS = 8,	/* frames that a reader keeps at most */
 	NOTES_MAX = 64 << 20,	/* bytes of final notes that we keep */
 	NOTES_SEARCH = 16 << 20,	/* of an uncompressed file's end */
 	LZ4_MAGIC = 0x184D2204,
@@ -49,14 +50,22 @@ struct backing {
 	atomic_bool shrink_reported;
 };
 
-struct backing_reader {
-	struct backing *backing;	/* borrowed */
-	/* of BACKING_ZSTD_FRAMES: the frame that the last view was in */
-	struct frames_decoder *decoder;
-	const uint8_t *data;	/* pinned; NULL: none is */
-	uint64_t start;		/* offset of data[0] */
+/** A frame that a reader keeps pinned. */
+struct pin {
+	const uint8_t *data;	/* NULL: none is */
 	size_t size;
 	size_t frame;
+};
+
+struct backing_reader {
+	struct backing *backing;	/* borrowed */
+	/*
+	 * Of BACKING_ZSTD_FRAMES: the frame that the last view was in, and
+	 * others from before, each in its place by number, as long as there is
+	 * room in the cache. Neighbours are looked at in turn, again and again.
+	 */
+	struct frames_decoder *decoder;
+	struct pin pins[READER_PINS];
 };
 
 /* --- what it is ----------------------------------------------------------- */
@@ -667,39 +676,45 @@ struct error *backing_reader_create(struct backing *backing,
 	return NULL;
 }
 
-static void drop_pin(struct backing_reader *reader)
+static void drop_pin(struct backing_reader *reader, struct pin *pin)
 {
-	if (reader->data)
-		frames_unpin(reader->backing->frames, reader->frame);
-	reader->data = NULL;
-	reader->size = 0;
+	if (pin->data)
+		frames_unpin(reader->backing->frames, pin->frame);
+	*pin = (struct pin){ 0 };
+}
+
+static void drop_all_pins(struct backing_reader *reader)
+{
+	for (size_t i = 0; i < READER_PINS; i++)
+		drop_pin(reader, &reader->pins[i]);
 }
 
 void backing_reader_destroy(struct backing_reader *reader)
 {
 	if (!reader)
 		return;
-	drop_pin(reader);
+	drop_all_pins(reader);
 	frames_decoder_destroy(reader->decoder);
 	free(reader);
 }
 
-/** Pin the frame that holds offset; false where it is lost. */
-static bool move_pin(struct backing_reader *reader, uint64_t offset)
+/** The frame that holds offset, pinned; NULL where it is lost. */
+static const struct pin *pin_frame(struct backing_reader *reader,
+				   uint64_t offset)
 {
 	struct frames *frames = reader->backing->frames;
 	size_t frame = frames_find(frames, offset);
+	struct pin *pin = &reader->pins[frame % READER_PINS];
 
-	drop_pin(reader);
-	reader->data = frames_pin(frames, reader->decoder, frame,
-				  &reader->size);
-	if (!reader->data) {
-		reader->size = 0;
-		return false;
-	}
-	reader->frame = frame;
-	reader->start = frames_offset(frames, frame);
-	return true;
+	if (pin->data && pin->frame == frame)
+		return pin;
+	if (frames_crowded(frames))
+		drop_all_pins(reader);
+	else
+		drop_pin(reader, pin);
+	pin->frame = frame;
+	pin->data = frames_pin(frames, reader->decoder, frame, &pin->size);
+	return pin->data ? pin : NULL;
 }
 
 const void *backing_view(struct backing_reader *reader, uint64_t offset,
@@ -707,18 +722,19 @@ const void *backing_view(struct backing_reader *reader, uint64_t offset,
 {
 	const struct backing *backing = reader->backing;
 	const uint8_t *data = backing->mapping.data;
+	const struct pin *pin;
 	uint64_t at = offset, left;
 
 	if (size == 0 || offset >= backing->size)
 		return NULL;
 	left = backing->size - offset;
 	if (backing->frames) {
-		if (offset - reader->start >= reader->size &&
-		    !move_pin(reader, offset))
+		pin = pin_frame(reader, offset);
+		if (!pin)
 			return NULL;
-		data = reader->data;
-		at = offset - reader->start;
-		left = reader->size - at;
+		data = pin->data;
+		at = offset - frames_offset(backing->frames, pin->frame);
+		left = pin->size - at;
 	}
 	*ret_size = left < size ? (size_t)left : size;
 	return data + at;

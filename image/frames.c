@@ -50,6 +50,7 @@ struct frames {
 	struct slot **slots;	/* by frame; NULL: not in the cache */
 	struct slot *oldest, *newest;
 	uint64_t resident, peak;
+	atomic_uint_fast64_t pinned;	/* bytes; changed with the lock only */
 	atomic_uchar *lost;	/* by frame */
 	atomic_size_t num_lost;
 };
@@ -307,6 +308,12 @@ static const char *load(const struct frames *frames,
 
 /* --- bookkeeping, with the lock ------------------------------------------ */
 
+/** Add to the bytes that are pinned; bytes may be negative, modulo 2^64. */
+static void count_pinned(struct frames *frames, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(&frames->pinned, bytes, memory_order_relaxed);
+}
+
 static void list_remove(struct frames *frames, struct slot *slot)
 {
 	*(slot->older ? &slot->older->newer : &frames->oldest) = slot->newer;
@@ -394,8 +401,10 @@ static bool pin_cached(struct frames *frames, size_t frame, struct slot **ret)
 
 	while ((slot = frames->slots[frame]) && slot->loading)
 		(void)pthread_cond_wait(&frames->loaded, &frames->lock);
-	if (slot && slot->pins++ == 0)
+	if (slot && slot->pins++ == 0) {
 		list_remove(frames, slot);
+		count_pinned(frames, slot->capacity);
+	}
 	*ret = slot;
 	return slot || atomic_load(&frames->lost[frame]);
 }
@@ -418,6 +427,7 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 		slot->pins = 1;
 		slot->loading = true;
 		frames->slots[frame] = slot;
+		count_pinned(frames, slot->capacity);
 		(void)pthread_mutex_unlock(&frames->lock);
 		why = load(frames, decoder, slot);
 		(void)pthread_mutex_lock(&frames->lock);
@@ -427,8 +437,10 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 		atomic_store(&frames->lost[frame], 1);
 		atomic_fetch_add(&frames->num_lost, 1);
 		frames->slots[frame] = NULL;
-		if (slot)
+		if (slot) {
+			count_pinned(frames, -slot->capacity);
 			slot_free(frames, slot);
+		}
 		slot = NULL;
 	}
 	(void)pthread_cond_broadcast(&frames->loaded);
@@ -447,11 +459,19 @@ void frames_unpin(struct frames *frames, size_t frame)
 
 	(void)pthread_mutex_lock(&frames->lock);
 	slot = frames->slots[frame];
-	if (--slot->pins == 0)
+	if (--slot->pins == 0) {
 		list_append(frames, slot);
+		count_pinned(frames, -slot->capacity);
+	}
 	while (frames->oldest && frames->resident > frames->budget)
 		slot_free(frames, evict(frames));
 	(void)pthread_mutex_unlock(&frames->lock);
+}
+
+bool frames_crowded(const struct frames *frames)
+{
+	return atomic_load_explicit(&frames->pinned, memory_order_relaxed) >=
+	       frames->budget / 2;
 }
 
 bool frames_lost(const struct frames *frames, uint64_t offset, uint64_t size)

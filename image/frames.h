@@ -66,6 +66,12 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 			  size_t frame, size_t *ret_size);
 void frames_unpin(struct frames *frames, size_t frame);
 
+/**
+ * True if what is pinned takes half of the budget or more: who keeps frames
+ * pinned in case they are wanted again should give those back.
+ */
+bool frames_crowded(const struct frames *frames);
+
 /** True if any frame with bytes in [offset, offset + size) is known lost. */
 bool frames_lost(const struct frames *frames, uint64_t offset, uint64_t size);
 

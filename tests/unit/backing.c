@@ -1073,6 +1073,15 @@ static void test_budget(void)
 	resident = frames_resident(frames, &peak);
 	CHECK("at most four frames are kept", peak <= 4 * FRAME);
 	CHECK("and the cache is used", resident > 2 * FRAME);
+	(void)frames_pin(frames, decoder, 0, &size);
+	(void)frames_pin(frames, decoder, 0, &size);
+	CHECK("one frame pinned, room for more", !frames_crowded(frames));
+	(void)frames_pin(frames, decoder, 1, &size);
+	CHECK("half of the budget pinned, crowded", frames_crowded(frames));
+	frames_unpin(frames, 1);
+	CHECK("given back, room again", !frames_crowded(frames));
+	frames_unpin(frames, 0);
+	frames_unpin(frames, 0);
 	// More pinned than the budget: allowed, and given back afterwards.
 	for (size_t i = 0; i < 7; i++)
 		(void)frames_pin(frames, decoder, i, &size);
