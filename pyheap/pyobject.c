@@ -204,7 +204,8 @@ static inline bool try_place(const struct pyh_object_rules *rules,
 		if (ret->link == PYH_LINK_BROKEN)
 			return false;
 	}
-	if (!pyh_measure_fixed(ret->type, &ret->measure) &&
+	if (!pyh_measure_quick(rules->runtime, ret->type, body, ret->available,
+			       &ret->measure) &&
 	    pyh_measure(rules->runtime, ret->type, ret->address, body,
 			ret->available, memory,
 			&ret->measure) == PYH_MEASURE_REFUSED)

@@ -8,8 +8,6 @@
 #include "pyheap/pysubject.h"
 
 enum {
-	/* Claims up to this size are not held against the map of memory. */
-	SMALL_CLAIM = 1 << 16,
 	STRING_MAX = 1 << 16,
 };
 
@@ -82,7 +80,7 @@ bool pyh_subject_fits(const struct pyh_subject *subject, uint64_t address,
 {
 	if (size > SIZE_LIMIT || address > UINT64_MAX - size)
 		return false;
-	if (size <= SMALL_CLAIM)
+	if (size <= PYH_SMALL)
 		return true;
 	return memory_find(subject->memory->memory, address) &&
 	       memory_find(subject->memory->memory, address + size - 1);
@@ -232,33 +230,58 @@ static enum pyh_measured measure_subject(struct pyh_subject *subject)
 	return PYH_MEASURED_PARTLY;
 }
 
-/**
- * Most strings are compact ASCII without any other form: one look at the state
- * word is enough. False: the whole handler must look.
- */
-static bool measure_ascii(const struct pyh_runtime *runtime,
-			  const struct pyh_type *type, const uint8_t *body,
-			  size_t available, struct pyh_measure *ret)
+/** True if a type's size tells where the words are that a lane looks at. */
+static bool has_words(const struct pyh_runtime *runtime,
+		      const struct pyh_type *type,
+		      const enum pyh_field *fields, size_t count)
 {
-	uint64_t head = runtime->size_of[PYH_STRUCT_ASCII], length, wstr = 0;
+	for (size_t i = 0; i < count; i++) {
+		struct pyh_field_at at = runtime->at[fields[i]];
 
-	if (type->kind != PYH_KIND_STR || !type->is_static ||
-	    available < head || !pyh_str_is_plain_ascii(runtime, body, &length))
-		return false;
-	if (pyh_has(runtime, PYH_ASCII_WSTR))
-		memcpy(&wstr, body + pyh_offset(runtime, PYH_ASCII_WSTR),
-		       sizeof(wstr));
-	if (wstr != 0 || length > SMALL_CLAIM)
-		return false;
-	ret->size = head + length + 1;
-	ret->extent = (ret->size + 7) & ~UINT64_C(7);
-	ret->exact = type->size_exact;
-	ret->num_claims = 0;
-	ret->more_claims = false;
+		if (at.size != 8 || at.offset + 8 > (uint64_t)type->basicsize)
+			return false;
+	}
 	return true;
 }
 
-/** All others, by the handlers; apart, so that strings need no subject. */
+enum pyh_lane pyh_lane_of(const struct pyh_runtime *runtime,
+			  const struct pyh_type *type)
+{
+	static const enum pyh_field var[] = { PYH_VAR_OB_SIZE };
+	static const enum pyh_field tag[] = { PYH_LONG_LONG_VALUE_LV_TAG };
+	static const enum pyh_field list[] = {
+		PYH_VAR_OB_SIZE, PYH_LIST_ALLOCATED, PYH_LIST_OB_ITEM,
+	};
+	bool tagged = pyh_has(runtime, PYH_LONG_LONG_VALUE_LV_TAG);
+
+	// Attribute values inside or beside the object are for the handlers.
+	if (type->flags & (PYH_TPFLAGS_INLINE_VALUES |
+			   PYH_TPFLAGS_MANAGED_DICT))
+		return PYH_LANE_NONE;
+	switch (type->kind) {
+	case PYH_KIND_OTHER:
+	case PYH_KIND_FLOAT:
+	case PYH_KIND_COMPLEX:
+		return type->itemsize == 0 ? PYH_LANE_FIXED : PYH_LANE_NONE;
+	case PYH_KIND_STR:
+		return type->is_static ? PYH_LANE_ASCII : PYH_LANE_NONE;
+	case PYH_KIND_INT:
+		return type->is_static &&
+		       has_words(runtime, type, tagged ? tag : var, 1) ?
+			       PYH_LANE_INT : PYH_LANE_NONE;
+	case PYH_KIND_TUPLE:
+	case PYH_KIND_BYTES:
+		return has_words(runtime, type, var, 1) ? PYH_LANE_ITEMS :
+							  PYH_LANE_NONE;
+	case PYH_KIND_LIST:
+		return has_words(runtime, type, list, 3) ? PYH_LANE_LIST :
+							   PYH_LANE_NONE;
+	default:
+		return PYH_LANE_NONE;
+	}
+}
+
+/** By the handlers; apart, so that most objects need no subject. */
 __attribute__((noinline))
 static enum pyh_measured measure_any(const struct pyh_runtime *runtime,
 				     const struct pyh_type *type,
@@ -285,7 +308,7 @@ enum pyh_measured pyh_measure(const struct pyh_runtime *runtime,
 			      struct memory_reader *memory,
 			      struct pyh_measure *ret)
 {
-	if (measure_ascii(runtime, type, body, available, ret))
+	if (pyh_measure_quick(runtime, type, body, available, ret))
 		return PYH_MEASURED;
 	return measure_any(runtime, type, address, body, available, memory,
 			   ret);

@@ -13,7 +13,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
+#include "pyheap/pystr.h"
 #include "pyheap/pytypes.h"
 
 /** Memory outside an object that the object owns. */
@@ -66,26 +68,126 @@ enum pyh_measured pyh_measure(const struct pyh_runtime *runtime,
 			      struct memory_reader *memory,
 			      struct pyh_measure *ret);
 
+/** The lane of a type of which all else is known. */
+enum pyh_lane pyh_lane_of(const struct pyh_runtime *runtime,
+			  const struct pyh_type *type);
+
+/* Sizes up to this are not held against the map of memory. */
+enum { PYH_SMALL = 1 << 16 };
+
+static inline uint64_t pyh_word(const uint8_t *body, uint32_t offset)
+{
+	uint64_t word;
+
+	memcpy(&word, body + offset, sizeof(word));
+	return word;
+}
+
+/** The bytes of a static int's block, and of what sys.getsizeof says. */
+static inline bool pyh_quick_int(const struct pyh_runtime *runtime,
+				 const uint8_t *body, struct pyh_measure *ret)
+{
+	bool tagged = pyh_has(runtime, PYH_LONG_LONG_VALUE_LV_TAG);
+	uint32_t head = pyh_offset(runtime, tagged ?
+				   PYH_LONG_LONG_VALUE_OB_DIGIT :
+				   PYH_LONG_OB_DIGIT);
+	uint64_t word = pyh_word(body, pyh_offset(
+			runtime, tagged ? PYH_LONG_LONG_VALUE_LV_TAG :
+					  PYH_VAR_OB_SIZE));
+	// The count of digits carries the sign: in two bits, or as its own.
+	uint64_t digits = tagged ? word >> 3 : word >> 63 ? -word : word;
+
+	if ((tagged && (word & 3) == 3) || digits > PYH_SMALL / 8)
+		return false;
+	// 3.11 and later count a digit even if there is none; 3.12 and later
+	// have it, too.
+	ret->size = head + 4 * (digits ? digits : runtime->minor >= 11);
+	ret->extent = head + 4 * (digits ? digits : tagged);
+	return true;
+}
+
+/** A list owns one buffer, or none. */
+static inline bool pyh_quick_list(const struct pyh_runtime *runtime,
+				  const uint8_t *body, struct pyh_measure *ret)
+{
+	uint64_t count = pyh_word(body, pyh_offset(runtime, PYH_VAR_OB_SIZE));
+	uint64_t room = pyh_word(body, pyh_offset(runtime, PYH_LIST_ALLOCATED));
+	uint64_t items = pyh_word(body, pyh_offset(runtime, PYH_LIST_OB_ITEM));
+
+	if (count > room || room > PYH_SMALL / 8 || items % 8 || items >> 48 ||
+	    (room != 0 && items == 0))
+		return false;
+	ret->size += room * 8;
+	if (items == 0)
+		return true;
+	// The buffer of no items is one of one byte.
+	ret->claims[0] = (struct pyh_claim){ items, room ? room * 8 : 1 };
+	ret->num_claims = 1;
+	return true;
+}
+
+/** Most strings are compact ASCII without any other form. */
+static inline bool pyh_quick_ascii(const struct pyh_runtime *runtime,
+				   const uint8_t *body, size_t available,
+				   struct pyh_measure *ret)
+{
+	uint32_t head = runtime->size_of[PYH_STRUCT_ASCII];
+	uint64_t length;
+
+	if (available < head ||
+	    !pyh_str_is_plain_ascii(runtime, body, &length) ||
+	    length > PYH_SMALL ||
+	    (pyh_has(runtime, PYH_ASCII_WSTR) &&
+	     pyh_word(body, pyh_offset(runtime, PYH_ASCII_WSTR)) != 0))
+		return false;
+	ret->size = ret->extent = head + length + 1;
+	return true;
+}
+
+/** Items behind the fields. Classes written in Python get room for one more. */
+static inline bool pyh_quick_items(const struct pyh_runtime *runtime,
+				   const struct pyh_type *type,
+				   const uint8_t *body, struct pyh_measure *ret)
+{
+	uint64_t count = pyh_word(body, pyh_offset(runtime, PYH_VAR_OB_SIZE));
+	uint64_t item = (uint64_t)type->itemsize;
+
+	if (count > PYH_SMALL)
+		return false;
+	ret->size += count * item;
+	ret->extent = ret->size + (type->is_static ? 0 : item);
+	return ret->extent <= PYH_SMALL;
+}
+
 /**
- * The measure of a type whose instances are all of one size and own nothing
- * else, without looking at one: most objects of most heaps.
- * @return false if instances differ; ret is then untouched
+ * What pyh_measure() says, by the first words of the object alone, and only
+ * where there is no doubt.
+ *
+ * @return false if pyh_measure() must be asked; ret then holds nothing of use
  */
-static inline bool pyh_measure_fixed(const struct pyh_type *type,
+static inline bool pyh_measure_quick(const struct pyh_runtime *runtime,
+				     const struct pyh_type *type,
+				     const uint8_t *body, size_t available,
 				     struct pyh_measure *ret)
 {
-	if (type->itemsize != 0 ||
-	    (type->kind != PYH_KIND_OTHER && type->kind != PYH_KIND_FLOAT &&
-	     type->kind != PYH_KIND_COMPLEX) ||
-	    type->flags & (PYH_TPFLAGS_INLINE_VALUES |
-			   PYH_TPFLAGS_MANAGED_DICT))
-		return false;
-	ret->size = (uint64_t)type->basicsize + type->presize;
-	ret->extent = ((uint64_t)type->basicsize + 7) & ~UINT64_C(7);
+	uint64_t basic = (uint64_t)type->basicsize;
+	bool done = type->lane == PYH_LANE_FIXED;
+
+	ret->size = ret->extent = basic;
 	ret->exact = type->size_exact;
 	ret->num_claims = 0;
 	ret->more_claims = false;
-	return true;
+	if (type->lane == PYH_LANE_ASCII)
+		done = pyh_quick_ascii(runtime, body, available, ret);
+	else if (type->lane != PYH_LANE_NONE && !done && available >= basic)
+		done = type->lane == PYH_LANE_INT ?
+			       pyh_quick_int(runtime, body, ret) :
+		       type->lane == PYH_LANE_LIST ?
+			       pyh_quick_list(runtime, body, ret) :
+			       pyh_quick_items(runtime, type, body, ret);
+	ret->size += type->presize;
+	ret->extent = (ret->extent + 7) & ~UINT64_C(7);
+	return done;
 }
 
 /** Call fn for every claim of an object, chains included (bounded). */

@@ -18,6 +18,7 @@
 #include "pyheap/pydict.h"
 #include "pyheap/pykinds.h"
 #include "pyheap/pynames.h"
+#include "pyheap/pysize.h"
 #include "pyheap/pytypeview.h"
 
 enum {
@@ -478,6 +479,7 @@ static struct type_entry *add_type(struct pyh_types *types,
 	classify(types, memory, view, &attributes, base, entry);
 	entry->own_sizeof = sizeof_of(types, view, &attributes, entry);
 	entry->type.size_exact = size_is_exact(types, memory, view, entry);
+	entry->type.lane = pyh_lane_of(types->runtime, &entry->type);
 	check_mro(types, memory, view);
 
 	atomic_store_explicit(&types->count, id + 1, memory_order_release);

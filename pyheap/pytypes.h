@@ -63,6 +63,19 @@ enum pyh_kind {
 };
 
 /**
+ * How instances are measured by their first words alone: most objects of most
+ * heaps, each in a few instructions. See pyh_measure_quick().
+ */
+enum pyh_lane {
+	PYH_LANE_NONE,		/* the handler of their kind must look */
+	PYH_LANE_FIXED,		/* all of one size, and nothing owned */
+	PYH_LANE_ASCII,		/* str: if compact ASCII, by its length */
+	PYH_LANE_INT,		/* by the count of digits */
+	PYH_LANE_ITEMS,		/* by ob_size, nothing owned */
+	PYH_LANE_LIST,		/* one buffer */
+};
+
+/**
  * What keeps chains that lead from block to block in bounds: so many steps may
  * be made in all, by however many objects; no chain is longer than memory.
  */
@@ -91,6 +104,7 @@ struct pyh_type {
 	const char *module;	/* "builtins", "__main__", or NULL */
 	const char *qualname;	/* "Node.Inner" */
 	/* kept by pysize: */
+	enum pyh_lane lane;
 	uint32_t hidden_items;	/* struct sequences: fields beyond ob_size */
 	struct pyh_chains *chains;	/* borrowed from the types; NULL: none
 					   are walked */
