@@ -130,15 +130,15 @@ static struct pyh_object make_object(const struct pyh_census *census,
 	};
 }
 
-static struct tally *tally_of(struct census_worker *worker,
-			      const struct pyh_type *type)
+/** The part of tally_of() for a type not met before. */
+__attribute__((noinline))
+static struct tally *new_tally(struct census_worker *worker,
+			       const struct pyh_type *type)
 {
 	static struct tally nowhere;	// written only when memory is gone
 	size_t room;
 	struct tally *grown;
 
-	if (type->id < worker->num_tallies)
-		return &worker->tallies[type->id];
 	room = (type->id | 1023) + 1;
 	grown = realloc(worker->tallies, room * sizeof(*grown));
 	if (!grown) {
@@ -150,6 +150,13 @@ static struct tally *tally_of(struct census_worker *worker,
 	worker->tallies = grown;
 	worker->num_tallies = room;
 	return &grown[type->id];
+}
+
+static inline struct tally *tally_of(struct census_worker *worker,
+				     const struct pyh_type *type)
+{
+	return type->id < worker->num_tallies ? &worker->tallies[type->id] :
+						new_tally(worker, type);
 }
 
 /** Show an object to a visitor. */
@@ -172,16 +179,25 @@ static void show(struct census_worker *worker, pyh_visit_fn *fn, void *context,
 	fn(context, &visit);
 }
 
-static void count_object(struct census_worker *worker,
+/** The part of count_object() for a census that somebody watches. */
+__attribute__((noinline))
+static void show_counted(struct census_worker *worker,
 			 const struct pyh_candidate *object, uint64_t footprint)
 {
 	const struct pyh_census_options *options = worker->census->options;
+
+	show(worker, options->visit, options->visit_context, object,
+	     footprint, /* taken_back= */ false);
+}
+
+static inline void count_object(struct census_worker *worker,
+				const struct pyh_candidate *object,
+				uint64_t footprint)
+{
 	struct tally *tally = tally_of(worker, object->type);
 
-	if (options->visit)
-		show(worker, options->visit, options->visit_context, object,
-		     footprint, /* taken_back= */ false);
-
+	if (worker->census->options->visit)
+		show_counted(worker, object, footprint);
 	tally->count++;
 	tally->size += object->measure.size;
 	tally->footprint += footprint;
@@ -251,7 +267,9 @@ static void consider_outside(struct census_worker *worker, uint64_t address)
 		push_task(worker, (struct task){ .address = address });
 }
 
-static inline void consider_word(struct census_worker *worker, uint64_t word)
+/** Look at a word: it may be the address of an object. */
+__attribute__((noinline))
+static void consider_word(struct census_worker *worker, uint64_t word)
 {
 	const struct pyh_space *space = &worker->census->space;
 
@@ -260,14 +278,17 @@ static inline void consider_word(struct census_worker *worker, uint64_t word)
 		consider_outside(worker, word);
 }
 
-static void scan_words(struct census_worker *worker, const uint8_t *bytes,
+static inline void scan_words(struct census_worker *worker, const uint8_t *bytes,
 		       size_t size)
 {
-	for (size_t i = 0; i + 8 <= size; i += 8) {
-		uint64_t word;
+	const uint64_t *filter = worker->census->space.filter;
+	const uint8_t *end = bytes + (size & ~(size_t)7);
 
-		memcpy(&word, bytes + i, sizeof(word));
-		consider_word(worker, word);
+	for (; bytes < end; bytes += 8) {
+		uint64_t word = pyh_word(bytes, 0);
+
+		if (pyh_filter_has(filter, word))
+			consider_word(worker, word);
 	}
 }
 
@@ -432,23 +453,66 @@ static inline uint64_t claims_of(struct census_worker *worker,
 
 /* --- step 1: arenas --------------------------------------------------------- */
 
-static void census_block(struct census_worker *worker, uint64_t block,
-			 const uint8_t *bytes, uint32_t size,
-			 _Atomic uint64_t *marks)
+/** Marks of the pool being looked at, gathered: a bit for every 8 bytes. */
+struct pool_marks {
+	uint64_t words[PYH_POOL_MAX / 8 / 64];
+};
+
+static inline void mark_block(struct pool_marks *marks, size_t at)
+{
+	marks->words[at / 512] |= UINT64_C(1) << at / 8 % 64;
+}
+
+/** Pools are aligned, so the words of this one are nobody else's. */
+static void keep_marks(struct census_worker *worker, uint64_t pool,
+		       uint32_t size, const struct pool_marks *marks)
+{
+	_Atomic uint64_t *bits = pyh_space_bits(&worker->census->space, pool,
+						PYH_MARK_OBJECT);
+
+	for (size_t i = 0; bits && i < size / 512; i++)
+		atomic_store_explicit(&bits[pyh_space_word(pool) + i],
+				      marks->words[i], memory_order_relaxed);
+}
+
+/** Count the leaf in a block; false if census_block() must look at it. */
+static inline bool census_leaf(struct census_worker *worker,
+			       const uint8_t *bytes, uint32_t size)
+{
+	const struct pyh_census *census = worker->census;
+	struct pyh_measure measure;
+	const struct pyh_type *type;
+	struct tally *tally;
+
+	type = pyh_leaf_in_block(&census->rules, &worker->types, bytes, size,
+				 &measure);
+	if (!type || census->options->visit)
+		return false;
+	tally = tally_of(worker, type);
+	tally->count++;
+	tally->size += measure.size;
+	tally->footprint += size;
+	tally->inexact |= !measure.exact;
+	return true;
+}
+
+/** Look at any other block; true if there is an object in it. */
+static bool census_block(struct census_worker *worker, uint64_t block,
+			 const uint8_t *bytes, uint32_t size)
 {
 	struct pyh_census *census = worker->census;
 	struct pyh_candidate object;
 
-	if (!pyh_object_in_block(&census->rules, &worker->types,
+	if (!pyh_object_quick(&census->rules, &worker->types, &worker->memory,
+			      block, bytes, size, &object) &&
+	    !pyh_object_in_block(&census->rules, &worker->types,
 				 &worker->memory, block, bytes, size,
 				 &object)) {
 		scan_words(worker, bytes, size);
 		check_raw(worker, block, bytes, size);
-		return;
+		return false;
 	}
-	pyh_space_mark_own(marks, block);
 	count_object(worker, &object, size + claims_of(worker, &object, true));
-	worker->coverage.blocks_object++;
 	follow_link(worker, &object);
 	// Behind the header: types are looked at once each, not by object.
 	if (!pyh_object_is_leaf(object.type))
@@ -457,6 +521,7 @@ static void census_block(struct census_worker *worker, uint64_t block,
 	// The pre-header: instance dictionary and weak references.
 	if (object.address - block > PYH_GC_HEAD)
 		scan_words(worker, bytes, object.address - block - PYH_GC_HEAD);
+	return true;
 }
 
 /** Ask for what the word at bytes leads to, if that is in view. */
@@ -488,19 +553,49 @@ static inline void prefetch_block(const struct census_worker *worker,
 		prefetch(worker, block + keys);
 }
 
+/** Look at the live blocks of a pool; returns how many there are. */
+static uint32_t census_blocks(struct census_worker *worker, uint64_t address,
+			      const uint8_t *bytes, uint32_t pool_size,
+			      const struct pyh_pool *pool)
+{
+	const uint32_t size = pool->block_size, carved = pool->carved;
+	uint32_t keys = PYH_GC_HEAD + pyh_offset(worker->census->runtime,
+						 PYH_DICT_MA_KEYS);
+	struct pool_marks marks = { 0 };
+	uint32_t live = 0, objects = 0;
+	size_t at = PYH_POOL_HEADER;
+
+	for (uint32_t i = 0; i < carved; i++, at += size) {
+		if (at + FETCH_AHEAD < pool_size)
+			__builtin_prefetch(bytes + at + FETCH_AHEAD);
+		if (pool->free[i / 64] >> i % 64 & 1)
+			continue;
+		live++;
+		if (!census_leaf(worker, bytes + at, size)) {
+			// Those to come are often of the same type.
+			if (i + LOOK_AHEAD < carved)
+				prefetch_block(worker, bytes + at +
+					       LOOK_AHEAD * size, size, keys);
+			if (!census_block(worker, address + at, bytes + at,
+					  size))
+				continue;
+		}
+		objects++;
+		mark_block(&marks, at);
+	}
+	worker->coverage.blocks_object += objects;
+	keep_marks(worker, address, pool_size, &marks);
+	return live;
+}
+
 static void census_pool(struct census_worker *worker, uint64_t address,
 			const uint8_t *bytes)
 {
 	uint32_t pool_size = worker->census->arenas.pool_size;
 	struct pyh_coverage *coverage = &worker->coverage;
-	// Pools are aligned, so the words of this one are nobody else's.
-	_Atomic uint64_t *marks = pyh_space_bits(&worker->census->space,
-						 address, PYH_MARK_OBJECT);
-	uint32_t keys = PYH_GC_HEAD + pyh_offset(worker->census->runtime,
-						 PYH_DICT_MA_KEYS);
 	struct pyh_pool pool;
 	const char *why = NULL;
-	uint32_t live = 0;
+	uint32_t live;
 
 	switch (pyh_pool_parse(address, bytes, pool_size, &pool, &why)) {
 	case PYH_POOL_FREE:
@@ -514,21 +609,7 @@ static void census_pool(struct census_worker *worker, uint64_t address,
 	case PYH_POOL_USED:
 		break;
 	}
-	for (uint32_t i = 0; marks && i < pool.carved; i++) {
-		size_t at = PYH_POOL_HEADER + (size_t)i * pool.block_size;
-
-		if (at + FETCH_AHEAD < pool_size)
-			__builtin_prefetch(bytes + at + FETCH_AHEAD);
-		if (i + LOOK_AHEAD < pool.carved)
-			prefetch_block(worker, bytes + at +
-				       LOOK_AHEAD * pool.block_size,
-				       pool.block_size, keys);
-		if (pool.free[i / 64] >> i % 64 & 1)
-			continue;
-		live++;
-		census_block(worker, address + at, bytes + at, pool.block_size,
-			     marks);
-	}
+	live = census_blocks(worker, address, bytes, pool_size, &pool);
 	coverage->blocks_in_use += live;
 	coverage->blocks_in_use_bytes += (uint64_t)live * pool.block_size;
 	coverage->free_bytes += pool_size - PYH_POOL_HEADER -

@@ -8,8 +8,6 @@
 #include <string.h>
 
 enum {
-	/* A count above this that is also an address in use is a pointer. */
-	REFCOUNT_SUSPICIOUS = 1 << 16,
 	BODY_MAX = 64 << 10,	/* bytes of an object looked at in one view */
 	HOOK_PREFIX = 16,	/* size and domain before the data */
 	HOOK_OVERHEAD = 24,	/* … and the fence after it */
@@ -22,6 +20,9 @@ void pyh_object_rules_init(struct pyh_object_rules *rules,
 		.runtime = runtime,
 		.refcount_mask = UINT64_MAX,
 		.refcount_max = UINT64_C(1) << 40,
+		.flags_max = UINT16_MAX,
+		// A pre-header before the GC head came with 3.11.
+		.presize_max = (runtime->minor >= 11 ? 2 : 1) * PYH_GC_HEAD,
 	};
 	// 3.12 and 3.13 make objects immortal by the sign of the low half,
 	// 3.14 and later put flags into the top 16 bits. Include/refcount.h.
@@ -41,34 +42,11 @@ void pyh_object_rules_init(struct pyh_object_rules *rules,
 		rules->collecting |= runtime->interpreters[i].collecting;
 }
 
-static inline uint64_t load(const uint8_t *bytes)
-{
-	uint64_t value;
-
-	memcpy(&value, bytes, sizeof(value));
-	return value;
-}
-
-/** Whether a first word can be a reference count. */
-static inline bool check_refcount(const struct pyh_object_rules *rules,
-				  uint64_t word, struct pyh_candidate *ret)
-{
-	uint64_t count = word & rules->refcount_mask;
-
-	if (count == 0 || count > rules->refcount_max)
-		return false;
-	if (rules->flags_max && word >> 48 > rules->flags_max)
-		return false;
-	ret->refcount = count;
-	ret->immortal = rules->immortal_from && count >= rules->immortal_from;
-	return true;
-}
-
 /** A count as large as an address, and something lives at that address. */
 static bool is_pointer(const struct pyh_object_rules *rules,
 		       const struct pyh_candidate *candidate)
 {
-	return candidate->refcount >= REFCOUNT_SUSPICIOUS &&
+	return candidate->refcount >= PYH_REFCOUNT_LARGE &&
 	       !candidate->immortal && candidate->refcount % 8 == 0 &&
 	       memory_state_at(rules->runtime->image->memory,
 			       candidate->refcount) == MEMORY_CAPTURED;
@@ -97,8 +75,8 @@ static void check_link(const struct pyh_object_rules *rules,
 {
 	// The low bits are flags: NEXT_MASK_UNREACHABLE or the old space of
 	// 3.14.0 - 3.14.4, PREV_MASK_FINALIZED and _COLLECTING.
-	uint64_t next = load(bytes) & ~UINT64_C(3);
-	uint64_t prev = load(bytes + 8) & ~UINT64_C(3);
+	uint64_t next = pyh_word(bytes, 0) & ~UINT64_C(3);
+	uint64_t prev = pyh_word(bytes + 8, 0) & ~UINT64_C(3);
 	uint64_t back;
 	bool next_known, prev_known;
 
@@ -166,39 +144,33 @@ static inline uint64_t asked_for(const struct pyh_object_rules *rules,
 
 	if (rules->overhead == 0)
 		return size;
-	asked = __builtin_bswap64(load(block));
+	asked = __builtin_bswap64(pyh_word(block, 0));
 	// Sizes of objects are counted in whole words.
 	asked = (asked + 7) & ~UINT64_C(7);
 	return asked < size - rules->overhead ? asked : size - rules->overhead;
 }
 
-/** Try one place in a block. */
-static inline bool try_place(const struct pyh_object_rules *rules,
-			     struct pyh_type_reader *types,
-			     struct memory_reader *memory, uint64_t block,
-			     const uint8_t *bytes, uint32_t size,
-			     uint32_t presize, struct pyh_candidate *ret)
+/**
+ * Whether an object that begins like one of a type is one.
+ *
+ * @param at  where in the block it begins
+ */
+static inline bool check_place(const struct pyh_object_rules *rules,
+			       struct memory_reader *memory, uint64_t block,
+			       const uint8_t *bytes, uint32_t size, uint32_t at,
+			       struct pyh_candidate *ret)
 {
-	uint32_t at = rules->prefix + presize;
 	const uint8_t *body = bytes + at;
-	uint64_t type_address;
 
-	if (at + 16 > size || !check_refcount(rules, load(body), ret))
-		return false;
-	type_address = load(body + 8);
-	if (type_address == 0 || type_address & 7)
-		return false;
-	ret->type = pyh_type_find(types, type_address);
-	if (!ret->type || ret->type->presize != presize)
-		return false;
 	ret->address = block + at;
 	ret->body = body;
 	ret->available = size - at - (rules->overhead - rules->prefix);
-	ret->presize = (uint8_t)presize;
+	ret->presize = ret->type->presize;
 	ret->on_module = false;
 	ret->link = PYH_LINK_NONE;
 	ret->link_damaged = false;
-	if (presize) {
+	pyh_take_refcount(rules, pyh_word(body, 0), ret);
+	if (ret->presize) {
 		check_link(rules, memory, ret->address - PYH_GC_HEAD,
 			   body - PYH_GC_HEAD, ret);
 		if (ret->link == PYH_LINK_BROKEN)
@@ -223,12 +195,23 @@ bool pyh_object_in_block(const struct pyh_object_rules *rules,
 {
 	// A first word that cannot be a count rules each place out cheaply:
 	// where there is a GC head or a pre-header, it is a pointer or zero.
-	return try_place(rules, types, memory, block, bytes, size, 0, ret) ||
-	       try_place(rules, types, memory, block, bytes, size,
-			 PYH_GC_HEAD, ret) ||
-	       (rules->runtime->minor >= 11 &&
-		try_place(rules, types, memory, block, bytes, size,
-			  2 * PYH_GC_HEAD, ret));
+	for (uint32_t presize = 0; presize <= rules->presize_max;
+	     presize += PYH_GC_HEAD) {
+		uint32_t at = rules->prefix + presize;
+		uint64_t type;
+
+		if (at + 16 > size)
+			return false;
+		type = pyh_word(bytes + at + 8, 0);
+		if (!pyh_may_be_refcount(rules, pyh_word(bytes + at, 0)) || type == 0 ||
+		    type & 7)
+			continue;
+		ret->type = pyh_type_find(types, type);
+		if (ret->type && ret->type->presize == presize &&
+		    check_place(rules, memory, block, bytes, size, at, ret))
+			return true;
+	}
+	return false;
 }
 
 /** Type objects have a GC head only if they are heap types themselves. */
@@ -239,7 +222,7 @@ static uint8_t presize_of(const struct pyh_runtime *runtime,
 	uint32_t at = pyh_offset(runtime, PYH_TYPE_TP_FLAGS);
 
 	if (type->kind == PYH_KIND_TYPE && available >= at + 8 &&
-	    !(load(body + at) & PYH_TPFLAGS_HEAPTYPE))
+	    !(pyh_word(body + at, 0) & PYH_TPFLAGS_HEAPTYPE))
 		return 0;
 	return type->presize;
 }
@@ -273,9 +256,10 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 
 	if (address & 7 ||
 	    !memory_try_read(memory, address, header, sizeof(header)) ||
-	    !check_refcount(rules, header[0], ret) || header[1] & 7 ||
+	    !pyh_may_be_refcount(rules, header[0]) || header[1] & 7 ||
 	    header[1] == 0)
 		return false;
+	pyh_take_refcount(rules, header[0], ret);
 	ret->type = pyh_type_find(types, header[1]);
 	if (!ret->type)
 		return false;

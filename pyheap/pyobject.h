@@ -36,6 +36,7 @@ struct pyh_object_rules {
 	uint32_t immortal_from;		/* low word; 0: none are immortal */
 	uint32_t prefix;		/* bytes of a debug hook before data */
 	uint32_t overhead;		/* of debug hooks in all */
+	uint32_t presize_max;		/* bytes of a block before its object */
 	bool collecting;		/* GC heads are in disarray */
 };
 
@@ -69,6 +70,127 @@ bool pyh_object_in_block(const struct pyh_object_rules *rules,
 			 const uint8_t *bytes, uint32_t size,
 			 struct pyh_candidate *ret);
 
+/* A count from here on that is also an address in use is a pointer. */
+enum { PYH_REFCOUNT_LARGE = 1 << 16 };
+
+/** Whether a first word can be a reference count. */
+static inline bool pyh_may_be_refcount(const struct pyh_object_rules *rules,
+				       uint64_t word)
+{
+	// Not 0 either: that is the largest of all then.
+	return (word & rules->refcount_mask) - 1 < rules->refcount_max &&
+	       word >> 48 <= rules->flags_max;
+}
+
+static inline void pyh_take_refcount(const struct pyh_object_rules *rules,
+				     uint64_t word, struct pyh_candidate *ret)
+{
+	ret->refcount = word & rules->refcount_mask;
+	ret->immortal = rules->immortal_from &&
+			ret->refcount >= rules->immortal_from;
+}
+
+/**
+ * The type of the object in a block if that is a leaf, has no GC head, and
+ * pyh_object_in_block() would have no doubt: half of most heaps.
+ *
+ * @param ret_measure  of it, only if there is one
+ * @return NULL if that one must be asked
+ */
+static inline const struct pyh_type *
+pyh_leaf_in_block(const struct pyh_object_rules *rules,
+		  const struct pyh_type_reader *types, const uint8_t *bytes,
+		  uint32_t size, struct pyh_measure *ret_measure)
+{
+	const struct pyh_type *type;
+
+	// Small counts have no flags and are nobody's address.
+	if (pyh_word(bytes, 0) - 1 >= PYH_REFCOUNT_LARGE - 1 ||
+	    rules->overhead)
+		return NULL;
+	type = pyh_type_known(types, pyh_word(bytes, 8));
+	if (!type || !type->is_leaf || type->presize ||
+	    !pyh_measure_quick(rules->runtime, type, bytes, size, ret_measure))
+		return NULL;
+	return ret_measure->extent <= size && ret_measure->extent + 16 > size ?
+		       type : NULL;
+}
+
+/**
+ * The GC list leads back from the neighbour before, which is in view: that
+ * alone makes an object certain. Or it is in no list at all.
+ *
+ * @param head  address of the PyGC_Head
+ * @param bytes  its 16 bytes
+ * @return false if the rules must look
+ */
+static inline bool pyh_quick_link(const struct memory_reader *memory,
+				  uint64_t head, const uint8_t *bytes,
+				  struct pyh_candidate *ret)
+{
+	uint64_t next = pyh_word(bytes, 0) & ~UINT64_C(3);
+	uint64_t prev = pyh_word(bytes, 8) & ~UINT64_C(3);
+	uint64_t at = prev - memory->view_start;
+
+	if (next == 0)
+		return true;
+	ret->link = PYH_LINK_HOLDS;
+	ret->gc_next = next;
+	ret->gc_prev = prev;
+	return at < memory->view_size && 8 <= memory->view_size - at &&
+	       (pyh_word(memory->view + at, 0) & ~UINT64_C(3)) == head;
+}
+
+/**
+ * What pyh_object_in_block() says, where there is no doubt: for loops over
+ * millions.
+ *
+ * @return false if that one must be asked; ret then holds nothing of use
+ */
+static inline bool pyh_object_quick(const struct pyh_object_rules *rules,
+				    const struct pyh_type_reader *types,
+				    struct memory_reader *memory,
+				    uint64_t block, const uint8_t *bytes,
+				    uint32_t size, struct pyh_candidate *ret)
+{
+	// Where there is a GC head, the first word is a pointer or zero.
+	uint32_t at = pyh_may_be_refcount(rules, pyh_word(bytes, 0)) ?
+			      0 : PYH_GC_HEAD;
+	const uint8_t *body = bytes + at;
+	uint64_t need;
+
+	if (rules->overhead || at + 16 > size ||
+	    !pyh_may_be_refcount(rules, pyh_word(body, 0)))
+		return false;
+	ret->type = pyh_type_known(types, pyh_word(body, 8));
+	if (!ret->type || ret->type->presize != at)
+		return false;
+	ret->address = block + at;
+	ret->body = body;
+	ret->available = size - at;
+	ret->presize = (uint8_t)at;
+	ret->on_module = false;
+	ret->link = PYH_LINK_NONE;
+	ret->link_damaged = false;
+	pyh_take_refcount(rules, pyh_word(body, 0), ret);
+	if (at && !pyh_quick_link(memory, block, bytes, ret))
+		return false;
+	if (!pyh_measure_quick(rules->runtime, ret->type, body, ret->available,
+			       &ret->measure) &&
+	    pyh_measure(rules->runtime, ret->type, ret->address, body,
+			ret->available, memory,
+			&ret->measure) == PYH_MEASURE_REFUSED)
+		return false;
+	need = at + ret->measure.extent;
+	if (ret->link == PYH_LINK_HOLDS) {
+		ret->evidence = PYH_EVIDENCE_CERTAIN;
+		return need <= size;
+	}
+	ret->evidence = PYH_EVIDENCE_PROBABLE;
+	return need <= size && need + 16 > size &&
+	       (ret->refcount < PYH_REFCOUNT_LARGE || ret->immortal);
+}
+
 /**
  * The object at an address outside of arenas, if there is one.
  *
@@ -83,11 +205,7 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 /** True if instances hold no pointers to objects in their bodies. */
 static inline bool pyh_object_is_leaf(const struct pyh_type *type)
 {
-	// Subclasses may have a dictionary and slots.
-	return type->is_static &&
-	       (type->kind == PYH_KIND_STR || type->kind == PYH_KIND_BYTES ||
-		type->kind == PYH_KIND_INT || type->kind == PYH_KIND_FLOAT ||
-		type->kind == PYH_KIND_COMPLEX);
+	return type->is_leaf;
 }
 
 /** True if a module's file mappings, or the bss behind them, hold address. */

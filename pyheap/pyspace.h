@@ -95,6 +95,14 @@ static inline enum pyh_page pyh_space_page(const struct pyh_space *space,
 		       PYH_PAGE_ABSENT;
 }
 
+/** Whether a filter (of struct pyh_space) has the page of an address. */
+static inline bool pyh_filter_has(const uint64_t *filter, uint64_t address)
+{
+	return filter[address >> (PYH_PAGE_LOG2 + 6) &
+		      (PYH_FILTER_PAGES / 64 - 1)] >>
+		       (address >> PYH_PAGE_LOG2 & 63) & 1;
+}
+
 /**
  * False only if the page of address is not PYH_PAGE_OTHER: one look where
  * pyh_space_page() takes three, for the many words that lead elsewhere.
@@ -102,9 +110,7 @@ static inline enum pyh_page pyh_space_page(const struct pyh_space *space,
 static inline bool pyh_space_may_be_other(const struct pyh_space *space,
 					  uint64_t address)
 {
-	uint64_t page = address >> PYH_PAGE_LOG2 & (PYH_FILTER_PAGES - 1);
-
-	return space->filter[page / 64] >> page % 64 & 1;
+	return pyh_filter_has(space->filter, address);
 }
 
 /** The bits of a chunk, made now if there are none; NULL without memory. */
@@ -163,20 +169,6 @@ static inline void pyh_space_set(struct pyh_space *space, uint64_t address,
 		(void)atomic_fetch_or_explicit(&bits[pyh_space_word(address)],
 					       pyh_space_bit(address),
 					       memory_order_relaxed);
-}
-
-/**
- * Set a bit in words that no other worker marks meanwhile: several times
- * faster than the locked form.
- */
-static inline void pyh_space_mark_own(_Atomic uint64_t *bits, uint64_t address)
-{
-	_Atomic uint64_t *word = &bits[pyh_space_word(address)];
-
-	atomic_store_explicit(word,
-			      atomic_load_explicit(word, memory_order_relaxed) |
-				      pyh_space_bit(address),
-			      memory_order_relaxed);
 }
 
 void pyh_space_unmark(struct pyh_space *space, uint64_t address,

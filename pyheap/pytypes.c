@@ -439,6 +439,15 @@ static void check_mro(struct pyh_types *types, struct memory_reader *memory,
 	}
 }
 
+static bool is_leaf(const struct pyh_type *type)
+{
+	// Subclasses may have a dictionary and slots.
+	return type->is_static &&
+	       (type->kind == PYH_KIND_STR || type->kind == PYH_KIND_BYTES ||
+		type->kind == PYH_KIND_INT || type->kind == PYH_KIND_FLOAT ||
+		type->kind == PYH_KIND_COMPLEX);
+}
+
 /* Add a type whose base, if that is a type at all, has been added. */
 static struct type_entry *add_type(struct pyh_types *types,
 				   struct memory_reader *memory,
@@ -480,6 +489,7 @@ static struct type_entry *add_type(struct pyh_types *types,
 	entry->own_sizeof = sizeof_of(types, view, &attributes, entry);
 	entry->type.size_exact = size_is_exact(types, memory, view, entry);
 	entry->type.lane = pyh_lane_of(types->runtime, &entry->type);
+	entry->type.is_leaf = is_leaf(&entry->type);
 	check_mro(types, memory, view);
 
 	atomic_store_explicit(&types->count, id + 1, memory_order_release);
@@ -524,7 +534,7 @@ const struct pyh_type *pyh_type_find_slow(struct pyh_type_reader *reader,
 					  uint64_t address)
 {
 	struct pyh_types *types = reader->types;
-	size_t slot = (size_t)(address >> 4 ^ address >> 14) % PYH_TYPE_CACHE;
+	size_t slot = pyh_type_slot(address);
 	struct type_entry *entry = find_entry(types, address);
 	struct pyh_type_view view;
 

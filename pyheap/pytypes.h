@@ -105,6 +105,7 @@ struct pyh_type {
 	const char *qualname;	/* "Node.Inner" */
 	/* kept by pysize: */
 	enum pyh_lane lane;
+	bool is_leaf;		/* see pyh_object_is_leaf() */
 	uint32_t hidden_items;	/* struct sequences: fields beyond ob_size */
 	struct pyh_chains *chains;	/* borrowed from the types; NULL: none
 					   are walked */
@@ -138,6 +139,21 @@ struct error *pyh_type_reader_init(struct pyh_type_reader *reader,
 				   struct pyh_types *types);
 void pyh_type_reader_deinit(struct pyh_type_reader *reader);
 
+static inline size_t pyh_type_slot(uint64_t address)
+{
+	return (size_t)(address >> 4 ^ address >> 14) % PYH_TYPE_CACHE;
+}
+
+/** The type at an address if the cache has it; NULL: that says nothing. */
+static inline const struct pyh_type *
+pyh_type_known(const struct pyh_type_reader *reader, uint64_t address)
+{
+	size_t slot = pyh_type_slot(address);
+
+	return reader->cache[slot].address == address ?
+		       reader->cache[slot].type : NULL;
+}
+
 /** What pyh_type_find() does when its cache has no answer. */
 const struct pyh_type *pyh_type_find_slow(struct pyh_type_reader *reader,
 					  uint64_t address);
@@ -150,7 +166,7 @@ const struct pyh_type *pyh_type_find_slow(struct pyh_type_reader *reader,
 static inline const struct pyh_type *
 pyh_type_find(struct pyh_type_reader *reader, uint64_t address)
 {
-	size_t slot = (size_t)(address >> 4 ^ address >> 14) % PYH_TYPE_CACHE;
+	size_t slot = pyh_type_slot(address);
 
 	if (reader->cache[slot].address == address)
 		return reader->cache[slot].type;
