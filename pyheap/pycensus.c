@@ -496,6 +496,8 @@ static inline bool census_leaf(struct census_worker *worker,
 	tally->count++;
 	tally->size += measure.size;
 	tally->footprint += size;
+	// Its count is small: nothing but a count, and not that of an immortal.
+	tally->refcounts += pyh_word(bytes, 0);
 	tally->inexact |= !measure.exact;
 	return true;
 }
