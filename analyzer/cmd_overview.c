@@ -172,7 +172,7 @@ static void tell_types(struct scan *scan, const struct type_rows *rows)
 		.columns = type_columns, .num_columns = NUM_TYPE_COLUMNS,
 	});
 	for (size_t i = 0; i < shown; i++) {
-		running += rows->rows[i]->size;
+		running += rows->rows[i].total.size;
 		type_rows_cells(rows, i, running, cells);
 		render_row(&scan->render, cells);
 	}
@@ -223,8 +223,8 @@ static void tell_next(struct scan *scan, const struct dump_header *header,
 	const char *dump = path ? path : "DUMP";
 	struct render *render = &scan->render;
 
-	if (rows->num_rows && strlen(rows->rows[0]->type->name) < NEXT_TYPE_MAX)
-		type = shell_word(rows->rows[0]->type->name);
+	if (rows->num_rows && strlen(rows->rows[0].name) < NEXT_TYPE_MAX)
+		type = shell_word(rows->rows[0].name);
 	if (asprintf(&commands[0], type ? "heapscan %s objects --type %s" :
 					  "heapscan %s objects", dump,
 		     type) < 0)

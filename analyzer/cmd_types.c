@@ -27,19 +27,24 @@ const struct view cmd_types_view = {
 
 static void print_table(struct scan *scan, const struct type_rows *rows)
 {
+	static const char *const heads[BY_LATER] = {
+		[BY_TYPE] = "TYPES", [BY_OWNER] = "OWNERS",
+		[BY_MODULE] = "MODULES",
+	};
 	const char *sort = scan->options->sort ? scan->options->sort : "size";
 	size_t shown = type_rows_shown(rows, scan->options->top);
 	struct cell cells[NUM_TYPE_COLUMNS];
 	uint64_t running = 0;
 	char title[64], rest[64];
 
-	(void)snprintf(title, sizeof(title), "TYPES  by %s", sort);
+	(void)snprintf(title, sizeof(title), "%s  by %s",
+		       heads[scan->options->by], sort);
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "rows", .title = title,
 		.columns = type_columns, .num_columns = NUM_TYPE_COLUMNS,
 	});
 	for (size_t i = 0; i < shown && !scan_unread(scan); i++) {
-		running += rows->rows[i]->size;
+		running += rows->rows[i].total.size;
 		type_rows_cells(rows, i, running, cells);
 		render_row(&scan->render, cells);
 	}

@@ -248,7 +248,7 @@ static int print_own(const struct options *options)
 		options_help(stdout, options->view_given ? options->view : NULL);
 	if (err)
 		return fail(err);
-	if (fflush(stdout) != 0) {
+	if (fflush(stdout) != 0 || ferror(stdout)) {
 		say("standard output cannot be written to");
 		return EXIT_FAILED;
 	}

@@ -62,9 +62,12 @@ static const char *const formats[] = { "text", "json", "ndjson", "csv", "md",
 				       NULL };
 static const char *const colors[] = { "auto", "always", "never", NULL };
 
+/* In the order of enum group_by. */
+static const char *const groups[] = { "type", "owner", "module", "thread",
+				      "root", NULL };
+
 #define FIELD(field) .offset = offsetof(struct options, field)
-#define ROWS (VIEW_OVERVIEW | VIEW_TYPES | VIEW_OBJECTS)
-#define TABLES (VIEW_TYPES | VIEW_OBJECTS)
+#define TABLES (VIEW_TYPES | VIEW_OBJECTS | VIEW_COLLECTIONS | VIEW_DUPLICATES)
 
 static const struct option_spec specs[] = {
 	{ "format", 'f', OPTION_CHOICE, GROUP_OUTPUT, VIEW_EVERY, "FORMAT",
@@ -85,8 +88,8 @@ static const struct option_spec specs[] = {
 	{ "top", 'n', OPTION_COUNT, GROUP_FILTER, VIEW_EVERY, "N", NULL,
 	  "rows of the table (default 20; 0: all)", FIELD(top) },
 	{ "sort", 0, OPTION_TEXT, GROUP_FILTER, TABLES, "KEY", NULL,
-	  "order by this column (default size), numbers largest first",
-	  FIELD(sort) },
+	  "order by this column (default size, or what is wasted), numbers "
+	  "largest first", FIELD(sort) },
 	{ "type", 0, OPTION_TEXT, GROUP_FILTER, TABLES, "NAME", NULL,
 	  "only this type: dict, collections.deque, __main__.Node",
 	  FIELD(type) },
@@ -95,8 +98,9 @@ static const struct option_spec specs[] = {
 	  FIELD(match) },
 	{ "min-size", 0, OPTION_SIZE, GROUP_FILTER, TABLES, "SIZE", NULL,
 	  "only rows of at least this size", FIELD(min_size) },
-	{ "by", 0, OPTION_LATER, GROUP_FILTER, VIEW_EVERY, "WHAT", NULL,
-	  "group rows by type, owner, module, thread or root", 0 },
+	{ "by", 0, OPTION_CHOICE, GROUP_FILTER, VIEW_TYPES, "WHAT", groups,
+	  "group rows by type (default), owner (\"dict of X\") or module; "
+	  "thread and root are not in this version", FIELD(by) },
 	{ "retained", 0, OPTION_LATER, GROUP_FILTER, VIEW_EVERY, NULL, NULL,
 	  "add what would go with each row", 0 },
 
@@ -417,6 +421,13 @@ static struct error *check_applies(const struct parser *parser,
 	return NULL;
 }
 
+static struct error *check_by(const struct options *options)
+{
+	return options->by < BY_LATER ? NULL :
+		error_new(ERROR_USAGE, "--by %s: not in this version, which "
+			  "has type, owner and module", groups[options->by]);
+}
+
 static struct error *check_sort(const struct options *options)
 {
 	const struct view *view = options->view;
@@ -471,6 +482,8 @@ struct error *options_parse(struct options *options, int argc, char **argv)
 	if (err || options->help || options->version || options->completion)
 		return err;
 	err = check_applies(&parser, options);
+	if (!err)
+		err = check_by(options);
 	if (!err)
 		err = check_sort(options);
 	if (!err && options->num_dumps == 0)

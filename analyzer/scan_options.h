@@ -18,6 +18,9 @@ struct view;
 
 enum color_when { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
+/** Groups of --by; those from BY_LATER on are not in this version. */
+enum group_by { BY_TYPE, BY_OWNER, BY_MODULE, BY_LATER };
+
 enum { OPTIONS_TOP_DEFAULT = 20 };
 
 /** What was asked for. Strings are borrowed from the arguments. */
@@ -29,6 +32,7 @@ struct options {
 	uint64_t top;		/* 0: all */
 	unsigned int format;	/* enum render_format */
 	unsigned int color;	/* enum color_when */
+	unsigned int by;	/* enum group_by */
 	const char *output;	/* NULL or "-": standard output */
 	const char *match, *type, *sort, *fail_if;
 	uint64_t min_size;	/* bytes */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "analyzer/cmd.h"
+#include "analyzer/type_groups.h"
 #include "analyzer/typefilter.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
@@ -29,6 +30,15 @@ const struct column type_columns[NUM_TYPE_COLUMNS] = {
 	[TYPE_ADDRESS] = { .key = "type_address", .title = "type at", .unit = UNIT_ADDRESS,
 		.about = "of the type object: two types of one name are "
 			 "two rows", .hidden = true },
+	[TYPE_REFCOUNTS] = { .key = "refcounts", .title = "refcounts", .unit = UNIT_COUNT,
+		.about = "sum of the reference counts of those that are not "
+			 "immortal", .hidden = true },
+	[TYPE_IMMORTAL] = { .key = "immortal", .title = "immortal", .unit = UNIT_COUNT,
+		.about = "objects whose references are not counted",
+		.hidden = true },
+	[TYPE_OWNER_ADDRESS] = { .key = "owner_address", .title = "owner type at", .unit = UNIT_ADDRESS,
+		.about = "with --by owner: of the type object of the owners",
+		.hidden = true },
 	[TYPE_SIZE_EXACT] = { .key = "size_exact", .title = "exact", .unit = UNIT_BOOL,
 		.about = "false where the type's own __sizeof__ cannot "
 			 "be known", .hidden = true },
@@ -58,17 +68,29 @@ static void sum_add(struct type_sum *sum, const struct pyh_type_total *total)
 	sum->footprint += total->footprint;
 }
 
-static struct cell type_cell(const struct pyh_type_total *total, int column)
+static struct cell type_cell(const struct type_row *row, int column)
 {
+	const struct pyh_type_total *total = &row->total;
+
 	switch (column) {
 	case TYPE_COUNT:
 		return cell_number(UNIT_COUNT, total->count);
 	case TYPE_FOOTPRINT:
 		return cell_number(UNIT_BYTES, total->footprint);
 	case TYPE_NAME:
-		return cell_text(total->type->name);
+		return cell_text(row->name);
 	case TYPE_ADDRESS:
-		return cell_number(UNIT_ADDRESS, total->type->address);
+		return total->type ? cell_number(UNIT_ADDRESS,
+						 total->type->address) :
+				     cell_unknown();
+	case TYPE_OWNER_ADDRESS:
+		return row->owner ? cell_number(UNIT_ADDRESS,
+						row->owner->address) :
+				    cell_unknown();
+	case TYPE_REFCOUNTS:
+		return cell_number(UNIT_COUNT, total->refcounts);
+	case TYPE_IMMORTAL:
+		return cell_number(UNIT_COUNT, total->immortal);
 	case TYPE_SIZE_EXACT:
 		return cell_number(UNIT_BOOL, total->size_exact);
 	default:	// share and cumulative follow size
@@ -78,10 +100,7 @@ static struct cell type_cell(const struct pyh_type_total *total, int column)
 
 static int by_column(const void *a, const void *b, void *context)
 {
-	const struct pyh_type_total *left =
-		*(const struct pyh_type_total *const *)a;
-	const struct pyh_type_total *right =
-		*(const struct pyh_type_total *const *)b;
+	const struct type_row *left = a, *right = b;
 	int column = *(const int *)context;
 	int order = cell_compare(type_cell(left, column),
 				 type_cell(right, column));
@@ -91,10 +110,13 @@ static int by_column(const void *a, const void *b, void *context)
 		order = cell_compare(type_cell(left, TYPE_SIZE),
 				     type_cell(right, TYPE_SIZE));
 	if (!order)
-		order = strcmp(left->type->name, right->type->name);
+		order = strcmp(left->name, right->name);
 	if (!order)
-		order = (left->type->address > right->type->address) -
-			(left->type->address < right->type->address);
+		order = cell_compare(type_cell(left, TYPE_ADDRESS),
+				     type_cell(right, TYPE_ADDRESS));
+	if (!order)
+		order = cell_compare(type_cell(left, TYPE_OWNER_ADDRESS),
+				     type_cell(right, TYPE_OWNER_ADDRESS));
 	return order;
 }
 
@@ -107,50 +129,87 @@ static int sort_column(const char *key)
 	return TYPE_SIZE;
 }
 
-static void free_filter(struct typefilter **filter)
+static struct error *take_row(struct type_rows *rows,
+			      const struct options *options,
+			      const struct type_row *row,
+			      struct typefilter *filter)
 {
-	typefilter_destroy(*filter);
+	struct error *err;
+	bool pass;
+
+	if (row->total.size < options->min_size)
+		return NULL;
+	err = typefilter_pass_name(filter, row->name, &pass);
+	if (err || !pass)
+		return err;
+	sum_add(&rows->selected, &row->total);
+	rows->rows[rows->num_rows++] = *row;
+	return NULL;
 }
 
-static struct error *take_rows(struct type_rows *rows,
-			       const struct options *options,
-			       struct pyh_census *census,
-			       struct typefilter *filter)
+static struct error *take_types(struct type_rows *rows,
+				const struct options *options,
+				struct pyh_census *census,
+				struct typefilter *filter)
 {
-	for (size_t i = 0; i < pyh_census_num_types(census); i++) {
-		const struct pyh_type_total *total = pyh_census_type(census, i);
-		struct error *err;
-		bool pass;
+	struct error *err = NULL;
 
-		sum_add(&rows->heap, total);
-		err = typefilter_pass(filter, total->type, &pass);
-		if (err)
-			return err;
-		if (!pass || total->size < options->min_size)
+	for (size_t i = 0; !err && i < pyh_census_num_types(census); i++) {
+		const struct pyh_type_total *total = pyh_census_type(census, i);
+
+		if (options->type && strcmp(options->type,
+					    total->type->name) != 0)
 			continue;
-		sum_add(&rows->selected, total);
-		rows->rows[rows->num_rows++] = total;
+		err = take_row(rows, options, &(struct type_row){
+			.name = total->type->name, .total = *total }, filter);
 	}
-	return NULL;
+	return err;
+}
+
+static struct error *take_groups(struct type_rows *rows,
+				 const struct options *options,
+				 struct typefilter *filter)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < type_groups_count(rows->groups); i++)
+		err = take_row(rows, options, type_groups_row(rows->groups, i),
+			       filter);
+	return err;
+}
+
+static struct error *collect(struct scan *scan, struct pyh_census *census,
+			     struct type_rows *rows)
+{
+	const struct options *options = scan->options;
+	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
+	size_t count = pyh_census_num_types(census);
+	struct error *err;
+
+	// --type is about objects, --match about the rows that are shown.
+	err = typefilter_create(NULL, options->match, &filter);
+	if (!err && options->by != BY_TYPE)
+		err = type_groups_make(scan, census, &rows->groups);
+	if (err)
+		return err;
+	for (size_t i = 0; i < count; i++)
+		sum_add(&rows->heap, pyh_census_type(census, i));
+	if (rows->groups)
+		count = type_groups_count(rows->groups);
+	rows->rows = calloc(count + 1, sizeof(*rows->rows));
+	if (!rows->rows)
+		return error_no_memory();
+	return rows->groups ? take_groups(rows, options, filter) :
+			      take_types(rows, options, census, filter);
 }
 
 struct error *type_rows_collect(struct scan *scan, struct pyh_census *census,
 				struct type_rows *ret)
 {
-	const struct options *options = scan->options;
-	CLEANUP(free_filter) struct typefilter *filter = NULL;
+	int column = sort_column(scan->options->sort);
 	struct type_rows rows = { 0 };
-	int column = sort_column(options->sort);
-	struct error *err;
+	struct error *err = collect(scan, census, &rows);
 
-	err = typefilter_create(options->type, options->match, &filter);
-	if (err)
-		return err;
-	rows.rows = calloc(pyh_census_num_types(census) + 1,
-			   sizeof(struct pyh_type_total *));
-	if (!rows.rows)
-		return error_no_memory();
-	err = take_rows(&rows, options, census, filter);
 	if (err) {
 		type_rows_deinit(&rows);
 		return err;
@@ -164,6 +223,7 @@ struct error *type_rows_collect(struct scan *scan, struct pyh_census *census,
 void type_rows_deinit(struct type_rows *rows)
 {
 	free(rows->rows);
+	type_groups_destroy(rows->groups);
 	*rows = (struct type_rows){ 0 };
 }
 
@@ -171,8 +231,9 @@ void type_rows_cells(const struct type_rows *rows, size_t i, uint64_t running,
 		     struct cell cells[NUM_TYPE_COLUMNS])
 {
 	for (int column = 0; column < NUM_TYPE_COLUMNS; column++)
-		cells[column] = type_cell(rows->rows[i], column);
-	cells[TYPE_SHARE] = cell_part(rows->rows[i]->size, rows->heap.size);
+		cells[column] = type_cell(&rows->rows[i], column);
+	cells[TYPE_SHARE] = cell_part(rows->rows[i].total.size,
+				      rows->heap.size);
 	cells[TYPE_CUMULATIVE] = cell_part(running, rows->heap.size);
 }
 
@@ -184,10 +245,10 @@ void type_rows_rest(const struct type_rows *rows, size_t shown, char text[64],
 	bool one = rows->num_rows - shown == 1;
 
 	for (size_t i = shown; i < rows->num_rows; i++)
-		sum_add(&rest, rows->rows[i]);
-	(void)snprintf(text, 64, "%s more type%s",
+		sum_add(&rest, &rows->rows[i].total);
+	(void)snprintf(text, 64, "%s more %s%s",
 		       units_count(rows->num_rows - shown, number),
-		       one ? "" : "s");
+		       rows->groups ? "row" : "type", one ? "" : "s");
 	for (int column = 0; column < NUM_TYPE_COLUMNS; column++)
 		cells[column] = cell_unknown();
 	cells[TYPE_COUNT] = cell_number(UNIT_COUNT, rest.count);
@@ -225,10 +286,10 @@ void type_rows_inexact(const struct type_rows *rows, struct render *render)
 	size_t count = 0;
 
 	for (size_t i = 0; i < rows->num_rows; i++) {
-		if (rows->rows[i]->size_exact)
+		if (rows->rows[i].total.size_exact)
 			continue;
 		if (count < 2)
-			(void)render_name(render, rows->rows[i]->type->name, 24,
+			(void)render_name(render, rows->rows[i].name, 24,
 					  names[count]);
 		count++;
 	}
@@ -247,7 +308,7 @@ void type_rows_gate(const struct type_rows *rows, struct scan *scan)
 	uint64_t running = 0;
 
 	for (size_t i = 0; i < rows->num_rows && gate_open(&scan->gate); i++) {
-		running += rows->rows[i]->size;
+		running += rows->rows[i].total.size;
 		type_rows_cells(rows, i, running, cells);
 		gate_row(&scan->gate, cells);
 	}

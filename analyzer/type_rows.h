@@ -13,6 +13,7 @@
 #include "pyheap/pycensus.h"
 
 struct scan;
+struct type_groups;
 
 enum type_column {
 	TYPE_NAME,
@@ -23,6 +24,9 @@ enum type_column {
 	TYPE_FOOTPRINT,
 	TYPE_ADDRESS,
 	TYPE_SIZE_EXACT,
+	TYPE_REFCOUNTS,
+	TYPE_IMMORTAL,
+	TYPE_OWNER_ADDRESS,
 	NUM_TYPE_COLUMNS
 };
 
@@ -44,14 +48,23 @@ struct type_sum {
 	uint64_t count, size, footprint;
 };
 
+/** A row: all objects of a type, or some of them, or those of several. */
+struct type_row {
+	const char *name;		/* borrowed, or the groups' */
+	struct pyh_type_total total;	/* type NULL: of several types */
+	const struct pyh_type *owner;	/* borrowed; NULL: none */
+};
+
 struct type_rows {
-	const struct pyh_type_total **rows;	/* owned array of borrowed rows */
+	struct type_row *rows;		/* owned array */
+	struct type_groups *groups;	/* owned; NULL: by type */
 	size_t num_rows;
 	struct type_sum selected;	/* of the rows */
 	struct type_sum heap;		/* of all types */
 };
 
-/** Those that --type, --match and --min-size let through, as --sort says. */
+/** Those that --type, --match and --min-size let through, as --sort says;
+ * by type, or as --by says where the view is grouped. */
 struct error *type_rows_collect(struct scan *scan, struct pyh_census *census,
 				struct type_rows *ret);
 void type_rows_deinit(struct type_rows *rows);

@@ -127,10 +127,10 @@ static struct error *matches(struct typefilter *filter, const char *name,
 			 filter->pattern, shown ? shown : "?");
 }
 
-static struct error *decide(struct typefilter *filter,
-			    const struct pyh_type *type, bool *ret)
+struct error *typefilter_pass_name(struct typefilter *filter, const char *name,
+				   bool *ret)
 {
-	if (filter->name && strcmp(filter->name, type->name) != 0) {
+	if (filter->name && strcmp(filter->name, name) != 0) {
 		*ret = false;
 		return NULL;
 	}
@@ -138,7 +138,7 @@ static struct error *decide(struct typefilter *filter,
 		*ret = true;
 		return NULL;
 	}
-	return matches(filter, type->name, ret);
+	return matches(filter, name, ret);
 }
 
 /** Make room for the verdict on a type. */
@@ -173,7 +173,7 @@ struct error *typefilter_pass(struct typefilter *filter,
 	if (err)
 		return err;
 	if (filter->verdicts[type->id] == VERDICT_UNKNOWN) {
-		err = decide(filter, type, &pass);
+		err = typefilter_pass_name(filter, type->name, &pass);
 		if (err)
 			return err;
 		filter->verdicts[type->id] = pass ? VERDICT_PASS : VERDICT_FAIL;

@@ -23,6 +23,10 @@ struct typefilter;
 struct error *typefilter_create(const char *name, const char *pattern,
 				struct typefilter **ret);
 void typefilter_destroy(struct typefilter *filter);
+static inline void typefilter_release(struct typefilter **filter)
+{
+	typefilter_destroy(*filter);
+}
 
 /**
  * Does a type pass? Answers are remembered by type, so that asking for every
@@ -33,5 +37,9 @@ void typefilter_destroy(struct typefilter *filter);
  */
 struct error *typefilter_pass(struct typefilter *filter,
 			      const struct pyh_type *type, bool *ret);
+
+/** The same for a name, of which nothing is remembered. */
+struct error *typefilter_pass_name(struct typefilter *filter, const char *name,
+				   bool *ret);
 
 #endif

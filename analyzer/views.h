@@ -19,7 +19,9 @@ enum view_bit {
 	VIEW_TYPES = 1 << 1,
 	VIEW_OBJECTS = 1 << 2,
 	VIEW_INFO = 1 << 3,
-	VIEW_EVERY = 0xF,
+	VIEW_COLLECTIONS = 1 << 4,
+	VIEW_DUPLICATES = 1 << 5,
+	VIEW_EVERY = 0x3F,
 };
 
 struct view {

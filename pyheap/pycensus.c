@@ -51,7 +51,7 @@ struct tasks {
 };
 
 struct tally {
-	uint64_t count, size, footprint;
+	uint64_t count, size, footprint, refcounts, immortal;
 	bool inexact;
 };
 
@@ -201,6 +201,8 @@ static inline void count_object(struct census_worker *worker,
 	tally->count++;
 	tally->size += object->measure.size;
 	tally->footprint += footprint;
+	tally->refcounts += object->immortal ? 0 : object->refcount;
+	tally->immortal += object->immortal;
 	tally->inexact |= !object->measure.exact;
 	worker->coverage.gc_tracked += object->link == PYH_LINK_HOLDS;
 }
@@ -219,6 +221,8 @@ static void uncount_object(struct census_worker *worker,
 	tally->count--;
 	tally->size -= object->measure.size;
 	tally->footprint -= footprint;
+	tally->refcounts -= object->immortal ? 0 : object->refcount;
+	tally->immortal -= object->immortal;
 	worker->coverage.gc_tracked -= object->link == PYH_LINK_HOLDS;
 }
 
@@ -492,6 +496,8 @@ static inline bool census_leaf(struct census_worker *worker,
 	tally->count++;
 	tally->size += measure.size;
 	tally->footprint += size;
+	// Its count is small: nothing but a count, and not that of an immortal.
+	tally->refcounts += pyh_word(bytes, 0);
 	tally->inexact |= !measure.exact;
 	return true;
 }
@@ -1201,6 +1207,8 @@ static struct error *add_up(struct pyh_census *census)
 			total.count += worker->tallies[id].count;
 			total.size += worker->tallies[id].size;
 			total.footprint += worker->tallies[id].footprint;
+			total.refcounts += worker->tallies[id].refcounts;
+			total.immortal += worker->tallies[id].immortal;
 			total.size_exact &= !worker->tallies[id].inexact;
 		}
 		if (total.count > 0)

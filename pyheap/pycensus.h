@@ -34,6 +34,8 @@ struct pyh_type_total {
 	uint64_t count;
 	uint64_t size;			/* sum of sys.getsizeof, bytes */
 	uint64_t footprint;		/* held from allocators, claims included */
+	uint64_t refcounts;		/* sum, of those that are not immortal */
+	uint64_t immortal;		/* objects */
 	bool size_exact;
 };
 

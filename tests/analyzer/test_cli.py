@@ -37,13 +37,13 @@ print("READY", os.getpid(), flush=True)
 sys.stdin.read()
 """
 
-VIEWS = ["overview", "types", "objects", "info"]
-LATER = """suspects object path retained refcounts gc cycles duplicates
-    collections threads memory malloc tensors allocator torch-snapshot gpu
+VIEWS = ["overview", "types", "objects", "collections", "duplicates", "info"]
+LATER = """suspects object path retained refcounts gc cycles
+    threads memory malloc tensors allocator torch-snapshot gpu
     tracemalloc diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--debuginfod", "--index=d", "--no-index", "--batch=d",
-                 "--gpu-core=f", "--by=owner", "--retained"]
-OPTIONS = """format output color values fail-if top sort type match min-size
+                 "--gpu-core=f", "--retained"]
+OPTIONS = """format output color values fail-if top sort type match min-size by
     sysroot memory threads tmp no-progress quiet verbose completion help
     version""".split()
 
@@ -123,7 +123,7 @@ def test_help():
 def test_refusals(core):
     for view in LATER:
         refused("view of another version: " + view, [core, view], view,
-                "not in this version", "types, objects, info")
+                "not in this version", ", ".join(VIEWS))
     for option in LATER_OPTIONS:
         refused("option of another version: " + option, [core, option],
                 "not in this version")

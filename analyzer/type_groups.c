@@ -1,0 +1,337 @@
+/*
+ * Objects grouped by owner or module; see type_groups.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/type_groups.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/cmd.h"
+#include "image/base/guard.h"
+#include "image/base/hashmap.h"
+#include "pyheap/pyowners.h"
+
+struct type_groups {
+	struct type_row *rows;		/* owned; names as below */
+	char **names;			/* the owned ones, or NULL */
+	size_t count, room;
+};
+
+static struct error *add_row(struct type_groups *groups,
+			     const struct type_row *row, char *name)
+{
+	if (groups->count == groups->room) {
+		size_t room = groups->room ? groups->room * 2 : 256;
+		struct type_row *rows = reallocarray(groups->rows, room,
+						     sizeof(*rows));
+		char **names;
+
+		if (!rows)
+			goto fail;
+		groups->rows = rows;
+		names = reallocarray(groups->names, room, sizeof(*names));
+		if (!names)
+			goto fail;
+		groups->names = names;
+		groups->room = room;
+	}
+	groups->rows[groups->count] = *row;
+	groups->names[groups->count++] = name;
+	return NULL;
+fail:
+	free(name);
+	return error_no_memory();
+}
+
+static void add_total(struct pyh_type_total *sum,
+		      const struct pyh_type_total *add)
+{
+	sum->count += add->count;
+	sum->size += add->size;
+	sum->footprint += add->footprint;
+	sum->refcounts += add->refcounts;
+	sum->immortal += add->immortal;
+	sum->size_exact &= add->size_exact;
+}
+
+static bool wanted(const struct scan *scan, const struct pyh_type *type)
+{
+	return !scan->options->type ||
+	       strcmp(scan->options->type, type->name) == 0;
+}
+
+/* --- by module ----------------------------------------------------------- */
+
+/** Types without a module are made in C without saying where. */
+static const char *module_of(const struct pyh_type *type)
+{
+	return type->module ? type->module : "?";
+}
+
+static int by_module(const void *a, const void *b)
+{
+	const struct type_row *x = a, *y = b;
+
+	return strcmp(x->name, y->name);
+}
+
+/** Make one row of rows of one name, which stand together. */
+static void merge_rows(struct type_groups *groups)
+{
+	size_t kept = 0;
+
+	qsort(groups->rows, groups->count, sizeof(*groups->rows), by_module);
+	for (size_t i = 0; i < groups->count; i++) {
+		struct type_row *last = kept ? &groups->rows[kept - 1] : NULL;
+
+		if (last && strcmp(last->name, groups->rows[i].name) == 0)
+			add_total(&last->total, &groups->rows[i].total);
+		else
+			groups->rows[kept++] = groups->rows[i];
+	}
+	groups->count = kept;
+}
+
+static struct error *group_by_module(const struct scan *scan,
+				     struct pyh_census *census,
+				     struct type_groups *groups)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < pyh_census_num_types(census); i++) {
+		const struct pyh_type_total *total = pyh_census_type(census, i);
+		struct type_row row = { module_of(total->type), *total, NULL };
+
+		row.total.type = NULL;
+		if (wanted(scan, total->type))
+			err = add_row(groups, &row, NULL);
+	}
+	if (!err)
+		merge_rows(groups);
+	return err;
+}
+
+/* --- by owner ------------------------------------------------------------ */
+
+/** Sums of one worker, by the types of object and owner. */
+struct share {
+	_Alignas(128) struct hashmap numbers;	/* pair of type ids → total */
+	struct pyh_type_total *totals;
+	const struct pyh_type **owners;		/* NULL: none */
+	uint32_t count, room;
+	struct error *err;
+};
+
+struct tallying {
+	const struct scan *scan;
+	const struct pyh_owners *owners;
+	struct share *shares;
+	unsigned int num_shares;
+};
+
+static struct error *share_grow(struct share *share)
+{
+	uint32_t room = share->room ? share->room * 2 : 256;
+	struct pyh_type_total *totals;
+	const struct pyh_type **owners;
+
+	if (share->count < share->room)
+		return NULL;
+	totals = reallocarray(share->totals, room, sizeof(*totals));
+	if (!totals)
+		return error_no_memory();
+	share->totals = totals;
+	owners = reallocarray(share->owners, room, sizeof(*owners));
+	if (!owners)
+		return error_no_memory();
+	share->owners = owners;
+	share->room = room;
+	return NULL;
+}
+
+static struct error *share_add(struct share *share,
+			       const struct pyh_type *owner,
+			       const struct pyh_type_total *one)
+{
+	uint64_t key = (uint64_t)(one->type->id + 1) << 32 |
+		       (owner ? owner->id + 1 : 0);
+	struct error *err;
+	uint32_t number;
+
+	if (hashmap_get(&share->numbers, key, &number)) {
+		add_total(&share->totals[number], one);
+		return NULL;
+	}
+	err = share_grow(share);
+	if (!err)
+		err = hashmap_put(&share->numbers, key, share->count);
+	if (err)
+		return err;
+	share->totals[share->count] = *one;
+	share->owners[share->count++] = owner;
+	return NULL;
+}
+
+static void tally(void *context, const struct pyh_visit *visit)
+{
+	struct tallying *tallying = context;
+	struct share *share = &tallying->shares[visit->worker];
+	const struct pyh_object *object = &visit->object;
+	const struct pyh_type *owner;
+
+	if (share->err || !wanted(tallying->scan, object->type))
+		return;
+	owner = pyh_owner_of(tallying->owners, object->address);
+	share->err = share_add(share, owner, &(struct pyh_type_total){
+		.type = object->type,
+		.count = 1,
+		.size = object->size,
+		.footprint = object->footprint,
+		.refcounts = object->immortal ? 0 : object->refcount,
+		.immortal = object->immortal,
+		.size_exact = object->size_exact,
+	});
+}
+
+/** All shares into the first. */
+static struct error *merge_shares(struct tallying *tallying)
+{
+	struct share *first = &tallying->shares[0];
+	struct error *err = TAKE(first->err);
+
+	for (unsigned int i = 1; !err && i < tallying->num_shares; i++) {
+		struct share *share = &tallying->shares[i];
+
+		err = TAKE(share->err);
+		for (uint32_t j = 0; !err && j < share->count; j++)
+			err = share_add(first, share->owners[j],
+					&share->totals[j]);
+	}
+	return err;
+}
+
+static struct error *make_rows(const struct share *share,
+			       struct type_groups *groups)
+{
+	struct error *err = NULL;
+
+	for (uint32_t i = 0; !err && i < share->count; i++) {
+		const struct pyh_type_total *total = &share->totals[i];
+		struct type_row row = { total->type->name, *total,
+					share->owners[i] };
+		char *name = NULL;
+
+		if (share->owners[i]) {
+			if (asprintf(&name, "%s of %s", total->type->name,
+				     share->owners[i]->name) < 0)
+				return error_no_memory();
+			row.name = name;
+		}
+		err = add_row(groups, &row, name);
+	}
+	return err;
+}
+
+static struct error *tally_all(struct tallying *tallying,
+			       struct pyh_census *census,
+			       struct type_groups *groups)
+{
+	size_t size = tallying->num_shares * sizeof(*tallying->shares);
+	struct error *err;
+
+	tallying->shares = aligned_alloc(_Alignof(struct share), size);
+	if (!tallying->shares)
+		return error_no_memory();
+	memset(tallying->shares, 0, size);
+	err = pyh_census_visit(census, tally, tallying);
+	if (!err)
+		err = merge_shares(tallying);
+	if (!err)
+		err = make_rows(&tallying->shares[0], groups);
+	for (unsigned int i = 0; i < tallying->num_shares; i++) {
+		struct share *share = &tallying->shares[i];
+
+		hashmap_deinit(&share->numbers);
+		free(share->totals);
+		free(share->owners);
+		error_free(share->err);
+	}
+	free(tallying->shares);
+	return err;
+}
+
+static void owners_release(struct pyh_owners **owners)
+{
+	pyh_owners_destroy(*owners);
+}
+
+static struct error *group_by_owner(struct scan *scan,
+				    struct pyh_census *census,
+				    struct type_groups *groups)
+{
+	CLEANUP(owners_release) struct pyh_owners *owners = NULL;
+	struct tallying tallying = {
+		.scan = scan,
+		.num_shares = pyh_census_workers(census),
+	};
+	struct pyh_runtime *runtime;
+	struct pyh_types *types;
+	struct error *err = opened_types(scan->opened, &types);
+
+	if (!err)
+		err = opened_runtime(scan->opened, &runtime);
+	if (!err)
+		err = pyh_owners_create(runtime, types, &owners);
+	if (!err)
+		err = pyh_census_visit(census, pyh_owners_mark, owners);
+	if (!err)
+		err = pyh_owners_find(owners, census);
+	if (err)
+		return err;
+	tallying.owners = owners;
+	return tally_all(&tallying, census, groups);
+}
+
+/* --- what is asked for --------------------------------------------------- */
+
+struct error *type_groups_make(struct scan *scan, struct pyh_census *census,
+			       struct type_groups **ret)
+{
+	struct type_groups *groups = calloc(1, sizeof(*groups));
+	struct error *err;
+
+	if (!groups)
+		return error_no_memory();
+	err = scan->options->by == BY_MODULE ?
+		      group_by_module(scan, census, groups) :
+		      group_by_owner(scan, census, groups);
+	if (err) {
+		type_groups_destroy(groups);
+		return err;
+	}
+	*ret = groups;
+	return NULL;
+}
+
+void type_groups_destroy(struct type_groups *groups)
+{
+	if (!groups)
+		return;
+	for (size_t i = 0; i < groups->count; i++)
+		free(groups->names[i]);
+	free(groups->names);
+	free(groups->rows);
+	free(groups);
+}
+
+size_t type_groups_count(const struct type_groups *groups)
+{
+	return groups->count;
+}
+
+const struct type_row *type_groups_row(const struct type_groups *groups,
+				       size_t i)
+{
+	return &groups->rows[i];
+}
