@@ -24,6 +24,10 @@ void pyh_object_rules_init(struct pyh_object_rules *rules,
 		// A pre-header before the GC head came with 3.11.
 		.presize_max = (runtime->minor >= 11 ? 2 : 1) * PYH_GC_HEAD,
 	};
+	// 3.11 only gives its static objects a count of 999999999 to begin
+	// with. Include/internal/pycore_object.h.
+	if (runtime->minor == 11)
+		rules->immortal_from = UINT32_C(1) << 29;
 	// 3.12 and 3.13 make objects immortal by the sign of the low half,
 	// 3.14 and later put flags into the top 16 bits. Include/refcount.h.
 	if (runtime->minor >= 12) {
