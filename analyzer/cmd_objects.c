@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "analyzer/cmd.h"
+#include "analyzer/previews.h"
 #include "analyzer/ranking.h"
 #include "analyzer/typefilter.h"
 #include "image/base/guard.h"
@@ -25,6 +26,7 @@ enum object_column {
 	OBJECT_FOOTPRINT,
 	OBJECT_TYPE_ADDRESS,
 	OBJECT_SIZE_EXACT,
+	OBJECT_PREVIEW,		/* last: not there without --values */
 	NUM_OBJECT_COLUMNS
 };
 
@@ -49,6 +51,9 @@ static const struct column object_columns[NUM_OBJECT_COLUMNS] = {
 	[OBJECT_SIZE_EXACT] = { .key = "size_exact", .title = "exact", .unit = UNIT_BOOL,
 		.about = "false where the type's own __sizeof__ cannot "
 			 "be known", .hidden = true },
+	[OBJECT_PREVIEW] = { .key = "preview", .title = "preview",
+		.unit = UNIT_TEXT, .about = "its value, with --values", .width = 48,
+		.no_key = true },
 };
 
 enum { TOTAL_COUNT, TOTAL_SIZE, NUM_TOTALS };
@@ -108,6 +113,8 @@ static struct cell object_cell(const struct pyh_object *object, int column)
 		return cell_number(UNIT_ADDRESS, object->type->address);
 	case OBJECT_SIZE_EXACT:
 		return cell_number(UNIT_BOOL, object->size_exact);
+	case OBJECT_PREVIEW:
+		return cell_unknown();
 	default:
 		return cell_number(UNIT_BYTES, object->size);
 	}
@@ -132,12 +139,24 @@ static int order(const struct pyh_object *a, const struct pyh_object *b,
 	return result;
 }
 
+/** Print a row, with the value of its object if that is wanted. */
+static void print_row(struct scan *scan, struct previews *previews,
+		      const struct pyh_object *object, struct cell *cells)
+{
+	char text[PREVIEW_MAX];
+
+	cells[OBJECT_PREVIEW] = cell_text(previews_text(previews,
+							object->address, text));
+	render_row(&scan->render, cells);
+}
+
 /* --- all of them, as they come ------------------------------------------------ */
 
 struct listing {
 	struct scan *scan;
 	struct typefilter *filter;
 	struct error *err;
+	struct previews *previews;	/* borrowed; NULL: no values */
 	bool rows;		/* print them; else only hold them against the gate */
 	uint64_t count, size;	/* of all that passed */
 };
@@ -159,14 +178,16 @@ static bool list(void *context, const struct pyh_object *object)
 	gate_row(&listing->scan->gate, cells);
 	if (!listing->rows)
 		return gate_open(&listing->scan->gate);
-	render_row(&listing->scan->render, cells);
+	print_row(listing->scan, listing->previews, object, cells);
 	return listing->count % 1024 != 0 || !scan_unread(listing->scan);
 }
 
 static struct error *list_all(struct scan *scan, struct pyh_census *census,
-			      bool rows, struct listing *ret)
+			      bool rows, struct previews *previews,
+			      struct listing *ret)
 {
-	struct listing listing = { .scan = scan, .rows = rows };
+	struct listing listing = { .scan = scan, .rows = rows,
+				   .previews = previews };
 	struct error *err = typefilter_create(scan->options->type,
 					      scan->options->match,
 					      &listing.filter);
@@ -223,7 +244,8 @@ static struct error *rank(struct scan *scan, struct ranking *ranking,
 					     ret->num_objects);
 }
 
-static void print_ranked(struct scan *scan, const struct ranking_result *ranked)
+static void print_ranked(struct scan *scan, const struct ranking_result *ranked,
+			 struct previews *previews)
 {
 	struct cell cells[NUM_OBJECT_COLUMNS];
 	uint64_t shown = 0;
@@ -231,7 +253,7 @@ static void print_ranked(struct scan *scan, const struct ranking_result *ranked)
 	for (size_t i = 0; i < ranked->num_objects; i++) {
 		shown += ranked->objects[i].size;
 		object_cells(&ranked->objects[i], cells);
-		render_row(&scan->render, cells);
+		print_row(scan, previews, &ranked->objects[i], cells);
 		if (i % 1024 == 1023 && scan_unread(scan))
 			return;
 	}
@@ -262,7 +284,9 @@ static void begin(struct scan *scan, const char *sort, char title[TITLE_MAX])
 	(void)snprintf(title, TITLE_MAX, "OBJECTS  by %s", sort);
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "rows", .title = title,
-		.columns = object_columns, .num_columns = NUM_OBJECT_COLUMNS,
+		.columns = object_columns,
+		.num_columns = scan->options->values ? NUM_OBJECT_COLUMNS :
+						       OBJECT_PREVIEW,
 	});
 }
 
@@ -284,6 +308,7 @@ static void end(struct scan *scan, uint64_t count, uint64_t size)
 
 static struct error *run_listing(struct scan *scan)
 {
+	CLEANUP(previews_release) struct previews *previews = NULL;
 	struct pyh_census *census;
 	struct listing listing;
 	char title[TITLE_MAX];
@@ -291,10 +316,12 @@ static struct error *run_listing(struct scan *scan)
 
 	if (!err)
 		err = opened_settle(scan->opened);
+	if (!err && scan->options->values)
+		err = previews_open(scan->opened, &previews);
 	if (err)
 		return err;
 	begin(scan, "address", title);
-	err = list_all(scan, census, /* rows= */ true, &listing);
+	err = list_all(scan, census, /* rows= */ true, previews, &listing);
 	end(scan, listing.count, listing.size);
 	return err;
 }
@@ -303,6 +330,7 @@ static struct error *run_ranking(struct scan *scan)
 {
 	const char *sort = scan->options->sort ? scan->options->sort : "size";
 	CLEANUP(ranking_release) struct ranking *ranking = NULL;
+	CLEANUP(previews_release) struct previews *previews = NULL;
 	struct ranking_result ranked;
 	struct pyh_census *census;
 	struct listing listing;
@@ -315,13 +343,15 @@ static struct error *run_ranking(struct scan *scan)
 	if (!err && gate_open(&scan->gate)) {
 		err = opened_census(scan->opened, &census);
 		if (!err)
-			err = list_all(scan, census, /* rows= */ false,
+			err = list_all(scan, census, /* rows= */ false, NULL,
 				       &listing);
 	}
+	if (!err && scan->options->values)
+		err = previews_open(scan->opened, &previews);
 	if (err)
 		return err;
 	begin(scan, sort, title);
-	print_ranked(scan, &ranked);
+	print_ranked(scan, &ranked, previews);
 	end(scan, ranked.count, ranked.size);
 	return NULL;
 }

@@ -29,7 +29,7 @@ static int find_column(const struct column *columns, size_t count,
 		       const char *key)
 {
 	for (size_t i = 0; i < count; i++) {
-		if (strcmp(columns[i].key, key) == 0)
+		if (!columns[i].no_key && strcmp(columns[i].key, key) == 0)
 			return (int)i;
 	}
 	return -1;
@@ -40,10 +40,12 @@ static struct error *unknown_key(const struct view *view, const char *key)
 {
 	char list[256] = "";
 
-	for (size_t i = 0; i < view->num_columns; i++)
-		(void)snprintf(list + strlen(list),
-			       sizeof(list) - strlen(list), "%s%s",
-			       i ? ", " : "", view->columns[i].key);
+	for (size_t i = 0; i < view->num_columns; i++) {
+		if (!view->columns[i].no_key)
+			(void)snprintf(list + strlen(list),
+				       sizeof(list) - strlen(list), "%s%s",
+				       i ? ", " : "", view->columns[i].key);
+	}
 	for (size_t i = 0; i < view->num_totals; i++) {
 		if (find_column(view->columns, view->num_columns,
 				view->totals[i].key) < 0)

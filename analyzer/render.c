@@ -510,6 +510,65 @@ void render_row(struct render *render, const struct cell *cells)
 	}
 }
 
+/* --- rows with arrays ----------------------------------------------------- */
+
+/** Where the open row is written to; NULL where there are no arrays. */
+static struct json *open_row(struct render *render)
+{
+	return render->format == RENDER_JSON ? &render->json :
+	       render->format == RENDER_NDJSON && is_printed(render) ?
+		       &render->line : NULL;
+}
+
+void render_row_open(struct render *render, const struct cell *cells)
+{
+	struct json *json = open_row(render);
+
+	assert(render->table_open);
+	if (!json) {
+		render_row(render, cells);
+		return;
+	}
+	if (render->format == RENDER_NDJSON)
+		json_begin(json, render->out, false);
+	json_object(json, NULL);
+	for (size_t i = 0; i < render->table.num_columns; i++)
+		json_cell(json, render->table.columns[i].key, cells[i]);
+}
+
+void render_nested(struct render *render, const char *key)
+{
+	struct json *json = open_row(render);
+
+	if (json)
+		json_array(json, key);
+}
+
+void render_nested_row(struct render *render, const struct column *columns,
+		       const struct cell *cells, size_t count)
+{
+	struct json *json = open_row(render);
+
+	if (json)
+		json_cells(json, NULL, columns, cells, count);
+}
+
+void render_nested_end(struct render *render)
+{
+	struct json *json = open_row(render);
+
+	if (json)
+		json_end(json);
+}
+
+void render_row_close(struct render *render)
+{
+	if (render->format == RENDER_JSON)
+		json_end(&render->json);
+	else if (open_row(render))
+		json_finish(&render->line);
+}
+
 void render_rest(struct render *render, const struct cell *cells)
 {
 	if (render_for_people(render))

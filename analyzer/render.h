@@ -97,6 +97,7 @@ struct column {
 	enum unit unit;
 	const char *about;	/* for `heapscan VIEW --help` */
 	bool hidden;		/* not in text and Markdown */
+	bool no_key;		/* not for --sort and --fail-if */
 	bool whole;		/* not cut to the width of the line in text */
 	unsigned int width;	/* of text; 0: as the unit needs */
 };
@@ -118,6 +119,7 @@ struct render {
 	bool color;
 	unsigned int columns;	/* width of text; 120 unless set */
 	struct json json;
+	struct json line;	/* NDJSON: the row that is open */
 	struct table_spec table;	/* the one being written */
 	unsigned int widths[RENDER_COLUMNS_MAX];
 	/* text rows held back until the widths are known */
@@ -144,6 +146,23 @@ static inline bool render_for_people(const struct render *render)
  */
 void render_table(struct render *render, const struct table_spec *spec);
 void render_row(struct render *render, const struct cell *cells);
+/**
+ * A row that has more in it than its cells: arrays of objects, in JSON and
+ * NDJSON. Elsewhere only its cells are printed.
+ *
+ *	render_row_open(&render, cells);
+ *	render_nested(&render, "fields");
+ *	render_nested_row(&render, field_columns, field_cells, count);
+ *	render_nested_end(&render);
+ *	render_row_close(&render);
+ */
+void render_row_open(struct render *render, const struct cell *cells);
+void render_nested(struct render *render, const char *key);
+void render_nested_row(struct render *render, const struct column *columns,
+		       const struct cell *cells, size_t count);
+void render_nested_end(struct render *render);
+void render_row_close(struct render *render);
+
 /** The row that makes columns sum up; text and Markdown only. */
 void render_rest(struct render *render, const struct cell *cells);
 void render_table_end(struct render *render);

@@ -79,8 +79,9 @@ static const struct option_spec specs[] = {
 	  "auto (default: on a terminal, unless NO_COLOR is set), always, "
 	  "never", FIELD(color) },
 	{ "values", 0, OPTION_FLAG, GROUP_OUTPUT, VIEW_EVERY, NULL, NULL,
-	  "show values of the program too (arguments of its command line); "
-	  "without it only names found in code", FIELD(values) },
+	  "show values of the program too (contents of objects, arguments of "
+	  "its command line); without it only names found in code",
+	  FIELD(values) },
 	{ "fail-if", 0, OPTION_TEXT, GROUP_OUTPUT, VIEW_EVERY, "EXPR", NULL,
 	  "exit with 5 when a row or total meets it, as in 'size>1GiB'",
 	  FIELD(fail_if) },
@@ -373,6 +374,23 @@ static struct error *not_in_this_version(const char *view)
 			 view, views_list());
 }
 
+/** An address, as we print it ("0x...") or as a number. */
+static struct error *set_address(struct options *options, const char *view,
+				 const char *word)
+{
+	bool hex = word[0] == '0' && (word[1] == 'x' || word[1] == 'X');
+	const char *digits = hex ? word + 2 : word;
+	char *end;
+
+	errno = 0;
+	options->address = strtoull(digits, &end, hex ? 16 : 10);
+	options->address_given = true;
+	if (!isxdigit((unsigned char)digits[0]) || *end || errno)
+		return error_new(ERROR_USAGE, "%s: '%s' is no address (as in "
+				 "0x7f1c2a3b4c50)", view, word);
+	return NULL;
+}
+
 static struct error *assign_words(struct parser *parser,
 				  struct options *options)
 {
@@ -386,11 +404,19 @@ static struct error *assign_words(struct parser *parser,
 			view = word;
 			continue;
 		}
-		// After "DUMP VIEW" there would be arguments of the view; none
-		// of this version's takes any.
+		// After "DUMP VIEW" there are arguments of the view.
+		if (view && options->num_dumps && views_find(view) &&
+		    views_find(view)->argument && !options->address_given) {
+			err = set_address(options, view, word);
+			if (err)
+				return err;
+			continue;
+		}
 		if (view && options->num_dumps && views_find(view))
 			return error_new(ERROR_USAGE,
-					 "%s takes no argument ('%s')", view,
+					 "%s takes no %sargument ('%s')", view,
+					 views_find(view)->argument ?
+						 "second " : "",
 					 word);
 		options->dumps[options->num_dumps++] = word;
 		err = view && views_planned(view) ? NULL : check_dump(word);
@@ -436,6 +462,8 @@ static struct error *check_sort(const struct options *options)
 	if (!options->sort)
 		return NULL;
 	for (size_t i = 0; i < view->num_columns; i++) {
+		if (view->columns[i].no_key)
+			continue;
 		if (strcmp(view->columns[i].key, options->sort) == 0)
 			return NULL;
 		(void)snprintf(list + strlen(list),
@@ -491,6 +519,11 @@ struct error *options_parse(struct options *options, int argc, char **argv)
 				"(see heapscan --help)");
 	if (!err && options->num_dumps > 1)
 		err = too_many_dumps(options);
+	if (!err && options->view->argument && !options->address_given)
+		err = error_new(ERROR_USAGE, "%s needs %s after the dump "
+				"(heapscan DUMP %s %s)", options->view->name,
+				options->view->argument, options->view->name,
+				options->view->argument);
 	return err;
 }
 
@@ -586,6 +619,7 @@ static void help_program(FILE *out)
 "  heapscan dump.core.zst                        the overview\n"
 "  heapscan dump.core.zst types --match '^shop\\.'\n"
 "  heapscan dump.core.zst objects --type dict --top 5\n"
+"  heapscan dump.core.zst object 0x7f1c2a3b4c50  one of them, whole\n"
 "  heapscan 4711 info                            of a running process\n"
 "  heapscan dump.core types -f json -o types.json\n"
 "  heapscan dump.core types --fail-if 'size>2GiB'\n"
@@ -642,9 +676,11 @@ static void help_view(FILE *out, const struct view *view)
 {
 	bool overview = view == views_get(0);
 
-	(void)fprintf(out, "heapscan %s: %s\n\nUsage: heapscan DUMP|PID%s%s "
-		      "[options]\n", view->name, view->about,
-		      overview ? "" : " ", overview ? "" : view->name);
+	(void)fprintf(out, "heapscan %s: %s\n\nUsage: heapscan "
+		      "DUMP|PID%s%s%s%s [options]\n", view->name, view->about,
+		      overview ? "" : " ", overview ? "" : view->name,
+		      view->argument ? " " : "",
+		      view->argument ? view->argument : "");
 	if (view->remark)
 		(void)fprintf(out, "\n%s", view->remark);
 	help_columns(out, "Columns, and fields of a row in JSON and CSV",

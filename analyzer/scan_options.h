@@ -27,6 +27,8 @@ enum { OPTIONS_TOP_DEFAULT = 20 };
 struct options {
 	const struct view *view;
 	bool view_given;	/* else it is the overview by default */
+	uint64_t address;	/* the view's argument, where it takes one */
+	bool address_given;
 	char **dumps;		/* owned array */
 	size_t num_dumps;
 	uint64_t top;		/* 0: all */

@@ -21,7 +21,8 @@ enum view_bit {
 	VIEW_INFO = 1 << 3,
 	VIEW_COLLECTIONS = 1 << 4,
 	VIEW_DUPLICATES = 1 << 5,
-	VIEW_EVERY = 0x3F,
+	VIEW_OBJECT = 1 << 6,
+	VIEW_EVERY = 0x7F,
 };
 
 struct view {
@@ -33,6 +34,7 @@ struct view {
 	const struct column *totals;	/* of "totals" in JSON */
 	size_t num_totals;
 	struct error *(*run)(struct scan *scan);
+	const char *argument;	/* the name of what must follow it, or NULL */
 	/* A longer remark for `heapscan VIEW --help`. */
 	const char *remark;
 };
@@ -47,7 +49,7 @@ const struct view *views_find(const char *name);
 /** A view that is designed, but not in this version. */
 bool views_planned(const char *name);
 
-/** "overview, types, objects, info": those of this version. */
+/** "overview, types, objects": those of this version. */
 const char *views_list(void);
 
 /** As views_list(), those that are only planned. */

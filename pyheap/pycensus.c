@@ -1517,3 +1517,149 @@ struct error *pyh_census_search(struct pyh_census *census,
 	free((void *)(uintptr_t)visiting.order);
 	return err;
 }
+
+/* --- looking one address up ----------------------------------------------- */
+
+/** The object marked somewhere, if an address is in it or just before it. */
+static bool lookup_object(struct census_worker *worker, uint64_t mark,
+			  uint64_t address, struct pyh_lookup *ret)
+{
+	struct pyh_candidate found;
+	uint64_t footprint;
+
+	if (!object_at(worker, mark, &found, &footprint) ||
+	    address < found.address - found.presize ||
+	    (ret->block == 0 && address != found.address &&
+	     address >= found.address + found.measure.extent))
+		return false;
+	ret->place = PYH_PLACE_OBJECT;
+	ret->object = make_object(worker->census, &found, footprint);
+	ret->extent = found.measure.extent;
+	return true;
+}
+
+static void lookup_in_arena(struct census_worker *worker,
+			    const struct pyh_arena *arena, uint64_t address,
+			    struct pyh_lookup *ret)
+{
+	const struct pyh_space *space = &worker->census->space;
+	uint32_t pool_size = worker->census->arenas.pool_size;
+	uint64_t at = address - (address - arena->start) % pool_size, i;
+	const uint8_t *bytes = memory_view(&worker->arena, at, pool_size);
+	struct pyh_pool pool = { 0 };
+	const char *why;
+
+	if (at >= arena->end) {
+		ret->place = PYH_PLACE_FREE;
+		return;
+	}
+	ret->place = PYH_PLACE_NOT_CAPTURED;
+	if (!bytes)
+		return;
+	ret->place = PYH_PLACE_POOL;
+	if (pyh_pool_parse(at, bytes, pool_size, &pool, &why) ==
+	    PYH_POOL_FREE) {
+		ret->place = PYH_PLACE_FREE;
+		return;
+	}
+	if (pool.block_size == 0 || address - at < PYH_POOL_HEADER)
+		return;
+	i = (address - at - PYH_POOL_HEADER) / pool.block_size;
+	if (PYH_POOL_HEADER + (i + 1) * pool.block_size > pool_size)
+		return;
+	ret->block = at + PYH_POOL_HEADER + i * pool.block_size;
+	ret->block_size = pool.block_size;
+	ret->place = PYH_PLACE_FREE;
+	if (i >= pool.carved || pool.free[i / 64] >> i % 64 & 1)
+		return;
+	ret->place = pyh_space_marked(space, ret->block, PYH_MARK_CLAIM) ?
+			     PYH_PLACE_CLAIMED : PYH_PLACE_RAW;
+	if (pyh_space_marked(space, ret->block, PYH_MARK_OBJECT))
+		(void)lookup_object(worker, ret->block, address, ret);
+}
+
+/** The last object marked at or below an address, within its mapping. */
+static bool last_marked(const struct pyh_census *census, uint64_t address,
+			uint64_t *ret)
+{
+	const struct memory *memory = census->runtime->image->memory;
+	uint64_t end = address + 1, chunk, at;
+	bool found = false;
+
+	do {
+		chunk = (end - 1) & ~((UINT64_C(1) << PYH_CHUNK_LOG2) - 1);
+		for (at = chunk; pyh_space_next(&census->space,
+						PYH_MARK_OBJECT, at, end, &at);
+		     at += 8) {
+			*ret = at;
+			found = true;
+		}
+		end = chunk;
+	} while (!found && chunk > 0 && memory_find(memory, chunk) &&
+		 memory_find(memory, chunk - 1));
+	return found;
+}
+
+static void lookup_outside(struct census_worker *worker, uint64_t address,
+			   struct pyh_lookup *ret)
+{
+	struct pyh_census *census = worker->census;
+	const struct pyh_space *space = &census->space;
+	uint64_t before, after;
+
+	ret->place = PYH_PLACE_OTHER;
+	if (last_marked(census, address, &before) &&
+	    !arena_at(&census->arenas, before) &&
+	    lookup_object(worker, before, address, ret))
+		return;
+	// A GC head and a pre-header belong to the object behind them.
+	if (pyh_space_next(space, PYH_MARK_OBJECT, address,
+			   address + 2 * PYH_GC_HEAD + 1, &after) &&
+	    !arena_at(&census->arenas, after) &&
+	    lookup_object(worker, after, address, ret))
+		return;
+	if (address % 8 == 0 &&
+	    pyh_space_marked(space, address - census->rules.prefix,
+			     PYH_MARK_CLAIM))
+		ret->place = PYH_PLACE_CLAIMED;
+}
+
+void pyh_census_lookup(struct pyh_census *census, uint64_t address,
+		       struct pyh_lookup *ret)
+{
+	struct census_worker *worker = &census->workers[0];
+	const struct pyh_arena *arena = arena_at(&census->arenas, address);
+
+	*ret = (struct pyh_lookup){ .place = PYH_PLACE_UNMAPPED };
+	if (address >> PYH_ADDRESS_LOG2)
+		return;
+	switch (memory_state_at(census->runtime->image->memory, address)) {
+	case MEMORY_UNMAPPED:
+		return;
+	case MEMORY_NOT_CAPTURED:
+		ret->place = PYH_PLACE_NOT_CAPTURED;
+		return;
+	case MEMORY_CAPTURED:
+	case MEMORY_ZERO:
+		break;
+	}
+	if (arena)
+		lookup_in_arena(worker, arena, address, ret);
+	else
+		lookup_outside(worker, address, ret);
+}
+
+bool pyh_census_holds(struct pyh_census *census, uint64_t address)
+{
+	const struct pyh_arena *arena = arena_at(&census->arenas, address);
+	struct pyh_lookup lookup = { .place = PYH_PLACE_OTHER };
+
+	if (address % 8 || address >> PYH_ADDRESS_LOG2)
+		return false;
+	if (!arena)
+		return pyh_space_marked(&census->space, address,
+					PYH_MARK_OBJECT);
+	lookup_in_arena(&census->workers[0], arena, address, &lookup);
+	return lookup.place == PYH_PLACE_OBJECT &&
+	       lookup.object.address == address;
+}

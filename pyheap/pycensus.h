@@ -150,4 +150,37 @@ struct error *pyh_census_search(struct pyh_census *census,
 				pyh_visit_fn *fn, void *context,
 				const atomic_bool *stop);
 
+/* --- looking one address up ----------------------------------------------- */
+
+enum pyh_place {
+	PYH_PLACE_OBJECT,	/* in an object, or in the words before it */
+	PYH_PLACE_CLAIMED,	/* in memory that an object owns */
+	PYH_PLACE_RAW,		/* in a block of C code that is no object */
+	PYH_PLACE_FREE,		/* in a free block, or in room for blocks */
+	PYH_PLACE_POOL,		/* in the header of a pool, or its end */
+	PYH_PLACE_OTHER,	/* in other memory, where no object is known */
+	PYH_PLACE_NOT_CAPTURED,
+	PYH_PLACE_UNMAPPED,
+};
+
+struct pyh_lookup {
+	enum pyh_place place;
+	struct pyh_object object;	/* PYH_PLACE_OBJECT */
+	uint64_t extent;		/* bytes of it, from its address */
+	/* the block of the allocator around; 0: not of pymalloc */
+	uint64_t block, block_size;
+};
+
+/**
+ * What is at an address. Not for concurrent use.
+ *
+ * Memory outside of arenas that an object owns is PYH_PLACE_OTHER, unless the
+ * address is its very first.
+ */
+void pyh_census_lookup(struct pyh_census *census, uint64_t address,
+		       struct pyh_lookup *ret);
+
+/** True if an object of the census begins at an address: quicker to tell. */
+bool pyh_census_holds(struct pyh_census *census, uint64_t address);
+
 #endif

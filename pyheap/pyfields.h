@@ -94,7 +94,12 @@
 	X(OPCACHE, "_PyOpcache") \
 	X(STRUCTPACK, "PyStructObject") \
 	X(STGDICT, "StgDictObject") \
-	X(STGINFO, "StgInfo")
+	X(STGINFO, "StgInfo") \
+	X(RANGE, "rangeobject") \
+	X(SLICE, "PySliceObject") \
+	X(DELTA, "PyDateTime_Delta") \
+	X(TIMEZONE, "PyDateTime_TimeZone") \
+	X(METHODDEF, "PyMethodDef")
 
 /* X(id, structure, member) */
 #define PYH_FIELDS(X) \
@@ -502,7 +507,25 @@
 	X(STGINFO_FFI_TYPE_POINTER_ELEMENTS, "StgInfo", "ffi_type_pointer.elements") \
 	X(STGINFO_FORMAT, "StgInfo", "format") \
 	X(STGINFO_NDIM, "StgInfo", "ndim") \
-	X(STGINFO_SHAPE, "StgInfo", "shape")
+	X(STGINFO_SHAPE, "StgInfo", "shape") \
+	X(RANGE_START, "rangeobject", "start") \
+	X(RANGE_STOP, "rangeobject", "stop") \
+	X(RANGE_STEP, "rangeobject", "step") \
+	X(SLICE_START, "PySliceObject", "start") \
+	X(SLICE_STOP, "PySliceObject", "stop") \
+	X(SLICE_STEP, "PySliceObject", "step") \
+	X(DELTA_DAYS, "PyDateTime_Delta", "days") \
+	X(DELTA_SECONDS, "PyDateTime_Delta", "seconds") \
+	X(DELTA_MICROSECONDS, "PyDateTime_Delta", "microseconds") \
+	X(TIMEZONE_OFFSET, "PyDateTime_TimeZone", "offset") \
+	X(TIMEZONE_NAME, "PyDateTime_TimeZone", "name") \
+	X(DATE_DATA, "PyDateTime_Date", "data") \
+	X(DATETIME_DATA, "PyDateTime_DateTime", "data") \
+	X(DATETIME_FOLD, "PyDateTime_DateTime", "fold") \
+	X(TIME_DATA, "PyDateTime_Time", "data") \
+	X(TIME_FOLD, "PyDateTime_Time", "fold") \
+	X(DEQUE_MAXLEN, "dequeobject", "maxlen") \
+	X(METHODDEF_ML_NAME, "PyMethodDef", "ml_name")
 
 enum pyh_struct {
 #define PYH_STRUCT_ID(id, structure) PYH_STRUCT_##id,

@@ -45,6 +45,7 @@ static const bool plain_structs[PYH_NUM_STRUCTS] = {
 	[PYH_STRUCT_OBMALLOC] = true,
 	[PYH_STRUCT_ARENA] = true,
 	[PYH_STRUCT_POOL] = true,
+	[PYH_STRUCT_METHODDEF] = true,
 };
 
 static const struct pyh_layout *find_layout(unsigned int minor,

@@ -87,6 +87,11 @@ const struct pyh_layout pyh_layout_3_11 = {
 		[PYH_STRUCT_PERMUTATIONS] = 64,
 		[PYH_STRUCT_STRUCTPACK] = 56,
 		[PYH_STRUCT_STGDICT] = 192,
+		[PYH_STRUCT_RANGE] = 48,
+		[PYH_STRUCT_SLICE] = 40,
+		[PYH_STRUCT_DELTA] = 40,
+		[PYH_STRUCT_TIMEZONE] = 32,
+		[PYH_STRUCT_METHODDEF] = 32,
 	},
 	.at = {
 		/* _PyRuntimeState */
@@ -486,5 +491,32 @@ const struct pyh_layout pyh_layout_3_11 = {
 		[PYH_STGDICT_FORMAT] = { 168, 8 },
 		[PYH_STGDICT_NDIM] = { 176, 4 },
 		[PYH_STGDICT_SHAPE] = { 184, 8 },
+		/* rangeobject */
+		[PYH_RANGE_START] = { 16, 8 },
+		[PYH_RANGE_STOP] = { 24, 8 },
+		[PYH_RANGE_STEP] = { 32, 8 },
+		/* PySliceObject */
+		[PYH_SLICE_START] = { 16, 8 },
+		[PYH_SLICE_STOP] = { 24, 8 },
+		[PYH_SLICE_STEP] = { 32, 8 },
+		/* PyDateTime_Delta */
+		[PYH_DELTA_DAYS] = { 24, 4 },
+		[PYH_DELTA_SECONDS] = { 28, 4 },
+		[PYH_DELTA_MICROSECONDS] = { 32, 4 },
+		/* PyDateTime_TimeZone */
+		[PYH_TIMEZONE_OFFSET] = { 16, 8 },
+		[PYH_TIMEZONE_NAME] = { 24, 8 },
+		/* PyDateTime_Date */
+		[PYH_DATE_DATA] = { 25, 4 },
+		/* PyDateTime_DateTime */
+		[PYH_DATETIME_DATA] = { 25, 10 },
+		[PYH_DATETIME_FOLD] = { 35, 1 },
+		/* PyDateTime_Time */
+		[PYH_TIME_DATA] = { 25, 6 },
+		[PYH_TIME_FOLD] = { 31, 1 },
+		/* dequeobject */
+		[PYH_DEQUE_MAXLEN] = { 64, 8 },
+		/* PyMethodDef */
+		[PYH_METHODDEF_ML_NAME] = { 0, 8 },
 	},
 };

@@ -90,6 +90,11 @@ const struct pyh_layout pyh_layout_3_15t = {
 		[PYH_STRUCT_COCACHED] = 32,
 		[PYH_STRUCT_STRUCTPACK] = 80,
 		[PYH_STRUCT_STGINFO] = 176,
+		[PYH_STRUCT_RANGE] = 64,
+		[PYH_STRUCT_SLICE] = 56,
+		[PYH_STRUCT_DELTA] = 56,
+		[PYH_STRUCT_TIMEZONE] = 48,
+		[PYH_STRUCT_METHODDEF] = 32,
 	},
 	.at = {
 		/* _PyRuntimeState */
@@ -527,5 +532,32 @@ const struct pyh_layout pyh_layout_3_15t = {
 		[PYH_STGINFO_FORMAT] = { 144, 8 },
 		[PYH_STGINFO_NDIM] = { 152, 4 },
 		[PYH_STGINFO_SHAPE] = { 160, 8 },
+		/* rangeobject */
+		[PYH_RANGE_START] = { 32, 8 },
+		[PYH_RANGE_STOP] = { 40, 8 },
+		[PYH_RANGE_STEP] = { 48, 8 },
+		/* PySliceObject */
+		[PYH_SLICE_START] = { 32, 8 },
+		[PYH_SLICE_STOP] = { 40, 8 },
+		[PYH_SLICE_STEP] = { 48, 8 },
+		/* PyDateTime_Delta */
+		[PYH_DELTA_DAYS] = { 40, 4 },
+		[PYH_DELTA_SECONDS] = { 44, 4 },
+		[PYH_DELTA_MICROSECONDS] = { 48, 4 },
+		/* PyDateTime_TimeZone */
+		[PYH_TIMEZONE_OFFSET] = { 32, 8 },
+		[PYH_TIMEZONE_NAME] = { 40, 8 },
+		/* PyDateTime_Date */
+		[PYH_DATE_DATA] = { 41, 4 },
+		/* PyDateTime_DateTime */
+		[PYH_DATETIME_DATA] = { 41, 10 },
+		[PYH_DATETIME_FOLD] = { 51, 1 },
+		/* PyDateTime_Time */
+		[PYH_TIME_DATA] = { 41, 6 },
+		[PYH_TIME_FOLD] = { 47, 1 },
+		/* dequeobject */
+		[PYH_DEQUE_MAXLEN] = { 80, 8 },
+		/* PyMethodDef */
+		[PYH_METHODDEF_ML_NAME] = { 0, 8 },
 	},
 };

@@ -37,8 +37,11 @@ print("READY", os.getpid(), flush=True)
 sys.stdin.read()
 """
 
-VIEWS = ["overview", "types", "objects", "collections", "duplicates", "info"]
-LATER = """suspects object path retained refcounts gc cycles
+VIEWS = ["overview", "types", "objects", "object", "collections", "duplicates",
+         "info"]
+# Those that need no argument; `object` is tested in test_object.py.
+PLAIN_VIEWS = [view for view in VIEWS if view != "object"]
+LATER = """suspects path retained refcounts gc cycles
     threads memory malloc tensors allocator torch-snapshot gpu
     tracemalloc diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--debuginfod", "--index=d", "--no-index", "--batch=d",
@@ -135,6 +138,15 @@ def test_refusals(core):
     refused("unknown view first", ["objcts", core], "did you mean objects")
     refused("two dumps", [core, core], "one dump")
     refused("argument of a view", [core, "types", "x"], "no argument")
+    refused("no address", [core, "object"], "needs ADDR")
+    refused("two addresses", [core, "object", "0x10", "0x20"], "second")
+    for word in "0x", "xyz", "0x12g", "12g", "-1", "0x11112222333344445":
+        refused("no address: " + word, [core, "object", "--", word],
+                "no address")
+    refused("an order by values", [core, "objects", "--sort", "preview"],
+            "--sort")
+    refused("a condition on values", [core, "objects", "--fail-if",
+                                      "preview==x"], "--fail-if")
     refused("no number", [core, "--top", "many"], "--top")
     refused("no size", [core, "types", "--min-size", "1X"], "--min-size")
     refused("no value", [core, "--top"], "--top needs N")
@@ -219,7 +231,7 @@ def test_truncated(core, folder):
 
 
 def test_formats(core):
-    for view in VIEWS:
+    for view in PLAIN_VIEWS:
         with heaptest.case(view + " as JSON"):
             answer = parsed(core, view)
             assert answer["schema"] == "heapscan.%s/1" % view
@@ -392,7 +404,7 @@ def test_secrets(folder):
     if done.returncode:
         heaptest.skip("arguments", "heapdump: " + done.stderr)
         return
-    for view in VIEWS:
+    for view in PLAIN_VIEWS:
         for form in "text", "json", "ndjson", "csv", "md":
             with heaptest.case("no argument in %s as %s" % (view, form)):
                 done = heapscan(core, view, "-f", form, "--top", "0", "-v")

@@ -15,6 +15,7 @@ import heaptest
 SCRIPT = """\
 import os, sys
 kept = [{"key": str(i)} for i in range(1000)]
+print("ADDRESS", hex(id(kept)))
 print("READY", os.getpid(), flush=True)
 sys.stdin.read()
 """
@@ -22,6 +23,7 @@ sys.stdin.read()
 # What the documents call the dumps and the processes of their examples.
 DUMPS = ("dump.core.zst", "dump.core", "FILE", "DUMP")
 PIDS = ("4242", "4711", "PID")
+ADDRESSES = ("0x7f1c2a3b4c50", "ADDR")
 TOOLS = re.compile(r"(heapdump|heapscan|zstd) ")
 HEADINGS = re.compile(r"^(Started|\$ \w+|  (?:dumped|runtime|complete) |TYPES|PYMALLOC|blocks in use|"
                       r"next:|Names of)", re.M)
@@ -73,8 +75,9 @@ def sources():
             yield place, command
 
 
-def substituted(command, pid, folder):
+def substituted(command, pid, address, folder):
     words = {word: str(pid) for word in PIDS}
+    words.update({word: address for word in ADDRESSES})
     words["/var/dumps"] = folder
     # The other machine is this one.
     command = command.replace("ssh host", "sh -c")
@@ -82,7 +85,7 @@ def substituted(command, pid, folder):
         map(re.escape, words)), lambda match: words[match[1]], command)
 
 
-def run_example(place, command, pid, kept):
+def run_example(place, command, pid, address, kept):
     """Each in a folder of its own, which holds the dumps by their names."""
     with heaptest.case("%s: %s" % (place, command)):
         folder = heaptest.tmp("example")
@@ -94,7 +97,8 @@ def run_example(place, command, pid, kept):
                 os.link(source, os.path.join(folder, name))
         env = dict(os.environ, HEAPDUMP_DIR=folder, PATH=os.pathsep.join(
             [os.path.abspath(heaptest.BUILD), os.environ["PATH"]]))
-        line = substituted(command, pid, os.path.join(folder, "dumps"))
+        line = substituted(command, pid, address,
+                           os.path.join(folder, "dumps"))
         if line.startswith("zstd "):
             heaptest.tool("zstd", "zstd")
         done = heaptest.run(["sh", "-c", line], cwd=folder, env=env)
@@ -149,8 +153,9 @@ def main():
             done = heaptest.heapdump("-q", "--max-pause", "1m", *options, "-o",
                                      kept[kind], target.pid)
             assert done.returncode == 0, done.stderr
+        address = re.search(r"^ADDRESS (\w+)", target.printed(), re.M)[1]
         for place, command in sources():
-            run_example(place, command, target.pid, kept)
+            run_example(place, command, target.pid, address, kept)
         with heaptest.case("the process of the examples goes on"):
             assert target.end() == 0
     test_screen()
