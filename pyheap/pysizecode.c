@@ -53,6 +53,19 @@ static bool size_heap_type(struct pyh_subject *subject)
 	return true;
 }
 
+/**
+ * Whether sys.getsizeof adds a GC head, which static types do not have: 3.11
+ * and 3.12 do, and later releases only exempt direct instances of `type`, not
+ * those of a metatype of C code like numpy's.
+ */
+static bool static_counts_head(const struct pyh_runtime *runtime,
+			       const struct pyh_type *metatype)
+{
+	if (runtime->minor < 11)
+		return false;
+	return runtime->minor < 13 || metatype->metatype != metatype->address;
+}
+
 bool pyh_size_type(struct pyh_subject *subject)
 {
 	const struct pyh_runtime *runtime = subject->runtime;
@@ -65,8 +78,7 @@ bool pyh_size_type(struct pyh_subject *subject)
 		return true;
 	if (flags & PYH_TPFLAGS_HEAPTYPE)
 		return size_heap_type(subject);
-	// Static types have no GC head. 3.11 and 3.12 count one all the same.
-	if (runtime->minor != 11 && runtime->minor != 12)
+	if (!static_counts_head(runtime, subject->type))
 		subject->presize = 0;
 	return true;
 }

@@ -120,3 +120,17 @@ def compare(census, core, dump, *options):
     found = objects_of(dump, *options)
     objects_hold(census, core, found, type_counts(dump, *options))
     names_hold(census, found)
+
+
+def check_dump(name, census, path):
+    """One result: compare() of a core, or of a dump of heapdump's, which is
+    removed."""
+    with heaptest.case(name):
+        plain = path
+        if path.endswith(".zst"):
+            plain = heaptest.expand(path, heaptest.tmp("core.plain"))
+        with elfcore.ElfCore(plain) as core:
+            compare(census, core, path)
+    for spent in {path, heaptest.tmp("core.plain")}:
+        if os.path.exists(spent):
+            os.unlink(spent)

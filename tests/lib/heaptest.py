@@ -338,6 +338,26 @@ def interpreters(debug=False):
     return found
 
 
+def with_packages():
+    """Interpreters that tests/python/fetch_packages.sh has made, which can
+    import numpy, lxml and others; HEAPSCAN_INTERPRETERS applies as well."""
+    wanted = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS", ""))
+    found = []
+    pattern = os.path.join(glob.escape(CACHE), "packages", "*-packages")
+    for folder in sorted(glob.glob(pattern)):
+        if not os.path.exists(os.path.join(folder, "installed")):
+            continue            # being fetched just now, or given up
+        command = [os.path.join(folder, "bin", "python3")]
+        try:
+            interpreter = Interpreter("packages", command)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            print("# %s %s" % (" ".join(command), error))
+            continue
+        if wanted.search(interpreter.name):
+            found.append(interpreter)
+    return found
+
+
 def absent_releases(found):
     """The supported releases that none of these interpreters is, as "3.9"."""
     here = {interpreter.version[:2] for interpreter in found}
@@ -410,9 +430,10 @@ class Target:
 
 @contextlib.contextmanager
 def start_target(interpreter, script=TARGET, args=(), census=None, timeout=120,
-                 env=None, pid_namespace=False):
-    """Run a script, one file, and wait until it prints "READY PID".
+                 env=None, pid_namespace=False, beside=()):
+    """Run a script and wait until it prints "READY PID".
 
+    beside         files that the script needs in its own folder
     census         a path: adds --census with a descriptor of that file, so that
                    it need not be visible in the target's root
     env            added to its environment
@@ -425,7 +446,8 @@ def start_target(interpreter, script=TARGET, args=(), census=None, timeout=120,
                               dir=(interpreter.root or "") + inside)
     inside = os.path.join(inside, os.path.basename(folder))
     if interpreter.root:
-        shutil.copy(script, folder)
+        for path in (script, *beside):
+            shutil.copy(path, folder)
         script = os.path.join(inside, os.path.basename(script))
     argv = [*interpreter.argv_in(inside), script, *map(str, args)]
     if pid_namespace:

@@ -4,7 +4,8 @@
 It builds a heap of everything that is awkward to read from outside, and then
 stands still. Runs on CPython 3.8 to 3.15 with the standard library only.
 
-usage: target.py [--scale N] [--threads N] [--no-gc] [--freeze] [--census TO]
+usage: target.py [--scale N] [--threads N] [--no-gc] [--freeze]
+                 [--collecting WHERE] [--census TO]
 
   --scale N    instances of the ordinary classes (2000)
   --threads N  threads, each blocked in another kind of call (3)
@@ -12,6 +13,11 @@ usage: target.py [--scale N] [--threads N] [--no-gc] [--freeze] [--census TO]
                the cyclic garbage is made
   --freeze     gc.freeze() half-way: the first half lies in the permanent
                generation
+  --collecting WHERE
+               stand still inside of a collection of the garbage: in the
+               "callback" of a weak reference, in a "finalizer", in the "hook"
+               that the collector calls first; or collect when a byte of "input"
+               comes, for a debugger to stop it
   --census TO  take the census, into the file TO, or into the inherited file
                descriptor N if TO is fd:N
 
@@ -25,7 +31,8 @@ handler runs, on either side, and other threads' states stay as they are. From
 then on the parent runs nothing but a call of waitpid, in which it blocks until
 the twin is gone. The twin writes the census, says READY, and waits. So what
 is dumped is the parent with the heap of the fork, but for a handful of freed
-temporaries.
+temporaries. With --collecting the twin ends when it has counted, and only then
+the parent collects: what it stops in the midst of has freed nothing yet.
 
 Format: one line of JSON, then four little-endian 64-bit words an object:
 address, address of its type, sys.getsizeof, and 1 if the collector tracks it.
@@ -776,9 +783,9 @@ def hidden_referents(thing):
     return ()
 
 
-def held_by_frames(main_frame):
+def held_by_frames(own_frame):
     """What the running frames of all threads hold; of this thread's only those
-    that ran when the twin was made.
+    that ran when the twin was made, which own_frame is the last of.
 
     Up to 3.10 frames are objects, and their contents are found like others'.
     Since then a frame object is made only on demand: one made here does not
@@ -788,7 +795,7 @@ def held_by_frames(main_frame):
     if sys.version_info < (3, 11):
         return held
     frames = sys._current_frames()
-    frames[threading.get_ident()] = main_frame
+    frames[threading.get_ident()] = own_frame
     for frame in frames.values():
         while frame is not None:
             held.append(frame.f_code)
@@ -811,7 +818,8 @@ def take_census():
     pending = gc.get_objects()
     seen = {id(pending)}
     frame = sys._getframe()
-    while frame.f_code is not main.__code__:
+    while frame.f_code not in (stand_still.__code__,
+                               counted_in_twin.__code__):
         seen.add(id(frame))
         frame = frame.f_back
     pending += [gc.garbage, sys.modules, HEAP]
@@ -837,7 +845,7 @@ def write_census(to, pid):
     # used for its size makes the type ready, with entries in its base's tables.
     words = array.array("Q")
     described = {}
-    odd = {id(cls) for cls in HEAP["user"]["odd"]}
+    odd = {id(cls) for cls in HEAP.get("user", {}).get("odd", ())}
     for thing in found:
         cls = type(thing)
         words.extend((id(thing), id(cls), sizeof(thing), gc.is_tracked(thing)))
@@ -886,12 +894,75 @@ def twin(to, pid):
         os._exit(status)
 
 
+def stand_still(to, pid):
+    """Be dumped: say READY and wait, with a census into to unless that is None.
+    Never returns. Whatever called this is dumped as it is, half-way."""
+    if to is None:
+        os.write(1, b"READY %d\n" % pid)
+        wait_for_end_of_input()
+        os._exit(0)
+    fork = ctypes.PyDLL(None).fork if ctypes else os.fork
+    made = fork()
+    if made:
+        os.waitpid(made, 0)
+        os._exit(0)
+    twin(to, pid)
+
+
+class Blocking:
+    """Its end is where the process stands still, if it is told to."""
+
+    where = None
+
+    def __del__(self):
+        if self.where == "finalizer":
+            stand_still(None, os.getpid())
+
+
+def blocked(*unused):
+    stand_still(None, os.getpid())
+
+
+def counted_in_twin(to, pid):
+    """As stand_still(), but go on when the census is there."""
+    made = ctypes.PyDLL(None).fork() if ctypes else os.fork()
+    if made == 0:
+        write_census(to, pid)
+        os._exit(0)
+    assert os.waitpid(made, 0)[1] == 0
+
+
+def collect_half_way(where, to, pid):
+    """Make one more piece of garbage, collect, and stop at it."""
+    held, first = [], Blocking()
+    first.me, first.where = first, where
+    HEAP["collecting"] = held
+    if where == "callback":
+        held.append(weakref.ref(first, blocked))
+    elif where == "hook":
+        gc.callbacks.append(blocked)
+    if where == "input":
+        # One that the collector meets half-way through its list.
+        os.write(1, b"OBJECT %#x\n" % id(HEAP["user"]["nodes"][-1]))
+    del first
+    counted_in_twin(to, pid)
+    if where == "input":
+        os.write(1, b"READY %d\n" % pid)
+        os.read(0, 1)
+    gc.collect()
+    os.write(1, b"The collection has ended.\n")
+    wait_for_end_of_input()
+    os._exit(0)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--scale", type=int, default=2000)
     parser.add_argument("--threads", type=int, default=3)
     parser.add_argument("--no-gc", action="store_true")
     parser.add_argument("--freeze", action="store_true")
+    parser.add_argument("--collecting", choices=(
+        "callback", "finalizer", "hook", "input"))
     parser.add_argument("--census")
     arguments = parser.parse_args()
     scale, to, pid = arguments.scale, arguments.census, os.getpid()
@@ -911,16 +982,9 @@ def main():
     HEAP["threads"] = start_threads(arguments.threads)
     gc.disable()
     garbage(scale)
-
-    if to is None:
-        os.write(1, b"READY %d\n" % pid)
-        wait_for_end_of_input()
-        os._exit(0)
-    fork = ctypes.PyDLL(None).fork if ctypes else os.fork
-    if fork():
-        os.waitpid(-1, 0)
-        os._exit(0)
-    twin(to, pid)
+    if arguments.collecting:
+        collect_half_way(arguments.collecting, to, pid)
+    stand_still(to, pid)
 
 
 if __name__ == "__main__":

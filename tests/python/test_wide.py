@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every object of a process that uses all of the standard library, held
+against the census of its forked twin, as in test_census.py: wide_target.py has
+imported what can be imported, and stands still in the midst of an event loop
+with thousands of tasks, beside threads in all kinds of calls."""
+
+import os
+import re
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import census_compare
+import heaptest
+
+SCRIPT = os.path.join(HERE, "wide_target.py")
+MODULES_LEAST = 350     # imported at least, whatever a build lacks
+ALLOCATORS = (
+    ("", None),
+    (" with debug hooks", {"PYTHONMALLOC": "debug"}),
+)
+
+
+def test(interpreter, label, env):
+    census_path = heaptest.tmp("census")
+    dump, core = heaptest.tmp("dump.zst"), heaptest.tmp("core")
+    with heaptest.start_target(
+            interpreter, SCRIPT, census=census_path, env=env,
+            beside=[heaptest.TARGET]) as target:
+        modules = int(re.search(r"^WIDE (\d+)$", target.printed(), re.M)[1])
+        assert modules >= MODULES_LEAST, "only %d modules" % modules
+        census = heaptest.Census(census_path)
+        done = heaptest.heapdump("--max-pause", "1m", "-q", "-o", dump,
+                                 target.pid)
+        assert done.returncode == 0, "heapdump: exit %d: %s" % (
+            done.returncode, done.stderr)
+        with heaptest.case("%s%s: kernel core is written" % (interpreter,
+                                                             label)):
+            heaptest.kernel_core(target.pid, core)
+    print("# %s%s: %d modules, %d objects" % (interpreter, label, modules,
+                                              len(census)))
+    for kind, path in ("heapdump", dump), ("kernel", core):
+        if os.path.exists(path):
+            census_compare.check_dump("%s%s: objects of %s's dump" % (
+                interpreter, label, kind), census, path)
+
+
+found = heaptest.interpreters()
+for interpreter in found:
+    for label, env in ALLOCATORS:
+        with heaptest.case("%s%s" % (interpreter, label)):
+            if interpreter.free_threaded:
+                raise heaptest.Skip("free-threaded heaps are not enumerated "
+                                    "in this version")
+            test(interpreter, label, env)
+if not os.environ.get("HEAPSCAN_INTERPRETERS"):
+    for release in heaptest.absent_releases(found):
+        heaptest.skip("the library of Python " + release,
+                      "no such interpreter here: "
+                      "tests/python/fetch_interpreters.sh fetches 3.13 to 3.15")
+heaptest.finish()
