@@ -279,9 +279,9 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 	ret->presize = presize_of(runtime, ret->type, ret->body,
 				  ret->available);
 	// In a table of keys, a small hash and a metaclass look like the start
-	// of a static type.
+	// of a static type, which has one that is static itself.
 	if (ret->type->kind == PYH_KIND_TYPE && ret->presize == 0 &&
-	    !pyh_type_find(types, address))
+	    !ret->type->is_static && !pyh_type_find(types, address))
 		return false;
 	ret->link = PYH_LINK_NONE;
 	ret->link_damaged = false;
