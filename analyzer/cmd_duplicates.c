@@ -18,7 +18,6 @@ enum duplicate_column {
 	DUPLICATE_COUNT,
 	DUPLICATE_SIZE,
 	DUPLICATE_WASTED,
-	DUPLICATE_HASH,
 	DUPLICATE_ADDRESS,
 	DUPLICATE_TYPE_ADDRESS,
 	DUPLICATE_PREVIEW,	/* the last: in text with --values only */
@@ -37,11 +36,8 @@ static const struct column duplicate_columns[NUM_DUPLICATE_COLUMNS] = {
 		.about = "what sys.getsizeof says of them, together" },
 	[DUPLICATE_WASTED] = { .key = "wasted", .title = "wasted", .unit = UNIT_BYTES,
 		.about = "the same of all but the largest one" },
-	[DUPLICATE_HASH] = { .key = "hash", .title = "hash", .unit = UNIT_TEXT,
-		.about = "tells values apart; half of the one of 128 bits that "
-			 "they were compared by", .width = 16 },
 	[DUPLICATE_ADDRESS] = { .key = "address", .title = "one at", .unit = UNIT_ADDRESS,
-		.about = "of one of them, the lowest", .hidden = true },
+		.about = "of one of them, the lowest", .width = 18 },
 	[DUPLICATE_TYPE_ADDRESS] = { .key = "type_address", .title = "type at", .unit = UNIT_ADDRESS,
 		.about = "of the type object", .hidden = true },
 	[DUPLICATE_PREVIEW] = { .key = "preview", .title = "preview", .unit = UNIT_TEXT,
@@ -88,8 +84,7 @@ const struct view cmd_duplicates_view = {
 "another look at the dump. Tuples are equal where their items are: str, bytes,\n"
 "int, float and tuples in them (three deep, 1,024 of them, 4 KiB) by value,\n"
 "others only if they are the same object. Interned strings and constants count\n"
-"like others. Values are printed only with --values; who has a hash can try\n"
-"which short value it is of.\n",
+"like others. Values are printed only with --values.\n",
 };
 
 /* --- rows ---------------------------------------------------------------- */
@@ -129,8 +124,6 @@ static struct cell duplicate_cell(const struct rows *rows,
 		return cell_number(UNIT_BYTES, group->size);
 	case DUPLICATE_ADDRESS:
 		return cell_number(UNIT_ADDRESS, group->address);
-	case DUPLICATE_HASH:		// in text; its number is its order
-		return cell_number(UNIT_ADDRESS, group->hash[0]);
 	case DUPLICATE_PREVIEW:
 		return cell_unknown();
 	default:
@@ -236,26 +229,18 @@ static struct error *keep(struct rows *rows, const struct duplicate *group)
 	return NULL;
 }
 
-static void hash_text(const struct duplicate *group, char text[20])
-{
-	(void)snprintf(text, 20, "%016" PRIx64, group->hash[0]);
-}
-
 static void duplicate_cells(const struct rows *rows,
-			    const struct duplicate *group, char hash[20],
+			    const struct duplicate *group,
 			    struct cell cells[NUM_DUPLICATE_COLUMNS])
 {
 	for (int i = 0; i < NUM_DUPLICATE_COLUMNS; i++)
 		cells[i] = duplicate_cell(rows, group, i);
-	hash_text(group, hash);
-	cells[DUPLICATE_HASH] = cell_text(hash);
 }
 
 static struct error *found(void *context, const struct duplicate *group)
 {
 	struct rows *rows = context;
 	struct cell cells[NUM_DUPLICATE_COLUMNS];
-	char hash[20];
 
 	if (group->size < rows->scan->options->min_size)
 		return NULL;
@@ -264,7 +249,7 @@ static struct error *found(void *context, const struct duplicate *group)
 	rows->size += group->size;
 	rows->wasted += duplicate_wasted(group);
 	if (gate_open(&rows->scan->gate)) {
-		duplicate_cells(rows, group, hash, cells);
+		duplicate_cells(rows, group, cells);
 		gate_row(&rows->scan->gate, cells);
 	}
 	return keep(rows, group);
@@ -361,7 +346,7 @@ static void print_rows(struct rows *rows, const struct pyh_runtime *runtime,
 	struct render *render = &rows->scan->render;
 	bool values = rows->scan->options->values;
 	struct cell cells[NUM_DUPLICATE_COLUMNS];
-	char title[64], hash[20], text[PREVIEW_MAX];
+	char title[64], text[PREVIEW_MAX];
 
 	(void)snprintf(title, sizeof(title), "DUPLICATES  by %s",
 		       duplicate_columns[rows->column].key);
@@ -374,7 +359,7 @@ static void print_rows(struct rows *rows, const struct pyh_runtime *runtime,
 	});
 	for (size_t i = 0; i < rows->num_kept && !scan_unread(rows->scan);
 	     i++) {
-		duplicate_cells(rows, &rows->kept[i], hash, cells);
+		duplicate_cells(rows, &rows->kept[i], cells);
 		if (values)
 			cells[DUPLICATE_PREVIEW] = preview(rows, runtime,
 							   memory,

@@ -60,7 +60,7 @@ def by_value(subject):
         assert answer["totals"][column] == sum(
             row[column] for row in answer["rows"]), column
     assert answer["totals"]["values"] == len(answer["rows"])
-    assert len({row["hash"] for row in answer["rows"]}) == len(rows)
+    assert len({row["address"] for row in answer["rows"]}) == len(rows)
     types = subject.answer("types", "-n", "0")["rows"]
     counts = sum(row["count"] for row in types if row["type"] in (
         "str", "bytes", "tuple", *SUBCLASSES))
