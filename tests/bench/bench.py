@@ -3,13 +3,15 @@
 
 SPDX-License-Identifier: Apache-2.0
 
-usage: bench.py [--sizes 1,10,30] [--python PYTHON] [--tmp DIR] [--only types|dump]
+usage: bench.py [--sizes 1,10,30] [--python PYTHON] [--tmp DIR]
+                [--only types|dump|peers]
 
 Makes its own heaps (millions of objects each), dumps them plain and
 compressed, and prints what heapscan and heapdump reach beside what the
 machine can do: memcpy, plain zstd, process_vm_readv and write, gcore.
 """
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -239,6 +241,72 @@ def bench_dump(args):
                                        median("times gcore's")))
 
 
+def with_packages():
+    """A Python with the peers, made by fetch_packages.sh, or None."""
+    cache = (os.environ.get("HEAPSCAN_CACHE")
+             or os.path.expanduser("~/.cache/heapscan-tests"))
+    found = glob.glob(os.path.join(glob.escape(cache), "packages",
+                                   "*-packages", "installed"))
+    return os.path.join(os.path.dirname(sorted(found)[-1]), "bin",
+                        "python3") if found else None
+
+
+def dump_and_count(pid, path, *options):
+    """What heapdump and heapscan take for the same: seconds of each, objects."""
+    begun = time.monotonic()
+    subprocess.run([HEAPDUMP, "--max-pause", "10m", "-q", "-o", path, *options,
+                    str(pid)], check=True)
+    dumped = time.monotonic() - begun
+    seconds, objects, _ = types(path)
+    os.remove(path)
+    return dumped, seconds, objects
+
+
+def bench_peers(args):
+    python = with_packages()
+    if not python:
+        print("peers: none here; tests/python/fetch_packages.sh fetches them")
+        return
+    path = os.path.join(args.tmp, "bench.peers.core.zst")
+    process = subprocess.Popen(
+        [python, os.path.join(HERE, "peer.py"),
+         str(int(args.peer_millions * 1e6))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        ready = process.stdout.readline().split()
+        assert ready[:1] == ["READY"], ready
+        packed = dump_and_count(process.pid, path)
+        dumped, seconds, objects = dump_and_count(process.pid, path,
+                                                  "--no-compress")
+        ours = objects / seconds
+        print("objects by type, of one live process, %s objects; what runs "
+              "inside of it stops it" % f"{objects:,}")
+        for what, took, found in (
+                ("heapscan DUMP types", seconds, objects),
+                ("heapdump --no-compress, heapscan", dumped + seconds, objects),
+                ("heapscan DUMP.zst types", packed[1], packed[2]),
+                ("heapdump, heapscan", packed[0] + packed[1], packed[2])):
+            print("  %-32s %8.2f s %10d objects %9.2f M/s" % (
+                what, took, found, found / took / 1e6))
+        for name, what in (("guppy3", "guppy3 hpy().heap()"),
+                           ("pympler", "pympler muppy, summary"),
+                           ("objgraph", "objgraph most_common_types")):
+            process.stdin.write(name + "\n")
+            process.stdin.flush()
+            took, found = process.stdout.readline().split(None, 1)
+            if took == "-":
+                print("  %-32s cannot be had: %s" % (what, found.strip()))
+                continue
+            rate = int(found) / float(took)
+            print("  %-32s %8.2f s %10d objects %9.2f M/s  heapscan's is %.0f "
+                  "times, with heapdump %.0f times" % (
+                      what, float(took), int(found), rate / 1e6, ours / rate,
+                      objects / (dumped + seconds) / rate), flush=True)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--sizes", default="1,10,30",
@@ -247,12 +315,13 @@ def main():
     parser.add_argument("--dump-rounds", type=int, default=5)
     parser.add_argument("--python", default="/usr/bin/python3")
     parser.add_argument("--tmp", default=os.environ.get("TMPDIR", "/var/tmp"))
-    parser.add_argument("--only", choices=("types", "dump"))
+    parser.add_argument("--peer-millions", type=float, default=1)
+    parser.add_argument("--only", choices=("types", "dump", "peers"))
     args = parser.parse_args()
-    if args.only != "dump":
-        bench_types(args)
-    if args.only != "types":
-        bench_dump(args)
+    for name, bench in (("types", bench_types), ("dump", bench_dump),
+                        ("peers", bench_peers)):
+        if args.only in (None, name):
+            bench(args)
 
 
 main()

@@ -10,7 +10,7 @@ import sys
 import threading
 
 NODES = 2000
-DEPTH = 1000
+DEPTH = 100
 
 
 class Node:
