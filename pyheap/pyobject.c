@@ -9,6 +9,8 @@
 
 enum {
 	BODY_MAX = 64 << 10,	/* bytes of an object looked at in one view */
+	GC_PREV_COLLECTING = 2,	/* _PyGC_PREV_MASK_COLLECTING */
+	GC_PREV_SHIFT = 2,	/* _PyGC_PREV_SHIFT */
 	HOOK_PREFIX = 16,	/* size and domain before the data */
 	HOOK_OVERHEAD = 24,	/* … and the fence after it */
 };
@@ -67,6 +69,13 @@ static bool may_hold_head(const struct pyh_object_rules *rules,
 	       range->protection & PF_W && address % 4 == 0;
 }
 
+/** _gc_prev of an object whose references are being subtracted. */
+static bool is_counting(uint64_t prev, uint64_t refcount)
+{
+	return (prev & GC_PREV_COLLECTING) &&
+	       prev >> GC_PREV_SHIFT <= refcount;
+}
+
 /**
  * Does the GC list lead back to a head?
  *
@@ -100,10 +109,12 @@ static void check_link(const struct pyh_object_rules *rules,
 		ret->link_damaged = prev_known && !rules->collecting;
 		return;
 	}
-	// Inside a collection _gc_prev holds counts, and only the way forward
-	// is a list. Neighbours that the dump lacks prove nothing either.
-	if (rules->collecting && next_known && next % 4 == 0)
+	// Inside a collection _gc_prev may hold a flag and what is left of the
+	// reference count; then only the way forward is a list.
+	if (rules->collecting && next_known && next % 4 == 0 &&
+	    is_counting(pyh_word(bytes + 8, 0), ret->refcount))
 		return;
+	// Neighbours that the dump lacks prove nothing either.
 	if (!next_known && !prev_known && may_hold_head(rules, next) &&
 	    may_hold_head(rules, prev))
 		return;
@@ -294,9 +305,11 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 		check_link(rules, memory, address - PYH_GC_HEAD, head, ret);
 		// An instance of a class is in a GC list from birth to death;
 		// what looks like one and is not was left behind in memory
-		// that has another use now.
+		// that has another use now. Types of C code that nothing can
+		// derive from may forget to list theirs: os.stat_result.
 		if (ret->link == PYH_LINK_BROKEN ||
 		    (ret->link == PYH_LINK_NONE && !ret->type->is_static &&
+		     (ret->type->flags & PYH_TPFLAGS_BASETYPE) &&
 		     ret->type->kind != PYH_KIND_TYPE))
 			return false;
 	}

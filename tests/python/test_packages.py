@@ -16,7 +16,7 @@ SCRIPT = os.path.join(HERE, "packages_target.py")
 WANTED = "numpy", "lxml", "pydantic"
 ALLOCATORS = (
     ("", None),
-    (" with debug hooks", {"PYTHONMALLOC": "debug"}),
+    (" without pymalloc", {"PYTHONMALLOC": "malloc"}),
 )
 
 

@@ -17,7 +17,7 @@ SCRIPT = os.path.join(HERE, "wide_target.py")
 MODULES_LEAST = 350     # imported at least, whatever a build lacks
 ALLOCATORS = (
     ("", None),
-    (" with debug hooks", {"PYTHONMALLOC": "debug"}),
+    (" without pymalloc", {"PYTHONMALLOC": "malloc"}),
 )
 
 
