@@ -21,9 +21,15 @@ SLOW = ("--max-pause", "60s", "-z", "19")
 KILLS = 20
 
 
+def hear_hangups():
+    """Under nohup they are ignored, by heapdump as well."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(*args, **options):
     return subprocess.Popen([heaptest.program("heapdump"), *map(str, args)],
-                            stdin=subprocess.DEVNULL, **options)
+                            stdin=subprocess.DEVNULL,
+                            preexec_fn=hear_hangups, **options)
 
 
 def visible(folder):
