@@ -1040,7 +1040,8 @@ static struct error *prune_arena(void *context, unsigned int worker_index,
 	return NULL;
 }
 
-/** As prune_block(), of an object outside of arenas. */
+/** As prune_block(), of an object outside of arenas: a type that is one stays,
+    whatever claims it. */
 static void prune_object(void *context, uint64_t address)
 {
 	struct census_worker *worker = context;
@@ -1051,7 +1052,9 @@ static void prune_object(void *context, uint64_t address)
 	    !pyh_object_outside(&census->rules, &worker->types,
 				&worker->outside, &worker->memory, address,
 				&object) ||
-	    object.link == PYH_LINK_HOLDS)
+	    object.link == PYH_LINK_HOLDS ||
+	    (object.type->kind == PYH_KIND_TYPE &&
+	     pyh_type_find(&worker->types, address)))
 		return;
 	uncount_object(worker, &object,
 		       held_outside(census, &object) +

@@ -28,16 +28,20 @@ void pyh_object_rules_init(struct pyh_object_rules *rules,
 	};
 	// 3.11 only gives its static objects a count of 999999999 to begin
 	// with. Include/internal/pycore_object.h.
-	if (runtime->minor == 11)
+	if (runtime->minor == 11) {
 		rules->immortal_from = UINT32_C(1) << 29;
+		rules->immortal_value = 999999999;
+	}
 	// 3.12 and 3.13 make objects immortal by the sign of the low half,
 	// 3.14 and later put flags into the top 16 bits. Include/refcount.h.
 	if (runtime->minor >= 12) {
 		rules->immortal_from = UINT32_C(1) << 31;
+		rules->immortal_value = UINT32_MAX;
 		rules->refcount_max = UINT32_MAX;
 	}
 	if (runtime->minor >= 14) {
 		rules->refcount_mask = (UINT64_C(1) << 48) - 1;
+		rules->immortal_value = UINT32_C(3) << 30;
 		rules->flags_max = 0xFF;
 	}
 	if (runtime->debug_hooks) {
@@ -48,14 +52,27 @@ void pyh_object_rules_init(struct pyh_object_rules *rules,
 		rules->collecting |= runtime->interpreters[i].collecting;
 }
 
-/** A count as large as an address, and something lives at that address. */
+/**
+ * A count as large as an address, and something lives at that address. The
+ * heap of a program that is linked at a fixed address lies where counts of
+ * immortal objects are, too: two classes in a tuple look like an object then.
+ * Immortal counts move where they are counted on, in static objects.
+ */
 static bool is_pointer(const struct pyh_object_rules *rules,
 		       const struct pyh_candidate *candidate)
 {
 	return candidate->refcount >= PYH_REFCOUNT_LARGE &&
-	       !candidate->immortal && candidate->refcount % 8 == 0 &&
+	       candidate->refcount % 8 == 0 &&
+	       candidate->refcount != rules->immortal_value &&
+	       !(candidate->immortal && candidate->on_module) &&
 	       memory_state_at(rules->runtime->image->memory,
 			       candidate->refcount) == MEMORY_CAPTURED;
+}
+
+/** A type behind its own hash: the two are an entry of a dict. */
+static bool is_entry(const struct pyh_candidate *candidate)
+{
+	return candidate->refcount == candidate->type->address >> 4;
 }
 
 /** Whether a GC head can be at an address whose bytes the dump lacks. */
@@ -325,7 +342,8 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 	ret->on_module = pyh_on_module(runtime->image, address);
 	ret->evidence = ret->link == PYH_LINK_HOLDS ? PYH_EVIDENCE_CERTAIN :
 						      PYH_EVIDENCE_PROBABLE;
-	return ret->link == PYH_LINK_HOLDS || !is_pointer(rules, ret);
+	return ret->link == PYH_LINK_HOLDS ||
+	       (!is_pointer(rules, ret) && !is_entry(ret));
 }
 
 bool pyh_on_module(const struct image *image, uint64_t address)

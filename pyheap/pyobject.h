@@ -34,6 +34,7 @@ struct pyh_object_rules {
 	uint64_t refcount_max;		/* larger: not a count */
 	uint64_t flags_max;		/* bits 48 … 63 of the first word */
 	uint32_t immortal_from;		/* low word; 0: none are immortal */
+	uint32_t immortal_value;	/* … what they begin with */
 	uint32_t prefix;		/* bytes of a debug hook before data */
 	uint32_t overhead;		/* of debug hooks in all */
 	uint32_t presize_max;		/* bytes of a block before its object */
@@ -188,7 +189,8 @@ static inline bool pyh_object_quick(const struct pyh_object_rules *rules,
 	}
 	ret->evidence = PYH_EVIDENCE_PROBABLE;
 	return need <= size && need + 16 > size &&
-	       (ret->refcount < PYH_REFCOUNT_LARGE || ret->immortal);
+	       (ret->refcount < PYH_REFCOUNT_LARGE ||
+		ret->refcount == rules->immortal_value);
 }
 
 /**

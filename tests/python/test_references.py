@@ -18,12 +18,11 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
 import elfcore
 import heaptest
 
-WITHOUT_PYMALLOC = {"PYTHONMALLOC": "malloc"}
 VARIANTS = (
     ([], "", None),
     (["--no-gc"], " with garbage", None),
     ([], " with debug hooks", {"PYTHONMALLOC": "debug"}),
-    ([], " without pymalloc", WITHOUT_PYMALLOC),
+    ([], " without pymalloc", {"PYTHONMALLOC": "malloc"}),
 )
 
 # References that only the code of an extension module knows how to find: in
@@ -277,7 +276,7 @@ def reach(heap, core, seen, private):
                 pending.append(address)
 
 
-def none_too_many(census, heap, core, dump, look_alikes):
+def none_too_many(census, heap, core, dump):
     """Every object is reached from those of the twin and from roots."""
     names = {address: row.name for address, row in census.types.items()}
     modules = Modules(core)
@@ -289,9 +288,7 @@ def none_too_many(census, heap, core, dump, look_alikes):
     reach(heap, core, seen, {address for address, name in names.items()
                              if name == "_io.StringIO"})
     left = [address for address in heap.types if address not in seen]
-    # Where malloc() has the objects there is no list of blocks, and now and
-    # then two words of raw memory look like a bare object().
-    assert len(left) <= look_alikes, "held by nothing: %s; %s" % (
+    assert not left, "held by nothing: %s; %s" % (
         shown(collections.Counter(names.get(heap.types[address], "?")
                                   for address in left)),
         " ".join(map(hex, left[:8])))
@@ -337,8 +334,7 @@ def test(interpreter, args, label, env):
         none_invented(census, heap)
     with heaptest.case(who + "no object is held by nothing"):
         with elfcore.ElfCore(dump) as core:
-            none_too_many(census, heap, core, dump,
-                          3 if env == WITHOUT_PYMALLOC else 0)
+            none_too_many(census, heap, core, dump)
     with heaptest.case(who + "evidence"):
         evidence_follows(heap, dump)
     os.unlink(dump)
