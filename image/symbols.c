@@ -43,10 +43,10 @@ struct entry {
 
 struct module_symbols {
 	enum symbols_source source;
-	struct entry *entries;	/* sorted by address, then by name */
+	struct entry *entries;	/* as collected, until somebody needs order */
 	size_t count, capacity;
-	uint32_t *by_name;	/* numbers of entries, sorted by name */
-	uint64_t longest;	/* bytes; no symbol is larger */
+	bool sorted;		/* by address, then by name, each once */
+	uint64_t longest;	/* bytes; no symbol is larger, once sorted */
 	Elf *elf[SOURCES_MAX];	/* names point into what these read */
 	size_t num_elf;
 	struct mapping debug_file;
@@ -63,7 +63,6 @@ void module_symbols_destroy(struct module_symbols *symbols)
 	mapping_deinit(&symbols->debug_file);
 	free(symbols->debugdata);
 	free(symbols->strings);
-	free(symbols->by_name);
 	free(symbols->entries);
 	free(symbols);
 }
@@ -115,24 +114,6 @@ static int compare_addresses(const void *a, const void *b)
 	return strcmp(first->name, second->name);
 }
 
-static int compare_names(const void *a, const void *b, void *context)
-{
-	const struct entry *entries = context;
-	const struct entry *first = &entries[*(const uint32_t *)a];
-	const struct entry *second = &entries[*(const uint32_t *)b];
-	int order = strcmp(first->name, second->name);
-
-	// Of several of one name the exported one is meant, else the global.
-	if (order)
-		return order;
-	if (first->dynamic != second->dynamic)
-		return first->dynamic ? -1 : 1;
-	if (first->rank != second->rank)
-		return first->rank < second->rank ? -1 : 1;
-	return first->address < second->address ? -1 :
-	       first->address > second->address;
-}
-
 /** The same symbol of two tables becomes one. */
 static void merge_doubles(struct module_symbols *symbols)
 {
@@ -156,8 +137,12 @@ static void merge_doubles(struct module_symbols *symbols)
 	symbols->count = kept;
 }
 
-static void index_symbols(struct module_symbols *symbols)
+/** Put the symbols in order, for those who ask by address. */
+static void sort_symbols(struct module_symbols *symbols)
 {
+	if (!symbols || symbols->sorted)
+		return;
+	symbols->sorted = true;
 	if (symbols->count == 0)
 		return;
 	qsort(symbols->entries, symbols->count, sizeof(*symbols->entries),
@@ -167,15 +152,6 @@ static void index_symbols(struct module_symbols *symbols)
 		if (symbols->entries[i].size > symbols->longest)
 			symbols->longest = symbols->entries[i].size;
 	}
-	symbols->by_name = calloc(symbols->count + 1, sizeof(uint32_t));
-	if (!symbols->by_name) {
-		symbols->count = 0;
-		return;
-	}
-	for (size_t i = 0; i < symbols->count; i++)
-		symbols->by_name[i] = (uint32_t)i;
-	qsort_r(symbols->by_name, symbols->count, sizeof(uint32_t),
-		compare_names, symbols->entries);
 }
 
 /* --- symbol tables of files ----------------------------------------------- */
@@ -664,7 +640,6 @@ static struct module_symbols *get_symbols(struct module *module,
 		}
 		error_free(err);
 	}
-	index_symbols(symbols);
 	return symbols;
 }
 
@@ -681,28 +656,35 @@ static struct symbol symbol_of(const struct entry *entry)
 	};
 }
 
+/** Of several of one name the exported one is meant, else the global. */
+static bool is_meant(const struct entry *a, const struct entry *b)
+{
+	if (a->dynamic != b->dynamic)
+		return a->dynamic;
+	if (a->rank != b->rank)
+		return a->rank < b->rank;
+	if (a->address != b->address)
+		return a->address < b->address;
+	return a->size > b->size;
+}
+
 bool symbols_lookup(struct module *module, const struct memory *memory,
 		    const char *name, struct symbol *ret)
 {
 	struct module_symbols *symbols = get_symbols(module, memory);
-	size_t low = 0, high = symbols ? symbols->count : 0;
-	const struct entry *entry;
+	const struct entry *found = NULL;
 
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
+	// Few names are asked for: sorting all of them would take longer.
+	for (size_t i = 0; symbols && i < symbols->count; i++) {
+		const struct entry *entry = &symbols->entries[i];
 
-		entry = &symbols->entries[symbols->by_name[middle]];
-		if (strcmp(entry->name, name) < 0)
-			low = middle + 1;
-		else
-			high = middle;
+		if (strcmp(entry->name, name) == 0 &&
+		    (!found || is_meant(entry, found)))
+			found = entry;
 	}
-	if (!symbols || low == symbols->count)
+	if (!found)
 		return false;
-	entry = &symbols->entries[symbols->by_name[low]];
-	if (strcmp(entry->name, name) != 0)
-		return false;
-	*ret = symbol_of(entry);
+	*ret = symbol_of(found);
 	return true;
 }
 
@@ -722,9 +704,11 @@ bool symbols_at(struct module *module, const struct memory *memory,
 		uint64_t address, struct symbol *ret)
 {
 	struct module_symbols *symbols = get_symbols(module, memory);
-	size_t low = 0, high = symbols ? symbols->count : 0;
+	size_t low = 0, high;
 	const struct entry *best = NULL;
 
+	sort_symbols(symbols);
+	high = symbols ? symbols->count : 0;
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 
@@ -766,6 +750,7 @@ void symbols_each(struct module *module, const struct memory *memory,
 {
 	struct module_symbols *symbols = get_symbols(module, memory);
 
+	sort_symbols(symbols);
 	for (size_t i = 0; symbols && i < symbols->count; i++) {
 		struct symbol symbol = symbol_of(&symbols->entries[i]);
 

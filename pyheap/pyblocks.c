@@ -469,8 +469,14 @@ static uint64_t count_entries(struct finder *finder, uint64_t array)
 static bool is_array(struct finder *finder, uint64_t pointer,
 		     const void *context)
 {
+	const struct module *module = finder->runtime->module;
+
 	(void)context;
-	return count_entries(finder, pointer) > 0;
+	// It was allocated; most pointers in a module's data lead into the
+	// module itself.
+	return pointer % PYH_BLOCK_ALIGN == 0 &&
+	       (pointer < module->start || pointer >= module->end) &&
+	       count_entries(finder, pointer) > 0;
 }
 
 /**
