@@ -231,14 +231,16 @@ static struct error *rank(struct scan *scan, struct ranking *ranking,
 {
 	struct pyh_census *census;
 	struct error *err = opened_census_visited(scan->opened, ranking_visit,
-						  ranking, &census);
+						  ranking,
+						  ranking_least(ranking),
+						  &census);
 
 	if (!err && ranking_spoilt(ranking)) {
 		ranking_reset(ranking);
 		err = pyh_census_visit(census, ranking_visit, ranking);
 	}
 	if (!err)
-		err = ranking_finish(ranking, ret);
+		err = ranking_finish(ranking, census, ret);
 	// Of what is not certain by itself, those who refer to it decide.
 	return err ? err : opened_settle_few(scan->opened, ret->objects,
 					     ret->num_objects);

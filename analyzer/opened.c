@@ -179,12 +179,13 @@ unsigned int opened_workers(const struct opened *opened)
 }
 
 static struct error *take_census(struct opened *opened, pyh_visit_fn *visit,
-				 void *context)
+				 void *context, const _Atomic uint64_t *least)
 {
 	struct pyh_census_options options = {
 		.workers = opened_workers(opened),
 		.visit = visit,
 		.visit_context = context,
+		.visit_least = least,
 		.progress = progress_tell,
 	};
 	struct pyh_types *types;
@@ -203,7 +204,7 @@ struct error *opened_census(struct opened *opened, struct pyh_census **ret)
 {
 	struct error *err = opened->no_census ? again(opened->no_census) :
 			    opened->census ? NULL :
-			    take_census(opened, NULL, NULL);
+			    take_census(opened, NULL, NULL, NULL);
 
 	if (!err)
 		*ret = opened->census;
@@ -211,13 +212,15 @@ struct error *opened_census(struct opened *opened, struct pyh_census **ret)
 }
 
 struct error *opened_census_visited(struct opened *opened, pyh_visit_fn *fn,
-				    void *context, struct pyh_census **ret)
+				    void *context,
+				    const _Atomic uint64_t *least,
+				    struct pyh_census **ret)
 {
 	struct error *err = opened->no_census ? again(opened->no_census) :
 			    opened->census ?
 				    pyh_census_visit(opened->census, fn,
 						     context) :
-				    take_census(opened, fn, context);
+				    take_census(opened, fn, context, least);
 
 	if (!err)
 		*ret = opened->census;

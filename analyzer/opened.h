@@ -46,11 +46,16 @@ struct error *opened_types(struct opened *opened, struct pyh_types **ret);
 struct error *opened_census(struct opened *opened, struct pyh_census **ret);
 
 /**
- * The census with all objects shown to fn, by all workers and in no order: in
- * the same pass where the census has not been taken yet.
+ * The census with objects shown to fn, by all workers and in no order: in the
+ * same pass where the census has not been taken yet.
+ *
+ * @param least  size of the smallest that have to be shown; the visitor may
+ *	raise it meanwhile. NULL: all are
  */
 struct error *opened_census_visited(struct opened *opened, pyh_visit_fn *fn,
-				    void *context, struct pyh_census **ret);
+				    void *context,
+				    const _Atomic uint64_t *least,
+				    struct pyh_census **ret);
 /** Where references lie in the instances of each type. */
 struct error *opened_shapes(struct opened *opened, struct pyh_shapes **ret);
 

@@ -23,6 +23,7 @@ struct share {
 
 struct ranking {
 	struct ranking_options options;
+	_Atomic uint64_t least;		/* bytes: smaller ones have no place */
 	struct share *shares;		/* by worker */
 	atomic_size_t kept;		/* by all */
 	atomic_bool spoilt;
@@ -42,6 +43,7 @@ void ranking_reset(struct ranking *ranking)
 	free(TAKE(ranking->merged));
 	atomic_store(&ranking->kept, 0);
 	atomic_store(&ranking->spoilt, false);
+	atomic_store(&ranking->least, ranking->options.min_size);
 }
 
 void ranking_destroy(struct ranking *ranking)
@@ -66,6 +68,7 @@ struct error *ranking_create(const struct ranking_options *options,
 	if (!ranking)
 		return error_no_memory();
 	ranking->options = *options;
+	atomic_init(&ranking->least, options->min_size);
 	ranking->shares = aligned_alloc(_Alignof(struct share),
 					options->workers *
 						sizeof(*ranking->shares));
@@ -173,6 +176,29 @@ static inline bool too_small(const struct ranking *ranking,
 	       size < share->kept[0].size;
 }
 
+const _Atomic uint64_t *ranking_least(const struct ranking *ranking)
+{
+	return &ranking->least;
+}
+
+/**
+ * True if the totals are those of whole types. Else each object must be seen.
+ */
+static bool counts_types(const struct ranking *ranking)
+{
+	return ranking->options.by_size && ranking->options.min_size == 0;
+}
+
+/** One worker has enough of this size: nobody needs smaller ones. */
+static void raise_least(struct ranking *ranking, uint64_t size)
+{
+	uint64_t least = atomic_load(&ranking->least);
+
+	while (size > least &&
+	       !atomic_compare_exchange_weak(&ranking->least, &least, size))
+		;
+}
+
 static void keep(struct ranking *ranking, struct share *share,
 		 const struct pyh_object *object)
 {
@@ -186,6 +212,8 @@ static void keep(struct ranking *ranking, struct share *share,
 		share->kept[0] = *object;
 		sift_down(ranking, share);
 	}
+	if (limit > 0 && share->num_kept == limit && counts_types(ranking))
+		raise_least(ranking, share->kept[0].size);
 }
 
 /** Count it no longer; if it may have a place, the ranking is spoilt. */
@@ -235,9 +263,31 @@ static int compare(const void *a, const void *b, void *context)
 	return order(context, a, b);
 }
 
+/** What the filters let through, by the types that they let through. */
+static struct error *count_types(struct ranking *ranking,
+				 const struct pyh_census *census,
+				 struct ranking_result *ret)
+{
+	ret->count = ret->size = 0;
+	for (size_t i = 0; i < pyh_census_num_types(census); i++) {
+		const struct pyh_type_total *total = pyh_census_type(census, i);
+		bool pass;
+		struct error *err = typefilter_pass(ranking->shares[0].filter,
+						    total->type, &pass);
+
+		if (err)
+			return err;
+		ret->count += pass ? total->count : 0;
+		ret->size += pass ? total->size : 0;
+	}
+	return NULL;
+}
+
 struct error *ranking_finish(struct ranking *ranking,
+			     const struct pyh_census *census,
 			     struct ranking_result *ret)
 {
+	struct error *err;
 	struct ranking_result result = { 0 };
 	size_t total = 0;
 
@@ -268,6 +318,8 @@ struct error *ranking_finish(struct ranking *ranking,
 	if (ranking->options.limit > 0 && total > ranking->options.limit)
 		result.num_objects = ranking->options.limit;
 	result.objects = ranking->merged;
+	err = counts_types(ranking) ? count_types(ranking, census, &result) :
+				      NULL;
 	*ret = result;
-	return NULL;
+	return err;
 }

@@ -3,8 +3,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  *	ranking_create(&options, &ranking);
- *	... ranking_visit() for every object, by any worker ...
- *	err = ranking_finish(ranking, &objects, &count);
+ *	... ranking_visit() for every object that is not smaller than
+ *	ranking_least(), by any worker ...
+ *	err = ranking_finish(ranking, census, &result);
  *
  * Each worker keeps the best of what it sees in a heap of its own; which
  * worker sees what makes no difference to the result.
@@ -48,6 +49,9 @@ static inline void ranking_release(struct ranking **ranking)
 /** A pyh_visit_fn; context is the ranking. */
 void ranking_visit(void *context, const struct pyh_visit *visit);
 
+/** Objects smaller than this need not be shown any more; it only grows. */
+const _Atomic uint64_t *ranking_least(const struct ranking *ranking);
+
 /**
  * True where an object that was taken back had a place: another one should
  * have it, so that all must be shown again, after ranking_reset().
@@ -61,8 +65,14 @@ struct ranking_result {
 	uint64_t count, size;	/* of all that the filters let through */
 };
 
-/** Merge what the workers have. ERROR_LIMIT where it was more than allowed. */
+/**
+ * Merge what the workers have.
+ *
+ * @param census  that the objects are of
+ * @return ERROR_LIMIT where it was more than allowed
+ */
 struct error *ranking_finish(struct ranking *ranking,
+			     const struct pyh_census *census,
 			     struct ranking_result *ret);
 
 #endif

@@ -83,6 +83,7 @@ struct pyh_census {
 	uint32_t types_seen;		/* type objects looked at themselves */
 	atomic_size_t arenas_done;
 	const struct pyh_census_options *options;	/* while being taken */
+	const _Atomic uint64_t *least;	/* sizes from here on are shown */
 	struct pyh_type_total *totals;
 	size_t num_totals;
 	struct pyh_coverage coverage;
@@ -190,13 +191,20 @@ static void show_counted(struct census_worker *worker,
 	     footprint, /* taken_back= */ false);
 }
 
+/** True if a visitor wants to see an object of this size. */
+static inline bool is_shown(const struct pyh_census *census, uint64_t size)
+{
+	return size >= atomic_load_explicit(census->least,
+					    memory_order_relaxed);
+}
+
 static inline void count_object(struct census_worker *worker,
 				const struct pyh_candidate *object,
 				uint64_t footprint)
 {
 	struct tally *tally = tally_of(worker, object->type);
 
-	if (worker->census->options->visit)
+	if (is_shown(worker->census, object->measure.size))
 		show_counted(worker, object, footprint);
 	tally->count++;
 	tally->size += object->measure.size;
@@ -214,7 +222,7 @@ static void uncount_object(struct census_worker *worker,
 	const struct pyh_census_options *options = worker->census->options;
 	struct tally *tally = tally_of(worker, object->type);
 
-	if (options->visit)
+	if (is_shown(worker->census, object->measure.size))
 		show(worker, options->visit, options->visit_context, object,
 		     footprint, /* taken_back= */ true);
 	// Unsigned sums wrap and meet again when the workers are merged.
@@ -282,17 +290,33 @@ static void consider_word(struct census_worker *worker, uint64_t word)
 		consider_outside(worker, word);
 }
 
-static inline void scan_words(struct census_worker *worker, const uint8_t *bytes,
-		       size_t size)
+/** The filter's answer for the word at bytes, of which it takes two bytes. */
+static inline uint8_t filtered(const uint8_t *filter, const uint8_t *bytes)
 {
-	const uint64_t *filter = worker->census->space.filter;
+	uint16_t granule;
+
+	memcpy(&granule, bytes + PYH_GRANULE_LOG2 / 8, sizeof(granule));
+	return filter[granule];
+}
+
+static inline void scan_words(struct census_worker *worker, const uint8_t *bytes,
+			      size_t size)
+{
+	const uint8_t *filter = worker->census->space.filter;
 	const uint8_t *end = bytes + (size & ~(size_t)7);
 
+	// Hardly any word leads out of the arenas: ask for four together.
+	for (; end - bytes >= 32; bytes += 32) {
+		if (!(filtered(filter, bytes) | filtered(filter, bytes + 8) |
+		      filtered(filter, bytes + 16) |
+		      filtered(filter, bytes + 24)))
+			continue;
+		for (uint32_t at = 0; at < 32; at += 8)
+			consider_word(worker, pyh_word(bytes, at));
+	}
 	for (; bytes < end; bytes += 8) {
-		uint64_t word = pyh_word(bytes, 0);
-
-		if (pyh_filter_has(filter, word))
-			consider_word(worker, word);
+		if (filtered(filter, bytes))
+			consider_word(worker, pyh_word(bytes, 0));
 	}
 }
 
@@ -490,7 +514,7 @@ static inline bool census_leaf(struct census_worker *worker,
 
 	type = pyh_leaf_in_block(&census->rules, &worker->types, bytes, size,
 				 &measure);
-	if (!type || census->options->visit)
+	if (!type || is_shown(census, measure.size))
 		return false;
 	tally = tally_of(worker, type);
 	tally->count++;
@@ -572,8 +596,8 @@ static uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 	size_t at = PYH_POOL_HEADER;
 
 	for (uint32_t i = 0; i < carved; i++, at += size) {
-		if (at + FETCH_AHEAD < pool_size)
-			__builtin_prefetch(bytes + at + FETCH_AHEAD);
+		// Of the next pool, too: they mostly follow one another.
+		__builtin_prefetch(bytes + at + FETCH_AHEAD);
 		if (pool->free[i / 64] >> i % 64 & 1)
 			continue;
 		live++;
@@ -1274,6 +1298,7 @@ struct error *pyh_census_take(const struct pyh_runtime *runtime,
 			      const struct pyh_census_options *options,
 			      struct pyh_census **ret)
 {
+	static const _Atomic uint64_t all = 0, nothing = UINT64_MAX;
 	struct pyh_census *census;
 	struct error *err = check_supported(runtime);
 
@@ -1285,6 +1310,8 @@ struct error *pyh_census_take(const struct pyh_runtime *runtime,
 	census->runtime = runtime;
 	census->types = types;
 	census->options = options;
+	census->least = !options->visit ? &nothing :
+			options->visit_least ? options->visit_least : &all;
 	census->num_workers = options->workers ? options->workers :
 						 workers_available();
 	census->workers = calloc(census->num_workers,

@@ -91,6 +91,9 @@ struct pyh_census_options {
 	   NULL: nobody looks. Saves reading the image once more. */
 	pyh_visit_fn *visit;
 	void *visit_context;
+	/* objects of a smaller size are not shown, which saves most of the
+	   work; the visitor may raise it as it goes. NULL: all are shown */
+	const _Atomic uint64_t *visit_least;
 	void (*progress)(void *context, const char *what, uint64_t done,
 			 uint64_t total);
 	void *progress_context;

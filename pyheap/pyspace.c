@@ -14,7 +14,7 @@ struct error *pyh_space_init(struct pyh_space *space)
 {
 	*space = (struct pyh_space){ 0 };
 	space->leaves = calloc(PYH_ROOT_LEAVES, sizeof(*space->leaves));
-	space->filter = calloc(PYH_FILTER_PAGES / 64, sizeof(*space->filter));
+	space->filter = calloc(PYH_FILTER_GRANULES, 1);
 	return space->leaves && space->filter ? NULL : error_no_memory();
 }
 
@@ -87,10 +87,10 @@ static void filter_chunk(struct pyh_space *space, const struct pyh_chunk *chunk,
 			 uint64_t first_page)
 {
 	for (uint64_t i = 0; i < PYH_CHUNK_PAGES; i++) {
-		uint64_t page = (first_page + i) & (PYH_FILTER_PAGES - 1);
+		uint64_t address = (first_page + i) << PYH_PAGE_LOG2;
 
 		if (chunk->pages[i] == PYH_PAGE_OTHER)
-			space->filter[page / 64] |= UINT64_C(1) << page % 64;
+			space->filter[pyh_space_granule(address)] = 1;
 	}
 }
 

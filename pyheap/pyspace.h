@@ -26,7 +26,8 @@ enum {
 	PYH_LEAF_CHUNKS = 1 << 12,	/* chunks in a leaf: 4 GiB */
 	PYH_ADDRESS_LOG2 = 48,
 	PYH_ROOT_LEAVES = 1 << (PYH_ADDRESS_LOG2 - PYH_CHUNK_LOG2 - 12),
-	PYH_FILTER_PAGES = 1 << 20,	/* pages told apart by the filter */
+	PYH_GRANULE_LOG2 = 16,		/* bytes of a granule of the filter */
+	PYH_FILTER_GRANULES = 1 << 16,	/* that it tells apart */
 };
 
 enum pyh_page {
@@ -53,9 +54,9 @@ struct pyh_leaf {
 
 struct pyh_space {
 	struct pyh_leaf **leaves;	/* PYH_ROOT_LEAVES */
-	/* one bit for all pages whose numbers are alike modulo
-	   PYH_FILTER_PAGES: set if any of them is PYH_PAGE_OTHER */
-	uint64_t *filter;
+	/* a byte for all granules whose numbers are alike modulo
+	   PYH_FILTER_GRANULES: set if any of them has a PYH_PAGE_OTHER */
+	uint8_t *filter;
 	atomic_bool no_memory;		/* a mark could not be kept */
 };
 
@@ -95,12 +96,10 @@ static inline enum pyh_page pyh_space_page(const struct pyh_space *space,
 		       PYH_PAGE_ABSENT;
 }
 
-/** Whether a filter (of struct pyh_space) has the page of an address. */
-static inline bool pyh_filter_has(const uint64_t *filter, uint64_t address)
+/** Where the filter (of struct pyh_space) has an address. */
+static inline uint16_t pyh_space_granule(uint64_t address)
 {
-	return filter[address >> (PYH_PAGE_LOG2 + 6) &
-		      (PYH_FILTER_PAGES / 64 - 1)] >>
-		       (address >> PYH_PAGE_LOG2 & 63) & 1;
+	return (uint16_t)(address >> PYH_GRANULE_LOG2);
 }
 
 /**
@@ -110,7 +109,7 @@ static inline bool pyh_filter_has(const uint64_t *filter, uint64_t address)
 static inline bool pyh_space_may_be_other(const struct pyh_space *space,
 					  uint64_t address)
 {
-	return pyh_filter_has(space->filter, address);
+	return space->filter[pyh_space_granule(address)];
 }
 
 /** The bits of a chunk, made now if there are none; NULL without memory. */
