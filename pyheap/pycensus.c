@@ -1608,9 +1608,9 @@ static void lookup_in_arena(struct census_worker *worker,
 		(void)lookup_object(worker, ret->block, address, ret);
 }
 
-/** The last object marked at or below an address, within its mapping. */
-static bool last_marked(const struct pyh_census *census, uint64_t address,
-			uint64_t *ret)
+/** The last address marked at or below another one, within its mapping. */
+static bool last_marked(const struct pyh_census *census, enum pyh_mark mark,
+			uint64_t address, uint64_t *ret)
 {
 	const struct memory *memory = census->runtime->image->memory;
 	uint64_t end = address + 1, chunk, at;
@@ -1618,9 +1618,8 @@ static bool last_marked(const struct pyh_census *census, uint64_t address,
 
 	do {
 		chunk = (end - 1) & ~((UINT64_C(1) << PYH_CHUNK_LOG2) - 1);
-		for (at = chunk; pyh_space_next(&census->space,
-						PYH_MARK_OBJECT, at, end, &at);
-		     at += 8) {
+		for (at = chunk; pyh_space_next(&census->space, mark, at, end,
+						&at); at += 8) {
 			*ret = at;
 			found = true;
 		}
@@ -1638,7 +1637,7 @@ static void lookup_outside(struct census_worker *worker, uint64_t address,
 	uint64_t before, after;
 
 	ret->place = PYH_PLACE_OTHER;
-	if (last_marked(census, address, &before) &&
+	if (last_marked(census, PYH_MARK_OBJECT, address, &before) &&
 	    !arena_at(&census->arenas, before) &&
 	    lookup_object(worker, before, address, ret))
 		return;
@@ -1654,10 +1653,10 @@ static void lookup_outside(struct census_worker *worker, uint64_t address,
 		ret->place = PYH_PLACE_CLAIMED;
 }
 
-void pyh_census_lookup(struct pyh_census *census, uint64_t address,
-		       struct pyh_lookup *ret)
+static void lookup_by(struct census_worker *worker, uint64_t address,
+		      struct pyh_lookup *ret)
 {
-	struct census_worker *worker = &census->workers[0];
+	struct pyh_census *census = worker->census;
 	const struct pyh_arena *arena = arena_at(&census->arenas, address);
 
 	*ret = (struct pyh_lookup){ .place = PYH_PLACE_UNMAPPED };
@@ -1677,6 +1676,38 @@ void pyh_census_lookup(struct pyh_census *census, uint64_t address,
 		lookup_in_arena(worker, arena, address, ret);
 	else
 		lookup_outside(worker, address, ret);
+}
+
+void pyh_census_lookup(struct pyh_census *census, uint64_t address,
+		       struct pyh_lookup *ret)
+{
+	lookup_by(&census->workers[0], address, ret);
+}
+
+enum pyh_place pyh_census_show(struct pyh_census *census, unsigned int worker,
+			       uint64_t address, pyh_visit_fn *fn,
+			       void *context, uint64_t *ret_buffer)
+{
+	struct census_worker *looking = &census->workers[worker];
+	struct pyh_candidate found;
+	struct pyh_lookup lookup;
+	uint64_t footprint;
+
+	*ret_buffer = 0;
+	lookup_by(looking, address, &lookup);
+	if (lookup.place == PYH_PLACE_OBJECT) {
+		if (object_at(looking, lookup.block ? lookup.block :
+						      lookup.object.address,
+			      &found, &footprint))
+			show(looking, fn, context, &found, footprint,
+			     /* taken_back= */ false);
+	} else if (lookup.place == PYH_PLACE_CLAIMED && lookup.block) {
+		*ret_buffer = lookup.block + census->rules.prefix;
+	} else if (!lookup.block &&
+		   last_marked(census, PYH_MARK_CLAIM, address, ret_buffer)) {
+		*ret_buffer += census->rules.prefix;
+	}
+	return lookup.place;
 }
 
 bool pyh_census_holds(struct pyh_census *census, uint64_t address)

@@ -183,6 +183,19 @@ struct pyh_lookup {
 void pyh_census_lookup(struct pyh_census *census, uint64_t address,
 		       struct pyh_lookup *ret);
 
+/**
+ * Show the object that an address lies in, if there is one, to fn. For several
+ * workers at once, each with a number of its own.
+ *
+ * @param ret_buffer  where there is none: the address of the memory claimed by
+ *	an object that this one lies in, or, outside of arenas, may lie in; 0:
+ *	none
+ * @return what is there
+ */
+enum pyh_place pyh_census_show(struct pyh_census *census, unsigned int worker,
+			       uint64_t address, pyh_visit_fn *fn,
+			       void *context, uint64_t *ret_buffer);
+
 /** True if an object of the census begins at an address: quicker to tell. */
 bool pyh_census_holds(struct pyh_census *census, uint64_t address);
 
