@@ -37,6 +37,7 @@ enum {
 	LOOK_AHEAD = 6,			/* blocks whose pointers are followed */
 	FETCH_AHEAD = 2048,		/* bytes of a pool asked for */
 	OBJECT_HEADER = 16,		/* bytes of ob_refcnt and ob_type */
+	CHUNK_MIN = 32,			/* bytes from one block to the next */
 };
 
 /** Something to look at: an object (size 0), or memory full of words. */
@@ -1087,6 +1088,38 @@ static void prune_object(void *context, uint64_t address)
 	pyh_space_unmark(&census->space, address, PYH_MARK_OBJECT);
 }
 
+/**
+ * Two objects closer together than two blocks can be: the second may be words
+ * of the first. A tuple of one class looks like an instance of that, seen from
+ * its ob_size.
+ */
+static void prune_inner(struct census_worker *worker, uint64_t outer,
+			uint64_t inner)
+{
+	struct pyh_census *census = worker->census;
+	struct pyh_candidate object;
+
+	if (pyh_object_outside(&census->rules, &worker->types, &worker->outside,
+			       &worker->memory, outer, &object) &&
+	    inner - outer < object.measure.extent)
+		prune_object(worker, inner);
+}
+
+static void prune_between(struct census_worker *worker, uint64_t start,
+			  uint64_t end)
+{
+	const struct pyh_space *space = &worker->census->space;
+	uint64_t outer = 0, at;
+
+	for (at = start; pyh_space_next(space, PYH_MARK_OBJECT, at, end, &at);
+	     at += 8) {
+		if (outer && at - outer < CHUNK_MIN)
+			prune_inner(worker, outer, at);
+		else
+			outer = at;
+	}
+}
+
 /** The same for what lies between the arenas. */
 static void prune_outside(struct pyh_census *census)
 {
@@ -1097,11 +1130,13 @@ static void prune_outside(struct pyh_census *census)
 		uint64_t end = last ? UINT64_C(1) << PYH_ADDRESS_LOG2 :
 				      census->arenas.arenas[i].start;
 
-		if (end > at)
+		if (end > at) {
 			(void)pyh_space_compare(&census->space, at, end,
 						PYH_MARK_OBJECT,
 						PYH_MARK_CLAIM, prune_object,
 						&census->workers[0]);
+			prune_between(&census->workers[0], at, end);
+		}
 		if (!last)
 			at = census->arenas.arenas[i].limit;
 	}

@@ -69,6 +69,23 @@ static bool is_pointer(const struct pyh_object_rules *rules,
 			       candidate->refcount) == MEMORY_CAPTURED;
 }
 
+/**
+ * The first word of a free block of glibc (2.32 and later) leads to the next
+ * one, mixed with its own address; in fast bins the words behind stay as they
+ * were. Source: glibc malloc/malloc.c, PROTECT_PTR.
+ */
+static bool is_freed(const struct pyh_object_rules *rules,
+		     const struct pyh_candidate *candidate)
+{
+	uint64_t next = candidate->refcount ^ candidate->address >> 12;
+
+	return candidate->refcount >= PYH_REFCOUNT_LARGE &&
+	       candidate->presize == 0 && !candidate->on_module &&
+	       (next == 0 || (next % 16 == 0 &&
+			      memory_state_at(rules->runtime->image->memory,
+					      next) == MEMORY_CAPTURED));
+}
+
 /** A type behind its own hash: the two are an entry of a dict. */
 static bool is_entry(const struct pyh_candidate *candidate)
 {
@@ -343,7 +360,8 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 	ret->evidence = ret->link == PYH_LINK_HOLDS ? PYH_EVIDENCE_CERTAIN :
 						      PYH_EVIDENCE_PROBABLE;
 	return ret->link == PYH_LINK_HOLDS ||
-	       (!is_pointer(rules, ret) && !is_entry(ret));
+	       (!is_pointer(rules, ret) && !is_freed(rules, ret) &&
+		!is_entry(ret));
 }
 
 bool pyh_on_module(const struct image *image, uint64_t address)
