@@ -96,6 +96,17 @@ def types(dump, *options, repeat=3):
     return runs[len(runs) // 2]
 
 
+def objects_beside_types(dump, pairs=5):
+    """What the largest objects take beside the types, as a median of pairs."""
+    def seconds(*view):
+        begun = time.monotonic()
+        subprocess.run([HEAPSCAN, dump, *view, "--top", "20", "--threads", CPUS],
+                       check=True, stdout=subprocess.DEVNULL)
+        return time.monotonic() - begun
+    return statistics.median(seconds("objects", "--sort", "size")
+                             / seconds("types") for _ in range(pairs))
+
+
 def cgroup_run(limit, dump):
     """Whether the same run passes in a cgroup of that many bytes."""
     v1, v2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
@@ -137,7 +148,7 @@ def bench_types(args):
           "thread (as zstd -d does) and by %s" % CPUS)
     print("  objects      core   seconds  objects/s     GB/s  memcpy GB/s  "
           "compressed    by one  ratio    by all  ratio  peak B/object - 64 MiB"
-          "  cgroup")
+          "  cgroup  objects --sort size / types")
     per_object = []
     for millions in args.sizes:
         plain = os.path.join(args.tmp, "bench.core")
@@ -159,12 +170,12 @@ def bench_types(args):
         by_all = logical / tool("decompress", packed, CPUS)
         limit = 24 * objects + (64 << 20) + (256 << 20)
         print("%9d  %5.2f GiB  %7.2f  %7.1f M  %7.2f  %11.2f  %8.2f s  "
-              "%6.2f s  %5.2f  %6.2f s  %5.2f  %22.1f  %s" % (
+              "%6.2f s  %5.2f  %6.2f s  %5.2f  %22.1f  %s  %26.2f" % (
                   objects, size / 2**30, seconds, objects / seconds / 1e6,
                   size / seconds / 1e9, copy / 1e9, packed_seconds, by_one,
                   packed_seconds / by_one, by_all, packed_seconds / by_all,
-                  max(0, peak - (64 << 20)) / objects, cgroup_run(limit, plain)),
-              flush=True)
+                  max(0, peak - (64 << 20)) / objects, cgroup_run(limit, plain),
+                  objects_beside_types(plain)), flush=True)
         per_object.append(seconds / objects)
         os.remove(plain)
         os.remove(packed)
