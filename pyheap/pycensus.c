@@ -296,15 +296,22 @@ static inline void scan_words(struct census_worker *worker, const uint8_t *bytes
 	}
 }
 
-/** Whether an address is one of the heads that GC lists begin and end with. */
-static bool is_list_head(const struct pyh_runtime *runtime, uint64_t address)
+/**
+ * Whether an address is one of the heads that GC lists begin and end with.
+ *
+ * @param unknown  what to say if not all of them are known
+ */
+static bool is_list_head(const struct pyh_runtime *runtime, uint64_t address,
+			 bool unknown)
 {
 	for (size_t i = 0; i < runtime->num_interpreters; i++) {
 		const uint64_t *heads = runtime->interpreters[i].gc_heads;
 
 		for (int j = 0; j < PYH_GC_LISTS; j++) {
+			if (heads[j] == address)
+				return true;
 			// Not known, so it may be this one.
-			if (heads[j] == address || heads[j] == 0)
+			if (heads[j] == 0 && unknown)
 				return true;
 		}
 	}
@@ -323,7 +330,7 @@ static void look_at_neighbour(struct census_worker *worker, uint64_t head)
 	consider_word(worker, address);
 	if (!pyh_space_marked(&census->space, address, PYH_MARK_OBJECT) &&
 	    !census->rules.collecting &&
-	    !is_list_head(census->runtime, head))
+	    !is_list_head(census->runtime, head, /* unknown= */ true))
 		findings_add(census->runtime->image->findings, "gc-object",
 			     address, "a GC list leads here, but there is no "
 			     "object that could be in one");
@@ -337,6 +344,53 @@ static inline void consider_neighbour(struct census_worker *worker,
 		look_at_neighbour(worker, head);
 }
 
+/** Whether a GC head lies here: that of a list, or before an object. */
+static bool is_head(struct census_worker *worker, uint64_t head)
+{
+	const struct pyh_census *census = worker->census;
+	const struct pyh_type *type;
+	uint64_t words[2];
+
+	if (is_list_head(census->runtime, head, /* unknown= */ false))
+		return true;
+	if (!memory_try_read(&worker->memory, head + PYH_GC_HEAD, words,
+			     sizeof(words)) ||
+	    !pyh_may_be_refcount(&census->rules, words[0]))
+		return false;
+	type = pyh_type_find(&worker->types, words[1]);
+	return type && type->has_gc;
+}
+
+/**
+ * A head names one before it that does not lead to it: say which of the two is
+ * damaged. The one before is not if it is linked with another.
+ *
+ * @param shift  from a head to the address to be shown for it
+ */
+__attribute__((noinline))
+static void report_link(struct census_worker *worker, uint64_t head,
+			uint64_t before, uint64_t shift)
+{
+	struct findings *findings = worker->census->runtime->image->findings;
+	uint64_t next, back;
+
+	if (!memory_try_u64(&worker->memory, before, &next) ||
+	    ((next & ~UINT64_C(3)) != before &&
+	     memory_try_u64(&worker->memory, (next & ~UINT64_C(3)) + 8,
+			    &back) && (back & ~UINT64_C(3)) == before) ||
+	    !is_head(worker, before)) {
+		findings_add(findings, "gc-list", head + shift, "its GC list "
+			     "is damaged here: it leads back to 0x%" PRIx64
+			     ", which does not lead on to this", before);
+		return;
+	}
+	findings_add(findings, "gc-list", is_list_head(
+			     worker->census->runtime, before, false) ?
+			     before : before + PYH_GC_HEAD, "its GC list is "
+		     "damaged here: it does not lead on to 0x%" PRIx64
+		     ", which leads back to this", head + shift);
+}
+
 /** The GC list leads from one object to its neighbours. */
 static void follow_link(struct census_worker *worker,
 			const struct pyh_candidate *object)
@@ -346,11 +400,26 @@ static void follow_link(struct census_worker *worker,
 	consider_neighbour(worker, object->gc_next);
 	consider_neighbour(worker, object->gc_prev);
 	if (object->link_damaged)
-		findings_add(worker->census->runtime->image->findings,
-			     "gc-list", object->address, "the object before "
-			     "this one in its GC list, at 0x%" PRIx64
-			     ", does not lead to it",
-			     object->gc_prev + PYH_GC_HEAD);
+		report_link(worker, object->address - PYH_GC_HEAD,
+			    object->gc_prev, PYH_GC_HEAD);
+}
+
+/** The same for the head of a list, whose ends nobody else looks at. */
+static void check_list(struct census_worker *worker, uint64_t head)
+{
+	uint64_t words[2], back;
+
+	if (head == 0 || worker->census->rules.collecting ||
+	    !memory_try_read(&worker->memory, head, words, sizeof(words)))
+		return;
+	words[1] &= ~UINT64_C(3);
+	// One that lies in what the dump lacks proves nothing.
+	if (memory_try_u64(&worker->memory, words[1], &back) ?
+		    (back & ~UINT64_C(3)) == head :
+		    memory_state_at(worker->census->runtime->image->memory,
+				    words[1]) == MEMORY_NOT_CAPTURED)
+		return;
+	report_link(worker, head, words[1], 0);
 }
 
 /** Whether two words are a GC head whose neighbours both lead back to it. */
@@ -786,6 +855,7 @@ static void push_interpreter(struct census_worker *worker,
 	for (int i = 0; i < PYH_GC_LISTS; i++) {
 		uint64_t next;
 
+		check_list(worker, interpreter->gc_heads[i]);
 		if (interpreter->gc_heads[i] &&
 		    memory_try_u64(&worker->memory, interpreter->gc_heads[i],
 				   &next))
