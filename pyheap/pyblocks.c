@@ -519,6 +519,9 @@ static struct error *find_by_state(struct finder *finder)
 		struct error *err;
 		bool seen = state == 0;
 
+		// One whose state was not found may have any number.
+		if (state == 0 && pyh_has(runtime, PYH_INTERP_OBMALLOC))
+			finder->disbelieved = finder->unlisted = true;
 		for (size_t j = 0; j < i && !seen; j++)
 			seen = runtime->interpreters[j].obmalloc == state;
 		if (seen || !pyh_field(runtime, &finder->reader, state,
@@ -539,6 +542,7 @@ static struct error *find_by_state(struct finder *finder)
 struct sighting {
 	uint64_t address;
 	uint32_t arena_index;
+	bool used;		/* blocks of it are in use */
 };
 
 struct sightings {
@@ -583,12 +587,12 @@ static struct error *scan_for_pools(struct finder *finder,
 
 			if (!memory_try_read(&finder->reader, at, header,
 					     sizeof(header)) ||
-			    load_u32(header, POOL_COUNT) == 0 ||
 			    load_u32(header, POOL_ARENAINDEX) >= ARENAS_MAX ||
 			    check_header(header, at, (uint32_t)pool))
 				continue;
 			err = add_sighting(sightings, (struct sighting){
-				at, load_u32(header, POOL_ARENAINDEX) });
+				at, load_u32(header, POOL_ARENAINDEX),
+				load_u32(header, POOL_COUNT) > 0 });
 			if (err)
 				return err;
 		}
@@ -734,15 +738,18 @@ static struct error *group_sightings(struct finder *finder,
 	for (size_t i = 0; i < sightings->count;) {
 		const struct sighting *first = &sightings->seen[i];
 		struct pyh_arena arena = { .start = first->address };
+		bool used = false;
 		struct error *err;
 
 		for (; i < sightings->count &&
 		       sightings->seen[i].arena_index == first->arena_index &&
 		       sightings->seen[i].address - first->address <
-			       finder->arena_size; i++)
+			       finder->arena_size; i++) {
 			arena.end = sightings->seen[i].address + pool;
+			used |= sightings->seen[i].used;
+		}
 		arena.limit = arena.end;
-		if (is_known(finder->arenas, known, arena.start))
+		if (!used || is_known(finder->arenas, known, arena.start))
 			continue;
 		report_missing(finder, &arena, first->arena_index);
 		err = add_arena(finder, arena);
