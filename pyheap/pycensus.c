@@ -460,6 +460,8 @@ static void check_raw(struct census_worker *worker, uint64_t block,
 			     block + at + PYH_GC_HEAD, "a GC list leads here, "
 			     "but reference count, type and size cannot be "
 			     "those of an object");
+		pyh_types_suspect(worker->census->types,
+				  pyh_word(bytes + at, PYH_GC_HEAD + 8));
 		return;
 	}
 }
@@ -726,6 +728,22 @@ static struct error *census_arena(void *context, unsigned int worker_index,
 
 /* --- step 2: outside of arenas ---------------------------------------------- */
 
+/** A type object in a GC list is ready, and so a type. */
+static void check_type(struct census_worker *worker,
+		       const struct pyh_candidate *object)
+{
+	uint32_t at = pyh_offset(worker->census->runtime, PYH_TYPE_TP_FLAGS);
+
+	if (pyh_type_find(&worker->types, object->address) ||
+	    (object->link != PYH_LINK_HOLDS &&
+	     (object->available < at + 8 ||
+	      !(pyh_word(object->body, at) & PYH_TPFLAGS_READY))))
+		return;
+	pyh_types_report(worker->census->types, object->address, "a type is "
+			 "damaged: its flags, sizes or method resolution order "
+			 "cannot be true; its instances are not counted");
+}
+
 /** Count one object outside, and look where it leads. */
 static void census_outside(struct census_worker *worker, uint64_t address)
 {
@@ -742,6 +760,8 @@ static void census_outside(struct census_worker *worker, uint64_t address)
 			     claims_of(worker, &object, true));
 	worker->coverage.objects_outside++;
 	follow_link(worker, &object);
+	if (object.type->kind == PYH_KIND_TYPE)
+		check_type(worker, &object);
 	if (pyh_object_is_leaf(object.type))
 		return;
 	at = address - object.presize;

@@ -174,6 +174,16 @@ pyh_type_find(struct pyh_type_reader *reader, uint64_t address)
 	return pyh_type_find_slow(reader, address);
 }
 
+/** Say that the type object at an address is damaged; once for each. */
+void pyh_types_report(struct pyh_types *types, uint64_t address,
+		      const char *what);
+
+/**
+ * Something in a GC list says that its type is here, and yet cannot be an
+ * instance of it. When a second one says so, it is the type that is damaged.
+ */
+void pyh_types_suspect(struct pyh_types *types, uint64_t address);
+
 /** Types found so far, ids 0 … count-1. */
 uint32_t pyh_types_count(const struct pyh_types *types);
 const struct pyh_type *pyh_types_get(const struct pyh_types *types, uint32_t id);
