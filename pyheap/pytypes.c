@@ -30,6 +30,7 @@ enum {
 	HIDDEN_ITEMS_MAX = 1 << 10,
 	MRO_CHECKED = 16,		/* classes of an MRO looked at */
 	DAMAGED_MAX = 32,		/* damaged types remembered */
+	DICT_IN_FRONT = 64,		/* bytes from an instance to its dict */
 	SUSPECTS_MAX = 256,		/* and what may be some */
 };
 
@@ -424,7 +425,7 @@ static void check_mro(struct pyh_types *types, struct memory_reader *memory,
 {
 	const struct memory *image = types->runtime->image->memory;
 	bool base_seen = view->mro_count == 0 || view->mro_count > MRO_CHECKED ||
-			 view->address == types->object ||
+			 (view->address == types->object && !view->base) ||
 			 view->metatype != types->runtime->types.type;
 	struct pyh_type_view other;
 	uint64_t address;
@@ -503,7 +504,7 @@ static void check_members(struct pyh_types *types, struct memory_reader *memory,
 	// A static one has them when it gets ready.
 	if (view->mro_count == 0 && !view->mro_lost)
 		return;
-	if ((view->dict || heap_type) &&
+	if ((view->dict || heap_type || runtime->minor < 12) &&
 	    !may_be_a(types, memory, view->dict, core->dict,
 		      PYH_TPFLAGS_DICT_SUBCLASS))
 		report_damaged(types, view->address,
@@ -531,9 +532,9 @@ static void check_members(struct pyh_types *types, struct memory_reader *memory,
 	    MEMORY_UNMAPPED)
 		report_damaged(types, view->address,
 			       "the name of this type is damaged");
-	// Where a dict is not in the instance, its place is a small number.
+	// Counted from the end it may lie in front, by a few words (3.11).
 	if (view->dictoffset > view->basicsize ||
-	    view->dictoffset < -view->basicsize ||
+	    view->dictoffset < -view->basicsize - DICT_IN_FRONT ||
 	    (view->dictoffset > 0 && view->dictoffset <
 				     (int64_t)runtime->size_of[PYH_STRUCT_OBJECT]))
 		report_damaged(types, view->address, "the place of the dict in "
@@ -568,6 +569,26 @@ void pyh_types_suspect(struct pyh_types *types, uint64_t address)
 	pthread_mutex_unlock(&types->lock);
 }
 
+/*
+ * Types that a class statement makes are of the same kind as their base; what
+ * says otherwise is damaged, and the base is right.
+ */
+static uint64_t check_kind(struct pyh_types *types,
+			   const struct pyh_type_view *view,
+			   const struct type_entry *base)
+{
+	uint64_t wrong;
+
+	if (!base || !(view->flags & PYH_TPFLAGS_HEAPTYPE))
+		return view->flags;
+	wrong = (view->flags ^ base->type.flags) & PYH_TPFLAGS_KINDS;
+	if (wrong)
+		report_damaged(types, view->address, "the flags of this type "
+			       "are damaged: they say that it is of another "
+			       "kind than its base");
+	return view->flags ^ wrong;
+}
+
 static bool is_leaf(const struct pyh_type *type)
 {
 	// Subclasses may have a dictionary and slots.
@@ -580,7 +601,7 @@ static bool is_leaf(const struct pyh_type *type)
 /* Add a type whose base, if that is a type at all, has been added. */
 static struct type_entry *add_type(struct pyh_types *types,
 				   struct memory_reader *memory,
-				   const struct pyh_type_view *view)
+				   struct pyh_type_view *view)
 {
 	struct attributes attributes;
 	const struct type_entry *base;
@@ -591,6 +612,8 @@ static struct type_entry *add_type(struct pyh_types *types,
 		return NULL;
 	id = atomic_load(&types->count);
 	entry = entry_at(types, id);
+	base = view->base ? find_entry(types, view->base) : NULL;
+	view->flags = check_kind(types, view, base);
 	read_attributes(types, memory, view, &attributes);
 	*entry = (struct type_entry){
 		.type = {
@@ -613,7 +636,6 @@ static struct type_entry *add_type(struct pyh_types *types,
 	};
 	if (!keep_name(types, memory, view, &attributes, entry))
 		return NULL;
-	base = view->base ? find_entry(types, view->base) : NULL;
 	classify(types, memory, view, &attributes, base, entry);
 	entry->own_sizeof = sizeof_of(types, view, &attributes, entry);
 	entry->type.size_exact = size_is_exact(types, memory, view, entry);

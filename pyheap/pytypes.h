@@ -40,6 +40,7 @@
 #define PYH_TPFLAGS_DICT_SUBCLASS	(UINT64_C(1) << 29)
 #define PYH_TPFLAGS_BASE_EXC_SUBCLASS	(UINT64_C(1) << 30)
 #define PYH_TPFLAGS_TYPE_SUBCLASS	(UINT64_C(1) << 31)
+#define PYH_TPFLAGS_KINDS		(UINT64_C(0xFF) << 24)	/* all of these */
 
 /**
  * The C structure at the start of an instance, of the nearest builtin base

@@ -119,14 +119,7 @@ static bool heads_its_mro(const struct pyh_runtime *runtime,
 /* No class derives from two of the types that these bits are about. */
 static bool plausible_flags(uint64_t flags)
 {
-	uint64_t kinds = flags & (PYH_TPFLAGS_LONG_SUBCLASS |
-				  PYH_TPFLAGS_LIST_SUBCLASS |
-				  PYH_TPFLAGS_TUPLE_SUBCLASS |
-				  PYH_TPFLAGS_BYTES_SUBCLASS |
-				  PYH_TPFLAGS_UNICODE_SUBCLASS |
-				  PYH_TPFLAGS_DICT_SUBCLASS |
-				  PYH_TPFLAGS_BASE_EXC_SUBCLASS |
-				  PYH_TPFLAGS_TYPE_SUBCLASS);
+	uint64_t kinds = flags & PYH_TPFLAGS_KINDS;
 
 	return (kinds & (kinds - 1)) == 0;
 }
