@@ -36,6 +36,7 @@ enum {
 	DATASTACK_CHUNKS_MAX = 1 << 16,
 	LOOK_AHEAD = 6,			/* blocks whose pointers are followed */
 	FETCH_AHEAD = 2048,		/* bytes of a pool asked for */
+	REFUSED_MAX = 256,		/* remembered by a worker */
 	OBJECT_HEADER = 16,		/* bytes of ob_refcnt and ob_type */
 };
 
@@ -68,6 +69,12 @@ struct census_worker {
 	struct tasks found;
 	struct pyh_coverage coverage;
 	bool no_memory;
+	/* objects by their first words that nothing else agrees with */
+	struct {
+		uint64_t address;
+		const struct pyh_type *type;
+	} refused[REFUSED_MAX];
+	size_t num_refused;
 	uint64_t recent[RECENT_WORDS];
 };
 
@@ -248,7 +255,108 @@ static uint64_t held_outside(const struct pyh_census *census,
 					census->rules.overhead);
 }
 
+/* --- what looks like an object and is none --------------------------------- */
+
+/**
+ * A small reference count and a type, in no GC list, and yet no object: if
+ * that is because of what it says of itself, and nobody claims it as a buffer,
+ * it is a damaged one.
+ *
+ * @param at  where in bytes it begins; in front of it there is a GC head at
+ *	most
+ * @param size  bytes it may take; 0: not known
+ */
+static void check_refused(struct census_worker *worker, uint64_t address,
+			  const uint8_t *bytes, size_t at, size_t size,
+			  size_t available)
+{
+	const struct pyh_runtime *runtime = worker->census->runtime;
+	const uint8_t *body = bytes + at;
+	const struct pyh_type *type;
+	struct pyh_measure measure;
+
+	if (available < 16 || pyh_word(body, 0) - 1 >= PYH_REFCOUNT_LARGE - 1 ||
+	    worker->num_refused == REFUSED_MAX)
+		return;
+	type = pyh_type_find(&worker->types, pyh_word(body, 8));
+	if (!type || type->presize != (at ? PYH_GC_HEAD : 0) ||
+	    type->kind == PYH_KIND_OTHER || type->kind == PYH_KIND_TYPE ||
+	    (at && (pyh_word(body - PYH_GC_HEAD, 0) ||
+		    pyh_word(body - PYH_GC_HEAD, 8))) ||
+	    (pyh_measure(runtime, type, address, body, available,
+			 &worker->memory, &measure) != PYH_MEASURE_REFUSED &&
+	     (size == 0 || at + measure.extent <= size)))
+		return;
+	worker->refused[worker->num_refused].address = address;
+	worker->refused[worker->num_refused++].type = type;
+}
+
+/** Once all claims are known. */
+static void report_refused(const struct pyh_census *census)
+{
+	for (unsigned int i = 0; i < census->num_workers; i++) {
+		const struct census_worker *worker = &census->workers[i];
+
+		for (size_t j = 0; j < worker->num_refused; j++) {
+			const struct pyh_type *type = worker->refused[j].type;
+			uint64_t address = worker->refused[j].address;
+
+			if (!pyh_space_marked(&census->space, address -
+					      type->presize -
+					      census->rules.prefix,
+					      PYH_MARK_CLAIM))
+				findings_add(census->runtime->image->findings,
+					     "object", address, "%s is damaged: "
+					     "what it says of its size or its "
+					     "contents cannot be true; it is "
+					     "not counted", type->name);
+		}
+	}
+}
+
+/** An object counted by less than all of it: is the rest not in the dump? */
+__attribute__((noinline))
+static void check_partly(struct census_worker *worker,
+			 const struct pyh_candidate *object)
+{
+	const struct pyh_runtime *runtime = worker->census->runtime;
+	const enum pyh_field fields[] = { PYH_DICT_MA_KEYS,
+					  PYH_DICT_MA_VALUES };
+
+	for (size_t i = 0; i < 2 && object->type->kind == PYH_KIND_DICT; i++) {
+		uint32_t at = pyh_offset(runtime, fields[i]);
+		uint64_t word = object->available >= at + 8 ?
+					pyh_word(object->body, at) : 0;
+
+		if (word != 0 && memory_state_at(runtime->image->memory,
+						 word) == MEMORY_UNMAPPED)
+			findings_add(runtime->image->findings, "object",
+				     object->address, "%s is damaged: its %s "
+				     "are said to be at 0x%" PRIx64 ", where "
+				     "nothing is", object->type->name,
+				     i ? "values" : "keys", word);
+	}
+}
+
 /* --- words that point out of the arenas ----------------------------------- */
+
+/** The same for what a word outside of arenas leads to. */
+static void refuse_outside(struct census_worker *worker, uint64_t address)
+{
+	uint8_t bytes[PYH_GC_HEAD + 64];
+	const struct pyh_type *type;
+
+	if (!memory_try_read(&worker->memory, address - PYH_GC_HEAD, bytes,
+			     sizeof(bytes)))
+		return;
+	// Where nothing was asked about a type, there was no count.
+	type = pyh_type_known(&worker->types,
+			      pyh_word(bytes + PYH_GC_HEAD, 8));
+	if (type)
+		check_refused(worker, address, type->presize ? bytes :
+			      bytes + PYH_GC_HEAD,
+			      type->presize ? PYH_GC_HEAD : 0, 0, 64);
+}
 
 /** Look at an address outside of arenas; if it is an object, mark and queue. */
 __attribute__((noinline))
@@ -265,8 +373,10 @@ static void consider_outside(struct census_worker *worker, uint64_t address)
 		return;
 	if (!pyh_object_outside(&census->rules, &worker->types,
 				&worker->outside, &worker->memory, address,
-				&candidate))
+				&candidate)) {
+		refuse_outside(worker, address);
 		return;
+	}
 	if (pyh_space_mark(&census->space, address, PYH_MARK_OBJECT))
 		push_task(worker, (struct task){ .address = address });
 }
@@ -449,7 +559,7 @@ static void check_raw(struct census_worker *worker, uint64_t block,
 		      const uint8_t *bytes, uint32_t size)
 {
 	const struct pyh_object_rules *rules = &worker->census->rules;
-	uint32_t at = rules->prefix;
+	uint32_t at = rules->prefix, end = size - (rules->overhead - at);
 
 	// In 3.11 and later two more words may come before the GC head.
 	for (int i = 0; i < 2 && at + 2 * PYH_GC_HEAD <= size;
@@ -464,15 +574,39 @@ static void check_raw(struct census_worker *worker, uint64_t block,
 				  pyh_word(bytes + at, PYH_GC_HEAD + 8));
 		return;
 	}
+	for (int i = 0; i < 2; i++) {
+		uint32_t head = i * PYH_GC_HEAD;
+
+		at = rules->prefix + head;
+		if (at + 16 <= end)
+			check_refused(worker, block + at,
+				      bytes + rules->prefix, head,
+				      end - rules->prefix, end - at);
+	}
 }
 
 /* --- claims ---------------------------------------------------------------- */
 
 struct claiming {
 	struct census_worker *worker;
+	const struct pyh_candidate *owner;
 	uint64_t footprint;	/* bytes held for the claims so far */
 	bool take;		/* false: only add up */
 };
+
+/** What an object claims cannot be where it says. */
+__attribute__((noinline))
+static void report_claim(const struct claiming *claiming, uint64_t address)
+{
+	const struct image *image = claiming->worker->census->runtime->image;
+
+	if (address & 7 ||
+	    memory_state_at(image->memory, address) == MEMORY_UNMAPPED)
+		findings_add(image->findings, "object",
+			     claiming->owner->address, "%s is damaged: a buffer "
+			     "of it is said to be at 0x%" PRIx64 ", where none "
+			     "can be", claiming->owner->type->name, address);
+}
 
 static inline void take_claim(struct claiming *claiming, uint64_t address,
 			      uint64_t size)
@@ -481,15 +615,21 @@ static inline void take_claim(struct claiming *claiming, uint64_t address,
 	uint64_t block = address - census->rules.prefix;
 
 	claiming->footprint += held_for(census, size + census->rules.overhead);
-	if (!claiming->take || address & 7)
+	if (!claiming->take)
 		return;
+	if (address & 7) {
+		report_claim(claiming, address);
+		return;
+	}
 	// Blocks of arenas are looked at as such, whoever claims them.
 	if (!pyh_space_may_be_other(&census->space, address) ||
-	    pyh_space_page(&census->space, address) != PYH_PAGE_OTHER)
-		pyh_space_set(&census->space, block, PYH_MARK_CLAIM);
-	else if (pyh_space_mark(&census->space, block, PYH_MARK_CLAIM) &&
-		 size >= 8)
+	    pyh_space_page(&census->space, address) != PYH_PAGE_OTHER) {
+		if (!pyh_space_set(&census->space, block, PYH_MARK_CLAIM))
+			report_claim(claiming, address);
+	} else if (pyh_space_mark(&census->space, block, PYH_MARK_CLAIM) &&
+		   size >= 8) {
 		push_task(claiming->worker, (struct task){ address, size });
+	}
 }
 
 static void take_one_of_chain(void *context, struct pyh_claim claim)
@@ -502,7 +642,8 @@ __attribute__((noinline))
 static uint64_t claims_of_owner(struct census_worker *worker,
 				const struct pyh_candidate *object, bool take)
 {
-	struct claiming claiming = { .worker = worker, .take = take };
+	struct claiming claiming = { .worker = worker, .owner = object,
+				     .take = take };
 
 	if (object->measure.more_claims) {
 		pyh_claims_each(worker->census->runtime, object->type,
@@ -591,6 +732,8 @@ static bool census_block(struct census_worker *worker, uint64_t block,
 	}
 	count_object(worker, &object, size + claims_of(worker, &object, true));
 	follow_link(worker, &object);
+	if (!object.measure.exact && object.type->size_exact)
+		check_partly(worker, &object);
 	// Behind the header: types are looked at once each, not by object.
 	if (!pyh_object_is_leaf(object.type))
 		scan_words(worker, object.body + OBJECT_HEADER,
@@ -762,6 +905,8 @@ static void census_outside(struct census_worker *worker, uint64_t address)
 	follow_link(worker, &object);
 	if (object.type->kind == PYH_KIND_TYPE)
 		check_type(worker, &object);
+	if (!object.measure.exact && object.type->size_exact)
+		check_partly(worker, &object);
 	if (pyh_object_is_leaf(object.type))
 		return;
 	at = address - object.presize;
@@ -1333,6 +1478,7 @@ static struct error *run_steps(struct pyh_census *census)
 	if (err)
 		return err;
 	prune_outside(census);
+	report_refused(census);
 	hold_roots(&census->workers[0]);
 	for (unsigned int i = 0; i < census->num_workers; i++) {
 		if (census->workers[i].no_memory)
