@@ -13,6 +13,7 @@ enum {
 	/* struct pool_header; the same in 3.8 … 3.15 (test_layouts.py) */
 	POOL_COUNT = 0,
 	POOL_FREEBLOCK = 8,
+	POOL_NEXTPOOL = 16,
 	POOL_ARENAINDEX = 32,
 	POOL_SZIDX = 36,
 	POOL_NEXTOFFSET = 40,
@@ -23,6 +24,7 @@ enum {
 	ARENA_POOL_ADDRESS = 8,
 	ARENA_NFREEPOOLS = 16,
 	ARENA_NTOTALPOOLS = 20,
+	ARENA_FREEPOOLS = 24,
 	ARENA_NEXT = 32,
 	ARENA_PREV = 40,
 	ARENA_SIZE = 48,
@@ -104,6 +106,55 @@ static const char *follow_free_list(const uint8_t *bytes, uint64_t address,
 				   "its free list and its count disagree";
 }
 
+/** Whether blocks of a size end where a pool says that its next one begins. */
+static bool fits_next(uint32_t block, uint32_t next, uint32_t size)
+{
+	return block >= PYH_BLOCK_ALIGN && block <= PYH_BLOCK_MAX &&
+	       block % PYH_BLOCK_ALIGN == 0 && next > PYH_POOL_HEADER &&
+	       next <= size && (next - PYH_POOL_HEADER) % block == 0;
+}
+
+uint32_t pyh_pool_block_size(const uint8_t *bytes, uint32_t size)
+{
+	uint32_t szidx = load_u32(bytes, POOL_SZIDX);
+	uint32_t next = load_u32(bytes, POOL_NEXTOFFSET);
+	uint32_t by_class = 0, by_offset = size -
+					   load_u32(bytes, POOL_MAXNEXTOFFSET);
+
+	if (szidx < PYH_BLOCK_MAX / PYH_BLOCK_ALIGN)
+		by_class = (szidx + 1) * PYH_BLOCK_ALIGN;
+	if (by_class == by_offset)
+		return by_class;
+	// One of the two is damaged. The next block tells which; as a smaller
+	// size may fit by chance, the larger is right.
+	if (!fits_next(by_class, next, size))
+		by_class = 0;
+	if (!fits_next(by_offset, next, size))
+		by_offset = 0;
+	return by_class > by_offset ? by_class : by_offset;
+}
+
+void pyh_pool_recover(uint64_t address, const uint8_t *bytes, uint32_t size,
+		      struct pyh_pool *ret)
+{
+	uint8_t header[PYH_POOL_HEADER];
+	uint32_t next;
+
+	memcpy(header, bytes, sizeof(header));
+	__asm__ volatile("" : : "r"(header) : "memory");
+	next = load_u32(header, POOL_NEXTOFFSET);
+	memset(ret, 0, sizeof(*ret));
+	ret->block_size = pyh_pool_block_size(header, size);
+	if (ret->block_size == 0)
+		return;
+	ret->carved = (size - PYH_POOL_HEADER) / ret->block_size;
+	if (next > PYH_POOL_HEADER && next <= size &&
+	    (next - PYH_POOL_HEADER) % ret->block_size == 0)
+		ret->carved = (next - PYH_POOL_HEADER) / ret->block_size;
+	(void)follow_free_list(bytes, address, load_u64(header, POOL_FREEBLOCK),
+			       ret);
+}
+
 enum pyh_pool_state pyh_pool_parse(uint64_t address, const uint8_t *bytes,
 				   uint32_t size, struct pyh_pool *ret,
 				   const char **ret_why)
@@ -122,7 +173,7 @@ enum pyh_pool_state pyh_pool_parse(uint64_t address, const uint8_t *bytes,
 		return PYH_POOL_FREE;
 	why = check_header(header, address, size);
 	if (why) {
-		ret->carved = 0;
+		pyh_pool_recover(address, bytes, size, ret);
 		*ret_why = why;
 		return PYH_POOL_DAMAGED;
 	}
@@ -140,12 +191,24 @@ enum pyh_pool_state pyh_pool_parse(uint64_t address, const uint8_t *bytes,
 	return PYH_POOL_USED;
 }
 
-uint32_t pyh_pool_block_size(const uint8_t *bytes)
+void pyh_free_pools(const struct pyh_arena *arena, uint32_t pool_size,
+		    struct memory_reader *memory,
+		    uint64_t ret[PYH_ARENA_WORDS])
 {
-	uint32_t szidx = load_u32(bytes, POOL_SZIDX);
+	uint64_t at;
 
-	return szidx < PYH_BLOCK_MAX / PYH_BLOCK_ALIGN ?
-		       (szidx + 1) * PYH_BLOCK_ALIGN : 0;
+	memset(ret, 0, PYH_ARENA_WORDS * sizeof(*ret));
+	if (!memory_try_u64(memory, arena->entry + ARENA_FREEPOOLS, &at))
+		return;
+	while (at >= arena->start && at < arena->end) {
+		uint64_t i = (at - arena->start) / pool_size;
+
+		if (i / 64 >= PYH_ARENA_WORDS ||
+		    (ret[i / 64] & UINT64_C(1) << i % 64) ||
+		    !memory_try_u64(memory, at + POOL_NEXTPOOL, &at))
+			return;
+		ret[i / 64] |= UINT64_C(1) << i % 64;
+	}
 }
 
 /* --- finding arenas ------------------------------------------------------ */
@@ -316,7 +379,11 @@ static bool check_arena(struct finder *finder, const struct array *array,
 		check_free(finder, array, i, bytes);
 		return false;
 	}
-	*ret = (struct pyh_arena){ start, carved, start + pools * pool };
+	*ret = (struct pyh_arena){
+		.start = start, .end = carved, .limit = start + pools * pool,
+		.entry = array->start + i * ARENA_SIZE,
+		.free_pools = load_u32(bytes, ARENA_NFREEPOOLS),
+	};
 	// An arena carved to its very end says twice where it is; asking the
 	// pools of each would expand a frame of a compressed dump for each.
 	if (is_entry(finder, array->start, i, bytes, ret->end != ret->limit ||
@@ -343,6 +410,7 @@ static bool check_arena(struct finder *finder, const struct array *array,
 	    pools + 1 < finder->arena_size / pool)
 		ret->limit = (address + finder->arena_size) & ~(pool - 1);
 	ret->end = ret->limit;
+	ret->entry = 0;
 	return true;
 }
 

@@ -75,6 +75,9 @@ struct census_worker {
 		const struct pyh_type *type;
 	} refused[REFUSED_MAX];
 	size_t num_refused;
+	/* the pool without a header last looked at, and its block size */
+	uint64_t guessed_pool;
+	uint32_t guessed_size;
 	uint64_t recent[RECENT_WORDS];
 };
 
@@ -808,6 +811,107 @@ static uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 	return live;
 }
 
+/**
+ * The block size of a pool whose header tells nothing: that with which objects
+ * fill most of it; 0 if there are none.
+ */
+__attribute__((noinline))
+static uint32_t guess_block_size(struct census_worker *worker, uint64_t address,
+				 const uint8_t *bytes)
+{
+	const struct pyh_census *census = worker->census;
+	uint32_t pool_size = census->arenas.pool_size;
+	uint64_t most = 0;
+
+	if (worker->guessed_pool == address)
+		return worker->guessed_size;
+	worker->guessed_pool = address;
+	worker->guessed_size = 0;
+	for (uint32_t size = PYH_BLOCK_ALIGN; size <= PYH_BLOCK_MAX;
+	     size += PYH_BLOCK_ALIGN) {
+		uint64_t filled = 0;
+
+		for (uint32_t at = PYH_POOL_HEADER; at + size <= pool_size;
+		     at += size) {
+			struct pyh_candidate object;
+
+			if (pyh_object_in_block(&census->rules, &worker->types,
+						&worker->memory, address + at,
+						bytes + at, size, &object))
+				filled += object.presize +
+					  object.measure.extent;
+		}
+		if (filled > most) {
+			most = filled;
+			worker->guessed_size = size;
+		}
+	}
+	return worker->guessed_size;
+}
+
+/** What is left of a pool whose header is damaged. */
+static void recover_pool(struct census_worker *worker, uint64_t address,
+			 const uint8_t *bytes, struct pyh_pool *ret)
+{
+	uint32_t pool_size = worker->census->arenas.pool_size;
+
+	pyh_pool_recover(address, bytes, pool_size, ret);
+	if (ret->block_size != 0)
+		return;
+	ret->block_size = guess_block_size(worker, address, bytes);
+	if (ret->block_size != 0)
+		ret->carved = (pool_size - PYH_POOL_HEADER) / ret->block_size;
+}
+
+/** Look at a pool, and count it. */
+static void census_pool_blocks(struct census_worker *worker, uint64_t address,
+			       const uint8_t *bytes,
+			       const struct pyh_pool *pool)
+{
+	uint32_t pool_size = worker->census->arenas.pool_size;
+	struct pyh_coverage *coverage = &worker->coverage;
+	uint32_t live = census_blocks(worker, address, bytes, pool_size, pool);
+
+	coverage->blocks_in_use += live;
+	coverage->blocks_in_use_bytes += (uint64_t)live * pool->block_size;
+	coverage->free_bytes += pool_size - PYH_POOL_HEADER -
+				(uint64_t)live * pool->block_size;
+	coverage->overhead_bytes += PYH_POOL_HEADER;
+}
+
+/**
+ * More pools of an arena say that they are free than the arena knows of: those
+ * that are not in its list were in use before their count was damaged.
+ */
+__attribute__((noinline))
+static void census_lost_pools(struct census_worker *worker,
+			      const struct pyh_arena *arena)
+{
+	uint32_t pool_size = worker->census->arenas.pool_size;
+	uint64_t listed[PYH_ARENA_WORDS], i = 0;
+	struct pyh_pool pool;
+
+	pyh_free_pools(arena, pool_size, &worker->memory, listed);
+	for (uint64_t at = arena->start; at < arena->end && i / 64 <
+	     PYH_ARENA_WORDS; at += pool_size, i++) {
+		const uint8_t *bytes = memory_view(&worker->arena, at,
+						   pool_size);
+		const char *why;
+
+		if (listed[i / 64] >> i % 64 & 1 || !bytes ||
+		    pyh_pool_parse(at, bytes, pool_size, &pool, &why) !=
+			    PYH_POOL_FREE)
+			continue;
+		findings_add(worker->census->runtime->image->findings, "pool",
+			     at, "pool of small objects: it counts no blocks, "
+			     "but is not among the free pools of its arena");
+		worker->coverage.pools_free--;
+		worker->coverage.free_bytes -= pool_size;
+		recover_pool(worker, at, bytes, &pool);
+		census_pool_blocks(worker, at, bytes, &pool);
+	}
+}
+
 static void census_pool(struct census_worker *worker, uint64_t address,
 			const uint8_t *bytes)
 {
@@ -815,7 +919,6 @@ static void census_pool(struct census_worker *worker, uint64_t address,
 	struct pyh_coverage *coverage = &worker->coverage;
 	struct pyh_pool pool;
 	const char *why = NULL;
-	uint32_t live;
 
 	switch (pyh_pool_parse(address, bytes, pool_size, &pool, &why)) {
 	case PYH_POOL_FREE:
@@ -825,16 +928,12 @@ static void census_pool(struct census_worker *worker, uint64_t address,
 	case PYH_POOL_DAMAGED:
 		findings_add(worker->census->runtime->image->findings, "pool",
 			     address, "pool of small objects: %s", why);
+		recover_pool(worker, address, bytes, &pool);
 		break;
 	case PYH_POOL_USED:
 		break;
 	}
-	live = census_blocks(worker, address, bytes, pool_size, &pool);
-	coverage->blocks_in_use += live;
-	coverage->blocks_in_use_bytes += (uint64_t)live * pool.block_size;
-	coverage->free_bytes += pool_size - PYH_POOL_HEADER -
-				(uint64_t)live * pool.block_size;
-	coverage->overhead_bytes += PYH_POOL_HEADER;
+	census_pool_blocks(worker, address, bytes, &pool);
 }
 
 static struct error *census_arena(void *context, unsigned int worker_index,
@@ -844,6 +943,7 @@ static struct error *census_arena(void *context, unsigned int worker_index,
 	struct census_worker *worker = &census->workers[worker_index];
 	const struct pyh_arena *arena = &census->arenas.arenas[shard];
 	uint32_t pool_size = census->arenas.pool_size;
+	uint64_t free = worker->coverage.pools_free;
 
 	worker->coverage.arenas++;
 	worker->coverage.arena_bytes += arena->limit - arena->start;
@@ -861,6 +961,9 @@ static struct error *census_arena(void *context, unsigned int worker_index,
 				     "pool-missing", at,
 				     "pool of small objects is not in the dump");
 	}
+	if (arena->entry &&
+	    worker->coverage.pools_free - free > arena->free_pools)
+		census_lost_pools(worker, arena);
 	if (census->options->progress)
 		census->options->progress(
 			census->options->progress_context, "objects",
@@ -1219,7 +1322,9 @@ static bool block_at(struct census_worker *worker,
 
 	if (!bytes)
 		return false;
-	block_size = pyh_pool_block_size(bytes);
+	block_size = pyh_pool_block_size(bytes, pool_size);
+	if (block_size == 0)
+		block_size = guess_block_size(worker, at, bytes);
 	if (block_size == 0 || address - at > pool_size - block_size)
 		return false;
 	*ret_bytes = bytes + (address - at);
@@ -1796,10 +1901,21 @@ static void lookup_in_arena(struct census_worker *worker,
 	if (!bytes)
 		return;
 	ret->place = PYH_PLACE_POOL;
-	if (pyh_pool_parse(at, bytes, pool_size, &pool, &why) ==
-	    PYH_POOL_FREE) {
-		ret->place = PYH_PLACE_FREE;
-		return;
+	switch (pyh_pool_parse(at, bytes, pool_size, &pool, &why)) {
+	case PYH_POOL_USED:
+		break;
+	case PYH_POOL_FREE:
+		// One that only says so has objects all the same.
+		if (!pyh_space_next(space, PYH_MARK_OBJECT, at, at + pool_size,
+				    &i)) {
+			ret->place = PYH_PLACE_FREE;
+			return;
+		}
+		recover_pool(worker, at, bytes, &pool);
+		break;
+	case PYH_POOL_DAMAGED:
+		recover_pool(worker, at, bytes, &pool);
+		break;
 	}
 	if (pool.block_size == 0 || address - at < PYH_POOL_HEADER)
 		return;
