@@ -33,16 +33,18 @@ enum {
 /* --- pymalloc's state ----------------------------------------------------- */
 
 /**
- * At address: an _obmalloc_state. It begins with two pointers for each size
- * class, the ends of a ring of pools; a class without pools has both point
- * two words before themselves.
+ * Whether an _obmalloc_state begins at address: with two pointers for each
+ * size class, the ends of a ring of pools; a class without pools has both
+ * point two words before themselves.
+ *
+ * @param ret_used  how many classes have pools
  */
-static bool state_holds(const struct pyh_probe *probe, uint64_t address)
+static bool rings_hold(const struct pyh_probe *probe, uint64_t address,
+		       unsigned int *ret_used)
 {
-	const struct pyh_runtime *runtime = probe->runtime;
-	uint64_t rings[NUM_CLASSES][2], arenas, maxarenas, count;
-	unsigned int used = 0;
+	uint64_t rings[NUM_CLASSES][2];
 
+	*ret_used = 0;
 	if (!memory_try_read(probe->reader, address, rings, sizeof(rings)))
 		return false;
 	for (unsigned int i = 0; i < NUM_CLASSES; i++) {
@@ -53,9 +55,20 @@ static bool state_holds(const struct pyh_probe *probe, uint64_t address)
 		if (rings[i][0] == 0 || rings[i][0] % POOL_ALIGNMENT != 0 ||
 		    rings[i][1] == 0 || rings[i][1] % POOL_ALIGNMENT != 0)
 			return false;
-		used++;
+		++*ret_used;
 	}
-	if (!pyh_field(runtime, probe->reader, address,
+	return true;
+}
+
+/** At address: an _obmalloc_state, with its list of arenas. */
+static bool state_holds(const struct pyh_probe *probe, uint64_t address)
+{
+	const struct pyh_runtime *runtime = probe->runtime;
+	uint64_t arenas, maxarenas, count;
+	unsigned int used;
+
+	if (!rings_hold(probe, address, &used) ||
+	    !pyh_field(runtime, probe->reader, address,
 		       PYH_OBMALLOC_MGMT_ARENAS, &arenas) ||
 	    !pyh_field(runtime, probe->reader, address,
 		       PYH_OBMALLOC_MGMT_MAXARENAS, &maxarenas) ||
@@ -88,6 +101,44 @@ static bool state_has_arenas(const struct pyh_probe *probe, uint64_t state)
 			 PYH_OBMALLOC_MGMT_ARENAS, &arenas) && arenas != 0;
 }
 
+/**
+ * The state whose place in an interpreter is at an address, if it has pools:
+ * then it is one, whatever has become of its list of arenas.
+ */
+static uint64_t state_with_pools(const struct pyh_probe *probe, uint64_t at)
+{
+	uint64_t state = at;
+	unsigned int used;
+
+	if (probe->runtime->minor > 12 &&
+	    !pyh_pointer_at(probe->reader, at, &state))
+		return 0;
+	return rings_hold(probe, state, &used) && used > 0 ? state : 0;
+}
+
+/** Say what is damaged in a state: the list of arenas, its length, or all. */
+static void report_state(const struct pyh_probe *probe, uint64_t at)
+{
+	const struct pyh_runtime *runtime = probe->runtime;
+	uint64_t state = state_with_pools(probe, at), arenas = 0;
+	enum pyh_field field = PYH_OBMALLOC_MGMT_MAXARENAS;
+
+	if (state == 0) {
+		findings_add(probe->findings, "obmalloc-state", at,
+			     "the state of pymalloc of an interpreter does not "
+			     "hold together");
+		return;
+	}
+	(void)pyh_field(runtime, probe->reader, state,
+			PYH_OBMALLOC_MGMT_ARENAS, &arenas);
+	if (memory_state_at(probe->reader->memory, arenas) == MEMORY_UNMAPPED)
+		field = PYH_OBMALLOC_MGMT_ARENAS;
+	findings_add(probe->findings, "obmalloc-state",
+		     state + pyh_offset(runtime, field), "where pymalloc's "
+		     "list of arenas is, or how long it is, is damaged; "
+		     "arenas are known by their pools alone");
+}
+
 /** 3.12 has the state inside the interpreter, later ones a pointer to it. */
 static void fit_states(const struct pyh_probe *probe)
 {
@@ -98,7 +149,9 @@ static void fit_states(const struct pyh_probe *probe)
 
 	if (!pyh_has(runtime, PYH_INTERP_OBMALLOC))
 		return;
-	if (!pyh_fit_field(probe, main->address, PYH_INTERP_OBMALLOC, holds)) {
+	if (!state_with_pools(probe, main->address +
+			      pyh_offset(runtime, PYH_INTERP_OBMALLOC)) &&
+	    !pyh_fit_field(probe, main->address, PYH_INTERP_OBMALLOC, holds)) {
 		pyh_forget(runtime, PYH_INTERP_OBMALLOC);
 		return;
 	}
@@ -108,9 +161,7 @@ static void fit_states(const struct pyh_probe *probe)
 			      pyh_offset(runtime, PYH_INTERP_OBMALLOC);
 
 		if (!holds(probe, at)) {
-			findings_add(probe->findings, "obmalloc-state", at,
-				     "the state of pymalloc of an interpreter "
-				     "does not hold together");
+			report_state(probe, at);
 			continue;
 		}
 		if (embedded)

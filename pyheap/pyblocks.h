@@ -28,12 +28,15 @@ enum {
 	PYH_POOL_MAX = 16384,		/* bytes of the largest kind of pool */
 	PYH_POOL_BLOCKS_MAX = (PYH_POOL_MAX - PYH_POOL_HEADER) / PYH_BLOCK_ALIGN,
 	PYH_POOL_WORDS = (PYH_POOL_BLOCKS_MAX + 63) / 64,
+	PYH_ARENA_WORDS = 4,		/* words of bits for its pools */
 };
 
 struct pyh_arena {
 	uint64_t start;		/* of the first pool */
 	uint64_t end;		/* of the last pool ever carved, exclusive */
 	uint64_t limit;		/* of the last pool there is room for */
+	uint64_t entry;		/* of its arena_object; 0: not to be believed */
+	uint32_t free_pools;	/* how many that says there are */
 };
 
 struct pyh_arenas {
@@ -66,19 +69,36 @@ enum pyh_pool_state {
 };
 
 /**
+ * Which pools of an arena are in its list of free ones, as far as that goes.
+ *
+ * @param ret  a bit for each pool from the start of the arena on
+ */
+void pyh_free_pools(const struct pyh_arena *arena, uint32_t pool_size,
+		    struct memory_reader *memory,
+		    uint64_t ret[PYH_ARENA_WORDS]);
+
+/**
  * Check the header of a pool and follow its free list.
  *
  * @param address  of the pool in the target
  * @param bytes  all of the pool, borrowed
  * @param size  bytes of it: the pool size
- * @param ret  set if PYH_POOL_USED; also if PYH_POOL_DAMAGED by its free list
- *	alone (*ret_why says so): free then has what was followed
+ * @param ret  set if PYH_POOL_USED; if PYH_POOL_DAMAGED, as by
+ *	pyh_pool_recover()
  */
 enum pyh_pool_state pyh_pool_parse(uint64_t address, const uint8_t *bytes,
 				   uint32_t size, struct pyh_pool *ret,
 				   const char **ret_why);
 
-/** Block size by the header of a pool that was parsed before; 0: no pool. */
-uint32_t pyh_pool_block_size(const uint8_t *bytes);
+/**
+ * Read a pool whose header is damaged by what is left of it: the block size is
+ * said twice, and all blocks count as handed out where it does not tell.
+ * carved is 0 where nothing is left.
+ */
+void pyh_pool_recover(uint64_t address, const uint8_t *bytes, uint32_t size,
+		      struct pyh_pool *ret);
+
+/** Block size by the header of a pool of this size; 0: there is none. */
+uint32_t pyh_pool_block_size(const uint8_t *bytes, uint32_t size);
 
 #endif

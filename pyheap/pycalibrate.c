@@ -502,7 +502,10 @@ bool pyh_object_type(const struct pyh_probe *probe, uint64_t object,
 	return true;
 }
 
-/** A dict: its type is an instance of `type`, which is its own type. */
+/**
+ * A dict: its type is that of dicts, or as long as that is not known, an
+ * instance of `type`, which is its own type.
+ */
 static bool dict_at(const struct pyh_probe *probe, uint64_t address,
 		    uint64_t *ret)
 {
@@ -510,9 +513,11 @@ static bool dict_at(const struct pyh_probe *probe, uint64_t address,
 	uint64_t dict, type, meta, self;
 
 	if (!pyh_pointer_at(probe->reader, address, &dict) ||
-	    !pyh_object_type(probe, dict, &type) ||
-	    !pyh_pointer_at(probe->reader, type + at, &meta) ||
-	    !pyh_pointer_at(probe->reader, meta + at, &self) || self != meta)
+	    !pyh_pointer_at(probe->reader, dict + at, &type))
+		return false;
+	if (type != probe->runtime->types.dict &&
+	    (!pyh_pointer_at(probe->reader, type + at, &meta) ||
+	     !pyh_pointer_at(probe->reader, meta + at, &self) || self != meta))
 		return false;
 	*ret = dict;
 	return true;
@@ -711,6 +716,10 @@ void pyh_calibrate_types(const struct pyh_probe *probe)
 				     *type, wanted[i].name);
 		*type = symbol.address;
 	}
+	// A damaged type of theirs had them taken for no dicts.
+	for (size_t i = 0; i < runtime->num_interpreters; i++)
+		if (runtime->interpreters[i].modules == 0)
+			read_namespaces(probe, &runtime->interpreters[i]);
 }
 
 /* -------------------------------------------------------------------------- */

@@ -36,6 +36,7 @@ enum {
 	DATASTACK_CHUNKS_MAX = 1 << 16,
 	LOOK_AHEAD = 6,			/* blocks whose pointers are followed */
 	FETCH_AHEAD = 2048,		/* bytes of a pool asked for */
+	REFUSED_MAX = 256,		/* remembered by a worker */
 	OBJECT_HEADER = 16,		/* bytes of ob_refcnt and ob_type */
 	CHUNK_MIN = 32,			/* bytes from one block to the next */
 };
@@ -69,6 +70,15 @@ struct census_worker {
 	struct tasks found;
 	struct pyh_coverage coverage;
 	bool no_memory;
+	/* objects by their first words that nothing else agrees with */
+	struct {
+		uint64_t address;
+		const struct pyh_type *type;
+	} refused[REFUSED_MAX];
+	size_t num_refused;
+	/* the pool without a header last looked at, and its block size */
+	uint64_t guessed_pool;
+	uint32_t guessed_size;
 	uint64_t recent[RECENT_WORDS];
 };
 
@@ -257,7 +267,108 @@ static uint64_t held_outside(const struct pyh_census *census,
 					census->rules.overhead);
 }
 
+/* --- what looks like an object and is none --------------------------------- */
+
+/**
+ * A small reference count and a type, in no GC list, and yet no object: if
+ * that is because of what it says of itself, and nobody claims it as a buffer,
+ * it is a damaged one.
+ *
+ * @param at  where in bytes it begins; in front of it there is a GC head at
+ *	most
+ * @param size  bytes it may take; 0: not known
+ */
+static void check_refused(struct census_worker *worker, uint64_t address,
+			  const uint8_t *bytes, size_t at, size_t size,
+			  size_t available)
+{
+	const struct pyh_runtime *runtime = worker->census->runtime;
+	const uint8_t *body = bytes + at;
+	const struct pyh_type *type;
+	struct pyh_measure measure;
+
+	if (available < 16 || pyh_word(body, 0) - 1 >= PYH_REFCOUNT_LARGE - 1 ||
+	    worker->num_refused == REFUSED_MAX)
+		return;
+	type = pyh_type_find(&worker->types, pyh_word(body, 8));
+	if (!type || type->presize != (at ? PYH_GC_HEAD : 0) ||
+	    type->kind == PYH_KIND_OTHER || type->kind == PYH_KIND_TYPE ||
+	    (at && (pyh_word(body - PYH_GC_HEAD, 0) ||
+		    pyh_word(body - PYH_GC_HEAD, 8))) ||
+	    (pyh_measure(runtime, type, address, body, available,
+			 &worker->memory, &measure) != PYH_MEASURE_REFUSED &&
+	     (size == 0 || at + measure.extent <= size)))
+		return;
+	worker->refused[worker->num_refused].address = address;
+	worker->refused[worker->num_refused++].type = type;
+}
+
+/** Once all claims are known. */
+static void report_refused(const struct pyh_census *census)
+{
+	for (unsigned int i = 0; i < census->num_workers; i++) {
+		const struct census_worker *worker = &census->workers[i];
+
+		for (size_t j = 0; j < worker->num_refused; j++) {
+			const struct pyh_type *type = worker->refused[j].type;
+			uint64_t address = worker->refused[j].address;
+
+			if (!pyh_space_marked(&census->space, address -
+					      type->presize -
+					      census->rules.prefix,
+					      PYH_MARK_CLAIM))
+				findings_add(census->runtime->image->findings,
+					     "object", address, "%s is damaged: "
+					     "what it says of its size or its "
+					     "contents cannot be true; it is "
+					     "not counted", type->name);
+		}
+	}
+}
+
+/** An object counted by less than all of it: is the rest not in the dump? */
+__attribute__((noinline))
+static void check_partly(struct census_worker *worker,
+			 const struct pyh_candidate *object)
+{
+	const struct pyh_runtime *runtime = worker->census->runtime;
+	const enum pyh_field fields[] = { PYH_DICT_MA_KEYS,
+					  PYH_DICT_MA_VALUES };
+
+	for (size_t i = 0; i < 2 && object->type->kind == PYH_KIND_DICT; i++) {
+		uint32_t at = pyh_offset(runtime, fields[i]);
+		uint64_t word = object->available >= at + 8 ?
+					pyh_word(object->body, at) : 0;
+
+		if (word != 0 && memory_state_at(runtime->image->memory,
+						 word) == MEMORY_UNMAPPED)
+			findings_add(runtime->image->findings, "object",
+				     object->address, "%s is damaged: its %s "
+				     "are said to be at 0x%" PRIx64 ", where "
+				     "nothing is", object->type->name,
+				     i ? "values" : "keys", word);
+	}
+}
+
 /* --- words that point out of the arenas ----------------------------------- */
+
+/** The same for what a word outside of arenas leads to. */
+static void refuse_outside(struct census_worker *worker, uint64_t address)
+{
+	uint8_t bytes[PYH_GC_HEAD + 64];
+	const struct pyh_type *type;
+
+	if (!memory_try_read(&worker->memory, address - PYH_GC_HEAD, bytes,
+			     sizeof(bytes)))
+		return;
+	// Where nothing was asked about a type, there was no count.
+	type = pyh_type_known(&worker->types,
+			      pyh_word(bytes + PYH_GC_HEAD, 8));
+	if (type)
+		check_refused(worker, address, type->presize ? bytes :
+			      bytes + PYH_GC_HEAD,
+			      type->presize ? PYH_GC_HEAD : 0, 0, 64);
+}
 
 /** Look at an address outside of arenas; if it is an object, mark and queue. */
 __attribute__((noinline))
@@ -274,8 +385,10 @@ static void consider_outside(struct census_worker *worker, uint64_t address)
 		return;
 	if (!pyh_object_outside(&census->rules, &worker->types,
 				&worker->outside, &worker->memory, address,
-				&candidate))
+				&candidate)) {
+		refuse_outside(worker, address);
 		return;
+	}
 	if (pyh_space_mark(&census->space, address, PYH_MARK_OBJECT))
 		push_task(worker, (struct task){ .address = address });
 }
@@ -321,15 +434,22 @@ static inline void scan_words(struct census_worker *worker, const uint8_t *bytes
 	}
 }
 
-/** Whether an address is one of the heads that GC lists begin and end with. */
-static bool is_list_head(const struct pyh_runtime *runtime, uint64_t address)
+/**
+ * Whether an address is one of the heads that GC lists begin and end with.
+ *
+ * @param unknown  what to say if not all of them are known
+ */
+static bool is_list_head(const struct pyh_runtime *runtime, uint64_t address,
+			 bool unknown)
 {
 	for (size_t i = 0; i < runtime->num_interpreters; i++) {
 		const uint64_t *heads = runtime->interpreters[i].gc_heads;
 
 		for (int j = 0; j < PYH_GC_LISTS; j++) {
+			if (heads[j] == address)
+				return true;
 			// Not known, so it may be this one.
-			if (heads[j] == address || heads[j] == 0)
+			if (heads[j] == 0 && unknown)
 				return true;
 		}
 	}
@@ -348,7 +468,7 @@ static void look_at_neighbour(struct census_worker *worker, uint64_t head)
 	consider_word(worker, address);
 	if (!pyh_space_marked(&census->space, address, PYH_MARK_OBJECT) &&
 	    !census->rules.collecting &&
-	    !is_list_head(census->runtime, head))
+	    !is_list_head(census->runtime, head, /* unknown= */ true))
 		findings_add(census->runtime->image->findings, "gc-object",
 			     address, "a GC list leads here, but there is no "
 			     "object that could be in one");
@@ -362,6 +482,53 @@ static inline void consider_neighbour(struct census_worker *worker,
 		look_at_neighbour(worker, head);
 }
 
+/** Whether a GC head lies here: that of a list, or before an object. */
+static bool is_head(struct census_worker *worker, uint64_t head)
+{
+	const struct pyh_census *census = worker->census;
+	const struct pyh_type *type;
+	uint64_t words[2];
+
+	if (is_list_head(census->runtime, head, /* unknown= */ false))
+		return true;
+	if (!memory_try_read(&worker->memory, head + PYH_GC_HEAD, words,
+			     sizeof(words)) ||
+	    !pyh_may_be_refcount(&census->rules, words[0]))
+		return false;
+	type = pyh_type_find(&worker->types, words[1]);
+	return type && type->has_gc;
+}
+
+/**
+ * A head names one before it that does not lead to it: say which of the two is
+ * damaged. The one before is not if it is linked with another.
+ *
+ * @param shift  from a head to the address to be shown for it
+ */
+__attribute__((noinline))
+static void report_link(struct census_worker *worker, uint64_t head,
+			uint64_t before, uint64_t shift)
+{
+	struct findings *findings = worker->census->runtime->image->findings;
+	uint64_t next, back;
+
+	if (!memory_try_u64(&worker->memory, before, &next) ||
+	    ((next & ~UINT64_C(3)) != before &&
+	     memory_try_u64(&worker->memory, (next & ~UINT64_C(3)) + 8,
+			    &back) && (back & ~UINT64_C(3)) == before) ||
+	    !is_head(worker, before)) {
+		findings_add(findings, "gc-list", head + shift, "its GC list "
+			     "is damaged here: it leads back to 0x%" PRIx64
+			     ", which does not lead on to this", before);
+		return;
+	}
+	findings_add(findings, "gc-list", is_list_head(
+			     worker->census->runtime, before, false) ?
+			     before : before + PYH_GC_HEAD, "its GC list is "
+		     "damaged here: it does not lead on to 0x%" PRIx64
+		     ", which leads back to this", head + shift);
+}
+
 /** The GC list leads from one object to its neighbours. */
 static void follow_link(struct census_worker *worker,
 			const struct pyh_candidate *object)
@@ -371,11 +538,26 @@ static void follow_link(struct census_worker *worker,
 	consider_neighbour(worker, object->gc_next);
 	consider_neighbour(worker, object->gc_prev);
 	if (object->link_damaged)
-		findings_add(worker->census->runtime->image->findings,
-			     "gc-list", object->address, "the object before "
-			     "this one in its GC list, at 0x%" PRIx64
-			     ", does not lead to it",
-			     object->gc_prev + PYH_GC_HEAD);
+		report_link(worker, object->address - PYH_GC_HEAD,
+			    object->gc_prev, PYH_GC_HEAD);
+}
+
+/** The same for the head of a list, whose ends nobody else looks at. */
+static void check_list(struct census_worker *worker, uint64_t head)
+{
+	uint64_t words[2], back;
+
+	if (head == 0 || worker->census->rules.collecting ||
+	    !memory_try_read(&worker->memory, head, words, sizeof(words)))
+		return;
+	words[1] &= ~UINT64_C(3);
+	// One that lies in what the dump lacks proves nothing.
+	if (memory_try_u64(&worker->memory, words[1], &back) ?
+		    (back & ~UINT64_C(3)) == head :
+		    memory_state_at(worker->census->runtime->image->memory,
+				    words[1]) == MEMORY_NOT_CAPTURED)
+		return;
+	report_link(worker, head, words[1], 0);
 }
 
 /** Whether two words are a GC head whose neighbours both lead back to it. */
@@ -405,7 +587,7 @@ static void check_raw(struct census_worker *worker, uint64_t block,
 		      const uint8_t *bytes, uint32_t size)
 {
 	const struct pyh_object_rules *rules = &worker->census->rules;
-	uint32_t at = rules->prefix;
+	uint32_t at = rules->prefix, end = size - (rules->overhead - at);
 
 	// In 3.11 and later two more words may come before the GC head.
 	for (int i = 0; i < 2 && at + 2 * PYH_GC_HEAD <= size;
@@ -416,7 +598,18 @@ static void check_raw(struct census_worker *worker, uint64_t block,
 			     block + at + PYH_GC_HEAD, "a GC list leads here, "
 			     "but reference count, type and size cannot be "
 			     "those of an object");
+		pyh_types_suspect(worker->census->types,
+				  pyh_word(bytes + at, PYH_GC_HEAD + 8));
 		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		uint32_t head = i * PYH_GC_HEAD;
+
+		at = rules->prefix + head;
+		if (at + 16 <= end)
+			check_refused(worker, block + at,
+				      bytes + rules->prefix, head,
+				      end - rules->prefix, end - at);
 	}
 }
 
@@ -424,9 +617,24 @@ static void check_raw(struct census_worker *worker, uint64_t block,
 
 struct claiming {
 	struct census_worker *worker;
+	const struct pyh_candidate *owner;
 	uint64_t footprint;	/* bytes held for the claims so far */
 	bool take;		/* false: only add up */
 };
+
+/** What an object claims cannot be where it says. */
+__attribute__((noinline))
+static void report_claim(const struct claiming *claiming, uint64_t address)
+{
+	const struct image *image = claiming->worker->census->runtime->image;
+
+	if (address & 7 ||
+	    memory_state_at(image->memory, address) == MEMORY_UNMAPPED)
+		findings_add(image->findings, "object",
+			     claiming->owner->address, "%s is damaged: a buffer "
+			     "of it is said to be at 0x%" PRIx64 ", where none "
+			     "can be", claiming->owner->type->name, address);
+}
 
 static inline void take_claim(struct claiming *claiming, uint64_t address,
 			      uint64_t size)
@@ -435,15 +643,21 @@ static inline void take_claim(struct claiming *claiming, uint64_t address,
 	uint64_t block = address - census->rules.prefix;
 
 	claiming->footprint += held_for(census, size + census->rules.overhead);
-	if (!claiming->take || address & 7)
+	if (!claiming->take)
 		return;
+	if (address & 7) {
+		report_claim(claiming, address);
+		return;
+	}
 	// Blocks of arenas are looked at as such, whoever claims them.
 	if (!pyh_space_may_be_other(&census->space, address) ||
-	    pyh_space_page(&census->space, address) != PYH_PAGE_OTHER)
-		pyh_space_set(&census->space, block, PYH_MARK_CLAIM);
-	else if (pyh_space_mark(&census->space, block, PYH_MARK_CLAIM) &&
-		 size >= 8)
+	    pyh_space_page(&census->space, address) != PYH_PAGE_OTHER) {
+		if (!pyh_space_set(&census->space, block, PYH_MARK_CLAIM))
+			report_claim(claiming, address);
+	} else if (pyh_space_mark(&census->space, block, PYH_MARK_CLAIM) &&
+		   size >= 8) {
 		push_task(claiming->worker, (struct task){ address, size });
+	}
 }
 
 static void take_one_of_chain(void *context, struct pyh_claim claim)
@@ -456,7 +670,8 @@ __attribute__((noinline))
 static uint64_t claims_of_owner(struct census_worker *worker,
 				const struct pyh_candidate *object, bool take)
 {
-	struct claiming claiming = { .worker = worker, .take = take };
+	struct claiming claiming = { .worker = worker, .owner = object,
+				     .take = take };
 
 	if (object->measure.more_claims) {
 		pyh_claims_each(worker->census->runtime, object->type,
@@ -545,6 +760,8 @@ static bool census_block(struct census_worker *worker, uint64_t block,
 	}
 	count_object(worker, &object, size + claims_of(worker, &object, true));
 	follow_link(worker, &object);
+	if (!object.measure.exact && object.type->size_exact)
+		check_partly(worker, &object);
 	// Behind the header: types are looked at once each, not by object.
 	if (!pyh_object_is_leaf(object.type))
 		scan_words(worker, object.body + OBJECT_HEADER,
@@ -619,6 +836,107 @@ static uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 	return live;
 }
 
+/**
+ * The block size of a pool whose header tells nothing: that with which objects
+ * fill most of it; 0 if there are none.
+ */
+__attribute__((noinline))
+static uint32_t guess_block_size(struct census_worker *worker, uint64_t address,
+				 const uint8_t *bytes)
+{
+	const struct pyh_census *census = worker->census;
+	uint32_t pool_size = census->arenas.pool_size;
+	uint64_t most = 0;
+
+	if (worker->guessed_pool == address)
+		return worker->guessed_size;
+	worker->guessed_pool = address;
+	worker->guessed_size = 0;
+	for (uint32_t size = PYH_BLOCK_ALIGN; size <= PYH_BLOCK_MAX;
+	     size += PYH_BLOCK_ALIGN) {
+		uint64_t filled = 0;
+
+		for (uint32_t at = PYH_POOL_HEADER; at + size <= pool_size;
+		     at += size) {
+			struct pyh_candidate object;
+
+			if (pyh_object_in_block(&census->rules, &worker->types,
+						&worker->memory, address + at,
+						bytes + at, size, &object))
+				filled += object.presize +
+					  object.measure.extent;
+		}
+		if (filled > most) {
+			most = filled;
+			worker->guessed_size = size;
+		}
+	}
+	return worker->guessed_size;
+}
+
+/** What is left of a pool whose header is damaged. */
+static void recover_pool(struct census_worker *worker, uint64_t address,
+			 const uint8_t *bytes, struct pyh_pool *ret)
+{
+	uint32_t pool_size = worker->census->arenas.pool_size;
+
+	pyh_pool_recover(address, bytes, pool_size, ret);
+	if (ret->block_size != 0)
+		return;
+	ret->block_size = guess_block_size(worker, address, bytes);
+	if (ret->block_size != 0)
+		ret->carved = (pool_size - PYH_POOL_HEADER) / ret->block_size;
+}
+
+/** Look at a pool, and count it. */
+static void census_pool_blocks(struct census_worker *worker, uint64_t address,
+			       const uint8_t *bytes,
+			       const struct pyh_pool *pool)
+{
+	uint32_t pool_size = worker->census->arenas.pool_size;
+	struct pyh_coverage *coverage = &worker->coverage;
+	uint32_t live = census_blocks(worker, address, bytes, pool_size, pool);
+
+	coverage->blocks_in_use += live;
+	coverage->blocks_in_use_bytes += (uint64_t)live * pool->block_size;
+	coverage->free_bytes += pool_size - PYH_POOL_HEADER -
+				(uint64_t)live * pool->block_size;
+	coverage->overhead_bytes += PYH_POOL_HEADER;
+}
+
+/**
+ * More pools of an arena say that they are free than the arena knows of: those
+ * that are not in its list were in use before their count was damaged.
+ */
+__attribute__((noinline))
+static void census_lost_pools(struct census_worker *worker,
+			      const struct pyh_arena *arena)
+{
+	uint32_t pool_size = worker->census->arenas.pool_size;
+	uint64_t listed[PYH_ARENA_WORDS], i = 0;
+	struct pyh_pool pool;
+
+	pyh_free_pools(arena, pool_size, &worker->memory, listed);
+	for (uint64_t at = arena->start; at < arena->end && i / 64 <
+	     PYH_ARENA_WORDS; at += pool_size, i++) {
+		const uint8_t *bytes = memory_view(&worker->arena, at,
+						   pool_size);
+		const char *why;
+
+		if (listed[i / 64] >> i % 64 & 1 || !bytes ||
+		    pyh_pool_parse(at, bytes, pool_size, &pool, &why) !=
+			    PYH_POOL_FREE)
+			continue;
+		findings_add(worker->census->runtime->image->findings, "pool",
+			     at, "pool of small objects: it counts no blocks, "
+			     "but is not among the free pools of its arena");
+		worker->coverage.pools_free--;
+		worker->coverage.free_bytes -= pool_size;
+		recover_pool(worker, at, bytes, &pool);
+		census_pool_blocks(worker, at, bytes, &pool);
+	}
+}
+
 static void census_pool(struct census_worker *worker, uint64_t address,
 			const uint8_t *bytes)
 {
@@ -626,7 +944,6 @@ static void census_pool(struct census_worker *worker, uint64_t address,
 	struct pyh_coverage *coverage = &worker->coverage;
 	struct pyh_pool pool;
 	const char *why = NULL;
-	uint32_t live;
 
 	switch (pyh_pool_parse(address, bytes, pool_size, &pool, &why)) {
 	case PYH_POOL_FREE:
@@ -636,16 +953,12 @@ static void census_pool(struct census_worker *worker, uint64_t address,
 	case PYH_POOL_DAMAGED:
 		findings_add(worker->census->runtime->image->findings, "pool",
 			     address, "pool of small objects: %s", why);
+		recover_pool(worker, address, bytes, &pool);
 		break;
 	case PYH_POOL_USED:
 		break;
 	}
-	live = census_blocks(worker, address, bytes, pool_size, &pool);
-	coverage->blocks_in_use += live;
-	coverage->blocks_in_use_bytes += (uint64_t)live * pool.block_size;
-	coverage->free_bytes += pool_size - PYH_POOL_HEADER -
-				(uint64_t)live * pool.block_size;
-	coverage->overhead_bytes += PYH_POOL_HEADER;
+	census_pool_blocks(worker, address, bytes, &pool);
 }
 
 static struct error *census_arena(void *context, unsigned int worker_index,
@@ -655,6 +968,7 @@ static struct error *census_arena(void *context, unsigned int worker_index,
 	struct census_worker *worker = &census->workers[worker_index];
 	const struct pyh_arena *arena = &census->arenas.arenas[shard];
 	uint32_t pool_size = census->arenas.pool_size;
+	uint64_t free = worker->coverage.pools_free;
 
 	worker->coverage.arenas++;
 	worker->coverage.arena_bytes += arena->limit - arena->start;
@@ -672,6 +986,9 @@ static struct error *census_arena(void *context, unsigned int worker_index,
 				     "pool-missing", at,
 				     "pool of small objects is not in the dump");
 	}
+	if (arena->entry &&
+	    worker->coverage.pools_free - free > arena->free_pools)
+		census_lost_pools(worker, arena);
 	if (census->options->progress)
 		census->options->progress(
 			census->options->progress_context, "objects",
@@ -681,6 +998,22 @@ static struct error *census_arena(void *context, unsigned int worker_index,
 }
 
 /* --- step 2: outside of arenas ---------------------------------------------- */
+
+/** A type object in a GC list is ready, and so a type. */
+static void check_type(struct census_worker *worker,
+		       const struct pyh_candidate *object)
+{
+	uint32_t at = pyh_offset(worker->census->runtime, PYH_TYPE_TP_FLAGS);
+
+	if (pyh_type_find(&worker->types, object->address) ||
+	    (object->link != PYH_LINK_HOLDS &&
+	     (object->available < at + 8 ||
+	      !(pyh_word(object->body, at) & PYH_TPFLAGS_READY))))
+		return;
+	pyh_types_report(worker->census->types, object->address, "a type is "
+			 "damaged: its flags, sizes or method resolution order "
+			 "cannot be true; its instances are not counted");
+}
 
 /** Count one object outside, and look where it leads. */
 static void census_outside(struct census_worker *worker, uint64_t address)
@@ -698,6 +1031,10 @@ static void census_outside(struct census_worker *worker, uint64_t address)
 			     claims_of(worker, &object, true));
 	worker->coverage.objects_outside++;
 	follow_link(worker, &object);
+	if (object.type->kind == PYH_KIND_TYPE)
+		check_type(worker, &object);
+	if (!object.measure.exact && object.type->size_exact)
+		check_partly(worker, &object);
 	if (pyh_object_is_leaf(object.type))
 		return;
 	at = address - object.presize;
@@ -811,6 +1148,7 @@ static void push_interpreter(struct census_worker *worker,
 	for (int i = 0; i < PYH_GC_LISTS; i++) {
 		uint64_t next;
 
+		check_list(worker, interpreter->gc_heads[i]);
 		if (interpreter->gc_heads[i] &&
 		    memory_try_u64(&worker->memory, interpreter->gc_heads[i],
 				   &next))
@@ -1009,7 +1347,9 @@ static bool block_at(struct census_worker *worker,
 
 	if (!bytes)
 		return false;
-	block_size = pyh_pool_block_size(bytes);
+	block_size = pyh_pool_block_size(bytes, pool_size);
+	if (block_size == 0)
+		block_size = guess_block_size(worker, at, bytes);
 	if (block_size == 0 || address - at > pool_size - block_size)
 		return false;
 	*ret_bytes = bytes + (address - at);
@@ -1302,6 +1642,7 @@ static struct error *run_steps(struct pyh_census *census)
 	if (err)
 		return err;
 	prune_outside(census);
+	report_refused(census);
 	hold_roots(&census->workers[0]);
 	for (unsigned int i = 0; i < census->num_workers; i++) {
 		if (census->workers[i].no_memory)
@@ -1622,10 +1963,21 @@ static void lookup_in_arena(struct census_worker *worker,
 	if (!bytes)
 		return;
 	ret->place = PYH_PLACE_POOL;
-	if (pyh_pool_parse(at, bytes, pool_size, &pool, &why) ==
-	    PYH_POOL_FREE) {
-		ret->place = PYH_PLACE_FREE;
-		return;
+	switch (pyh_pool_parse(at, bytes, pool_size, &pool, &why)) {
+	case PYH_POOL_USED:
+		break;
+	case PYH_POOL_FREE:
+		// One that only says so has objects all the same.
+		if (!pyh_space_next(space, PYH_MARK_OBJECT, at, at + pool_size,
+				    &i)) {
+			ret->place = PYH_PLACE_FREE;
+			return;
+		}
+		recover_pool(worker, at, bytes, &pool);
+		break;
+	case PYH_POOL_DAMAGED:
+		recover_pool(worker, at, bytes, &pool);
+		break;
 	}
 	if (pool.block_size == 0 || address - at < PYH_POOL_HEADER)
 		return;

@@ -140,7 +140,8 @@ static void check_link(const struct pyh_object_rules *rules,
 		return;
 	next_known = memory_try_u64(memory, next + 8, &back);
 	if (next_known && (back & ~UINT64_C(3)) == head) {
-		ret->link_damaged = prev_known && !rules->collecting;
+		ret->link_damaged = !rules->collecting &&
+				    (prev_known || !may_hold_head(rules, prev));
 		return;
 	}
 	// Inside a collection _gc_prev may hold a flag and what is left of the

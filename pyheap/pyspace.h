@@ -158,8 +158,12 @@ static inline bool pyh_space_mark(struct pyh_space *space, uint64_t address,
 				 memory_order_relaxed) & bit);
 }
 
-/** As pyh_space_mark() for who need not know: one instruction instead of a loop. */
-static inline void pyh_space_set(struct pyh_space *space, uint64_t address,
+/**
+ * As pyh_space_mark() for who need not know: one instruction instead of a loop.
+ *
+ * @return false where no memory was captured near address
+ */
+static inline bool pyh_space_set(struct pyh_space *space, uint64_t address,
 				 enum pyh_mark mark)
 {
 	_Atomic uint64_t *bits = pyh_space_bits(space, address, mark);
@@ -168,6 +172,7 @@ static inline void pyh_space_set(struct pyh_space *space, uint64_t address,
 		(void)atomic_fetch_or_explicit(&bits[pyh_space_word(address)],
 					       pyh_space_bit(address),
 					       memory_order_relaxed);
+	return bits != NULL;
 }
 
 void pyh_space_unmark(struct pyh_space *space, uint64_t address,

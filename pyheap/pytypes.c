@@ -30,6 +30,8 @@ enum {
 	HIDDEN_ITEMS_MAX = 1 << 10,
 	MRO_CHECKED = 16,		/* classes of an MRO looked at */
 	DAMAGED_MAX = 32,		/* damaged types remembered */
+	DICT_IN_FRONT = 64,		/* bytes from an instance to its dict */
+	SUSPECTS_MAX = 256,		/* and what may be some */
 };
 
 /*
@@ -71,6 +73,8 @@ struct pyh_types {
 	uint64_t name_bytes;
 	uint64_t damaged[DAMAGED_MAX];		/* addresses reported */
 	size_t num_damaged;
+	uint64_t suspects[SUSPECTS_MAX];	/* addresses, told of once */
+	size_t num_suspects;
 };
 
 /* --- the table ------------------------------------------------------------- */
@@ -420,6 +424,9 @@ static void check_mro(struct pyh_types *types, struct memory_reader *memory,
 		      const struct pyh_type_view *view)
 {
 	const struct memory *image = types->runtime->image->memory;
+	bool base_seen = view->mro_count == 0 || view->mro_count > MRO_CHECKED ||
+			 (view->address == types->object && !view->base) ||
+			 view->metatype != types->runtime->types.type;
 	struct pyh_type_view other;
 	uint64_t address;
 
@@ -427,8 +434,14 @@ static void check_mro(struct pyh_types *types, struct memory_reader *memory,
 		report_damaged(types, view->address, "the method resolution "
 			       "order of this type cannot be read");
 	for (uint64_t i = 1; i < view->mro_count && i < MRO_CHECKED; i++) {
-		if (!memory_try_u64(memory, view->mro + i * 8, &address) ||
-		    find_entry(types, address) ||
+		if (!memory_try_u64(memory, view->mro + i * 8, &address))
+			continue;
+		base_seen |= address == view->base;
+		if (memory_state_at(image, address) == MEMORY_UNMAPPED)
+			report_damaged(types, view->address, "the method "
+				       "resolution order of this type leads "
+				       "nowhere");
+		if (find_entry(types, address) ||
 		    memory_state_at(image, address) != MEMORY_CAPTURED ||
 		    pyh_type_view(types->runtime, memory, &types->chains,
 				  address, &other))
@@ -437,6 +450,143 @@ static void check_mro(struct pyh_types *types, struct memory_reader *memory,
 			       "the bases of others, but cannot be one; its own "
 			       "instances are not counted");
 	}
+	// Only a metaclass can leave it out.
+	if (!base_seen)
+		report_damaged(types, view->address, "the base of this type "
+			       "is not in its method resolution order");
+}
+
+/*
+ * Whether there can be an object of a type, or of one derived from it.
+ *
+ * @param type  its address; 0: not known
+ * @param flag  what all types derived from it have in tp_flags
+ */
+static bool may_be_a(const struct pyh_types *types,
+		     struct memory_reader *memory, uint64_t object,
+		     uint64_t type, uint64_t flag)
+{
+	const struct pyh_runtime *runtime = types->runtime;
+	uint64_t found, flags;
+
+	switch (memory_state_at(runtime->image->memory, object)) {
+	case MEMORY_UNMAPPED:
+		return false;
+	case MEMORY_NOT_CAPTURED:
+		return true;
+	case MEMORY_CAPTURED:
+	case MEMORY_ZERO:
+		break;
+	}
+	if (!memory_try_u64(memory,
+			    object + pyh_offset(runtime, PYH_OBJECT_OB_TYPE),
+			    &found) || found == type)
+		return true;
+	return memory_try_u64(memory,
+			      found + pyh_offset(runtime, PYH_TYPE_TP_FLAGS),
+			      &flags) && (flags & flag);
+}
+
+/* Pointers of a type that is ready lead to objects of known types. */
+static void check_members(struct pyh_types *types, struct memory_reader *memory,
+			  const struct pyh_type_view *view)
+{
+	const struct pyh_runtime *runtime = types->runtime;
+	const struct pyh_core_types *core = &runtime->types;
+	const enum pyh_field names[] = { PYH_HEAPTYPE_HT_NAME,
+					 PYH_HEAPTYPE_HT_QUALNAME };
+	bool heap_type = view->flags & PYH_TPFLAGS_HEAPTYPE;
+	uint64_t name;
+
+	if (view->metatype_lost && view->address != core->type)
+		report_damaged(types, view->address,
+			       "the type of this type is damaged");
+	// A static one has them when it gets ready.
+	if (view->mro_count == 0 && !view->mro_lost)
+		return;
+	if ((view->dict || heap_type || runtime->minor < 12) &&
+	    !may_be_a(types, memory, view->dict, core->dict,
+		      PYH_TPFLAGS_DICT_SUBCLASS))
+		report_damaged(types, view->address,
+			       "the dict of this type is damaged");
+	if (!may_be_a(types, memory, view->bases, core->tuple,
+		      PYH_TPFLAGS_TUPLE_SUBCLASS))
+		report_damaged(types, view->address,
+			       "the bases of this type are damaged");
+	if (heap_type && view->subclasses &&
+	    !may_be_a(types, memory, view->subclasses, core->dict,
+		      PYH_TPFLAGS_DICT_SUBCLASS))
+		report_damaged(types, view->address,
+			       "the subclasses of this type are damaged");
+	for (size_t i = 0; heap_type && i < sizeof(names) / sizeof(names[0]);
+	     i++) {
+		if (pyh_has(runtime, names[i]) &&
+		    memory_try_u64(memory, view->address +
+				   pyh_offset(runtime, names[i]), &name) &&
+		    !may_be_a(types, memory, name, core->str,
+			      PYH_TPFLAGS_UNICODE_SUBCLASS))
+			report_damaged(types, view->address,
+				       "the name of this type is damaged");
+	}
+	if (memory_state_at(runtime->image->memory, view->tp_name) ==
+	    MEMORY_UNMAPPED)
+		report_damaged(types, view->address,
+			       "the name of this type is damaged");
+	// Counted from the end it may lie in front, by a few words (3.11).
+	if (view->dictoffset > view->basicsize ||
+	    view->dictoffset < -view->basicsize - DICT_IN_FRONT ||
+	    (view->dictoffset > 0 && view->dictoffset <
+				     (int64_t)runtime->size_of[PYH_STRUCT_OBJECT]))
+		report_damaged(types, view->address, "the place of the dict in "
+			       "instances of this type is damaged");
+}
+
+void pyh_types_report(struct pyh_types *types, uint64_t address,
+		      const char *what)
+{
+	pthread_mutex_lock(&types->lock);
+	report_damaged(types, address, what);
+	pthread_mutex_unlock(&types->lock);
+}
+
+void pyh_types_suspect(struct pyh_types *types, uint64_t address)
+{
+	size_t i = 0;
+
+	if (address == 0 || address % 8 ||
+	    memory_state_at(types->runtime->image->memory, address) !=
+		    MEMORY_CAPTURED)
+		return;
+	pthread_mutex_lock(&types->lock);
+	while (i < types->num_suspects && types->suspects[i] != address)
+		i++;
+	if (i < types->num_suspects)
+		report_damaged(types, address, "a type is damaged: objects in "
+			       "GC lists say that it is theirs, but it cannot "
+			       "be; they are not counted");
+	else if (i < SUSPECTS_MAX)
+		types->suspects[types->num_suspects++] = address;
+	pthread_mutex_unlock(&types->lock);
+}
+
+/*
+ * Types that a class statement makes are of the same kind as their base; what
+ * says otherwise is damaged, and the base is right.
+ */
+static uint64_t check_kind(struct pyh_types *types,
+			   const struct pyh_type_view *view,
+			   const struct type_entry *base)
+{
+	uint64_t wrong;
+
+	if (!base || !(view->flags & PYH_TPFLAGS_HEAPTYPE))
+		return view->flags;
+	wrong = (view->flags ^ base->type.flags) & PYH_TPFLAGS_KINDS;
+	if (wrong)
+		report_damaged(types, view->address, "the flags of this type "
+			       "are damaged: they say that it is of another "
+			       "kind than its base");
+	return view->flags ^ wrong;
 }
 
 static bool is_leaf(const struct pyh_type *type)
@@ -451,7 +601,7 @@ static bool is_leaf(const struct pyh_type *type)
 /* Add a type whose base, if that is a type at all, has been added. */
 static struct type_entry *add_type(struct pyh_types *types,
 				   struct memory_reader *memory,
-				   const struct pyh_type_view *view)
+				   struct pyh_type_view *view)
 {
 	struct attributes attributes;
 	const struct type_entry *base;
@@ -462,6 +612,8 @@ static struct type_entry *add_type(struct pyh_types *types,
 		return NULL;
 	id = atomic_load(&types->count);
 	entry = entry_at(types, id);
+	base = view->base ? find_entry(types, view->base) : NULL;
+	view->flags = check_kind(types, view, base);
 	read_attributes(types, memory, view, &attributes);
 	*entry = (struct type_entry){
 		.type = {
@@ -484,13 +636,13 @@ static struct type_entry *add_type(struct pyh_types *types,
 	};
 	if (!keep_name(types, memory, view, &attributes, entry))
 		return NULL;
-	base = view->base ? find_entry(types, view->base) : NULL;
 	classify(types, memory, view, &attributes, base, entry);
 	entry->own_sizeof = sizeof_of(types, view, &attributes, entry);
 	entry->type.size_exact = size_is_exact(types, memory, view, entry);
 	entry->type.lane = pyh_lane_of(types->runtime, &entry->type);
 	entry->type.is_leaf = is_leaf(&entry->type);
 	check_mro(types, memory, view);
+	check_members(types, memory, view);
 
 	atomic_store_explicit(&types->count, id + 1, memory_order_release);
 	index_put(atomic_load(&types->index), view->address, id);

@@ -40,6 +40,7 @@
 #define PYH_TPFLAGS_DICT_SUBCLASS	(UINT64_C(1) << 29)
 #define PYH_TPFLAGS_BASE_EXC_SUBCLASS	(UINT64_C(1) << 30)
 #define PYH_TPFLAGS_TYPE_SUBCLASS	(UINT64_C(1) << 31)
+#define PYH_TPFLAGS_KINDS		(UINT64_C(0xFF) << 24)	/* all of these */
 
 /**
  * The C structure at the start of an instance, of the nearest builtin base
@@ -173,6 +174,16 @@ pyh_type_find(struct pyh_type_reader *reader, uint64_t address)
 		return reader->cache[slot].type;
 	return pyh_type_find_slow(reader, address);
 }
+
+/** Say that the type object at an address is damaged; once for each. */
+void pyh_types_report(struct pyh_types *types, uint64_t address,
+		      const char *what);
+
+/**
+ * Something in a GC list says that its type is here, and yet cannot be an
+ * instance of it. When a second one says so, it is the type that is damaged.
+ */
+void pyh_types_suspect(struct pyh_types *types, uint64_t address);
 
 /** Types found so far, ids 0 … count-1. */
 uint32_t pyh_types_count(const struct pyh_types *types);

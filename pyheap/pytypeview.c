@@ -16,7 +16,6 @@ enum {
 };
 
 #define GC_FLAGS UINT64_C(3)		/* low bits of its two words */
-#define TPFLAGS_STATIC_BUILTIN (UINT64_C(1) << 1)	/* 3.12+ */
 
 struct head {
 	const struct pyh_runtime *runtime;
@@ -120,14 +119,7 @@ static bool heads_its_mro(const struct pyh_runtime *runtime,
 /* No class derives from two of the types that these bits are about. */
 static bool plausible_flags(uint64_t flags)
 {
-	uint64_t kinds = flags & (PYH_TPFLAGS_LONG_SUBCLASS |
-				  PYH_TPFLAGS_LIST_SUBCLASS |
-				  PYH_TPFLAGS_TUPLE_SUBCLASS |
-				  PYH_TPFLAGS_BYTES_SUBCLASS |
-				  PYH_TPFLAGS_UNICODE_SUBCLASS |
-				  PYH_TPFLAGS_DICT_SUBCLASS |
-				  PYH_TPFLAGS_BASE_EXC_SUBCLASS |
-				  PYH_TPFLAGS_TYPE_SUBCLASS);
+	uint64_t kinds = flags & PYH_TPFLAGS_KINDS;
 
 	return (kinds & (kinds - 1)) == 0;
 }
@@ -229,7 +221,31 @@ static void read_view(const struct head *head, struct pyh_type_view *view)
 		(int64_t)head_u64(head, PYH_TYPE_TP_WEAKLISTOFFSET);
 	view->base = head_u64(head, PYH_TYPE_TP_BASE);
 	view->dict = head_u64(head, PYH_TYPE_TP_DICT);
+	view->bases = head_u64(head, PYH_TYPE_TP_BASES);
 	view->subclasses = head_u64(head, PYH_TYPE_TP_SUBCLASSES);
+}
+
+/*
+ * A type whose own type is damaged is known by its flags and its MRO. What
+ * else is asked about has other words where those are.
+ */
+static bool may_stand_without_metatype(const struct pyh_runtime *runtime,
+				       struct memory_reader *memory,
+				       uint64_t address)
+{
+	uint64_t flags, mro, first;
+
+	return memory_try_u64(memory,
+			      address + pyh_offset(runtime, PYH_TYPE_TP_FLAGS),
+			      &flags) &&
+	       (flags & PYH_TPFLAGS_READY) &&
+	       memory_try_u64(memory,
+			      address + pyh_offset(runtime, PYH_TYPE_TP_MRO),
+			      &mro) &&
+	       memory_try_u64(memory,
+			      mro + pyh_offset(runtime, PYH_TUPLE_OB_ITEM),
+			      &first) &&
+	       first == address;
 }
 
 bool pyh_type_view(const struct pyh_runtime *runtime,
@@ -253,12 +269,15 @@ bool pyh_type_view(const struct pyh_runtime *runtime,
 		return false;
 	metatypes = follow_metatypes(runtime, memory, metatype, &steps);
 	if ((metatypes == METATYPES_BROKEN &&
-	     !is_core_type(runtime, address)) ||
+	     !is_core_type(runtime, address) &&
+	     !may_stand_without_metatype(runtime, memory, address)) ||
 	    !memory_try_read(memory, address, head.bytes, head.size))
 		return false;
 	read_view(&head, &view);
-	if (metatypes == METATYPES_BROKEN)
+	if (metatypes == METATYPES_BROKEN) {
 		view.metatype = runtime->types.type;
+		view.metatype_lost = true;
+	}
 	if (!plausible_sizes(runtime, &view) || !plausible_flags(view.flags))
 		return false;
 	if (!(view.flags & PYH_TPFLAGS_READY)) {
@@ -268,6 +287,8 @@ bool pyh_type_view(const struct pyh_runtime *runtime,
 				  head_u64(&head, PYH_TYPE_TP_MRO), &view)) {
 		view.mro = view.mro_count = 0;
 		view.mro_lost = true;
+		if (view.metatype_lost && !is_core_type(runtime, address))
+			return false;
 		if (!stands_without_mro(runtime, memory, &view))
 			return false;
 	}
@@ -310,7 +331,7 @@ uint64_t pyh_type_dict(const struct pyh_runtime *runtime,
 		       struct memory_reader *memory,
 		       const struct pyh_type_view *view)
 {
-	if (view->dict || !(view->flags & TPFLAGS_STATIC_BUILTIN))
+	if (view->dict || !(view->flags & PYH_TPFLAGS_STATIC_BUILTIN))
 		return view->dict;
 	return static_builtin_dict(runtime, memory, view);
 }

@@ -18,18 +18,22 @@
 /* More than classes have: the longest chains and MROs seen are below 100. */
 enum { PYH_MRO_MAX = 1024 };
 
+/* Static builtin types, 3.12 and later: their dict is the interpreter's. */
+#define PYH_TPFLAGS_STATIC_BUILTIN (UINT64_C(1) << 1)
+
 struct pyh_type_view {
 	uint64_t address;
 	uint64_t metatype;	/* its ob_type */
 	uint64_t tp_name;	/* char *, often in a read-only page */
 	uint64_t flags;
 	int64_t basicsize, itemsize, dictoffset, weaklistoffset;
-	uint64_t base, dict, subclasses;
+	uint64_t base, dict, bases, subclasses;
 	uint64_t mro;		/* address of the tuple's items */
 	uint64_t mro_count;	/* 1 … PYH_MRO_MAX; 0: a static type that is
 				   not ready yet, and has no bases either,
 				   or mro_lost */
 	bool mro_lost;		/* damaged, or not in the dump */
+	bool metatype_lost;	/* damaged; metatype is `type` then */
 };
 
 /**
