@@ -17,9 +17,13 @@ SHOWN = 5   # differences named in a failure
 SIZE_CHANGES = {"code", "_io.BytesIO"}
 
 
+# What heapscan says of an object. The size is None where it is not exact, the
+# refcount where the object is immortal.
+Found = collections.namedtuple("Found", "type name size refcount evidence")
+
+
 def objects_of(dump, *options):
-    """{address: (type address, type name, size)} by heapscan; the size is None
-    where it is not exact."""
+    """{address: Found} of all objects, by heapscan."""
     path = heaptest.tmp("objects.ndjson")
     done = heaptest.heapscan(dump, "objects", "--top", "0", "-f", "ndjson",
                              "-o", path, *options)
@@ -31,9 +35,10 @@ def objects_of(dump, *options):
             row = json.loads(line)
             address = int(row["address"], 16)
             assert address not in found, "%#x is listed twice" % address
-            found[address] = (int(row["type_address"], 16), row["type"],
-                              row["size"] if row.get("size_exact", True)
-                              else None)
+            found[address] = Found(
+                int(row["type_address"], 16), row["type"],
+                row["size"] if row.get("size_exact", True) else None,
+                row.get("refcount"), row["evidence"])
     os.unlink(path)
     return found
 
@@ -68,11 +73,11 @@ def objects_hold(census, core, found, counts):
         if thing.type in users:
             wanted[thing.type].add(thing.address)
         seen = found.get(thing.address)
-        if seen and seen[0] == thing.type:
-            if seen[2] not in (None, thing.size) \
-                    and seen[1] not in SIZE_CHANGES:
+        if seen and seen.type == thing.type:
+            if seen.size not in (None, thing.size) \
+                    and seen.name not in SIZE_CHANGES:
                 sizes.append("%s at %#x: sys.getsizeof says %d, we %d" % (
-                    seen[1], thing.address, thing.size, seen[2]))
+                    seen.name, thing.address, thing.size, seen.size))
             continue
         try:
             live = census.is_live(core, thing)
@@ -87,9 +92,9 @@ def objects_hold(census, core, found, counts):
         + "; " + some(missing)
 
     got = collections.defaultdict(set)
-    for address, (type_address, _, _) in found.items():
-        if type_address in users:
-            got[type_address].add(address)
+    for address, row in found.items():
+        if row.type in users:
+            got[row.type].add(address)
     for type_address in users:
         name = census.types[type_address].name
         extra = got[type_address] - wanted[type_address]
@@ -107,10 +112,10 @@ def objects_hold(census, core, found, counts):
 def names_hold(census, found):
     """User types are called what the interpreter calls them."""
     wrong = set()
-    for type_address, name, _ in found.values():
-        row = census.types.get(type_address)
-        if row and row.user and row.name != name:
-            wrong.add("%r is called %r" % (row.name, name))
+    for thing in found.values():
+        row = census.types.get(thing.type)
+        if row and row.user and row.name != thing.name:
+            wrong.add("%r is called %r" % (row.name, thing.name))
     assert not wrong, some(sorted(wrong))
 
 

@@ -863,10 +863,12 @@ def take_census():
 
 def write_census(to, pid):
     found = take_census()
-    hidden = array.array("Q")
+    hidden, references = array.array("Q"), array.array("Q")
     for thing in found:
         for referent in hidden_referents(thing):
             hidden.extend((id(thing), id(referent)))
+        for referent in gc.get_referents(thing):
+            references.extend((id(thing), id(referent)))
     # Only now may something be made: asking an object of a type that was never
     # used for its size makes the type ready, with entries in its base's tables.
     words = array.array("Q")
@@ -881,15 +883,12 @@ def write_census(to, pid):
             described[id(cls)] = [name, user, 0]
         described[id(cls)][2] += 1
     objects = len(words) // 4
-    for thing in found:
-        for referent in gc.get_referents(thing):
-            words.extend((id(thing), id(referent)))
-    references = len(words) // 2 - objects * 2
+    words.extend(references)
     words.extend(hidden)
     first_line = dict(
         pid=pid, python=sys.version, hexversion=sys.hexversion,
         gil=not FREE_THREADED, objects=objects,
-        references=references,
+        references=len(references) // 2,
         hidden=len(hidden) // 2, types=described)
     if sys.byteorder == "big":
         words.byteswap()
