@@ -16,6 +16,10 @@ SHOWN = 5   # differences named in a failure
 # twin's census holds a reference to counts as shared.
 SIZE_CHANGES = {"code", "_io.BytesIO"}
 
+# Names that the cache of attributes took up or let go of while the twin looked
+# at its objects, and how often one of them.
+NAMES_MAX, CACHED_MAX = 100, 4
+
 
 # What heapscan says of an object. The size is None where it is not exact, the
 # refcount where the object is immortal.
@@ -119,12 +123,61 @@ def names_hold(census, found):
     assert not wrong, some(sorted(wrong))
 
 
+def reference_count(hexversion, word):
+    """What the first word of an object says, None of one that is immortal.
+    Include/object.h, Include/refcount.h: 3.12 made the count 32 bits, of which
+    the highest marks those; in 3.11 static objects begin with a large one."""
+    if hexversion >= 0x030C0000:
+        return None if word >> 31 & 1 else word & 0xFFFFFFFF
+    return None if hexversion >= 0x030B0000 and word >= 1 << 29 else word
+
+
+def counts_hold(census, core, found):
+    """The reference count of every object is the one in its memory; and that is
+    the one that the twin read in its own, before it had done much.
+
+    The two differ where the code refers to an object that ran on either side
+    after the fork (census.own). That code looks up attributes: the cache which
+    the interpreter has for that refers to their names, and lets go of others.
+    """
+    words = core.words_at(found)
+    counts = {word: reference_count(census.hexversion, word)
+              for word in set(words.values())}
+    wrong = ["%s at %#x: %r, we say %r" % (
+        found[address].name, address, counts[word], found[address].refcount)
+        for address, word in words.items()
+        if counts[word] != found[address].refcount]
+    assert not wrong, "reference counts differ: " + some(wrong)
+    assert len(words) >= len(found) * 9 // 10, \
+        "of %d objects the core has %d" % (len(found), len(words))
+    if not census.counted:
+        return
+
+    twins = dict(zip(census.column("address"), census.column("word")))
+    types = dict(zip(census.column("address"), census.column("type")))
+    # Others have died: the twin came to them by stale pointers of frames.
+    words = {address: words[address] for address in twins.keys() & words.keys()}
+    names = 0
+    for address, word in words.items() - twins.items():
+        if address in census.own:
+            continue
+        name = census.types[types[address]].name
+        if name == "str" and abs(word - twins[address]) <= CACHED_MAX:
+            names += 1
+        else:
+            wrong.append("%s at %#x: %d here, %d in the twin" % (
+                name, address, word, twins[address]))
+    assert not wrong, "counts are not the twin's: " + some(wrong)
+    assert names <= NAMES_MAX, "counts of %d names are not the twin's" % names
+
+
 def compare(census, core, dump, *options):
-    """Assert all that must hold of a dump. core is an elfcore.ElfCore of it;
-    the options are heapscan's."""
+    """Assert all that must hold of a dump, and return its objects. core is an
+    elfcore.ElfCore of it; the options are heapscan's."""
     found = objects_of(dump, *options)
     objects_hold(census, core, found, type_counts(dump, *options))
     names_hold(census, found)
+    return found
 
 
 def check_dump(name, census, path):

@@ -32,8 +32,7 @@ def test(interpreter, args, label, env):
     found = census_compare.objects_of(dump)
     with elfcore.ElfCore(dump) as core:
         references.check("%s%s: " % (interpreter, label), census, core, dump,
-                         {address: row.evidence
-                          for address, row in found.items()})
+                         found)
     os.unlink(dump)
 
 
