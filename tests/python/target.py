@@ -794,7 +794,7 @@ def hidden_referents(thing):
     """What an object refers to beyond gc.get_referents, told by Python: only
     what is there and is not made when it is asked for."""
     cls = type(thing)
-    if isinstance(thing, dict):
+    if issubclass(cls, dict):   # isinstance() may make the type ready
         return list(dict.keys(thing))
     if cls is types.CodeType:
         return [member for member in (getattr(thing, name)
@@ -919,10 +919,11 @@ def write_census(to, pid):
               else array.array("Q", bytes(8 * len(found))))
     hidden, references = array.array("Q"), array.array("Q")
     for thing in found:
-        for referent in hidden_referents(thing):
-            hidden.extend((id(thing), id(referent)))
         for referent in gc.get_referents(thing):
             references.extend((id(thing), id(referent)))
+    for thing in found:
+        for referent in hidden_referents(thing):
+            hidden.extend((id(thing), id(referent)))
     # Only now may something be made: asking an object of a type that was never
     # used for its size makes the type ready, with entries in its base's tables.
     words = array.array("Q")
