@@ -37,15 +37,19 @@ PRIVATE = {
     "module _hmac": 6,          # a hash table, of chains of entries with values
 }
 
-# Classes that keep references in a structure which their dict is the start of.
-IN_DICT = {"_ctypes.PyCPointerType", "_ctypes.PyCArrayType",
-           "_ctypes.PyCFuncPtrType", "_ctypes.PyCSimpleType",
-           "_ctypes.PyCStructType", "_ctypes.UnionType"}
+# These tell as theirs what objects of another type hold for them: the dict of a
+# class of ctypes is more than a dict, a cache of sqlite3 has a list of nodes.
+HELD_BY = dict.fromkeys((
+    "_ctypes.PyCPointerType", "_ctypes.PyCArrayType", "_ctypes.PyCFuncPtrType",
+    "_ctypes.PyCSimpleType", "_ctypes.PyCStructType", "_ctypes.UnionType"),
+    "StgDict")
+HELD_BY["sqlite3.Cache"] = "sqlite3.Node"
 
 # What neither the collector nor Python tells: (type, kind, name).
 UNTOLD = {
     ("type", "field", "tp_subclasses"), ("type", "field", "tp_cache"),
-    ("__main__.Plain", "dict", "__dict__"), ("type", "dict", "__dict__"), ("type", "field", "tp_dict"), ("type", "field", "ht_slots"),
+    ("__main__.Plain", "dict", "__dict__"), ("type", "dict", "__dict__"),
+    ("type", "field", "tp_dict"), ("type", "field", "ht_slots"),
     ("type", "field", "ht_qualname"), ("type", "field", "ht_module"),
     ("type", "field", "ht_name"), ("type", "field", "tp_bases"),
     ("code", "field", "co_zombieframe"), ("code", "field", "_co_code"),
@@ -91,21 +95,20 @@ class Heap:
                       for line in done.stdout.splitlines()]
         self.holders, self.referents = words[0::3], words[1::3]
         self.numbers = words[2::3]
-        self.types = {holder: referent
-                      for holder, referent, _ in self.of_kinds({"type"})}
+        self.types = dict(self.of_kinds({"type"}))
+
+    def chosen(self, column, wanted):
+        """(holder, referent) of those rows of which this column is in a set."""
+        return itertools.compress(zip(self.holders, self.referents),
+                                  map(wanted.__contains__, column))
 
     def of_kinds(self, wanted):
-        """(holder, referent, Kind) of references of some kinds, named by a set
-        or told by a function of a Kind."""
+        """(holder, referent) of references of some kinds, named by a set or
+        told by a function of a Kind."""
         if isinstance(wanted, set):
             names, wanted = wanted, lambda kind: kind.kind in names
-        numbers = {number for number, kind in enumerate(self.kinds)
-                   if wanted(kind)}
-        chosen = list(map(numbers.__contains__, self.numbers))
-        return zip(itertools.compress(self.holders, chosen),
-                   itertools.compress(self.referents, chosen),
-                   map(self.kinds.__getitem__,
-                       itertools.compress(self.numbers, chosen)))
+        return self.chosen(self.numbers, {
+            number for number, kind in enumerate(self.kinds) if wanted(kind)})
 
 
 def pairs(words):
@@ -120,6 +123,11 @@ def shown(counter):
 def is_known(kind):
     """Neither that of a type nor a word that may be no reference at all."""
     return kind.kind not in ("type", "guess")
+
+
+def is_firm(kind):
+    """And the holder's own."""
+    return is_known(kind) and kind.held != "borrowed"
 
 
 class Modules:
@@ -254,7 +262,7 @@ class Private:
         self.text = 48 if census.hexversion < 0x030C0000 else 40
         self.depth = self.depths(census)
         self.pointers = collections.defaultdict(set)
-        for holder, referent, _ in heap.of_kinds({"guess"}):
+        for holder, referent in heap.of_kinds({"guess"}):
             if holder in self.depth and referent not in heap.types:
                 self.pointers[holder].add(referent)
 
@@ -265,11 +273,11 @@ class Private:
                    if name in PRIVATE}
         found = {address: private[cls]
                  for address, cls in self.heap.types.items() if cls in private}
-        for holder, name, kind in self.heap.of_kinds({"field"}):
-            if kind.name == "md_name":
-                length = min(self.core.word(name + 16), 99)
-                name = self.core.read(name + self.text, length).decode("latin1")
-                found[holder] = PRIVATE.get("module " + name, 0)
+        for holder, name in self.heap.of_kinds(
+                lambda kind: kind.name == "md_name"):
+            length = min(self.core.word(name + 16), 99)
+            name = self.core.read(name + self.text, length).decode("latin1")
+            found[holder] = PRIVATE.get("module " + name, 0)
         return found
 
     def block(self, address):
@@ -324,6 +332,28 @@ def told_by(census):
     return told
 
 
+def held_through(heap, names, holders):
+    """{holder: addresses} of what others hold for these: see HELD_BY."""
+    links = {address: HELD_BY[names[cls]] for address, cls in heap.types.items()
+             if address in holders and names.get(cls) in HELD_BY}
+    kinds = {address: name for address, name in names.items()
+             if name in links.values()}
+    edges = collections.defaultdict(list)
+    for holder, referent in heap.chosen(heap.holders, links.keys() | {
+            address for address, cls in heap.types.items() if cls in kinds}):
+        edges[holder].append(referent)
+    held = {}
+    for holder, link in links.items():
+        held[holder], pending = set(), [holder]
+        while pending:
+            for referent in edges[pending.pop()]:
+                if referent not in held[holder]:
+                    held[holder].add(referent)
+                    if kinds.get(heap.types.get(referent)) == link:
+                        pending.append(referent)
+    return held
+
+
 def none_missing(census, told, heap, private):
     """Of what the interpreter tells, all is there."""
     missing = [(holder, referent) for holder, referent in
@@ -333,43 +363,39 @@ def none_missing(census, told, heap, private):
         return
     names = {address: row.name for address, row in census.types.items()}
     # Taking a census makes a type ready that was not yet.
-    ready = {holder for holder, _, _ in heap.of_kinds(
-        lambda kind: kind.kind != "type")}
-    in_dict = {address for address, name in names.items() if name in IN_DICT}
-    dicts = {holder: referent for holder, referent, _ in heap.of_kinds({"dict"})
-             if heap.types[holder] in in_dict}
-    kept = set(dicts.values())
-    kept = {(holder, referent) for holder, referent, _ in
-            heap.of_kinds({"field", "guess"}) if holder in kept}
+    ready = collections.Counter(holder for holder, _ in heap.chosen(
+        heap.holders, {holder for holder, _ in missing}))
+    through = held_through(heap, names, {holder for holder, _ in missing})
     missing = collections.Counter(
         (names.get(heap.types[holder]), hex(holder), hex(referent))
         for holder, referent in missing
-        if holder in ready and referent not in private.held_by(holder)
-        and (dicts.get(holder), referent) not in kept)
+        if ready[holder] > 1 and referent not in private.held_by(holder)
+        and referent not in through.get(holder, ()))
     assert not missing, "references missing: " + shown(missing)
 
 
 def none_invented(census, told, heap):
     """Of types that are told in full, no reference beyond that."""
     names = {address: row.name for address, row in census.types.items()}
-    wanted = {address for address, name in names.items() if name in TOLD}
-    there = {thing.address for thing in census if thing.type in wanted}
     # Some releases visit the values of an instance's dict as the dict's, some
     # as the instance's, and then not the dict.
     other = {}
-    for holder, referent, _ in heap.of_kinds({"dict"}):
+    for holder, referent in heap.of_kinds({"dict"}):
         other[holder], other[referent] = referent, holder
     # The table of interned strings, which forgets those that die.
-    interned = {(holder, referent) for holder, referent, _ in heap.of_kinds(
-        lambda kind: kind.held == "itself")}
+    interned = set(heap.of_kinds(lambda kind: kind.held == "itself"))
+    there = set(census.column("address"))
+    untold = {(holder, referent) for holder, referent in itertools.filterfalse(
+        told.__contains__, heap.of_kinds(is_firm))
+        if holder in there and names.get(heap.types[holder]) in TOLD
+        and (other.get(holder), referent) not in told} - interned
     invented = collections.Counter()
-    for holder, referent, kind in heap.of_kinds(
-            lambda kind: is_known(kind) and kind.held != "borrowed"):
-        if (holder, referent) not in told and holder in there:
+    for holder, referent, number in zip(heap.holders, heap.referents,
+                                        heap.numbers) if untold else ():
+        kind = heap.kinds[number]
+        if (holder, referent) in untold and is_firm(kind):
             what = names[heap.types[holder]], kind.kind, kind.name
-            if (other.get(holder), referent) not in told \
-                    and (holder, referent) not in interned \
-                    and what not in UNTOLD:
+            if what not in UNTOLD:
                 invented[what] += 1
     assert not invented, "references invented: " + shown(invented)
 
@@ -378,7 +404,7 @@ def none_too_many(census, heap, core, dump, private):
     """Every object is reached from those of the twin and from roots."""
     names = {address: row.name for address, row in census.types.items()}
     modules = Modules(core)
-    left = heap.types.keys() - {thing.address for thing in census}
+    left = heap.types.keys() - set(census.column("address"))
     left = {address for address in left if not modules.hold(address)}
     tagged = {address | tag for address in left for tag in range(4)}
     for words in (modules.words(), stack_words(core),
@@ -386,9 +412,8 @@ def none_too_many(census, heap, core, dump, private):
         left -= {word & ~3 for word in tagged.intersection(words)}
     # Only who holds one of those left is of interest.
     holders = collections.defaultdict(list)
-    for holder, referent in zip(heap.holders, heap.referents):
-        if referent in left:
-            holders[holder].append(referent)
+    for holder, referent in heap.chosen(heap.referents, left):
+        holders[holder].append(referent)
     for holder in private.pointers:
         holders[holder] += left.intersection(private.held_by(holder))
     pending = [holder for holder in holders if holder not in left]
@@ -411,7 +436,7 @@ def evidence_follows(heap, found):
     less = {address for address, row in found.items()
             if row.evidence != "certain"}
     assert len(less) < len(found) // 2
-    wrong = {referent for _, referent, _ in heap.of_kinds(is_known)
+    wrong = {referent for _, referent in heap.of_kinds(is_known)
              if referent in less}
     assert not wrong, "held, but not certain: " + " ".join(
         map(hex, sorted(wrong)[:8]))
