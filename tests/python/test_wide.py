@@ -52,10 +52,10 @@ def test(interpreter, label, env):
             with heaptest.case("%s%s: reference counts" % (interpreter,
                                                            label)):
                 census_compare.counts_hold(census, opened, found)
-        # By their own loader they are the same interpreters once more.
-        if not interpreter.name.endswith("-loader"):
-            references.check("%s%s: " % (interpreter, label), census, opened,
-                             dump, found)
+            # By their own loader they are the same interpreters once more.
+            if not interpreter.name.endswith("-loader"):
+                references.check("%s%s: " % (interpreter, label), census,
+                                 opened, dump, found)
     os.unlink(dump)
 
 
