@@ -636,13 +636,15 @@ static void report_claim(const struct claiming *claiming, uint64_t address)
 			     "can be", claiming->owner->type->name, address);
 }
 
-static inline void take_claim(struct claiming *claiming, uint64_t address,
-			      uint64_t size)
+static inline void take_claim(struct claiming *claiming,
+			      struct pyh_claim claim)
 {
 	struct pyh_census *census = claiming->worker->census;
+	uint64_t address = claim.address;
 	uint64_t block = address - census->rules.prefix;
 
-	claiming->footprint += held_for(census, size + census->rules.overhead);
+	claiming->footprint += held_for(census, claim.size +
+							census->rules.overhead);
 	if (!claiming->take)
 		return;
 	if (address & 7) {
@@ -655,14 +657,15 @@ static inline void take_claim(struct claiming *claiming, uint64_t address,
 		if (!pyh_space_set(&census->space, block, PYH_MARK_CLAIM))
 			report_claim(claiming, address);
 	} else if (pyh_space_mark(&census->space, block, PYH_MARK_CLAIM) &&
-		   size >= 8) {
-		push_task(claiming->worker, (struct task){ address, size });
+		   claim.size >= 8 && !claim.dead) {
+		push_task(claiming->worker,
+			  (struct task){ address, claim.size });
 	}
 }
 
 static void take_one_of_chain(void *context, struct pyh_claim claim)
 {
-	take_claim(context, claim.address, claim.size);
+	take_claim(context, claim);
 }
 
 /** The part of claims_of() for objects that own something. */
@@ -680,8 +683,7 @@ static uint64_t claims_of_owner(struct census_worker *worker,
 				take_one_of_chain, &claiming);
 	} else {
 		for (unsigned int i = 0; i < object->measure.num_claims; i++)
-			take_claim(&claiming, object->measure.claims[i].address,
-				   object->measure.claims[i].size);
+			take_claim(&claiming, object->measure.claims[i]);
 	}
 	return claiming.footprint;
 }

@@ -253,8 +253,11 @@ static void add_member(struct draft *draft, uint64_t key, uint64_t descriptor)
 	size = plain_size(type);
 	if (size == 0)
 		return;
+	// Told by add_offsets(). The members called offsets are no numbers in
+	// the instance: C code tells by them where its dict and its list are.
 	if (strcmp(name, "__dict__") == 0 || strcmp(name, "__weakref__") == 0 ||
-	    strcmp(name, "__weakrefoffset__") == 0)
+	    strcmp(name, "__dictoffset__") == 0 ||
+	    strcmp(name, "__weaklistoffset__") == 0)
 		return;
 	add_slot(draft, offset, size,
 		 type == T_OBJECT || type == T_OBJECT_EX ? PYH_SLOT_OBJECT :
@@ -327,7 +330,12 @@ static void add_known(struct draft *draft, const struct known_fields *fields)
 	}
 }
 
-/** tp_dictoffset and tp_weaklistoffset; a list of weak references is none. */
+/**
+ * tp_dictoffset and tp_weaklistoffset; a list of weak references is none. Only
+ * the type's own hold, which are its base's unless it has others: a
+ * _io.BufferedRWPair has its reader and its writer where an instance of
+ * _io._IOBase has these two.
+ */
 static void add_offsets(struct draft *draft, const struct pyh_type_view *view)
 {
 	if (view->dictoffset > 0)
@@ -358,7 +366,6 @@ static void add_class(struct draft *draft, uint64_t address)
 	if (!type || !pyh_type_view(shapes->runtime, &shapes->memory,
 				    type->chains, address, &view))
 		return;
-	add_offsets(draft, &view);
 	add_members(draft, &view);
 	fields = find_known(type->name);
 	// Names are free for everyone: a class that is not as large as the
@@ -388,6 +395,7 @@ static void build(struct draft *draft)
 
 	if (pyh_type_view(shapes->runtime, &shapes->memory,
 			  draft->type->chains, draft->type->address, &view)) {
+		add_offsets(draft, &view);
 		for (uint64_t i = 0; i < view.mro_count; i++) {
 			uint64_t address;
 

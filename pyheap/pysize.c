@@ -86,15 +86,13 @@ bool pyh_subject_fits(const struct pyh_subject *subject, uint64_t address,
 	       memory_find(subject->memory->memory, address + size - 1);
 }
 
-bool pyh_subject_claim(struct pyh_subject *subject, uint64_t address,
-		       uint64_t size)
+static bool claim_buffer(struct pyh_subject *subject, struct pyh_claim claim)
 {
 	struct pyh_measure *measure = subject->measure;
-	struct pyh_claim claim = { .address = address, .size = size };
 
-	if (address == 0)
+	if (claim.address == 0)
 		return true;
-	if (!pyh_subject_fits(subject, address, size))
+	if (!pyh_subject_fits(subject, claim.address, claim.size))
 		return false;
 	if (subject->emit)
 		subject->emit(subject->context, claim);
@@ -103,6 +101,20 @@ bool pyh_subject_claim(struct pyh_subject *subject, uint64_t address,
 	else
 		measure->more_claims = true;
 	return true;
+}
+
+bool pyh_subject_claim(struct pyh_subject *subject, uint64_t address,
+		       uint64_t size)
+{
+	return claim_buffer(subject, (struct pyh_claim){
+		.address = address, .size = size });
+}
+
+bool pyh_subject_claim_dead(struct pyh_subject *subject, uint64_t address,
+			    uint64_t size)
+{
+	return claim_buffer(subject, (struct pyh_claim){
+		.address = address, .size = size, .dead = true });
 }
 
 void pyh_subject_claim_string(struct pyh_subject *subject, uint64_t address,

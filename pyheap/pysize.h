@@ -23,6 +23,7 @@ struct pyh_claim {
 	uint64_t address;	/* as the allocator returned it */
 	uint64_t size;		/* bytes asked of the allocator, at least;
 				   0: unknown */
+	bool dead;		/* nothing in it is a reference any more */
 };
 
 enum { PYH_CLAIMS_INLINE = 4 };
@@ -121,7 +122,8 @@ static inline bool pyh_quick_list(const struct pyh_runtime *runtime,
 	if (items == 0)
 		return true;
 	// The buffer of no items is one of one byte.
-	ret->claims[0] = (struct pyh_claim){ items, room ? room * 8 : 1 };
+	ret->claims[0] = (struct pyh_claim){
+		.address = items, .size = room ? room * 8 : 1 };
 	ret->num_claims = 1;
 	return true;
 }

@@ -158,7 +158,11 @@ static bool size_old_code(struct pyh_subject *subject)
 	return pyh_subject_claim(subject, map, units);
 }
 
-/* A frame kept for the next call of the function, 3.8 to 3.10. */
+/*
+ * A frame kept for the next call of the function, 3.8 to 3.10. What is in it
+ * was let go, but not overwritten: on its stack are addresses of objects that
+ * have died, some with new objects in their place. frame_dealloc().
+ */
 static void claim_zombie_frame(struct pyh_subject *subject)
 {
 	uint64_t frame, slots = 0;
@@ -169,9 +173,9 @@ static void claim_zombie_frame(struct pyh_subject *subject)
 	    !pyh_subject_at(subject, frame, PYH_VAR_OB_SIZE, &slots) ||
 	    slots > SLOTS_MAX)
 		return;
-	(void)pyh_subject_claim(subject, frame - 16,
-				16 + subject->runtime->size_of[PYH_STRUCT_FRAME] +
-					slots * 8);
+	(void)pyh_subject_claim_dead(
+		subject, frame - 16,
+		16 + subject->runtime->size_of[PYH_STRUCT_FRAME] + slots * 8);
 }
 
 /* 3.12 and later: what sys.monitoring keeps of a code object. */

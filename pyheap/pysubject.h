@@ -77,6 +77,10 @@ bool pyh_subject_fits(const struct pyh_subject *subject, uint64_t address,
 bool pyh_subject_claim(struct pyh_subject *subject, uint64_t address,
 		       uint64_t size);
 
+/** Claim a buffer in which nothing is a reference any more. */
+bool pyh_subject_claim_dead(struct pyh_subject *subject, uint64_t address,
+			    uint64_t size);
+
 /** May a chain of count links of size bytes each exist? */
 static inline bool pyh_subject_chain_fits(const struct pyh_subject *subject,
 					  uint64_t count, uint64_t size)

@@ -16,10 +16,18 @@ SHOWN = 5   # differences named in a failure
 # twin's census holds a reference to counts as shared.
 SIZE_CHANGES = {"code", "_io.BytesIO"}
 
+# Names that the cache of attributes took up or let go of while the twin looked
+# at its objects, and how often one of them.
+NAMES_MAX, CACHED_MAX = 100, 4
+
+
+# What heapscan says of an object. The size is None where it is not exact, the
+# refcount where the object is immortal.
+Found = collections.namedtuple("Found", "type name size refcount evidence")
+
 
 def objects_of(dump, *options):
-    """{address: (type address, type name, size)} by heapscan; the size is None
-    where it is not exact."""
+    """{address: Found} of all objects, by heapscan."""
     path = heaptest.tmp("objects.ndjson")
     done = heaptest.heapscan(dump, "objects", "--top", "0", "-f", "ndjson",
                              "-o", path, *options)
@@ -31,9 +39,10 @@ def objects_of(dump, *options):
             row = json.loads(line)
             address = int(row["address"], 16)
             assert address not in found, "%#x is listed twice" % address
-            found[address] = (int(row["type_address"], 16), row["type"],
-                              row["size"] if row.get("size_exact", True)
-                              else None)
+            found[address] = Found(
+                int(row["type_address"], 16), row["type"],
+                row["size"] if row.get("size_exact", True) else None,
+                row.get("refcount"), row["evidence"])
     os.unlink(path)
     return found
 
@@ -68,11 +77,11 @@ def objects_hold(census, core, found, counts):
         if thing.type in users:
             wanted[thing.type].add(thing.address)
         seen = found.get(thing.address)
-        if seen and seen[0] == thing.type:
-            if seen[2] not in (None, thing.size) \
-                    and seen[1] not in SIZE_CHANGES:
+        if seen and seen.type == thing.type:
+            if seen.size not in (None, thing.size) \
+                    and seen.name not in SIZE_CHANGES:
                 sizes.append("%s at %#x: sys.getsizeof says %d, we %d" % (
-                    seen[1], thing.address, thing.size, seen[2]))
+                    seen.name, thing.address, thing.size, seen.size))
             continue
         try:
             live = census.is_live(core, thing)
@@ -87,9 +96,9 @@ def objects_hold(census, core, found, counts):
         + "; " + some(missing)
 
     got = collections.defaultdict(set)
-    for address, (type_address, _, _) in found.items():
-        if type_address in users:
-            got[type_address].add(address)
+    for address, row in found.items():
+        if row.type in users:
+            got[row.type].add(address)
     for type_address in users:
         name = census.types[type_address].name
         extra = got[type_address] - wanted[type_address]
@@ -107,19 +116,68 @@ def objects_hold(census, core, found, counts):
 def names_hold(census, found):
     """User types are called what the interpreter calls them."""
     wrong = set()
-    for type_address, name, _ in found.values():
-        row = census.types.get(type_address)
-        if row and row.user and row.name != name:
-            wrong.add("%r is called %r" % (row.name, name))
+    for thing in found.values():
+        row = census.types.get(thing.type)
+        if row and row.user and row.name != thing.name:
+            wrong.add("%r is called %r" % (row.name, thing.name))
     assert not wrong, some(sorted(wrong))
 
 
+def reference_count(hexversion, word):
+    """What the first word of an object says, None of one that is immortal.
+    Include/object.h, Include/refcount.h: 3.12 made the count 32 bits, of which
+    the highest marks those; in 3.11 static objects begin with a large one."""
+    if hexversion >= 0x030C0000:
+        return None if word >> 31 & 1 else word & 0xFFFFFFFF
+    return None if hexversion >= 0x030B0000 and word >= 1 << 29 else word
+
+
+def counts_hold(census, core, found):
+    """The reference count of every object is the one in its memory; and that is
+    the one that the twin read in its own, before it had done much.
+
+    The two differ where the code refers to an object that ran on either side
+    after the fork (census.own). That code looks up attributes: the cache which
+    the interpreter has for that refers to their names, and lets go of others.
+    """
+    words = core.words_at(found)
+    counts = {word: reference_count(census.hexversion, word)
+              for word in set(words.values())}
+    wrong = ["%s at %#x: %r, we say %r" % (
+        found[address].name, address, counts[word], found[address].refcount)
+        for address, word in words.items()
+        if counts[word] != found[address].refcount]
+    assert not wrong, "reference counts differ: " + some(wrong)
+    assert len(words) >= len(found) * 9 // 10, \
+        "of %d objects the core has %d" % (len(found), len(words))
+    if not census.counted:
+        return
+
+    twins = dict(zip(census.column("address"), census.column("word")))
+    types = dict(zip(census.column("address"), census.column("type")))
+    # Others have died: the twin came to them by stale pointers of frames.
+    words = {address: words[address] for address in twins.keys() & words.keys()}
+    names = 0
+    for address, word in words.items() - twins.items():
+        if address in census.own:
+            continue
+        name = census.types[types[address]].name
+        if name == "str" and abs(word - twins[address]) <= CACHED_MAX:
+            names += 1
+        else:
+            wrong.append("%s at %#x: %d here, %d in the twin" % (
+                name, address, word, twins[address]))
+    assert not wrong, "counts are not the twin's: " + some(wrong)
+    assert names <= NAMES_MAX, "counts of %d names are not the twin's" % names
+
+
 def compare(census, core, dump, *options):
-    """Assert all that must hold of a dump. core is an elfcore.ElfCore of it;
-    the options are heapscan's."""
+    """Assert all that must hold of a dump, and return its objects. core is an
+    elfcore.ElfCore of it; the options are heapscan's."""
     found = objects_of(dump, *options)
     objects_hold(census, core, found, type_counts(dump, *options))
     names_hold(census, found)
+    return found
 
 
 def check_dump(name, census, path):

@@ -126,6 +126,24 @@ class ElfCore:
         """64-bit words, as a tuple; raises Missing."""
         return struct.unpack("<%dQ" % count, self.read(address, 8 * count))
 
+    def words_at(self, addresses):
+        """{address: the word there} of many addresses that are multiples of 8,
+        without those that are not in the core."""
+        assert self._disjoint
+        addresses, found = sorted(addresses), {}
+        for start, segment in zip(self._starts, self._sorted):
+            size = segment.filesz & ~7
+            first = bisect.bisect_left(addresses, start)
+            last = bisect.bisect_left(addresses, start + size)
+            if first < last:
+                words = memoryview(self._data)[
+                    segment.offset:segment.offset + size].cast("Q")
+                chosen = addresses[first:last]
+                found.update(zip(chosen, [words[address - start >> 3]
+                                          for address in chosen]))
+                words.release()
+        return found
+
     def word(self, address):
         return self.words(address, 1)[0]
 

@@ -599,13 +599,15 @@ def kernel_core(pid, path, filter=0x33, timeout=120):
 
 CensusType = collections.namedtuple("CensusType", "name user count")
 CensusObject = collections.namedtuple("CensusObject",
-                                      "address type size tracked")
+                                      "address type size tracked word")
 
 
 class Census:
     """What target.py's twin found; the format is described there.
 
-    .pid .python .hexversion .gil   as in its first line
+    .pid .python .hexversion .gil .counted
+                                    as in its first line
+    .own                            addresses of what its code itself uses
     .types                          address of a type: a CensusType
     .references                     as tp_traverse visits them: words, in turn
                                     referrer and referent
@@ -619,7 +621,7 @@ class Census:
             words = array.array("Q", file.read())
         if sys.byteorder == "big":
             words.byteswap()
-        objects, references = about["objects"] * 4, about["references"] * 2
+        objects, references = about["objects"] * 5, about["references"] * 2
         assert len(words) == objects + references + about["hidden"] * 2, \
             "the census is cut off"
         self._words = words[:objects]
@@ -627,14 +629,19 @@ class Census:
         self.hidden = words[objects + references:]
         self.pid, self.python = about["pid"], about["python"]
         self.hexversion, self.gil = about["hexversion"], about["gil"]
+        self.counted, self.own = about["counted"], set(about["own"])
         self.types = {int(address): CensusType(*described)
                       for address, described in about["types"].items()}
 
     def __len__(self):
-        return len(self._words) // 4
+        return len(self._words) // 5
 
     def __iter__(self):
-        return map(CensusObject._make, zip(*[iter(self._words)] * 4))
+        return map(CensusObject._make, zip(*[iter(self._words)] * 5))
+
+    def column(self, name):
+        """One field of every object."""
+        return self._words[CensusObject._fields.index(name)::5]
 
     def user_counts(self):
         """(type's address, name): count, of the types the target made."""

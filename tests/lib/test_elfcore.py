@@ -24,6 +24,19 @@ def awkward():
     return core
 
 
+def test_words(path):
+    core = elfcore.CoreBuilder(alignment=1)
+    core.add_segment(0x3000, b"B" * 19)
+    core.add_segment(0x1000, b"\1" + bytes(7) + b"\2" + bytes(7))
+    core.write(path)
+    with elfcore.ElfCore(path) as core:
+        wanted = [0x3008, 0x1000, 0x1008, 0x1010, 0x3010, 0x2000, 0]
+        got = core.words_at(wanted)
+        assert got == {0x1000: 1, 0x1008: 2,
+                       0x3008: 0x4242424242424242}, got
+        assert all(core.word(address) == got[address] for address in got)
+
+
 def test_memory(path):
     awkward().write(path)
     with elfcore.ElfCore(path) as core:

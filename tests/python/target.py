@@ -34,18 +34,21 @@ is dumped is the parent with the heap of the fork, but for a handful of freed
 temporaries. With --collecting the twin ends when it has counted, and only then
 the parent collects: what it stops in the midst of has freed nothing yet.
 
-Format: one line of JSON, then four little-endian 64-bit words an object:
-address, address of its type, sys.getsizeof, and 1 if the collector tracks it.
+Format: one line of JSON, then five little-endian 64-bit words an object:
+address, address of its type, sys.getsizeof, 1 if the collector tracks it, and
+its reference count as it lies in memory, less the one of the census. That is 0
+without ctypes and in a free-threaded build.
 Then two words for each reference that gc.get_referents tells, which is what
 tp_traverse visits: the address of who refers, and of what is referred to; and
 the same for each that the collector has no interest in, but Python can tell:
 keys of dicts, members of code, names of types and descriptors.
 The line: "pid", "python" (sys.version), "hexversion", "gil" (false in a
-free-threaded build), "objects", "references" and "hidden" references (how many),
-and "types": for each type's
-address [name, user, count], where name is module-qualified unless from
-builtins, and user says that this program made the type. tests/lib/heaptest.py
-reads it (Census).
+free-threaded build), "counted" (whether there are reference counts), "objects",
+"references" and "hidden" references (how many), "own" (addresses of what the
+code uses that ran since the fork, whose counts may differ from the parent's),
+and "types": for each type's address [name, user, count], where name is
+module-qualified unless from builtins, and user says that this program made the
+type. tests/lib/heaptest.py reads it (Census).
 
 Complete are: instances of the types this program made. Of other types the
 census holds all that the collector tracks and everything reachable from there
@@ -55,6 +58,7 @@ and from frames by gc.get_referents, which knows no references from C code.
 import abc
 import argparse
 import array
+import builtins
 import collections
 import contextvars
 import dataclasses
@@ -790,7 +794,7 @@ def hidden_referents(thing):
     """What an object refers to beyond gc.get_referents, told by Python: only
     what is there and is not made when it is asked for."""
     cls = type(thing)
-    if isinstance(thing, dict):
+    if issubclass(cls, dict):   # isinstance() may make the type ready
         return list(dict.keys(thing))
     if cls is types.CodeType:
         return [member for member in (getattr(thing, name)
@@ -861,9 +865,62 @@ def take_census():
     return found
 
 
+IMMORTAL = 1 << 31      # 3.12 and later: so marked, a count does not change
+COUNTED = bool(ctypes) and not FREE_THREADED
+
+
+def raw_counts(found):
+    """The first words of objects, by ctypes, while one list holds each: that
+    does not count."""
+    addresses, words = array.array("Q", map(id, found)), array.array("Q")
+    append, word_at = words.append, ctypes.c_uint64.from_address
+    if sys.version_info < (3, 12):
+        for address in addresses:
+            append(word_at(address).value - 1)
+    else:
+        for address in addresses:
+            word = word_at(address).value
+            append(word if word & IMMORTAL else word - 1)
+    return words
+
+
+def own_objects():
+    """What the code refers to that ran in the twin before raw_counts() had
+    read, or in its parent since the fork; and what running frames do, as up to
+    3.12 to look at their variables makes dicts of them."""
+    own = [None, True, False, *range(-5, 257)]
+    if COUNTED:
+        own += [type(iter(array.array("Q"))), type(ctypes.c_uint64)]
+    for function in (twin, write_census, take_census, referents,
+                     held_by_frames, raw_counts, stand_still, counted_in_twin):
+        code = function.__code__
+        own += [function, code, code.co_consts, *code.co_consts]
+        names = code.co_names + code.co_varnames
+        own += names
+        for place in (globals(), vars(builtins), vars(os), vars(gc), vars(sys),
+                      vars(array), vars(types), vars(threading),
+                      vars(ctypes) if ctypes else {},
+                      *map(vars, (array.array, list, set, type, types.FrameType,
+                                  *(ctypes.c_uint64.__mro__ if ctypes
+                                    else ())))):
+            own.append(place)
+            own += [place[name] for name in names if name in place]
+    for frame in sys._current_frames().values():
+        while frame is not None:
+            own += [frame, frame.f_code, frame.f_globals, frame.f_builtins]
+            own += [*frame.f_locals, *frame.f_locals.values()]
+            frame = frame.f_back
+    return own
+
+
 def write_census(to, pid):
     found = take_census()
-    hidden = array.array("Q")
+    counts = (raw_counts(found) if COUNTED
+              else array.array("Q", bytes(8 * len(found))))
+    hidden, references = array.array("Q"), array.array("Q")
+    for thing in found:
+        for referent in gc.get_referents(thing):
+            references.extend((id(thing), id(referent)))
     for thing in found:
         for referent in hidden_referents(thing):
             hidden.extend((id(thing), id(referent)))
@@ -872,24 +929,23 @@ def write_census(to, pid):
     words = array.array("Q")
     described = {}
     odd = {id(cls) for cls in HEAP.get("user", {}).get("odd", ())}
-    for thing in found:
+    for thing, count in zip(found, counts):
         cls = type(thing)
-        words.extend((id(thing), id(cls), sizeof(thing), gc.is_tracked(thing)))
+        words.extend((id(thing), id(cls), sizeof(thing), gc.is_tracked(thing),
+                      count))
         if id(cls) not in described:
             name = qualified_name(cls)
             user = id(cls) in odd or name.startswith("__main__.")
             described[id(cls)] = [name, user, 0]
         described[id(cls)][2] += 1
-    objects = len(words) // 4
-    for thing in found:
-        for referent in gc.get_referents(thing):
-            words.extend((id(thing), id(referent)))
-    references = len(words) // 2 - objects * 2
+    objects = len(words) // 5
+    words.extend(references)
     words.extend(hidden)
     first_line = dict(
         pid=pid, python=sys.version, hexversion=sys.hexversion,
-        gil=not FREE_THREADED, objects=objects,
-        references=references,
+        gil=not FREE_THREADED, counted=COUNTED, objects=objects,
+        own=sorted(set(map(id, own_objects()))),
+        references=len(references) // 2,
         hidden=len(hidden) // 2, types=described)
     if sys.byteorder == "big":
         words.byteswap()

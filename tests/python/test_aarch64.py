@@ -169,9 +169,10 @@ def check_modules(core, root, mapped):
 
 def check_names(census, core, root):
     """With the files at hand every type has its name, C's as well."""
-    wrong = {(census.types[address].name, name) for address, name, _ in
+    wrong = {(census.types[row.type].name, row.name) for row in
              census_compare.objects_of(core, "--sysroot", root).values()
-             if address in census.types and census.types[address].name != name}
+             if row.type in census.types
+             and census.types[row.type].name != row.name}
     assert not wrong, census_compare.some(sorted(wrong))
 
 

@@ -2,7 +2,8 @@
 """Every object of a real process, held against the census that its forked
 twin took: of user-defined types exactly the same objects, of all other types
 at least the twin's. From heapdump's dump, gdb's core and the kernel's core
-(which has no file-backed pages) of the same process, on every interpreter."""
+(which has no file-backed pages) of the same process, on every interpreter. And
+the reference count of each object, held against its memory and the twin's."""
 
 import os
 import sys
@@ -52,7 +53,11 @@ def test(interpreter, args, label, env=None):
         with heaptest.case("%s%s: objects of %s's dump" % (interpreter, label,
                                                            kind)):
             with elfcore.ElfCore(plain if kind == "heapdump" else path) as core:
-                census_compare.compare(census, core, path)
+                found = census_compare.compare(census, core, path)
+                if kind == "heapdump":
+                    with heaptest.case("%s%s: reference counts" % (interpreter,
+                                                                   label)):
+                        census_compare.counts_hold(census, core, found)
     for path in [*cores.values(), plain]:
         if os.path.exists(path):
             os.unlink(path)

@@ -2,7 +2,8 @@
 """Every object of a process that uses all of the standard library, held
 against the census of its forked twin, as in test_census.py: wide_target.py has
 imported what can be imported, and stands still in the midst of an event loop
-with thousands of tasks, beside threads in all kinds of calls."""
+with thousands of tasks, beside threads in all kinds of calls. And the other way
+round, as in test_references.py: each object that the twin has not is held."""
 
 import os
 import re
@@ -11,7 +12,9 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import census_compare
+import elfcore
 import heaptest
+import references
 
 SCRIPT = os.path.join(HERE, "wide_target.py")
 MODULES_LEAST = 350     # imported at least, whatever a build lacks
@@ -23,15 +26,15 @@ ALLOCATORS = (
 
 def test(interpreter, label, env):
     census_path = heaptest.tmp("census")
-    dump, core = heaptest.tmp("dump.zst"), heaptest.tmp("core")
+    dump, core = heaptest.tmp("dump"), heaptest.tmp("core")
     with heaptest.start_target(
             interpreter, SCRIPT, census=census_path, env=env,
             beside=[heaptest.TARGET]) as target:
         modules = int(re.search(r"^WIDE (\d+)$", target.printed(), re.M)[1])
         assert modules >= MODULES_LEAST, "only %d modules" % modules
         census = heaptest.Census(census_path)
-        done = heaptest.heapdump("--max-pause", "1m", "-q", "-o", dump,
-                                 target.pid)
+        done = heaptest.heapdump("--max-pause", "1m", "-q", "--no-compress",
+                                 "-o", dump, target.pid)
         assert done.returncode == 0, "heapdump: exit %d: %s" % (
             done.returncode, done.stderr)
         with heaptest.case("%s%s: kernel core is written" % (interpreter,
@@ -39,10 +42,21 @@ def test(interpreter, label, env):
             heaptest.kernel_core(target.pid, core)
     print("# %s%s: %d modules, %d objects" % (interpreter, label, modules,
                                               len(census)))
-    for kind, path in ("heapdump", dump), ("kernel", core):
-        if os.path.exists(path):
-            census_compare.check_dump("%s%s: objects of %s's dump" % (
-                interpreter, label, kind), census, path)
+    if os.path.exists(core):
+        census_compare.check_dump("%s%s: objects of the kernel's core" % (
+            interpreter, label), census, core)
+    with elfcore.ElfCore(dump) as opened:
+        with heaptest.case("%s%s: objects of heapdump's dump" % (interpreter,
+                                                                label)):
+            found = census_compare.compare(census, opened, dump)
+            with heaptest.case("%s%s: reference counts" % (interpreter,
+                                                           label)):
+                census_compare.counts_hold(census, opened, found)
+            # By their own loader they are the same interpreters once more.
+            if not interpreter.name.endswith("-loader"):
+                references.check("%s%s: " % (interpreter, label), census,
+                                 opened, dump, found)
+    os.unlink(dump)
 
 
 found = heaptest.interpreters()

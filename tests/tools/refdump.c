@@ -3,17 +3,26 @@
  * Python says.
  * SPDX-License-Identifier: Apache-2.0
  *
- * usage: refdump CORE [SYSROOT]
+ * usage: refdump [--words FILE] CORE [SYSROOT]
  *
  * Prints for every object of the census a line "object ADDRESS TYPE", then for
  * every reference "KIND ADDRESS KEY INDEX HELD NAME": addresses in hexadecimal
  * without 0x, HELD "held" or "borrowed", NAME "-" for none.
+ *
+ * With --words the references go to FILE, as there are millions: three 64-bit
+ * words each, who refers, what is referred to, and what kind of reference it
+ * is, by its number. The first of each object is to its type. Printed are the
+ * kinds, in the order of their numbers: "KIND HELD NAME", where HELD may also
+ * be "itself": of a dict's value that is its own key, as of interned strings.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "image/base/guard.h"
+#include "image/base/hashmap.h"
 #include "image/image.h"
 #include "pyheap/pycensus.h"
 #include "pyheap/pyrefs.h"
@@ -23,18 +32,61 @@
 struct dump {
 	struct pyh_runtime *runtime;
 	struct pyh_shapes *shapes;
+	FILE *words;			/* NULL: print text */
+	uint64_t referrer;
+	struct hashmap numbers;		/* of kinds of references, by hash */
+	struct error *err;
 };
+
+static const char *const kinds[] = {
+	[PYH_REF_TYPE] = "type", [PYH_REF_FIELD] = "field",
+	[PYH_REF_DICT] = "dict", [PYH_REF_ATTRIBUTE] = "attribute",
+	[PYH_REF_ITEM] = "item", [PYH_REF_KEY] = "key",
+	[PYH_REF_VALUE] = "value", [PYH_REF_LOCAL] = "local",
+	[PYH_REF_GUESS] = "guess",
+};
+
+/** FNV-1a; two kinds of one hash would be seen as one, which is unlikely. */
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	do {
+		hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001B3);
+	} while (*text++);
+	return hash;
+}
+
+/** The number of this kind of reference, which is printed when it is new. */
+static uint32_t number_of(struct dump *dump, const struct pyh_ref *ref)
+{
+	const char *held = ref->borrowed ? "borrowed" :
+			   ref->kind == PYH_REF_VALUE &&
+			   ref->key == ref->address ? "itself" : "held";
+	const char *name = ref->name ? ref->name : "-";
+	uint64_t hash = hash_text(hash_text(UINT64_C(0xCBF29CE484222325),
+					    kinds[ref->kind]), held);
+	uint32_t number;
+
+	hash = hash_text(hash, name) | 1;
+	if (hashmap_get(&dump->numbers, hash, &number))
+		return number;
+	number = (uint32_t)dump->numbers.count;
+	printf("%s %s %s\n", kinds[ref->kind], held, name);
+	if (!dump->err)
+		dump->err = hashmap_put(&dump->numbers, hash, number);
+	return number;
+}
+
+static bool write_ref(void *context, const struct pyh_ref *ref)
+{
+	struct dump *dump = context;
+	uint64_t words[3] = { dump->referrer, ref->address,
+			      number_of(dump, ref) };
+
+	return fwrite(words, sizeof(words), 1, dump->words) == 1;
+}
 
 static bool print_ref(void *context, const struct pyh_ref *ref)
 {
-	static const char *const kinds[] = {
-		[PYH_REF_TYPE] = "type", [PYH_REF_FIELD] = "field",
-		[PYH_REF_DICT] = "dict", [PYH_REF_ATTRIBUTE] = "attribute",
-		[PYH_REF_ITEM] = "item", [PYH_REF_KEY] = "key",
-		[PYH_REF_VALUE] = "value", [PYH_REF_LOCAL] = "local",
-		[PYH_REF_GUESS] = "guess",
-	};
-
 	(void)context;
 	printf("%s %" PRIx64 " %" PRIx64 " %" PRIu64 " %s %s\n",
 	       kinds[ref->kind], ref->address, ref->key, ref->index,
@@ -49,15 +101,29 @@ static void visit(void *context, const struct pyh_visit *visit)
 	struct pyh_referrer referrer = pyh_referrer(dump->runtime,
 						    dump->shapes, visit);
 
+	if (dump->words) {
+		dump->referrer = visit->object.address;
+		pyh_refs_each(&referrer, write_ref, dump);
+		return;
+	}
 	printf("object %" PRIx64 " %" PRIx64 "\n", visit->object.address,
 	       visit->object.type->address);
 	pyh_refs_each(&referrer, print_ref, NULL);
 }
 
-static struct error *run(const char *path, const char *sysroot)
+static struct error *close_words(struct dump *dump)
+{
+	bool failed = ferror(dump->words);
+
+	failed |= fclose(dump->words) != 0;
+	return failed ? error_os(errno, "writing the words") : NULL;
+}
+
+static struct error *run(const char *path, const char *sysroot,
+			 FILE *words)
 {
 	struct pyh_census_options options = { .workers = 1 };
-	struct dump dump = { 0 };
+	struct dump dump = { .words = words };
 	struct pyh_types *types = NULL;
 	struct pyh_census *census = NULL;
 	struct image *image = NULL;
@@ -75,6 +141,11 @@ static struct error *run(const char *path, const char *sysroot)
 		err = pyh_shapes_create(dump.runtime, types, &dump.shapes);
 	if (!err)
 		err = pyh_census_visit(census, visit, &dump);
+	if (!err)
+		err = dump.err;
+	if (words && !err)
+		err = close_words(&dump);
+	hashmap_deinit(&dump.numbers);
 	pyh_shapes_destroy(dump.shapes);
 	pyh_census_destroy(census);
 	pyh_types_destroy(types);
@@ -85,13 +156,24 @@ static struct error *run(const char *path, const char *sysroot)
 
 int main(int argc, char **argv)
 {
+	FILE *words = NULL;
 	struct error *err;
 
+	if (argc > 2 && strcmp(argv[1], "--words") == 0) {
+		words = fopen(argv[2], "wb");
+		if (!words) {
+			perror(argv[2]);
+			return 1;
+		}
+		argc -= 2;
+		argv += 2;
+	}
 	if (argc != 2 && argc != 3) {
-		fprintf(stderr, "usage: refdump CORE [SYSROOT]\n");
+		fprintf(stderr,
+			"usage: refdump [--words FILE] CORE [SYSROOT]\n");
 		return 2;
 	}
-	err = run(argv[1], argc == 3 ? argv[2] : NULL);
+	err = run(argv[1], argc == 3 ? argv[2] : NULL, words);
 	if (err) {
 		fprintf(stderr, "refdump: %s\n", err->message);
 		error_free(err);

@@ -1,0 +1,457 @@
+# SPDX-License-Identifier: Apache-2.0
+"""References of a real heap, held against what the interpreter says of each
+object (gc.get_referents, and what the collector leaves out but Python tells);
+and by them, that every object of the census is held by something: there are
+none too many. Who calls these has the census of a twin (heaptest.Census) and a
+core.
+
+Heaps have a million references and more, so what can be said with sets of all
+of them is said so, and only the differences are looked at one by one."""
+
+import array
+import bisect
+import collections
+import itertools
+import os
+import re
+import struct
+import subprocess
+
+import elfcore
+import heaptest
+
+# What these refer to is only in part known to us: their own code keeps it in
+# memory that it allocated for itself, as many blocks deep as is said here. See
+# Private. Of modules the first block is their state, which is known.
+PRIVATE = {
+    "_io.StringIO": 1,          # the writer of what was written so far
+    "_pickle.Pickler": 2,       # the memo: a table of keys
+    "_pickle.Unpickler": 1,     # the memo: an array
+    "_elementtree._element_iterator": 1,    # the stack of parents
+    "pyexpat.xmlparser": 1,     # the array of handlers
+    "zoneinfo.ZoneInfo": 1,     # the array of _ttinfo
+    "PyCapsule": 1,             # the context of its traverse function
+    "module atexit": 2,         # an array of callbacks
+    "module _decimal": 1,       # tables of signals
+    "module _zoneinfo": 8,      # the list of the 8 zones used last
+    "module _hmac": 6,          # a hash table, of chains of entries with values
+}
+
+# These tell as theirs what objects of another type hold for them: the dict of a
+# class of ctypes is more than a dict, a cache of sqlite3 has a list of nodes.
+HELD_BY = dict.fromkeys((
+    "_ctypes.PyCPointerType", "_ctypes.PyCArrayType", "_ctypes.PyCFuncPtrType",
+    "_ctypes.PyCSimpleType", "_ctypes.PyCStructType", "_ctypes.UnionType"),
+    "StgDict")
+HELD_BY["sqlite3.Cache"] = "sqlite3.Node"
+
+# What neither the collector nor Python tells: (type, kind, name).
+UNTOLD = {
+    ("type", "field", "tp_subclasses"), ("type", "field", "tp_cache"),
+    ("__main__.Plain", "dict", "__dict__"), ("type", "dict", "__dict__"),
+    ("type", "field", "tp_dict"), ("type", "field", "ht_slots"),
+    ("type", "field", "ht_qualname"), ("type", "field", "ht_module"),
+    ("type", "field", "ht_name"), ("type", "field", "tp_bases"),
+    ("code", "field", "co_zombieframe"), ("code", "field", "_co_code"),
+    ("code", "field", "co_localsplusnames"),
+    ("code", "field", "co_localspluskinds"),
+    ("code", "field", "-"),     # what _co_cached holds
+    ("module", "field", "md_name"),
+}
+
+# Types all of whose references the interpreter has told.
+TOLD = {"list", "tuple", "dict", "set", "frozenset", "function", "method",
+        "cell", "code", "type", "property", "traceback", "collections.deque",
+        "module", "weakref.ReferenceType", "functools.partial",
+        "wrapper_descriptor", "method_descriptor", "member_descriptor",
+        "getset_descriptor", "classmethod_descriptor",
+        "__main__.Plain", "__main__.Slotted", "__main__.Both",
+        "__main__.SlottedWeak", "__main__.Wide", "__main__.Record",
+        "__main__.MyError", "__main__.MyDict", "__main__.MyList",
+        "__main__.MyTuple"}
+
+Kind = collections.namedtuple("Kind", "kind held name")
+
+
+class Heap:
+    """What refdump says of all references, in the order of their holders.
+
+    .types      {address: address of the type} of each object
+    .holders .referents .numbers
+                columns: who refers, to what, and the number of the kind
+    .kinds      a Kind for each number
+    """
+
+    def __init__(self, dump):
+        path = heaptest.tmp("references")
+        done = heaptest.run([heaptest.program("tests/tools/refdump"),
+                             "--words", path, dump])
+        assert done.returncode == 0, done.stderr
+        words = array.array("Q")
+        with open(path, "rb") as file:
+            words.fromfile(file, os.path.getsize(path) // 8)
+        os.unlink(path)
+        self.kinds = [Kind(*line.split(" ", 2))
+                      for line in done.stdout.splitlines()]
+        self.holders, self.referents = words[0::3], words[1::3]
+        self.numbers = words[2::3]
+        self.types = dict(self.of_kinds({"type"}))
+
+    def chosen(self, column, wanted):
+        """(holder, referent) of those rows of which this column is in a set."""
+        return itertools.compress(zip(self.holders, self.referents),
+                                  map(wanted.__contains__, column))
+
+    def of_kinds(self, wanted):
+        """(holder, referent) of references of some kinds, named by a set or
+        told by a function of a Kind."""
+        if isinstance(wanted, set):
+            names, wanted = wanted, lambda kind: kind.kind in names
+        return self.chosen(self.numbers, {
+            number for number, kind in enumerate(self.kinds) if wanted(kind)})
+
+
+def pairs(words):
+    return zip(words[::2], words[1::2])
+
+
+def shown(counter):
+    return "; ".join("%d of %s" % (count, what)
+                     for what, count in counter.most_common(8))
+
+
+def is_known(kind):
+    """Neither that of a type nor a word that may be no reference at all."""
+    return kind.kind not in ("type", "guess")
+
+
+def is_firm(kind):
+    """And the holder's own."""
+    return is_known(kind) and kind.held != "borrowed"
+
+
+class Modules:
+    """Where files were loaded, bss included, by the program headers in their
+    first pages."""
+
+    def __init__(self, core):
+        self.core = core
+        self.spans = sorted(self.span(file.start) for file in core.files()
+                            if file.offset == 0)
+        self.starts = [start for start, _ in self.spans]
+
+    def span(self, start):
+        try:
+            header = self.core.read(start, elfcore.EHDR.size)
+            fields = elfcore.EHDR.unpack(header)
+            phoff, phnum = fields[5], fields[10]
+            loads = [row for row in (elfcore.PHDR.unpack(self.core.read(
+                start + phoff + i * elfcore.PHDR.size, elfcore.PHDR.size))
+                for i in range(phnum if header[:4] == b"\x7fELF" else 0))
+                if row[0] == elfcore.PT_LOAD]
+        except elfcore.Missing:
+            loads = []
+        if not loads:
+            return start, start
+        bias = start - (min(row[3] for row in loads) & ~0xFFF)
+        return start, max(row[3] + row[6] for row in loads) + bias
+
+    def hold(self, address):
+        i = bisect.bisect_right(self.starts, address) - 1
+        return i >= 0 and address < self.spans[i][1]
+
+    def words(self):
+        """Of their writable data, as far as the core has them."""
+        for segment in self.core.segments:
+            if segment.flags & elfcore.PF_W:
+                end = segment.vaddr + segment.filesz
+                for start, stop in self.spans:
+                    low = max(start + 7 & ~7, segment.vaddr)
+                    high = min(stop, end)
+                    if low < high:
+                        yield from self.core.words(low, (high - low) // 8)
+
+
+class States:
+    """The interpreters' states and those of their threads, by the layout
+    tables (test_layouts.py holds those against the interpreter's own)."""
+
+    def __init__(self, core, dump):
+        self.core = core
+        done = subprocess.run(
+            [heaptest.program("tests/tools/runtimeinfo"), dump],
+            capture_output=True, text=True, check=True)
+        self.minor = int(re.search(r"^minor=(\d+)", done.stdout, re.M)[1])
+        self.interpreters = [int(address, 16) for address in re.findall(
+            r"^interpreter=.* address=(0x\w+)", done.stdout, re.M)]
+        layouts = subprocess.run(
+            [heaptest.program("tests/tools/layoutdump")],
+            capture_output=True, text=True, check=True)
+        self.at = {}
+        for line in layouts.stdout.splitlines():
+            words = line.split()
+            if words[0] == "3.%d" % self.minor:
+                self.at[words[1], words[2]] = int(words[3]), int(words[4])
+
+    def size(self, structure):
+        return self.at[structure, "-"][1]
+
+    def field(self, address, structure, member):
+        if not address or (structure, member) not in self.at:
+            return 0
+        return self.core.word(address + self.at[structure, member][0])
+
+    def spans(self):
+        """(address, bytes) of what they keep."""
+        for interpreter in self.interpreters:
+            yield interpreter, self.size("PyInterpreterState")
+            state = (self.field(interpreter, "PyInterpreterState",
+                                "threads.head")
+                     or self.field(interpreter, "PyInterpreterState",
+                                   "tstate_head"))
+            while state:
+                # Each has private members behind the public ones.
+                yield state, self.size("PyThreadState") + 256
+                chunk = self.field(state, "PyThreadState", "datastack_chunk")
+                while chunk:
+                    previous, size = self.core.words(chunk, 2)
+                    yield chunk, size
+                    chunk = previous
+                state = self.field(state, "PyThreadState", "next")
+
+    def words(self):
+        for address, size in self.spans():
+            # The core leaves out pages that are zero.
+            for at in range(address, address + size & ~7, 8):
+                try:
+                    yield self.core.word(at)
+                except elfcore.Missing:
+                    pass
+
+
+def stack_words(core):
+    """Words of the threads' native stacks, from their stack pointers on."""
+    register = {"x86-64": 19, "aarch64": 31}[core.machine]
+    for note in core.notes():
+        if note.name != "CORE" or note.type != elfcore.NT_PRSTATUS:
+            continue
+        sp, = struct.unpack_from("<Q", note.desc, 112 + 8 * register)
+        segment = core.segment_at(sp)
+        if segment:
+            end = segment.vaddr + segment.filesz
+            yield from core.words(sp, min(end - sp, 8 << 20) // 8)
+
+
+class Private:
+    """Memory that only the code of a type knows, and what it holds.
+
+    Of an instance of the types in PRIVATE, a word that is no reference we know
+    may point at a block of the type's own. All words of that block that are
+    addresses of objects count as references, and where the table says so those
+    of further blocks that it points at. A block is what the allocator says: of
+    pymalloc's, what the header of its pool says, else what malloc has written
+    before it. The block of an object is not private.
+    """
+
+    POOL_HEADER = struct.Struct("<QQQQIIII")
+    HEADS = 0, 16, 32           # what lies before an object in its block
+
+    def __init__(self, census, heap, core):
+        self.core, self.heap = core, heap
+        self.pool = 4096 if census.hexversion < 0x030A0000 else 16384
+        self.text = 48 if census.hexversion < 0x030C0000 else 40
+        self.depth = self.depths(census)
+        self.pointers = collections.defaultdict(set)
+        for holder, referent in heap.of_kinds({"guess"}):
+            if holder in self.depth and referent not in heap.types:
+                self.pointers[holder].add(referent)
+
+    def depths(self, census):
+        """{address: blocks} of all that have private memory."""
+        names = {address: row.name for address, row in census.types.items()}
+        private = {address: PRIVATE[name] for address, name in names.items()
+                   if name in PRIVATE}
+        found = {address: private[cls]
+                 for address, cls in self.heap.types.items() if cls in private}
+        for holder, name in self.heap.of_kinds(
+                lambda kind: kind.name == "md_name"):
+            length = min(self.core.word(name + 16), 99)
+            name = self.core.read(name + self.text, length).decode("latin1")
+            found[holder] = PRIVATE.get("module " + name, 0)
+        return found
+
+    def block(self, address):
+        """(start, end) of the allocated block that holds an address."""
+        pool = address & -self.pool
+        try:
+            count, _, _, _, _, index, used, last = self.POOL_HEADER.unpack(
+                self.core.read(pool, self.POOL_HEADER.size))
+            size, at = (index + 1) * 16, address - pool - self.POOL_HEADER.size
+            if index < 32 and 0 < count <= self.pool // size and at >= 0 \
+                    and last == self.pool - size and used <= self.pool:
+                start = address - at % size
+                return start, start + size
+        except elfcore.Missing:
+            pass
+        try:
+            head = self.core.word(address - 8)
+            size = head & ~7
+            end = address - 16 + size
+            if address % 16 == 0 and size >= 32 and size % 16 == 0 \
+                    and (end % 4096 == 0 if head & 2
+                         else self.core.word(end + 8) & 1):
+                return address, end + (0 if head & 2 else 8)
+        except elfcore.Missing:
+            pass
+        return None
+
+    def held_by(self, holder):
+        """Addresses of the objects that private memory of this one holds."""
+        held, seen, at = set(), set(), self.pointers.get(holder, ())
+        for _ in range(self.depth.get(holder, 0)):
+            words = set()
+            for block in set(map(self.block, at)) - seen - {None}:
+                seen.add(block)
+                start, end = block
+                if any(start + head in self.heap.types
+                       for head in self.HEADS if head < end - start):
+                    continue
+                try:
+                    words.update(self.core.words(start, (end - start) // 8))
+                except elfcore.Missing:
+                    pass
+            held |= words & self.heap.types.keys()
+            at = words - held
+        return held
+
+
+def told_by(census):
+    """All (holder, referent) that the interpreter tells."""
+    told = set(pairs(census.references))
+    told.update(pairs(census.hidden))
+    return told
+
+
+def held_through(heap, names, holders):
+    """{holder: addresses} of what others hold for these: see HELD_BY."""
+    links = {address: HELD_BY[names[cls]] for address, cls in heap.types.items()
+             if address in holders and names.get(cls) in HELD_BY}
+    kinds = {address: name for address, name in names.items()
+             if name in links.values()}
+    edges = collections.defaultdict(list)
+    for holder, referent in heap.chosen(heap.holders, links.keys() | {
+            address for address, cls in heap.types.items() if cls in kinds}):
+        edges[holder].append(referent)
+    held = {}
+    for holder, link in links.items():
+        held[holder], pending = set(), [holder]
+        while pending:
+            for referent in edges[pending.pop()]:
+                if referent not in held[holder]:
+                    held[holder].add(referent)
+                    if kinds.get(heap.types.get(referent)) == link:
+                        pending.append(referent)
+    return held
+
+
+def none_missing(census, told, heap, private):
+    """Of what the interpreter tells, all is there."""
+    missing = [(holder, referent) for holder, referent in
+               told.difference(zip(heap.holders, heap.referents))
+               if holder in heap.types and referent in heap.types]
+    if not missing:
+        return
+    names = {address: row.name for address, row in census.types.items()}
+    # Taking a census makes a type ready that was not yet.
+    ready = collections.Counter(holder for holder, _ in heap.chosen(
+        heap.holders, {holder for holder, _ in missing}))
+    through = held_through(heap, names, {holder for holder, _ in missing})
+    missing = collections.Counter(
+        (names.get(heap.types[holder]), hex(holder), hex(referent))
+        for holder, referent in missing
+        if ready[holder] > 1 and referent not in private.held_by(holder)
+        and referent not in through.get(holder, ()))
+    assert not missing, "references missing: " + shown(missing)
+
+
+def none_invented(census, told, heap):
+    """Of types that are told in full, no reference beyond that."""
+    names = {address: row.name for address, row in census.types.items()}
+    # Some releases visit the values of an instance's dict as the dict's, some
+    # as the instance's, and then not the dict.
+    other = {}
+    for holder, referent in heap.of_kinds({"dict"}):
+        other[holder], other[referent] = referent, holder
+    # The table of interned strings, which forgets those that die.
+    interned = set(heap.of_kinds(lambda kind: kind.held == "itself"))
+    there = set(census.column("address"))
+    untold = {(holder, referent) for holder, referent in itertools.filterfalse(
+        told.__contains__, heap.of_kinds(is_firm))
+        if holder in there and names.get(heap.types[holder]) in TOLD
+        and (other.get(holder), referent) not in told} - interned
+    invented = collections.Counter()
+    for holder, referent, number in zip(heap.holders, heap.referents,
+                                        heap.numbers) if untold else ():
+        kind = heap.kinds[number]
+        if (holder, referent) in untold and is_firm(kind):
+            what = names[heap.types[holder]], kind.kind, kind.name
+            if what not in UNTOLD:
+                invented[what] += 1
+    assert not invented, "references invented: " + shown(invented)
+
+
+def none_too_many(census, heap, core, dump, private):
+    """Every object is reached from those of the twin and from roots."""
+    names = {address: row.name for address, row in census.types.items()}
+    modules = Modules(core)
+    left = heap.types.keys() - set(census.column("address"))
+    left = {address for address in left if not modules.hold(address)}
+    tagged = {address | tag for address in left for tag in range(4)}
+    for words in (modules.words(), stack_words(core),
+                  States(core, dump).words()):
+        left -= {word & ~3 for word in tagged.intersection(words)}
+    # Only who holds one of those left is of interest.
+    holders = collections.defaultdict(list)
+    for holder, referent in heap.chosen(heap.referents, left):
+        holders[holder].append(referent)
+    for holder in private.pointers:
+        holders[holder] += left.intersection(private.held_by(holder))
+    pending = [holder for holder in holders if holder not in left]
+    while pending:
+        for referent in holders[pending.pop()]:
+            if referent in left:
+                left.remove(referent)
+                if referent in holders:
+                    pending.append(referent)
+    assert not left, "held by nothing: %s; %s" % (
+        shown(collections.Counter(names.get(heap.types[address], "?")
+                                  for address in left)),
+        " ".join(map(hex, sorted(left)[:8])))
+
+
+def evidence_follows(heap, found):
+    """Certain is what is in a GC list or referred to by an object, by a
+    reference that is no guess; of all else at most what the runtime itself has
+    pointers to."""
+    less = {address for address, row in found.items()
+            if row.evidence != "certain"}
+    assert len(less) < len(found) // 2
+    wrong = {referent for _, referent in heap.of_kinds(is_known)
+             if referent in less}
+    assert not wrong, "held, but not certain: " + " ".join(
+        map(hex, sorted(wrong)[:8]))
+
+
+def check(who, census, core, dump, found):
+    """The results of all of these, for a core that is open and what heapscan
+    found in it (census_compare.objects_of)."""
+    heap, told = Heap(dump), told_by(census)
+    private = Private(census, heap, core)
+    with heaptest.case(who + "no reference is missing"):
+        none_missing(census, told, heap, private)
+    with heaptest.case(who + "none is invented"):
+        none_invented(census, told, heap)
+    with heaptest.case(who + "no object is held by nothing"):
+        none_too_many(census, heap, core, dump, private)
+    with heaptest.case(who + "evidence"):
+        evidence_follows(heap, found)
