@@ -163,7 +163,7 @@ static void meet(void *context, unsigned int worker, uint64_t address,
 		};
 	else
 		atomic_store(&search->over, true);
-	if (place == PYH_PLACE_CLAIMED)
+	if (start != 0)
 		set_met(search, wanted);
 }
 
