@@ -178,6 +178,16 @@ unsigned int opened_workers(const struct opened *opened)
 		       workers_available();
 }
 
+/** Damaged objects, of which only those who refer to them know. */
+static struct error *report_refused(struct opened *opened)
+{
+	struct pyh_shapes *shapes;
+	struct error *err = opened_shapes(opened, &shapes);
+
+	return err ? err : pyh_evidence_report_refused(opened->runtime,
+						       opened->census, shapes);
+}
+
 static struct error *take_census(struct opened *opened, pyh_visit_fn *visit,
 				 void *context, const _Atomic uint64_t *least)
 {
@@ -195,6 +205,8 @@ static struct error *take_census(struct opened *opened, pyh_visit_fn *visit,
 		return err;
 	opened->no_census = pyh_census_take(opened->runtime, types, &options,
 					    &opened->census);
+	if (!opened->no_census)
+		opened->no_census = report_refused(opened);
 	// What is printed next says whether it is whole.
 	(void)backing_shrank(opened->image->backing);
 	return opened->no_census ? again(opened->no_census) : NULL;

@@ -632,9 +632,11 @@ static bool same_first_page(struct search *search, const struct module *module,
 		uint64_t size;
 
 		piece = &modules->pieces[module->first_piece + i];
-		// The last page may be a partial one.
-		if (piece->file_offset + (piece->end - piece->start) >
-		    round_up(file->size, page))
+		// The last page may be a partial one. Between segments, where
+		// nobody may look, loaders map more than the file has.
+		if ((piece->writable || piece->executable) &&
+		    piece->file_offset + (piece->end - piece->start) >
+			    round_up(file->size, page))
 			return false;
 		if (seen || piece->writable || piece->file_offset >= file->size)
 			continue;

@@ -270,9 +270,9 @@ static uint64_t held_outside(const struct pyh_census *census,
 /* --- what looks like an object and is none --------------------------------- */
 
 /**
- * A small reference count and a type, in no GC list, and yet no object: if
- * that is because of what it says of itself, and nobody claims it as a buffer,
- * it is a damaged one.
+ * A reference count below PYH_REFCOUNT_LARGE and a type, in no GC list, and yet
+ * no object: if that is because of what it says of itself, nobody claims it as
+ * a buffer, and another object refers to it, it is a damaged one.
  *
  * @param at  where in bytes it begins; in front of it there is a GC head at
  *	most
@@ -287,8 +287,7 @@ static void check_refused(struct census_worker *worker, uint64_t address,
 	const struct pyh_type *type;
 	struct pyh_measure measure;
 
-	if (available < 16 || pyh_word(body, 0) - 1 >= PYH_REFCOUNT_LARGE - 1 ||
-	    worker->num_refused == REFUSED_MAX)
+	if (worker->num_refused == REFUSED_MAX)
 		return;
 	type = pyh_type_find(&worker->types, pyh_word(body, 8));
 	if (!type || type->presize != (at ? PYH_GC_HEAD : 0) ||
@@ -301,29 +300,6 @@ static void check_refused(struct census_worker *worker, uint64_t address,
 		return;
 	worker->refused[worker->num_refused].address = address;
 	worker->refused[worker->num_refused++].type = type;
-}
-
-/** Once all claims are known. */
-static void report_refused(const struct pyh_census *census)
-{
-	for (unsigned int i = 0; i < census->num_workers; i++) {
-		const struct census_worker *worker = &census->workers[i];
-
-		for (size_t j = 0; j < worker->num_refused; j++) {
-			const struct pyh_type *type = worker->refused[j].type;
-			uint64_t address = worker->refused[j].address;
-
-			if (!pyh_space_marked(&census->space, address -
-					      type->presize -
-					      census->rules.prefix,
-					      PYH_MARK_CLAIM))
-				findings_add(census->runtime->image->findings,
-					     "object", address, "%s is damaged: "
-					     "what it says of its size or its "
-					     "contents cannot be true; it is "
-					     "not counted", type->name);
-		}
-	}
 }
 
 /** An object counted by less than all of it: is the rest not in the dump? */
@@ -364,7 +340,8 @@ static void refuse_outside(struct census_worker *worker, uint64_t address)
 	// Where nothing was asked about a type, there was no count.
 	type = pyh_type_known(&worker->types,
 			      pyh_word(bytes + PYH_GC_HEAD, 8));
-	if (type)
+	if (type &&
+	    pyh_word(bytes + PYH_GC_HEAD, 0) - 1 < PYH_REFCOUNT_LARGE - 1)
 		check_refused(worker, address, type->presize ? bytes :
 			      bytes + PYH_GC_HEAD,
 			      type->presize ? PYH_GC_HEAD : 0, 0, 64);
@@ -606,7 +583,8 @@ static void check_raw(struct census_worker *worker, uint64_t block,
 		uint32_t head = i * PYH_GC_HEAD;
 
 		at = rules->prefix + head;
-		if (at + 16 <= end)
+		if (at + 16 <= end && pyh_word(bytes + at, 0) - 1 <
+					      PYH_REFCOUNT_LARGE - 1)
 			check_refused(worker, block + at,
 				      bytes + rules->prefix, head,
 				      end - rules->prefix, end - at);
@@ -627,13 +605,19 @@ __attribute__((noinline))
 static void report_claim(const struct claiming *claiming, uint64_t address)
 {
 	const struct image *image = claiming->worker->census->runtime->image;
+	const struct pyh_candidate *owner = claiming->owner;
 
+	// What malloc's free blocks were left with says nothing.
+	if (owner->link != PYH_LINK_HOLDS &&
+	    pyh_space_page(&claiming->worker->census->space, owner->address) !=
+		    PYH_PAGE_ARENA)
+		return;
 	if (address & 7 ||
 	    memory_state_at(image->memory, address) == MEMORY_UNMAPPED)
 		findings_add(image->findings, "object",
-			     claiming->owner->address, "%s is damaged: a buffer "
-			     "of it is said to be at 0x%" PRIx64 ", where none "
-			     "can be", claiming->owner->type->name, address);
+			     owner->address, "%s is damaged: a buffer of it is "
+			     "said to be at 0x%" PRIx64 ", where none can be",
+			     owner->type->name, address);
 }
 
 static inline void take_claim(struct claiming *claiming,
@@ -1009,7 +993,7 @@ static void check_type(struct census_worker *worker,
 
 	if (pyh_type_find(&worker->types, object->address) ||
 	    (object->link != PYH_LINK_HOLDS &&
-	     (object->available < at + 8 ||
+	     (!object->on_module || object->available < at + 8 ||
 	      !(pyh_word(object->body, at) & PYH_TPFLAGS_READY))))
 		return;
 	pyh_types_report(worker->census->types, object->address, "a type is "
@@ -1035,7 +1019,8 @@ static void census_outside(struct census_worker *worker, uint64_t address)
 	follow_link(worker, &object);
 	if (object.type->kind == PYH_KIND_TYPE)
 		check_type(worker, &object);
-	if (!object.measure.exact && object.type->size_exact)
+	if (!object.measure.exact && object.type->size_exact &&
+	    object.link == PYH_LINK_HOLDS)
 		check_partly(worker, &object);
 	if (pyh_object_is_leaf(object.type))
 		return;
@@ -1644,7 +1629,6 @@ static struct error *run_steps(struct pyh_census *census)
 	if (err)
 		return err;
 	prune_outside(census);
-	report_refused(census);
 	hold_roots(&census->workers[0]);
 	for (unsigned int i = 0; i < census->num_workers; i++) {
 		if (census->workers[i].no_memory)
@@ -1803,6 +1787,58 @@ struct error *pyh_census_each(struct pyh_census *census,
 			break;
 	}
 	return NULL;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct pyh_object *x = a, *y = b;
+
+	return x->address < y->address ? -1 : x->address > y->address;
+}
+
+/** Those of a worker that nobody claims; ret has room for all of them. */
+static size_t take_refused(const struct census_worker *worker,
+			   struct pyh_object *ret)
+{
+	const struct pyh_census *census = worker->census;
+	size_t count = 0;
+
+	for (size_t i = 0; i < worker->num_refused; i++) {
+		const struct pyh_type *type = worker->refused[i].type;
+		uint64_t address = worker->refused[i].address;
+		uint64_t block = address - type->presize -
+				 census->rules.prefix;
+
+		if (!pyh_space_marked(&census->space, block, PYH_MARK_CLAIM))
+			ret[count++] = (struct pyh_object){
+				.address = address, .type = type,
+				.evidence = PYH_EVIDENCE_GUESSED,
+			};
+	}
+	return count;
+}
+
+size_t pyh_census_refused(const struct pyh_census *census,
+			  struct pyh_object **ret)
+{
+	struct pyh_object *refused;
+	size_t room = 0, count = 0, kept = 0;
+
+	*ret = NULL;
+	for (unsigned int i = 0; i < census->num_workers; i++)
+		room += census->workers[i].num_refused;
+	refused = room ? calloc(room, sizeof(*refused)) : NULL;
+	if (!refused)
+		return 0;
+	for (unsigned int i = 0; i < census->num_workers; i++)
+		count += take_refused(&census->workers[i], refused + count);
+	qsort(refused, count, sizeof(*refused), by_address);
+	for (size_t i = 0; i < count; i++) {
+		if (kept == 0 || refused[kept - 1].address != refused[i].address)
+			refused[kept++] = refused[i];
+	}
+	*ret = refused;
+	return kept;
 }
 
 bool pyh_census_held(const struct pyh_census *census, uint64_t address)

@@ -118,6 +118,17 @@ const struct pyh_type_total *pyh_census_type(const struct pyh_census *census,
 					     size_t i);
 const struct pyh_coverage *pyh_census_coverage(const struct pyh_census *census);
 
+/**
+ * What begins like an object, is nobody's buffer, and yet cannot be one by what
+ * it says of itself: damaged objects, and memory that had another use before.
+ *
+ * @param ret  in order of address; the caller frees it. NULL: none, or no
+ *	memory for it
+ * @return how many
+ */
+size_t pyh_census_refused(const struct pyh_census *census,
+			  struct pyh_object **ret);
+
 /** Workers that the census was taken by. */
 unsigned int pyh_census_workers(const struct pyh_census *census);
 

@@ -346,6 +346,30 @@ struct error *pyh_evidence_settle_few(const struct pyh_runtime *runtime,
 	return err;
 }
 
+struct error *pyh_evidence_report_refused(const struct pyh_runtime *runtime,
+					  struct pyh_census *census,
+					  struct pyh_shapes *shapes)
+{
+	CLEANUP(free_pointer) struct pyh_object *refused = NULL;
+	size_t count = pyh_census_refused(census, &refused);
+	struct error *err;
+
+	if (count == 0)
+		return NULL;
+	err = pyh_evidence_settle_few(runtime, census, shapes, refused, count);
+	for (size_t i = 0; !err && i < count; i++) {
+		if (refused[i].evidence == PYH_EVIDENCE_CERTAIN)
+			findings_add(runtime->image->findings, "object",
+				     refused[i].address, "%s is damaged: what "
+				     "it says of its size or its contents "
+				     "cannot be true; it is not counted",
+				     refused[i].type->name);
+	}
+	return err;
+}
+
+/* --- of all ----------------------------------------------------------------- */
+
 struct error *pyh_evidence_settle(const struct pyh_runtime *runtime,
 				  struct pyh_census *census,
 				  struct pyh_shapes *shapes)

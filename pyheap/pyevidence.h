@@ -28,4 +28,12 @@ struct error *pyh_evidence_settle_few(const struct pyh_runtime *runtime,
 				      struct pyh_shapes *shapes,
 				      struct pyh_object *objects, size_t count);
 
+/**
+ * Find out which of pyh_census_refused() another object refers to: those are
+ * damaged objects, and become findings.
+ */
+struct error *pyh_evidence_report_refused(const struct pyh_runtime *runtime,
+					  struct pyh_census *census,
+					  struct pyh_shapes *shapes);
+
 #endif

@@ -445,6 +445,19 @@ static void test_no_build_id(void)
 		      MODULE_FILE_MATCHED);
 	finish(&fixture);
 
+	// Between segments a loader may leave mapped what the file has not.
+	start(&fixture);
+	map_library(&fixture, BASE, "/usr/lib/libx.so");
+	map(&fixture, BASE + 0x5000, PAGE, 0x9000, "/usr/lib/libx.so");
+	segment(&fixture, BASE, PAGE, PF_R, library);
+	segment(&fixture, BASE + 0x1000, PAGE, PF_R | PF_X, NULL);
+	segment(&fixture, BASE + 0x5000, PAGE, 0, NULL);
+	find(&fixture, folder);
+	CHECK("the same, with a gap that lies beyond the file",
+	      modules_get(fixture.modules, 0)->file_state ==
+		      MODULE_FILE_MATCHED);
+	finish(&fixture);
+
 	memcpy(changed, library, FILE_SIZE);
 	changed[0x800] ^= 1;
 	start(&fixture);
