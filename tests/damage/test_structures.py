@@ -30,7 +30,7 @@ TARGET = os.path.join(os.path.dirname(os.path.abspath(__file__)),
 U64 = struct.Struct("<Q")
 U32 = struct.Struct("<I")
 ABSURD = (1 << 64) - 1, 1 << 60, 1 << 63, 1 << 31
-PART = 3            # a release between gets one in so many of the damages
+PART = 3            # releases between, and the sanitizers, get one in so many
 PRESIZE = 32        # what lies before an object and belongs to it, at most
 NOWHERE = 0x5ABCDE000
 
@@ -786,8 +786,9 @@ FAMILIES = (gc_lists, headers, types, core_types, metatypes, names,
             containers, runtimes, debug_offsets, allocator)
 
 
-def test(interpreter, builds_here, part, parts):
-    """The damages that are number part of each parts."""
+def test(interpreter, chosen):
+    """The damages that are number part of each parts, with each build:
+    (build, part, parts)."""
     core = heaptest.tmp("spoilt.core")
     with heaptest.start_target(interpreter, TARGET) as target:
         told = heaptest.json.loads(re.search(r"^TOLD (.*)$", target.printed(),
@@ -795,7 +796,7 @@ def test(interpreter, builds_here, part, parts):
         heaptest.plain_core(target.pid, core)
     subject = Subject(core, told)
     try:
-        for build in builds_here:
+        for build, part, parts in chosen:
             damages = Damages(build, subject)
             try:
                 for family in FAMILIES:
@@ -819,9 +820,10 @@ def main():
     for number, (release, interpreter) in enumerate(sorted(chosen.items())):
         with heaptest.case("%s: its memory can be spoilt" % interpreter):
             if release in ends:
-                test(interpreter, found, 0, 1)
+                test(interpreter, [(found[0], 0, 1)] + [
+                    (build, number % PART, PART) for build in found[1:]])
             else:
-                test(interpreter, found[:1], number % PART, PART)
+                test(interpreter, [(found[0], number % PART, PART)])
     if not os.environ.get("HEAPSCAN_INTERPRETERS"):
         for release in heaptest.absent_releases(interpreters):
             heaptest.skip("damaged objects of Python " + release,
