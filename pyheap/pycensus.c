@@ -22,13 +22,10 @@
 #include <string.h>
 
 #include "image/base/workers.h"
-#include "pyheap/pyblocks.h"
-#include "pyheap/pyobject.h"
+#include "pyheap/pycensusworker.h"
 #include "pyheap/pysize.h"
-#include "pyheap/pyspace.h"
 
 enum {
-	RECENT_WORDS = 4096,		/* foreign words a worker remembers */
 	TASK_BYTES = 1 << 20,		/* memory scanned at one go */
 	DRAIN_MAX = 1 << 20,		/* objects a worker follows by itself */
 	STACK_SCAN_MAX = 8 << 20,	/* bytes of a thread's native stack */
@@ -36,68 +33,8 @@ enum {
 	DATASTACK_CHUNKS_MAX = 1 << 16,
 	LOOK_AHEAD = 6,			/* blocks whose pointers are followed */
 	FETCH_AHEAD = 2048,		/* bytes of a pool asked for */
-	REFUSED_MAX = 256,		/* remembered by a worker */
 	OBJECT_HEADER = 16,		/* bytes of ob_refcnt and ob_type */
 	CHUNK_MIN = 32,			/* bytes from one block to the next */
-};
-
-/** Something to look at: an object (size 0), or memory full of words. */
-struct task {
-	uint64_t address;
-	uint64_t size;		/* bytes */
-};
-
-struct tasks {
-	struct task *tasks;
-	size_t count, room;
-};
-
-struct tally {
-	uint64_t count, size, footprint, refcounts, immortal;
-	bool inexact;
-};
-
-struct census_worker {
-	struct pyh_census *census;	/* borrowed */
-	unsigned int number;
-	struct pyh_type_reader types;
-	struct memory_reader arena;	/* views of arenas */
-	struct memory_reader outside;	/* bodies of objects outside */
-	struct memory_reader words;	/* memory that is being scanned */
-	struct memory_reader memory;	/* everything else */
-	struct tally *tallies;		/* by type id */
-	size_t num_tallies;
-	struct tasks found;
-	struct pyh_coverage coverage;
-	bool no_memory;
-	/* objects by their first words that nothing else agrees with */
-	struct {
-		uint64_t address;
-		const struct pyh_type *type;
-	} refused[REFUSED_MAX];
-	size_t num_refused;
-	/* the pool without a header last looked at, and its block size */
-	uint64_t guessed_pool;
-	uint32_t guessed_size;
-	uint64_t recent[RECENT_WORDS];
-};
-
-struct pyh_census {
-	const struct pyh_runtime *runtime;	/* borrowed */
-	struct pyh_types *types;		/* borrowed */
-	struct pyh_object_rules rules;
-	struct pyh_arenas arenas;
-	struct pyh_space space;
-	unsigned int num_workers;
-	struct census_worker *workers;
-	struct tasks tasks;		/* of the round being worked on */
-	uint32_t types_seen;		/* type objects looked at themselves */
-	atomic_size_t arenas_done;
-	const struct pyh_census_options *options;	/* while being taken */
-	const _Atomic uint64_t *least;	/* sizes from here on are shown */
-	struct pyh_type_total *totals;
-	size_t num_totals;
-	struct pyh_coverage coverage;
 };
 
 /* --- small parts ---------------------------------------------------------- */
@@ -121,7 +58,7 @@ static void push_task(struct census_worker *worker, struct task task)
 	tasks->tasks[tasks->count++] = task;
 }
 
-static struct pyh_object make_object(const struct pyh_census *census,
+struct pyh_object census_object(const struct pyh_census *census,
 				     const struct pyh_candidate *found,
 				     uint64_t footprint)
 {
@@ -171,14 +108,12 @@ static inline struct tally *tally_of(struct census_worker *worker,
 						new_tally(worker, type);
 }
 
-/** Show an object to a visitor. */
-__attribute__((noinline))
-static void show(struct census_worker *worker, pyh_visit_fn *fn, void *context,
+void census_show(struct census_worker *worker, pyh_visit_fn *fn, void *context,
 		 const struct pyh_candidate *found, uint64_t footprint,
 		 bool taken_back)
 {
 	struct pyh_visit visit = {
-		.object = make_object(worker->census, found, footprint),
+		.object = census_object(worker->census, found, footprint),
 		.worker = worker->number,
 		.taken_back = taken_back,
 		.alone = found->evidence,
@@ -198,7 +133,7 @@ static void show_counted(struct census_worker *worker,
 {
 	const struct pyh_census_options *options = worker->census->options;
 
-	show(worker, options->visit, options->visit_context, object,
+	census_show(worker, options->visit, options->visit_context, object,
 	     footprint, /* taken_back= */ false);
 }
 
@@ -234,7 +169,7 @@ static void uncount_object(struct census_worker *worker,
 	struct tally *tally = tally_of(worker, object->type);
 
 	if (is_shown(worker->census, object->measure.size))
-		show(worker, options->visit, options->visit_context, object,
+		census_show(worker, options->visit, options->visit_context, object,
 		     footprint, /* taken_back= */ true);
 	// Unsigned sums wrap and meet again when the workers are merged.
 	tally->count--;
@@ -257,8 +192,7 @@ static uint64_t held_for(const struct pyh_census *census, uint64_t size)
 	return size <= 24 ? 32 : (size + 8 + 15) & ~UINT64_C(15);
 }
 
-/** The same for an object outside of arenas; a module's own has no block. */
-static uint64_t held_outside(const struct pyh_census *census,
+uint64_t census_held_outside(const struct pyh_census *census,
 			     const struct pyh_candidate *object)
 {
 	if (object->on_module && object->presize == 0)
@@ -681,6 +615,12 @@ static inline uint64_t claims_of(struct census_worker *worker,
 		       0 : claims_of_owner(worker, object, take);
 }
 
+uint64_t census_claims(struct census_worker *worker,
+		       const struct pyh_candidate *object)
+{
+	return claims_of(worker, object, /* take= */ false);
+}
+
 /* --- step 1: arenas --------------------------------------------------------- */
 
 /** Marks of the pool being looked at, gathered: a bit for every 8 bytes. */
@@ -860,8 +800,7 @@ static uint32_t guess_block_size(struct census_worker *worker, uint64_t address,
 	return worker->guessed_size;
 }
 
-/** What is left of a pool whose header is damaged. */
-static void recover_pool(struct census_worker *worker, uint64_t address,
+void census_recover_pool(struct census_worker *worker, uint64_t address,
 			 const uint8_t *bytes, struct pyh_pool *ret)
 {
 	uint32_t pool_size = worker->census->arenas.pool_size;
@@ -918,7 +857,7 @@ static void census_lost_pools(struct census_worker *worker,
 			     "but is not among the free pools of its arena");
 		worker->coverage.pools_free--;
 		worker->coverage.free_bytes -= pool_size;
-		recover_pool(worker, at, bytes, &pool);
+		census_recover_pool(worker, at, bytes, &pool);
 		census_pool_blocks(worker, at, bytes, &pool);
 	}
 }
@@ -939,7 +878,7 @@ static void census_pool(struct census_worker *worker, uint64_t address,
 	case PYH_POOL_DAMAGED:
 		findings_add(worker->census->runtime->image->findings, "pool",
 			     address, "pool of small objects: %s", why);
-		recover_pool(worker, address, bytes, &pool);
+		census_recover_pool(worker, address, bytes, &pool);
 		break;
 	case PYH_POOL_USED:
 		break;
@@ -1013,7 +952,7 @@ static void census_outside(struct census_worker *worker, uint64_t address)
 				&object))
 		return;
 	count_object(worker, &object,
-		     held_outside(census, &object) +
+		     census_held_outside(census, &object) +
 			     claims_of(worker, &object, true));
 	worker->coverage.objects_outside++;
 	follow_link(worker, &object);
@@ -1322,8 +1261,7 @@ static void hold_roots(struct census_worker *worker)
 
 /* --- step 3: taking back ------------------------------------------------------ */
 
-/** The pool around an address in an arena. */
-static bool block_at(struct census_worker *worker,
+bool census_block_at(struct census_worker *worker,
 		     const struct pyh_arena *arena, uint64_t address,
 		     const uint8_t **ret_bytes, uint32_t *ret_size)
 {
@@ -1359,7 +1297,7 @@ static void prune_block(void *context, uint64_t block)
 	const uint8_t *bytes;
 	uint32_t size;
 
-	if (!block_at(worker, pruning->arena, block, &bytes, &size) ||
+	if (!census_block_at(worker, pruning->arena, block, &bytes, &size) ||
 	    !pyh_object_in_block(&census->rules, &worker->types,
 				 &worker->memory, block, bytes, size, &object))
 		return;
@@ -1409,7 +1347,7 @@ static void prune_object(void *context, uint64_t address)
 	     pyh_type_find(&worker->types, address)))
 		return;
 	uncount_object(worker, &object,
-		       held_outside(census, &object) +
+		       census_held_outside(census, &object) +
 			       claims_of(worker, &object, false));
 	worker->coverage.objects_outside--;
 	pyh_space_unmark(&census->space, address, PYH_MARK_OBJECT);
@@ -1714,438 +1652,4 @@ const struct pyh_type_total *pyh_census_type(const struct pyh_census *census,
 const struct pyh_coverage *pyh_census_coverage(const struct pyh_census *census)
 {
 	return &census->coverage;
-}
-
-/* --- one by one -------------------------------------------------------------- */
-
-static const struct pyh_arena *arena_at(const struct pyh_arenas *arenas,
-					uint64_t address)
-{
-	size_t low = 0, high = arenas->count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (arenas->arenas[middle].limit <= address)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < arenas->count && arenas->arenas[low].start <= address ?
-		       &arenas->arenas[low] : NULL;
-}
-
-static bool object_at(struct census_worker *worker, uint64_t mark,
-		      struct pyh_candidate *ret, uint64_t *ret_footprint)
-{
-	struct pyh_census *census = worker->census;
-	const struct pyh_arena *arena = arena_at(&census->arenas, mark);
-	const uint8_t *bytes;
-	uint32_t size;
-
-	if (!arena) {
-		if (!pyh_object_outside(&census->rules, &worker->types,
-					&worker->outside, &worker->memory,
-					mark, ret))
-			return false;
-		*ret_footprint = held_outside(census, ret);
-	} else {
-		if (!block_at(worker, arena, mark, &bytes, &size) ||
-		    !pyh_object_in_block(&census->rules, &worker->types,
-					 &worker->memory, mark, bytes, size,
-					 ret))
-			return false;
-		*ret_footprint = size;
-	}
-	*ret_footprint += claims_of(worker, ret, false);
-	return true;
-}
-
-unsigned int pyh_census_workers(const struct pyh_census *census)
-{
-	return census->num_workers;
-}
-
-struct error *pyh_census_each(struct pyh_census *census,
-			      bool (*fn)(void *context,
-					 const struct pyh_object *object),
-			      void *context)
-{
-	struct census_worker *worker = &census->workers[0];
-	uint64_t at = 0, end = UINT64_C(1) << PYH_ADDRESS_LOG2;
-
-	for (; pyh_space_next(&census->space, PYH_MARK_OBJECT, at, end, &at);
-	     at += 8) {
-		struct pyh_candidate found;
-		struct pyh_object object;
-		uint64_t footprint;
-
-		if (!object_at(worker, at, &found, &footprint))
-			continue;
-		object = make_object(census, &found, footprint);
-		if (!fn(context, &object))
-			break;
-	}
-	return NULL;
-}
-
-static int by_address(const void *a, const void *b)
-{
-	const struct pyh_object *x = a, *y = b;
-
-	return x->address < y->address ? -1 : x->address > y->address;
-}
-
-/** Those of a worker that nobody claims; ret has room for all of them. */
-static size_t take_refused(const struct census_worker *worker,
-			   struct pyh_object *ret)
-{
-	const struct pyh_census *census = worker->census;
-	size_t count = 0;
-
-	for (size_t i = 0; i < worker->num_refused; i++) {
-		const struct pyh_type *type = worker->refused[i].type;
-		uint64_t address = worker->refused[i].address;
-		uint64_t block = address - type->presize -
-				 census->rules.prefix;
-
-		if (!pyh_space_marked(&census->space, block, PYH_MARK_CLAIM))
-			ret[count++] = (struct pyh_object){
-				.address = address, .type = type,
-				.evidence = PYH_EVIDENCE_GUESSED,
-			};
-	}
-	return count;
-}
-
-size_t pyh_census_refused(const struct pyh_census *census,
-			  struct pyh_object **ret)
-{
-	struct pyh_object *refused;
-	size_t room = 0, count = 0, kept = 0;
-
-	*ret = NULL;
-	for (unsigned int i = 0; i < census->num_workers; i++)
-		room += census->workers[i].num_refused;
-	refused = room ? calloc(room, sizeof(*refused)) : NULL;
-	if (!refused)
-		return 0;
-	for (unsigned int i = 0; i < census->num_workers; i++)
-		count += take_refused(&census->workers[i], refused + count);
-	qsort(refused, count, sizeof(*refused), by_address);
-	for (size_t i = 0; i < count; i++) {
-		if (kept == 0 || refused[kept - 1].address != refused[i].address)
-			refused[kept++] = refused[i];
-	}
-	*ret = refused;
-	return kept;
-}
-
-bool pyh_census_held(const struct pyh_census *census, uint64_t address)
-{
-	return pyh_space_marked(&census->space, address, PYH_MARK_HELD);
-}
-
-struct visiting {
-	struct pyh_census *census;
-	pyh_visit_fn *fn;
-	void *context;
-	const uint32_t *order;		/* of shards; NULL: as they are */
-	const atomic_bool *stop;	/* NULL: never */
-};
-
-/** Shard 0 is what lies before the arenas, others an arena and what follows. */
-static struct error *visit_shard(void *context, unsigned int worker_index,
-				 size_t shard)
-{
-	const struct visiting *visiting = context;
-	struct pyh_census *census = visiting->census;
-	struct census_worker *worker = &census->workers[worker_index];
-	const struct pyh_arena *arenas = census->arenas.arenas;
-	uint64_t at, end;
-
-	if (visiting->stop && atomic_load(visiting->stop))
-		return NULL;
-	if (visiting->order)
-		shard = visiting->order[shard];
-	at = shard == 0 ? 0 : arenas[shard - 1].start;
-	end = shard < census->arenas.count ? arenas[shard].start :
-					     UINT64_C(1) << PYH_ADDRESS_LOG2;
-	for (; pyh_space_next(&census->space, PYH_MARK_OBJECT, at, end, &at);
-	     at += 8) {
-		struct pyh_candidate found;
-		uint64_t footprint;
-
-		if (object_at(worker, at, &found, &footprint))
-			show(worker, visiting->fn, visiting->context, &found,
-			     footprint, /* taken_back= */ false);
-	}
-	return NULL;
-}
-
-struct error *pyh_census_visit(struct pyh_census *census, pyh_visit_fn *fn,
-			       void *context)
-{
-	struct visiting visiting = {
-		.census = census, .fn = fn, .context = context,
-	};
-
-	return workers_run(census->num_workers, census->arenas.count + 1,
-			   visit_shard, &visiting);
-}
-
-struct ranked_shard {
-	uint64_t distance;	/* from the nearest address, in bytes */
-	uint32_t shard;
-};
-
-static int by_distance(const void *a, const void *b)
-{
-	const struct ranked_shard *x = a, *y = b;
-
-	if (x->distance != y->distance)
-		return x->distance < y->distance ? -1 : 1;
-	return x->shard < y->shard ? -1 : x->shard > y->shard;
-}
-
-static uint64_t distance_to(const struct pyh_arenas *arenas, uint32_t shard,
-			    uint64_t address)
-{
-	uint64_t start = shard == 0 ? arenas->arenas[0].start :
-				      arenas->arenas[shard - 1].start;
-
-	return address > start ? address - start : start - address;
-}
-
-/** Shards by their distance from the nearest address. */
-static uint32_t *order_shards(const struct pyh_census *census,
-			      const uint64_t *near, size_t num_near)
-{
-	uint32_t count = (uint32_t)census->arenas.count + 1;
-	struct ranked_shard *ranked = calloc(count, sizeof(*ranked));
-	uint32_t *order = calloc(count, sizeof(*order));
-
-	for (uint32_t i = 0; ranked && order && i < count; i++) {
-		ranked[i] = (struct ranked_shard){ UINT64_MAX, i };
-		for (size_t j = 0; count > 1 && j < num_near; j++) {
-			uint64_t distance = distance_to(&census->arenas, i,
-							near[j]);
-
-			if (distance < ranked[i].distance)
-				ranked[i].distance = distance;
-		}
-	}
-	if (ranked && order)
-		qsort(ranked, count, sizeof(*ranked), by_distance);
-	for (uint32_t i = 0; ranked && order && i < count; i++)
-		order[i] = ranked[i].shard;
-	free(ranked);
-	return order;
-}
-
-struct error *pyh_census_search(struct pyh_census *census,
-				const uint64_t *near, size_t num_near,
-				pyh_visit_fn *fn, void *context,
-				const atomic_bool *stop)
-{
-	struct visiting visiting = {
-		.census = census, .fn = fn, .context = context, .stop = stop,
-		.order = order_shards(census, near, num_near),
-	};
-	struct error *err;
-
-	if (!visiting.order)
-		return error_no_memory();
-	err = workers_run(census->num_workers, census->arenas.count + 1,
-			  visit_shard, &visiting);
-	free((void *)(uintptr_t)visiting.order);
-	return err;
-}
-
-/* --- looking one address up ----------------------------------------------- */
-
-/** The object marked somewhere, if an address is in it or just before it. */
-static bool lookup_object(struct census_worker *worker, uint64_t mark,
-			  uint64_t address, struct pyh_lookup *ret)
-{
-	struct pyh_candidate found;
-	uint64_t footprint;
-
-	if (!object_at(worker, mark, &found, &footprint) ||
-	    address < found.address - found.presize ||
-	    (ret->block == 0 && address != found.address &&
-	     address >= found.address + found.measure.extent))
-		return false;
-	ret->place = PYH_PLACE_OBJECT;
-	ret->object = make_object(worker->census, &found, footprint);
-	ret->extent = found.measure.extent;
-	return true;
-}
-
-static void lookup_in_arena(struct census_worker *worker,
-			    const struct pyh_arena *arena, uint64_t address,
-			    struct pyh_lookup *ret)
-{
-	const struct pyh_space *space = &worker->census->space;
-	uint32_t pool_size = worker->census->arenas.pool_size;
-	uint64_t at = address - (address - arena->start) % pool_size, i;
-	const uint8_t *bytes = memory_view(&worker->arena, at, pool_size);
-	struct pyh_pool pool = { 0 };
-	const char *why;
-
-	if (at >= arena->end) {
-		ret->place = PYH_PLACE_FREE;
-		return;
-	}
-	ret->place = PYH_PLACE_NOT_CAPTURED;
-	if (!bytes)
-		return;
-	ret->place = PYH_PLACE_POOL;
-	switch (pyh_pool_parse(at, bytes, pool_size, &pool, &why)) {
-	case PYH_POOL_USED:
-		break;
-	case PYH_POOL_FREE:
-		// One that only says so has objects all the same.
-		if (!pyh_space_next(space, PYH_MARK_OBJECT, at, at + pool_size,
-				    &i)) {
-			ret->place = PYH_PLACE_FREE;
-			return;
-		}
-		recover_pool(worker, at, bytes, &pool);
-		break;
-	case PYH_POOL_DAMAGED:
-		recover_pool(worker, at, bytes, &pool);
-		break;
-	}
-	if (pool.block_size == 0 || address - at < PYH_POOL_HEADER)
-		return;
-	i = (address - at - PYH_POOL_HEADER) / pool.block_size;
-	if (PYH_POOL_HEADER + (i + 1) * pool.block_size > pool_size)
-		return;
-	ret->block = at + PYH_POOL_HEADER + i * pool.block_size;
-	ret->block_size = pool.block_size;
-	ret->place = PYH_PLACE_FREE;
-	if (i >= pool.carved || pool.free[i / 64] >> i % 64 & 1)
-		return;
-	ret->place = pyh_space_marked(space, ret->block, PYH_MARK_CLAIM) ?
-			     PYH_PLACE_CLAIMED : PYH_PLACE_RAW;
-	if (pyh_space_marked(space, ret->block, PYH_MARK_OBJECT))
-		(void)lookup_object(worker, ret->block, address, ret);
-}
-
-/** The last address marked at or below another one, within its mapping. */
-static bool last_marked(const struct pyh_census *census, enum pyh_mark mark,
-			uint64_t address, uint64_t *ret)
-{
-	const struct memory *memory = census->runtime->image->memory;
-	uint64_t end = address + 1, chunk, at;
-	bool found = false;
-
-	do {
-		chunk = (end - 1) & ~((UINT64_C(1) << PYH_CHUNK_LOG2) - 1);
-		for (at = chunk; pyh_space_next(&census->space, mark, at, end,
-						&at); at += 8) {
-			*ret = at;
-			found = true;
-		}
-		end = chunk;
-	} while (!found && chunk > 0 && memory_find(memory, chunk) &&
-		 memory_find(memory, chunk - 1));
-	return found;
-}
-
-static void lookup_outside(struct census_worker *worker, uint64_t address,
-			   struct pyh_lookup *ret)
-{
-	struct pyh_census *census = worker->census;
-	const struct pyh_space *space = &census->space;
-	uint64_t before, after;
-
-	ret->place = PYH_PLACE_OTHER;
-	if (last_marked(census, PYH_MARK_OBJECT, address, &before) &&
-	    !arena_at(&census->arenas, before) &&
-	    lookup_object(worker, before, address, ret))
-		return;
-	// A GC head and a pre-header belong to the object behind them.
-	if (pyh_space_next(space, PYH_MARK_OBJECT, address,
-			   address + 2 * PYH_GC_HEAD + 1, &after) &&
-	    !arena_at(&census->arenas, after) &&
-	    lookup_object(worker, after, address, ret))
-		return;
-	if (address % 8 == 0 &&
-	    pyh_space_marked(space, address - census->rules.prefix,
-			     PYH_MARK_CLAIM))
-		ret->place = PYH_PLACE_CLAIMED;
-}
-
-static void lookup_by(struct census_worker *worker, uint64_t address,
-		      struct pyh_lookup *ret)
-{
-	struct pyh_census *census = worker->census;
-	const struct pyh_arena *arena = arena_at(&census->arenas, address);
-
-	*ret = (struct pyh_lookup){ .place = PYH_PLACE_UNMAPPED };
-	if (address >> PYH_ADDRESS_LOG2)
-		return;
-	switch (memory_state_at(census->runtime->image->memory, address)) {
-	case MEMORY_UNMAPPED:
-		return;
-	case MEMORY_NOT_CAPTURED:
-		ret->place = PYH_PLACE_NOT_CAPTURED;
-		return;
-	case MEMORY_CAPTURED:
-	case MEMORY_ZERO:
-		break;
-	}
-	if (arena)
-		lookup_in_arena(worker, arena, address, ret);
-	else
-		lookup_outside(worker, address, ret);
-}
-
-void pyh_census_lookup(struct pyh_census *census, uint64_t address,
-		       struct pyh_lookup *ret)
-{
-	lookup_by(&census->workers[0], address, ret);
-}
-
-enum pyh_place pyh_census_show(struct pyh_census *census, unsigned int worker,
-			       uint64_t address, pyh_visit_fn *fn,
-			       void *context, uint64_t *ret_buffer)
-{
-	struct census_worker *looking = &census->workers[worker];
-	struct pyh_candidate found;
-	struct pyh_lookup lookup;
-	uint64_t footprint;
-
-	*ret_buffer = 0;
-	lookup_by(looking, address, &lookup);
-	if (lookup.place == PYH_PLACE_OBJECT) {
-		if (object_at(looking, lookup.block ? lookup.block :
-						      lookup.object.address,
-			      &found, &footprint))
-			show(looking, fn, context, &found, footprint,
-			     /* taken_back= */ false);
-	} else if (lookup.place == PYH_PLACE_CLAIMED && lookup.block) {
-		*ret_buffer = lookup.block + census->rules.prefix;
-	} else if (!lookup.block &&
-		   last_marked(census, PYH_MARK_CLAIM, address, ret_buffer)) {
-		*ret_buffer += census->rules.prefix;
-	}
-	return lookup.place;
-}
-
-bool pyh_census_holds(struct pyh_census *census, uint64_t address)
-{
-	const struct pyh_arena *arena = arena_at(&census->arenas, address);
-	struct pyh_lookup lookup = { .place = PYH_PLACE_OTHER };
-
-	if (address % 8 || address >> PYH_ADDRESS_LOG2)
-		return false;
-	if (!arena)
-		return pyh_space_marked(&census->space, address,
-					PYH_MARK_OBJECT);
-	lookup_in_arena(&census->workers[0], arena, address, &lookup);
-	return lookup.place == PYH_PLACE_OBJECT &&
-	       lookup.object.address == address;
 }
