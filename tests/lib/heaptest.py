@@ -654,7 +654,10 @@ class Census:
         Missing where it holds nothing."""
         if self.gil:
             count, cls = core.words(thing.address, 2)
-            return cls == thing.type and count & 0xFFFFFFFF != 0
+            # In 3.14 and later free lists are linked through the count, whose
+            # upper half is flags, and in between nothing.
+            return cls == thing.type and count & 0xFFFFFFFF != 0 and not (
+                self.hexversion >= 0x030E0000 and count >> 32 & 0xFFFF)
         _, flags, shared, cls = core.words(thing.address, 4)
         if shared >> 63:
             shared -= 1 << 64
