@@ -39,6 +39,9 @@ class Heap:
         ready = self.process.stdout.readline().split()
         assert ready[:1] == ["READY"], ready
         self.pid = self.process.pid
+        # It has still to come back from print(), whose temporaries would be
+        # in the first dump and not in the second.
+        time.sleep(0.5)
 
     def __enter__(self):
         return self
