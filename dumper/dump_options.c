@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,13 @@ static const char *const group_titles[NUM_GROUPS] = {
 	[GROUP_HOW] = "How",
 	[GROUP_TALK] = "What it says",
 	[GROUP_LATER] = "Known, but not in this version (refused)",
+};
+
+static const char *const method_words[NUM_DUMP_METHODS] = {
+	[DUMP_METHOD_SNAPSHOT] = "snapshot",
+	[DUMP_METHOD_STOP] = "stop",
+	[DUMP_METHOD_GCORE] = "gcore",
+	[DUMP_METHOD_SIGNAL] = "signal",
 };
 
 typedef struct error *option_fn(struct dump_options *options,
@@ -105,33 +113,84 @@ static struct error *set_content(struct dump_options *options,
 	return NULL;
 }
 
-/** A list permits falling back; of the methods only stop can be had here. */
+/** The number of a signal by its name (USR1, SIGUSR1) or its number; 0: none. */
+static int parse_signal(const char *text, size_t length)
+{
+	char name[16], *end;
+	long number;
+
+	if (length == 0 || length >= sizeof(name))
+		return 0;
+	memcpy(name, text, length);
+	name[length] = '\0';
+	number = strtol(name, &end, 10);
+	if (*end == '\0')
+		return number > 0 && number < NSIG ? (int)number : 0;
+	for (int i = 1; i < NSIG; i++) {
+		const char *known = sigabbrev_np(i);
+
+		if (known && (strcmp(name, known) == 0 ||
+			      (strncmp(name, "SIG", 3) == 0 &&
+			       strcmp(name + 3, known) == 0)))
+			return i;
+	}
+	return 0;
+}
+
+static struct error *add_method(struct dump_options *options,
+				enum dump_method method)
+{
+	for (size_t i = 0; i < options->num_methods; i++)
+		if (options->methods[i] == method)
+			return error_new(ERROR_USAGE, "--method: %s is given "
+					 "twice", method_words[method]);
+	options->methods[options->num_methods++] = method;
+	return NULL;
+}
+
+/** One method of a list that permits falling back. */
+static struct error *parse_method(struct dump_options *options,
+				  const char *word, size_t length)
+{
+	size_t name = strcspn(word, ",=");
+
+	for (enum dump_method i = 0; i < NUM_DUMP_METHODS; i++) {
+		const char *argument = word + name;
+
+		if (strlen(method_words[i]) != name ||
+		    strncmp(word, method_words[i], name) != 0)
+			continue;
+		if (*argument == '=' && i != DUMP_METHOD_SIGNAL)
+			break;
+		if (*argument == '=') {
+			options->signal = parse_signal(argument + 1,
+						       length - name - 1);
+			if (options->signal == 0)
+				return error_new(ERROR_USAGE, "--method: '%.*s'"
+						 " is no signal (USR1, ABRT, 6)",
+						 (int)(length - name - 1),
+						 argument + 1);
+		}
+		return add_method(options, i);
+	}
+	return error_new(ERROR_USAGE, "--method: '%.*s' is none of snapshot, "
+			 "stop, gcore, signal[=SIG]", (int)length, word);
+}
+
 static struct error *set_method(struct dump_options *options, const char *value)
 {
-	static const char *const later[] = { "snapshot", "gcore", "signal" };
-	bool known = false;
+	struct error *err = NULL;
 
-	(void)options;
-	for (const char *at = value; ; ) {
+	options->num_methods = 0;
+	for (const char *at = value; !err; ) {
 		size_t length = strcspn(at, ",");
-		bool found = length == 4 && strncmp(at, "stop", 4) == 0;
 
-		if (found)
-			return NULL;
-		known = strncmp(at, "signal=", 7) == 0;
-		for (size_t i = 0; i < sizeof(later) / sizeof(*later); i++)
-			known |= strlen(later[i]) == length &&
-				 strncmp(at, later[i], length) == 0;
-		if (!known)
-			return error_new(ERROR_USAGE, "--method: '%.*s' is "
-					 "none of snapshot, stop, gcore, "
-					 "signal[=SIG]", (int)length, at);
+		err = parse_method(options, at, length);
 		if (at[length] == '\0')
-			return error_new(ERROR_USAGE, "--method %s: not in "
-					 "this version; --method stop is",
-					 value);
+			break;
 		at += length + 1;
 	}
+	return err;
 }
 
 static struct error *set_include(struct dump_options *options,
@@ -493,6 +552,17 @@ static struct error *add_pid(struct dump_options *options, const char *word)
 	return NULL;
 }
 
+/** Of the methods only stop can be had here. */
+static struct error *check_methods(const struct dump_options *options)
+{
+	for (size_t i = 0; i < options->num_methods; i++)
+		if (options->methods[i] == DUMP_METHOD_STOP)
+			return NULL;
+	return options->num_methods == 0 ? NULL :
+		error_new(ERROR_USAGE, "--method %s: not in this version; "
+			  "--method stop is", method_words[options->methods[0]]);
+}
+
 static struct error *check_together(const struct dump_options *options)
 {
 	bool one_file;
@@ -533,6 +603,8 @@ struct error *dump_options_parse(int argc, char **argv,
 		else
 			err = add_pid(&options, argv[at]);
 	}
+	if (!err)
+		err = check_methods(&options);
 	if (!err)
 		err = check_together(&options);
 	if (err) {

@@ -27,6 +27,15 @@ enum dump_mode {
 	DUMP_MODE_COMPLETION,
 };
 
+/** How a process becomes a file; see --method in --help. */
+enum dump_method {
+	DUMP_METHOD_SNAPSHOT,
+	DUMP_METHOD_STOP,
+	DUMP_METHOD_GCORE,
+	DUMP_METHOD_SIGNAL,
+	NUM_DUMP_METHODS,
+};
+
 struct dump_options {
 	enum dump_mode mode;
 	pid_t *pids;
@@ -34,6 +43,10 @@ struct dump_options {
 	const char *output;		/* borrowed from argv; NULL: default */
 	enum select_content content;
 	struct select_rules rules;
+	/* to be tried in this order: a later one where one is impossible */
+	enum dump_method methods[NUM_DUMP_METHODS];
+	size_t num_methods;
+	int signal;			/* of DUMP_METHOD_SIGNAL; 0: SIGABRT */
 	uint64_t max_pause_ns;		/* 0: the default */
 	int level;			/* 0: the default */
 	bool no_compress;
