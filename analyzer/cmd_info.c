@@ -213,6 +213,8 @@ static const char *const reasons[] = {
 	[FORMAT_SWAPPED] = "not_captured_swapped",
 	[FORMAT_FAILED] = "not_captured_failed",
 	[FORMAT_KERNEL] = "not_captured_kernel",
+	[FORMAT_DONTFORK] = "not_captured_dontfork",
+	[FORMAT_WIPEONFORK] = "not_captured_wipeonfork",
 };
 
 enum { NUM_REASONS = sizeof(reasons) / sizeof(*reasons) };

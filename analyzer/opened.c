@@ -56,6 +56,7 @@ static struct error *capture(const char *name, const struct options *options,
 			     struct image **ret)
 {
 	struct live_options live_options = {
+		.snapshot = true,
 		// Read once and thrown away: not worth the compression.
 		.no_compress = true,
 		.content = SELECT_HEAP,

@@ -65,6 +65,9 @@ static void fill_live_options(struct job *job, const atomic_bool *stop)
 			!(type && strcmp(type, "dumb") == 0);
 
 	job->live = (struct live_options){
+		.snapshot = options->methods[0] == DUMP_METHOD_SNAPSHOT,
+		.assume_fork_allowed = options->assume_fork_allowed,
+		.force = options->force,
 		.content = options->content,
 		.rules = &options->rules,
 		.max_pause_ns = options->max_pause_ns,
@@ -112,6 +115,7 @@ static struct error *name_target(struct job *job)
 static struct error *advise(struct job *job, struct error *err,
 			    const char *option)
 {
+	enum error_kind kind = err->kind;
 	char *message;
 
 	if (asprintf(&message, "process %d: %s. To do it nevertheless: heapdump "
@@ -120,7 +124,7 @@ static struct error *advise(struct job *job, struct error *err,
 			" --content full " : " ", job->target.pid) < 0)
 		return err;
 	error_free(err);
-	err = error_new(ERROR_LIMIT, "%s", message);
+	err = error_new(kind, "%s", message);
 	free(message);
 	return err;
 }
@@ -128,18 +132,23 @@ static struct error *advise(struct job *job, struct error *err,
 /** Twice the estimate and whole seconds: a limit that will hold. */
 static struct error *refuse_pause(struct job *job, struct error *err)
 {
-	char option[48];
+	char option[64];
 
-	(void)snprintf(option, sizeof(option), "--max-pause %" PRIu64 "s",
+	(void)snprintf(option, sizeof(option), "%s--max-pause %" PRIu64 "s",
+		       job->live.snapshot ? "" : "--method stop ",
 		       2 * job->estimate.pause_ns / 1000000000 + 1);
 	return advise(job, err, option);
 }
 
-static struct error *check_pause_and_space(struct job *job)
+/** What can be known before anything is stopped. */
+static struct error *check(struct job *job)
 {
 	bool to_file = job->outfile.temporary && !job->options->force;
-	struct error *err;
+	struct error *err = live_check_method(&job->target, &job->live);
 
+	if (err)
+		return advise(job, err, err->kind == ERROR_LIMIT ?
+			      "--method stop" : "--force");
 	// Most processes are small enough to need no sampling.
 	live_estimate_bound(&job->target, &job->live, &job->estimate);
 	err = live_check_pause(&job->estimate, &job->live);
@@ -161,6 +170,47 @@ static struct error *check_pause_and_space(struct job *job)
 	return err ? advise(job, err, "--force") : NULL;
 }
 
+/** By a snapshot, or by stopping it, as job->live says. */
+static struct error *dump_live(struct job *job)
+{
+	struct error *err = check(job);
+	bool checked = err == NULL;
+
+	if (!err)
+		err = live_dump(&job->target, &job->live, job->outfile.fd,
+				&job->result);
+	if (checked && err && err->kind == ERROR_UNSUPPORTED)
+		err = advise(job, err, "--method stop");
+	return err;
+}
+
+/** True if another method may do what this one cannot; nothing was written. */
+static bool is_impossible(const struct error *err)
+{
+	return err->kind == ERROR_UNSUPPORTED || err->kind == ERROR_LIMIT;
+}
+
+/** The methods one after the other, until one can be used. */
+static struct error *dump_by_methods(struct job *job)
+{
+	const struct dump_options *options = job->options;
+	struct error *err = NULL;
+
+	for (size_t i = 0; i < options->num_methods; i++) {
+		bool last = i + 1 == options->num_methods;
+
+		job->live.snapshot = options->methods[i] == DUMP_METHOD_SNAPSHOT;
+		err = dump_live(job);
+		if (!err || last || !is_impossible(err))
+			break;
+		if (options->verbose)
+			dump_complain(err);
+		else
+			error_free(err);
+	}
+	return err;
+}
+
 static struct error *check_output(struct job *job)
 {
 	if (!job->options->force && outfile_in_memory(&job->outfile) &&
@@ -179,6 +229,7 @@ static void dry_run(struct job *job)
 		.pid = job->target.pid,
 		.script = job->script,
 		.content = content_word(job->options),
+		.method = job->live.snapshot ? "snapshot" : "stop",
 		.estimate = &job->estimate,
 		.max_pause_ns = pause_limit(job),
 		.pause_fits = job->estimate.pause_ns <= pause_limit(job),
@@ -263,14 +314,10 @@ static struct error *run_job(struct job *job)
 	if (!err && job->options->dry_run)
 		return run_dry(job);
 	if (!err)
-		err = check_pause_and_space(job);
-	if (!err)
 		err = check_output(job);
 	job->live.own_file = job->outfile.temporary != NULL;
 	if (!err)
-		err = name_output(job, live_dump(&job->target, &job->live,
-						 job->outfile.fd,
-						 &job->result));
+		err = name_output(job, dump_by_methods(job));
 	progress_line_clear(&job->line);
 	if (!err && atomic_load(job->live.stop))
 		err = error_new(ERROR_INTERRUPTED, "interrupted");

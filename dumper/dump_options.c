@@ -279,6 +279,14 @@ static struct error *set_force(struct dump_options *options, const char *value)
 	return NULL;
 }
 
+static struct error *set_assume_fork_allowed(struct dump_options *options,
+					     const char *value)
+{
+	(void)value;
+	options->assume_fork_allowed = true;
+	return NULL;
+}
+
 static struct error *set_quiet(struct dump_options *options, const char *value)
 {
 	(void)value;
@@ -337,9 +345,14 @@ static const struct option_row rows[] = {
 	  "or here, heapdump.HOST.SCRIPT.PID.TIME.core.zst" },
 	{ "force", 0, NULL, GROUP_WHERE, set_force,
 	  "write even where memory or disk may become short" },
-	{ "method", 0, "METHOD", GROUP_HOW, set_method,
-	  "stop (default in this version): all threads stand still while "
-	  "memory is copied; snapshot, gcore, signal: not in this version" },
+	{ "method", 0, "METHOD,...", GROUP_HOW, set_method,
+	  "snapshot (default): a copy-on-write child; the process stands still "
+	  "only while that is made. stop: all threads stand still while "
+	  "memory is copied. A list (snapshot,stop) permits falling back. "
+	  "gcore, signal: not in this version" },
+	{ "assume-fork-allowed", 0, NULL, GROUP_HOW, set_assume_fork_allowed,
+	  "make the snapshot though a seccomp filter cannot be read; if it "
+	  "forbids clone, it may kill the process" },
 	{ "max-pause", 0, "T", GROUP_HOW, set_max_pause,
 	  "longest time the process may stand still (default 2s): refused "
 	  "when the estimate is above, let go when the limit is reached" },
@@ -391,8 +404,6 @@ static const struct option_row rows[] = {
 	{ "exec", 0, "CMD", GROUP_LATER, NULL, "run after each dump" },
 	{ "samples", 0, "FILE", GROUP_LATER, NULL, "numbers while watching" },
 	{ "environ", 0, NULL, GROUP_LATER, NULL, "record the environment" },
-	{ "assume-fork-allowed", 0, NULL, GROUP_LATER, NULL,
-	  "for --method snapshot" },
 };
 
 enum {
@@ -552,15 +563,17 @@ static struct error *add_pid(struct dump_options *options, const char *word)
 	return NULL;
 }
 
-/** Of the methods only stop can be had here. */
-static struct error *check_methods(const struct dump_options *options)
+static struct error *check_methods(struct dump_options *options)
 {
+	if (options->num_methods == 0)
+		options->methods[options->num_methods++] = DUMP_METHOD_SNAPSHOT;
 	for (size_t i = 0; i < options->num_methods; i++)
-		if (options->methods[i] == DUMP_METHOD_STOP)
-			return NULL;
-	return options->num_methods == 0 ? NULL :
-		error_new(ERROR_USAGE, "--method %s: not in this version; "
-			  "--method stop is", method_words[options->methods[0]]);
+		if (options->methods[i] != DUMP_METHOD_STOP &&
+		    options->methods[i] != DUMP_METHOD_SNAPSHOT)
+			return error_new(ERROR_USAGE, "--method %s: not in this "
+					 "version",
+					 method_words[options->methods[i]]);
+	return NULL;
 }
 
 static struct error *check_together(const struct dump_options *options)

@@ -47,6 +47,7 @@ struct dump_options {
 	enum dump_method methods[NUM_DUMP_METHODS];
 	size_t num_methods;
 	int signal;			/* of DUMP_METHOD_SIGNAL; 0: SIGABRT */
+	bool assume_fork_allowed;
 	uint64_t max_pause_ns;		/* 0: the default */
 	int level;			/* 0: the default */
 	bool no_compress;

@@ -60,6 +60,8 @@ static const char *explain(enum format_reason reason)
 		[FORMAT_PAYLOAD] = "data of big buffers",
 		[FORMAT_SWAPPED] = "in swap, without room to read it back",
 		[FORMAT_KERNEL] = "the kernel's own",
+		[FORMAT_DONTFORK] = "not in a snapshot (MADV_DONTFORK)",
+		[FORMAT_WIPEONFORK] = "not in a snapshot (MADV_WIPEONFORK)",
 	};
 
 	return (size_t)reason < sizeof(words) / sizeof(*words) &&
@@ -70,7 +72,7 @@ static void show_skipped(FILE *out, const struct live_result *result)
 {
 	char size[UNITS_TEXT_MAX];
 
-	for (unsigned int i = 1; i <= FORMAT_KERNEL; i++)
+	for (unsigned int i = 1; i < FORMAT_NUM_REASONS; i++)
 		if (result->skipped[i].ranges > 0)
 			(void)fprintf(out, "  left out    %10s in %" PRIu64
 				      " ranges: %s\n",
@@ -82,6 +84,12 @@ static void show_missing(FILE *out, const struct live_result *result)
 {
 	char size[UNITS_TEXT_MAX];
 
+	if (result->dropped)
+		(void)fprintf(out, "  INCOMPLETE  the snapshot was given up so "
+			      "that the process keeps its memory\n");
+	if (result->zombie_left)
+		(void)fprintf(out, "  NOTE        the snapshot's entry in the "
+			      "process table stays until the process ends\n");
 	if (result->expired)
 		(void)fprintf(out, "  INCOMPLETE  the process was let go at the "
 			      "limit of the pause; allow more with --max-pause\n");
@@ -121,7 +129,7 @@ void dump_report_text(FILE *out, const struct dump_report *report, bool verbose)
 static void json_skipped(struct json *json, const struct live_result *result)
 {
 	json_array(json, "skipped");
-	for (unsigned int i = 1; i <= FORMAT_KERNEL; i++) {
+	for (unsigned int i = 1; i < FORMAT_NUM_REASONS; i++) {
 		if (result->skipped[i].ranges == 0)
 			continue;
 		json_object(json, NULL);
@@ -150,7 +158,9 @@ void dump_report_json(FILE *out, const struct dump_report *report)
 	json_u64(&json, "image_bytes", result->image_bytes);
 	json_double(&json, "pause_ms", (double)result->pause_ns / 1e6);
 	json_double(&json, "total_ms", (double)result->total_ns / 1e6);
-	json_string(&json, "method", "stop");
+	if (result->snapshot)
+		json_double(&json, "window_ms", (double)result->window_ns / 1e6);
+	json_string(&json, "method", result->snapshot ? "snapshot" : "stop");
 	json_string(&json, "content", report->content);
 	json_string(&json, "trigger", report->trigger);
 	json_u64(&json, "threads", result->num_threads);
@@ -252,7 +262,7 @@ void dry_report_json(FILE *out, const struct dry_report *report)
 	json_u64(&json, "memory_bytes", estimate->read_bytes);
 	json_double(&json, "pause_ms", (double)estimate->pause_ns / 1e6);
 	json_double(&json, "max_pause_ms", (double)report->max_pause_ns / 1e6);
-	json_string(&json, "method", "stop");
+	json_string(&json, "method", report->method);
 	json_string(&json, "content", report->content);
 	json_bool(&json, "pause_fits", report->pause_fits);
 	json_bool(&json, "space_fits", report->space_fits);

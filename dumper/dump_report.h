@@ -41,6 +41,7 @@ struct dry_report {
 	const char *script;
 	const char *path;		/* where it would go */
 	const char *content;
+	const char *method;
 	const struct live_estimate *estimate;
 	uint64_t max_pause_ns;
 	bool pause_fits, space_fits;

@@ -70,6 +70,9 @@ enum format_reason {
 	FORMAT_SWAPPED = 9,	/* in swap, reading it would cost the target */
 	FORMAT_FAILED = 10,	/* was to be captured, could not be read */
 	FORMAT_KERNEL = 11,	/* [vvar], [vsyscall]: the kernel's own */
+	FORMAT_DONTFORK = 12,	/* MADV_DONTFORK: a snapshot has it not */
+	FORMAT_WIPEONFORK = 13,	/* MADV_WIPEONFORK: zeroes in a snapshot */
+	FORMAT_NUM_REASONS
 };
 
 struct format_skipped {
@@ -97,6 +100,8 @@ enum format_mapping_flag {
 	FORMAT_MAPPING_HUGETLB = 1 << 2,
 	FORMAT_MAPPING_DONTFORK = 1 << 3,
 	FORMAT_MAPPING_WIPEONFORK = 1 << 4,
+	/* captured while the process went on: not of the dump's moment */
+	FORMAT_MAPPING_NOT_SNAPSHOT = 1 << 5,
 };
 
 struct format_mappings {

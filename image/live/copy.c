@@ -25,6 +25,7 @@ enum {
 
 struct piece {
 	uint64_t offset, address, size;
+	const uint8_t *held;	/* its bytes, where they are at hand */
 };
 
 struct copy {
@@ -67,13 +68,14 @@ void copy_destroy(struct copy *copy)
 	free(copy);
 }
 
-struct error *copy_add(struct copy *copy, uint64_t offset, uint64_t address,
-		       uint64_t size)
+static struct error *add_piece(struct copy *copy, const struct piece *piece)
 {
 	struct piece *last = copy->count ? &copy->pieces[copy->count - 1] : NULL;
+	uint64_t size = piece->size;
 
-	if (last && last->offset + last->size == offset &&
-	    last->address + last->size == address) {
+	if (last && !last->held && !piece->held &&
+	    last->offset + last->size == piece->offset &&
+	    last->address + last->size == piece->address) {
 		last->size += size;
 		copy->total += size;
 		return NULL;
@@ -89,9 +91,26 @@ struct error *copy_add(struct copy *copy, uint64_t offset, uint64_t address,
 		copy->capacity = more;
 	}
 	assert(copy->pieces);
-	copy->pieces[copy->count++] = (struct piece){ offset, address, size };
+	copy->pieces[copy->count++] = *piece;
 	copy->total += size;
 	return NULL;
+}
+
+struct error *copy_add(struct copy *copy, uint64_t offset, uint64_t address,
+		       uint64_t size)
+{
+	const struct piece piece = { offset, address, size, NULL };
+
+	return add_piece(copy, &piece);
+}
+
+struct error *copy_add_held(struct copy *copy, uint64_t offset,
+			    uint64_t address, const uint8_t *data,
+			    uint64_t size)
+{
+	const struct piece piece = { offset, address, size, data };
+
+	return add_piece(copy, &piece);
 }
 
 static void add_missing(struct copy *copy, uint64_t start, uint64_t end,
@@ -152,6 +171,11 @@ static void read_pages(struct copy *copy, uint64_t address, uint8_t *buffer,
 		struct iovec local, remote;
 		int os_errno;
 
+		if (atomic_load(&copy->gone)) {
+			memset(buffer, 0, size);
+			add_missing(copy, address, address + size, ESRCH);
+			return;
+		}
 		if (want > size)
 			want = size;
 		local = (struct iovec){ buffer, want };
@@ -223,7 +247,8 @@ static void read_vectors(struct copy *copy, const struct iovec *local,
 		uint64_t start = (uint64_t)(uintptr_t)remote[i].iov_base;
 
 		memset(local[i].iov_base, 0, local[i].iov_len);
-		add_missing(copy, start, start + local[i].iov_len, ETIMEDOUT);
+		add_missing(copy, start, start + local[i].iov_len,
+			    copy->options.lost_errno);
 	}
 	atomic_fetch_add(&copy->done, wanted);
 }
@@ -261,12 +286,18 @@ bool copy_read(struct copy *copy, uint64_t offset, uint8_t *buffer, size_t size)
 		if (high > end)
 			high = end;
 		memset(buffer + (at - offset), 0, low - at);
+		any = true;
+		at = high;
+		if (piece->held) {
+			memcpy(buffer + (low - offset),
+			       piece->held + (low - piece->offset), high - low);
+			atomic_fetch_add(&copy->done, high - low);
+			continue;
+		}
 		local[count].iov_base = buffer + (low - offset);
 		remote[count].iov_base =
 			(void *)(uintptr_t)(piece->address + low - piece->offset);
 		local[count].iov_len = remote[count].iov_len = high - low;
-		any = true;
-		at = high;
 		if (++count == VECTORS_AT_ONCE) {
 			read_vectors(copy, local, remote, count);
 			count = 0;

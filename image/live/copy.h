@@ -29,6 +29,7 @@ struct copy_options {
 	 */
 	bool (*holds)(const void *context);
 	const void *context;
+	int lost_errno;		/* what is said of ranges read after that */
 };
 
 struct error *copy_create(const struct copy_options *options,
@@ -46,6 +47,14 @@ struct error *copy_add(struct copy *copy, uint64_t offset, uint64_t address,
  * @return false if no address was given for any of it
  */
 bool copy_read(struct copy *copy, uint64_t offset, uint8_t *buffer, size_t size);
+
+/**
+ * The same for bytes that are at hand: the target has them at address. data is
+ * borrowed.
+ */
+struct error *copy_add_held(struct copy *copy, uint64_t offset,
+			    uint64_t address, const uint8_t *data,
+			    uint64_t size);
 
 /** Bytes to be read in all, and read so far (missing ones count as read). */
 uint64_t copy_total(const struct copy *copy);

@@ -15,6 +15,7 @@ enum {
 	SAMPLE_SIZE = 1 << FORMAT_FRAME_LOG2,
 	SAMPLES = 16,
 	FIXED_PAUSE_MS = 10,	/* stopping threads, reading the mappings */
+	FORK_MS_PER_GIB = 25,	/* of small pages; huge ones take a tenth */
 	/* Two threads on two processors do not do twice the work of one. */
 	PARALLEL_PERCENT = 85,
 };
@@ -121,6 +122,14 @@ static struct error *take_sample(pid_t pid, const struct plan *plan, int level,
 	return NULL;
 }
 
+/** A fork copies the page tables of private memory. */
+static uint64_t fork_ns(const struct procinfo *info)
+{
+	double gib = (double)info->rss_anonymous / (1 << 30);
+
+	return (uint64_t)((FIXED_PAUSE_MS + FORK_MS_PER_GIB * gib) * 1e6);
+}
+
 void live_estimate_bound(const struct target *target,
 			 const struct live_options *options,
 			 struct live_estimate *ret)
@@ -137,7 +146,8 @@ void live_estimate_bound(const struct target *target,
 		.read_bytes = bytes,
 		.image_bytes = bytes,
 		.stored_bytes = bytes,
-		.pause_ns = (uint64_t)(seconds * 1e9),
+		.pause_ns = options->snapshot ? fork_ns(info) :
+						(uint64_t)(seconds * 1e9),
 		.total_ns = (uint64_t)(seconds * 1e9),
 		.workers = workers,
 	};
@@ -149,9 +159,10 @@ struct error *live_estimate(const struct target *target,
 {
 	CLEANUP(plan_deinit) struct plan plan = { 0 };
 	struct live_estimate estimate = { .workers = live_workers(options) };
+	const struct plan_source source = { .target = target };
 	struct sample sample;
 	double seconds, rate, ratio;
-	struct error *err = plan_select(&plan, target, options);
+	struct error *err = plan_select(&plan, &source, options);
 
 	if (!err)
 		err = take_sample(target->pid, &plan,
@@ -177,6 +188,8 @@ struct error *live_estimate(const struct target *target,
 	estimate.pause_ns = (uint64_t)(seconds * 1e9) +
 			    FIXED_PAUSE_MS * UINT64_C(1000000);
 	estimate.total_ns = estimate.pause_ns;
+	if (options->snapshot)
+		estimate.pause_ns = fork_ns(&target->info);
 	*ret = estimate;
 	return NULL;
 }

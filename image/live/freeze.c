@@ -1,456 +1,193 @@
 /*
- * Stops all threads of a process; see freeze.h.
+ * The memory of a process as of one moment; see freeze.h.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "image/live/freeze.h"
 
-#include <elf.h>
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
-#include <sys/uio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
+#include <unistd.h>
 
-#include "image/base/escape.h"
 #include "image/base/guard.h"
-#include "image/base/hashmap.h"
+#include "image/live/freezer.h"
 
-/* Newer than the C library's elf.h on some machines. */
-enum {
-	REGSET_ARM_PAC_MASK = 0x406,
-	REGSET_ARM_TAGGED_ADDR_CTRL = 0x409,
-	REGSET_ARM_GCS = 0x410,
-	REGSET_ARM_SSVE = 0x40b,
-};
-
-/*
- * Register sets in the order of the kernel's own notes. Left out on purpose:
- * NT_ARM_PACA_KEYS, which are secrets, and NT_ARM_SYSTEM_CALL.
- */
-static const uint32_t regset_types[] = {
-	NT_PRSTATUS,
-	NT_PRFPREG,
-#if defined(__x86_64__)
-	NT_X86_XSTATE,
-#elif defined(__aarch64__)
-	NT_ARM_TLS,
-	NT_ARM_HW_BREAK,
-	NT_ARM_HW_WATCH,
-	NT_ARM_SVE,
-	REGSET_ARM_PAC_MASK,
-	REGSET_ARM_TAGGED_ADDR_CTRL,
-	REGSET_ARM_SSVE,
-	REGSET_ARM_GCS,
-#else
-#error "only x86-64 and aarch64"
-#endif
-};
-
-enum {
-	REGSET_SIZE_MAX = 64 << 10,
-	/* A thread in the kernel's uninterruptible sleep stops no sooner. */
-	STOP_TIMEOUT_MS = 1000,
-	SEIZE_ROUNDS_MAX = 1000,
-};
+/* No report is larger: 2^20 threads, and what snapshots lack. */
+static const uint64_t REPORT_MAX = UINT64_C(16) << 30;
 
 struct freeze {
-	pid_t pid;
-	uint64_t start_time;	/* of the process: see struct procinfo */
-	uint64_t max_ns;
-	pthread_t freezer;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	/* under lock */
-	bool ready;		/* stopped, or failed with err */
-	bool thaw_wanted;
-	struct error *err;
-	/* written by the freezer only */
-	atomic_bool holds;
-	atomic_bool expired;
-	atomic_uint_least64_t began_ns, ended_ns;	/* 0: not yet */
-	struct frozen_thread *threads;	/* fixed once ready */
-	size_t num_threads, capacity;
-	struct hashmap known;		/* tid -> index in threads */
+	bool snapshot;
+	bool thawed;
+	pid_t freezer;
+	int socket;
+	struct freezer_shared *shared;
+	uint8_t *report;	/* what threads and held point into */
+	struct report_head head;
+	struct frozen_thread *threads;
+	struct freeze_held *held;
 };
 
-static uint64_t now_ns(void)
+/* --- the report ------------------------------------------------------------- */
+
+static bool receive(int socket, void *buffer, size_t size)
 {
-	struct timespec now;
+	uint8_t *at = buffer;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * UINT64_C(1000000000) +
-	       (uint64_t)now.tv_nsec;
-}
+	while (size > 0) {
+		ssize_t got = recv(socket, at, size, 0);
 
-/* --- the freezer's thread -------------------------------------------------- */
-
-static struct error *add_thread(struct freeze *freeze, pid_t tid, char state)
-{
-	struct error *err;
-
-	if (freeze->num_threads == freeze->capacity) {
-		size_t more = freeze->capacity ? 2 * freeze->capacity : 64;
-		struct frozen_thread *grown = reallocarray(
-			freeze->threads, more, sizeof(*grown));
-
-		if (!grown)
-			return error_no_memory();
-		freeze->threads = grown;
-		freeze->capacity = more;
-	}
-	err = hashmap_put(&freeze->known, (uint64_t)tid,
-			  (uint32_t)freeze->num_threads);
-	if (err)
-		return err;
-	freeze->threads[freeze->num_threads++] = (struct frozen_thread){
-		.tid = tid,
-		.state = state,
-	};
-	return NULL;
-}
-
-static struct error *seize_failed(const struct freeze *freeze, pid_t tid,
-				  int os_errno)
-{
-	struct procinfo info;
-	struct error *err = procinfo_read(freeze->pid, &info);
-
-	if (err)
-		return err;
-	if (info.tracer != 0)
-		return error_new(ERROR_OS, "process %d is already traced, by "
-				 "process %d", freeze->pid, info.tracer);
-	return error_os(os_errno, "attaching to thread %d of process %d", tid,
-			freeze->pid);
-}
-
-/** Seize one thread and ask it to stop; one that just ended is no error. */
-static struct error *seize_thread(struct freeze *freeze, pid_t tid)
-{
-	struct procinfo info = { .state = 0 };
-	uint32_t index;
-	struct error *err;
-
-	if (hashmap_get(&freeze->known, (uint64_t)tid, &index) &&
-	    !freeze->threads[index].gone)
-		return NULL;
-	err = procinfo_read_thread(freeze->pid, tid, &info);
-	// The leader stays listed as a zombie when it ends before the others.
-	if (err || info.state == 'Z' || info.state == 'X') {
-		error_free(err);
-		return NULL;
-	}
-	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) != 0) {
-		int os_errno = errno;
-
-		if (os_errno == ESRCH)
-			return NULL;
-		// It may have ended between the look and the attempt.
-		err = procinfo_read_thread(freeze->pid, tid, &info);
-		if (err || info.state == 'Z' || info.state == 'X') {
-			error_free(err);
-			return NULL;
-		}
-		return seize_failed(freeze, tid, os_errno);
-	}
-	err = add_thread(freeze, tid, info.state);
-	if (!err && ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) != 0 &&
-	    errno != ESRCH)
-		err = error_os(errno, "stopping thread %d", tid);
-	return err;
-}
-
-static void note_stop(struct frozen_thread *thread, int status)
-{
-	if (!WIFSTOPPED(status)) {	/* it ended */
-		thread->gone = true;
-		return;
-	}
-	thread->stopped = true;
-	// A signal on its way arrives before our stop does: it is handed
-	// over when the thread is let go. An event stop carries none.
-	if (status >> 16 == 0) {
-		thread->signal = WSTOPSIG(status);
-		(void)ptrace(PTRACE_GETSIGINFO, thread->tid, NULL,
-			     &thread->siginfo);
-	}
-}
-
-static struct error *stuck(const struct freeze *freeze)
-{
-	CLEANUP(free_pointer) char *where = NULL;
-	pid_t tid = freeze->pid;
-	struct procinfo info = { .state = '?' };
-	char name[64];
-	size_t size;
-
-	for (size_t i = 0; i < freeze->num_threads; i++) {
-		if (!freeze->threads[i].stopped && !freeze->threads[i].gone) {
-			tid = freeze->threads[i].tid;
-			break;
-		}
-	}
-	error_free(procinfo_read_thread(freeze->pid, tid, &info));
-	(void)snprintf(name, sizeof(name), "task/%d/wchan", tid);
-	error_free(procinfo_file(freeze->pid, name, &where, &size));
-	return error_new(ERROR_LIMIT,
-			 "thread %d of process %d did not stop within %d ms "
-			 "(state %c, in %s of the kernel); the process runs on, "
-			 "nothing was dumped", tid, freeze->pid,
-			 STOP_TIMEOUT_MS, info.state,
-			 where && *where && strcmp(where, "0") != 0 ?
-				where : "an unnamed function");
-}
-
-/** Wait until all seized threads have stopped or ended. */
-static struct error *await_stops(struct freeze *freeze, uint64_t deadline)
-{
-	useconds_t nap = 20;
-
-	for (;;) {
-		size_t waiting = 0;
-
-		for (size_t i = 0; i < freeze->num_threads; i++) {
-			struct frozen_thread *thread = &freeze->threads[i];
-			int status;
-			pid_t got;
-
-			if (thread->stopped || thread->gone)
-				continue;
-			got = waitpid(thread->tid, &status,
-				      __WALL | __WNOTHREAD | WNOHANG);
-			if (got == thread->tid)
-				note_stop(thread, status);
-			else if (got < 0 && errno == ECHILD)
-				thread->gone = true;
-			else
-				waiting++;
-		}
-		if (waiting == 0)
-			return NULL;
-		if (now_ns() >= deadline)
-			return stuck(freeze);
-		(void)usleep(nap);
-		nap = nap < 1000 ? 2 * nap : 1000;
-	}
-}
-
-/**
- * Seize until a look at the list shows nobody new. A thread that is not held
- * yet can make others, one that is stopped cannot, so this ends.
- */
-static struct error *seize_all(struct freeze *freeze)
-{
-	uint64_t deadline = now_ns() + STOP_TIMEOUT_MS * UINT64_C(1000000);
-	size_t before;
-	int round = 0;
-
-	do {
-		CLEANUP(free_pointer) pid_t *tids = NULL;
-		size_t count;
-		struct error *err;
-
-		before = freeze->num_threads;
-		err = procinfo_threads(freeze->pid, &tids, &count);
-		for (size_t i = 0; !err && i < count; i++) {
-			err = seize_thread(freeze, tids[i]);
-			if (freeze->began_ns == 0 && freeze->num_threads > 0)
-				freeze->began_ns = now_ns();
-		}
-		if (!err)
-			err = await_stops(freeze, deadline);
-		if (err)
-			return err;
-	} while (freeze->num_threads != before && ++round < SEIZE_ROUNDS_MAX);
-	if (freeze->num_threads != before)
-		return error_new(ERROR_LIMIT, "process %d makes threads faster "
-				 "than they can be stopped", freeze->pid);
-	return NULL;
-}
-
-/** What was seized must still be the process that was asked for. */
-static struct error *check_identity(const struct freeze *freeze)
-{
-	struct procinfo info;
-	struct error *err = procinfo_read(freeze->pid, &info);
-
-	if (err)
-		return err;
-	if (info.start_time != freeze->start_time)
-		return error_new(ERROR_NOT_FOUND, "process %d has ended; its "
-				 "number belongs to another one now",
-				 freeze->pid);
-	return NULL;
-}
-
-static struct error *read_regsets(struct frozen_thread *thread, uint8_t *scratch)
-{
-	size_t count = sizeof(regset_types) / sizeof(*regset_types);
-
-	_Static_assert(sizeof(regset_types) / sizeof(*regset_types) <=
-		       FREEZE_REGSETS_MAX, "room for all sets");
-	for (size_t i = 0; i < count; i++) {
-		struct freeze_regset *set = &thread->regsets[thread->num_regsets];
-		struct iovec vector = {
-			.iov_base = scratch,
-			.iov_len = REGSET_SIZE_MAX,
-		};
-
-		if (ptrace(PTRACE_GETREGSET, thread->tid,
-			   (void *)(uintptr_t)regset_types[i], &vector) != 0) {
-			if (errno == ESRCH)
-				thread->gone = true;
-			continue;	/* this processor has no such set */
-		}
-		set->data = malloc(vector.iov_len + 1);
-		if (!set->data)
-			return error_no_memory();
-		memcpy(set->data, scratch, vector.iov_len);
-		set->type = regset_types[i];
-		set->size = (uint32_t)vector.iov_len;
-		thread->num_regsets++;
-	}
-	return NULL;
-}
-
-static void release_thread(struct frozen_thread *thread)
-{
-	for (size_t i = 0; i < thread->num_regsets; i++)
-		free(thread->regsets[i].data);
-	thread->num_regsets = 0;
-}
-
-/** The main thread first, those that ended away, registers read. */
-static struct error *collect(struct freeze *freeze)
-{
-	CLEANUP(free_pointer) uint8_t *scratch = malloc(REGSET_SIZE_MAX);
-	size_t kept = 0;
-
-	if (!scratch)
-		return error_no_memory();
-	for (size_t i = 0; i < freeze->num_threads; i++) {
-		struct frozen_thread *thread = &freeze->threads[i];
-
-		if (!thread->gone) {
-			struct error *err = read_regsets(thread, scratch);
-
-			if (err)
-				return err;
-		}
-		if (thread->gone) {
-			release_thread(thread);
+		if (got < 0 && errno == EINTR)
 			continue;
-		}
-		if (kept != i)
-			freeze->threads[kept] = *thread;
-		if (freeze->threads[kept].tid == freeze->pid && kept > 0) {
-			struct frozen_thread main = freeze->threads[kept];
-
-			memmove(&freeze->threads[1], &freeze->threads[0],
-				kept * sizeof(main));
-			freeze->threads[0] = main;
-		}
-		kept++;
+		if (got <= 0)
+			return false;
+		at += got;
+		size -= (size_t)got;
 	}
-	freeze->num_threads = kept;
-	if (kept == 0)
-		return error_new(ERROR_NOT_FOUND, "process %d has ended",
-				 freeze->pid);
-	return NULL;
+	return true;
 }
 
-static void detach_all(struct freeze *freeze)
-{
-	// First, so that nobody takes what is read from now on for frozen.
-	atomic_store(&freeze->holds, false);
-	for (size_t i = 0; i < freeze->num_threads; i++) {
-		struct frozen_thread *thread = &freeze->threads[i];
-		int status;
+/** A reader of the report that cannot leave it. */
+struct cursor {
+	uint8_t *at;
+	size_t left;
+};
 
-		if (thread->stopped &&
-		    ptrace(PTRACE_DETACH, thread->tid, NULL,
-			   (void *)(uintptr_t)thread->signal) != 0)
-			// Killed meanwhile: reap it, so that its parent can.
-			(void)waitpid(thread->tid, &status,
-				      __WALL | __WNOTHREAD | WNOHANG);
-	}
-	atomic_store(&freeze->ended_ns, now_ns());
+static uint8_t *take(struct cursor *cursor, size_t size)
+{
+	uint8_t *at = cursor->at;
+
+	if (size > cursor->left)
+		return NULL;
+	cursor->at += size;
+	cursor->left -= size;
+	return at;
 }
 
-static void await_thaw(struct freeze *freeze)
+static bool take_copy(struct cursor *cursor, void *ret, size_t size)
 {
-	uint64_t end = freeze->began_ns + freeze->max_ns;
-	struct timespec deadline = {
-		.tv_sec = (time_t)(end / UINT64_C(1000000000)),
-		.tv_nsec = (long)(end % UINT64_C(1000000000)),
+	const uint8_t *at = take(cursor, size);
+
+	if (at)
+		memcpy(ret, at, size);
+	return at != NULL;
+}
+
+static bool parse_thread(struct cursor *cursor, struct frozen_thread *ret)
+{
+	struct report_thread report;
+
+	if (!take_copy(cursor, &report, sizeof(report)))
+		return false;
+	*ret = report.thread;
+	for (size_t i = 0; i < ret->num_regsets && i < FREEZE_REGSETS_MAX; i++) {
+		ret->regsets[i].data = take(cursor, ret->regsets[i].size);
+		if (!ret->regsets[i].data)
+			return false;
+	}
+	return true;
+}
+
+/** The name comes with its NUL. */
+static bool parse_held(struct cursor *cursor, struct freeze_held *ret)
+{
+	struct report_held report;
+	char *name;
+
+	if (!take_copy(cursor, &report, sizeof(report)))
+		return false;
+	ret->map = report.map;
+	name = (char *)take(cursor, (size_t)report.name_size + 1);
+	if (!name)
+		return false;
+	ret->map.name = name;
+	ret->data = report.data_size ? take(cursor, report.data_size) : NULL;
+	return ret->data || report.data_size == 0;
+}
+
+static struct error *parse(struct freeze *freeze, struct cursor *cursor)
+{
+	struct report_head *head = &freeze->head;
+	bool whole = take_copy(cursor, head, sizeof(*head));
+
+	if (whole && head->failed) {
+		const uint8_t *text = take(cursor, head->message_size);
+		struct error *err = error_new(
+			(enum error_kind)head->error_kind, "%.*s",
+			text ? (int)head->message_size : 0,
+			text ? (const char *)text : "");
+
+		if (err->kind == ERROR_OS)
+			err->os_errno = head->os_errno;
+		return err;
+	}
+	if (whole) {
+		freeze->threads = calloc(head->num_threads + 1,
+					 sizeof(*freeze->threads));
+		freeze->held = calloc(head->num_held + 1,
+				      sizeof(*freeze->held));
+		if (!freeze->threads || !freeze->held)
+			return error_no_memory();
+	}
+	for (size_t i = 0; whole && i < head->num_threads; i++)
+		whole = parse_thread(cursor, &freeze->threads[i]);
+	for (size_t i = 0; whole && i < head->num_held; i++)
+		whole = parse_held(cursor, &freeze->held[i]);
+	return whole ? NULL : error_new(ERROR_FORMAT, "the freezer's report is "
+					"cut short");
+}
+
+static struct error *read_report(struct freeze *freeze)
+{
+	uint64_t size;
+	struct cursor cursor;
+
+	if (!receive(freeze->socket, &size, sizeof(size)) || size > REPORT_MAX)
+		return error_new(ERROR_OS, "the process that freezes the target "
+				 "has ended (killed?); the target runs on");
+	freeze->report = malloc(size);
+	if (!freeze->report)
+		return error_no_memory();
+	if (!receive(freeze->socket, freeze->report, size))
+		return error_new(ERROR_OS, "the process that freezes the target "
+				 "has ended (killed?); the target runs on");
+	cursor = (struct cursor){ freeze->report, size };
+	return parse(freeze, &cursor);
+}
+
+/* --- starting --------------------------------------------------------------------- */
+
+static struct error *start_freezer(struct freeze *freeze,
+				   const struct target *target,
+				   const struct freeze_options *options)
+{
+	struct freezer freezer = {
+		.pid = target->pid,
+		.start_time = target->info.start_time,
+		.options = options,
+		.shared = freeze->shared,
 	};
-	int result = 0;
+	int sockets[2];
 
-	while (!freeze->thaw_wanted && result != ETIMEDOUT)
-		result = freeze->max_ns == 0 ?
-			pthread_cond_wait(&freeze->changed, &freeze->lock) :
-			pthread_cond_timedwait(&freeze->changed, &freeze->lock,
-					       &deadline);
-	if (!freeze->thaw_wanted)
-		atomic_store(&freeze->expired, true);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
+		return error_os(errno, "making a socket");
+	freezer.socket = sockets[1];
+	freeze->freezer = fork();
+	if (freeze->freezer == 0)
+		freezer_main(&freezer);
+	(void)close(sockets[1]);
+	freeze->socket = sockets[0];
+	return freeze->freezer < 0 ?
+		error_os(errno, "starting the process that freezes the target") :
+		NULL;
 }
 
-static void *freezer_main(void *argument)
-{
-	struct freeze *freeze = argument;
-	struct error *err = seize_all(freeze);
-
-	if (!err)
-		err = check_identity(freeze);
-	if (!err)
-		err = collect(freeze);
-	(void)pthread_mutex_lock(&freeze->lock);
-	if (!err)
-		atomic_store(&freeze->holds, true);
-	freeze->err = err;
-	freeze->ready = true;
-	(void)pthread_cond_broadcast(&freeze->changed);
-	if (!err)
-		await_thaw(freeze);
-	(void)pthread_mutex_unlock(&freeze->lock);
-	detach_all(freeze);
-	// Ending, this thread lets go of what could not be detached because
-	// it has not stopped: ptrace ties tracees to the tracing thread.
-	return NULL;
-}
-
-/* --- the caller's side ----------------------------------------------------- */
-
-static struct error *start_freezer(struct freeze *freeze)
-{
-	pthread_condattr_t attributes;
-	sigset_t all, before;
-	int result;
-
-	(void)pthread_condattr_init(&attributes);
-	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&freeze->changed, &attributes);
-	(void)pthread_condattr_destroy(&attributes);
-	(void)pthread_mutex_init(&freeze->lock, NULL);
-	// Signals to this program are not the freezer's business.
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	result = pthread_create(&freeze->freezer, NULL, freezer_main, freeze);
-	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (result != 0) {
-		(void)pthread_cond_destroy(&freeze->changed);
-		(void)pthread_mutex_destroy(&freeze->lock);
-		return error_os(result, "starting a thread");
-	}
-	return NULL;
-}
-
-struct error *freeze_start(const struct target *target, uint64_t max_ns,
+struct error *freeze_start(const struct target *target,
+			   const struct freeze_options *options,
 			   struct freeze **ret)
 {
 	struct freeze *freeze = calloc(1, sizeof(*freeze));
@@ -458,81 +195,125 @@ struct error *freeze_start(const struct target *target, uint64_t max_ns,
 
 	if (!freeze)
 		return error_no_memory();
-	freeze->pid = target->pid;
-	freeze->start_time = target->info.start_time;
-	freeze->max_ns = max_ns;
-	err = start_freezer(freeze);
-	if (err) {
+	freeze->snapshot = options->snapshot;
+	freeze->freezer = freeze->socket = -1;
+	freeze->shared = mmap(NULL, sizeof(*freeze->shared),
+			      PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (freeze->shared == MAP_FAILED) {
 		free(freeze);
-		return err;
+		return error_no_memory();
 	}
-	(void)pthread_mutex_lock(&freeze->lock);
-	while (!freeze->ready)
-		(void)pthread_cond_wait(&freeze->changed, &freeze->lock);
-	err = freeze->err;
-	freeze->err = NULL;
-	(void)pthread_mutex_unlock(&freeze->lock);
+	err = start_freezer(freeze, target, options);
+	if (!err)
+		err = read_report(freeze);
 	if (err) {
-		freeze_destroy(freeze);
+		(void)freeze_destroy(freeze);
 		return err;
 	}
 	*ret = freeze;
 	return NULL;
 }
 
+/* --- what it found ------------------------------------------------------------------ */
+
+pid_t freeze_memory_pid(const struct freeze *freeze)
+{
+	return freeze->head.memory_pid;
+}
+
 const struct frozen_thread *freeze_threads(const struct freeze *freeze,
 					   size_t *ret_count)
 {
-	*ret_count = freeze->num_threads;
+	*ret_count = freeze->head.num_threads;
 	return freeze->threads;
 }
 
+const struct procinfo *freeze_info(const struct freeze *freeze)
+{
+	return &freeze->head.info;
+}
+
+const struct freeze_held *freeze_held(const struct freeze *freeze,
+				      size_t *ret_count)
+{
+	*ret_count = freeze->head.num_held;
+	return freeze->held;
+}
+
+/* --- how it stands -------------------------------------------------------------------- */
+
 bool freeze_holds(const struct freeze *freeze)
 {
-	return atomic_load(&freeze->holds);
+	struct pollfd end = { .fd = freeze->socket };
+
+	// A freezer that was killed has let go without saying so.
+	return atomic_load(&freeze->shared->holds) &&
+	       (poll(&end, 1, 0) == 0 || !(end.revents & POLLHUP));
 }
 
 bool freeze_expired(const struct freeze *freeze)
 {
-	return atomic_load(&freeze->expired);
+	return atomic_load(&freeze->shared->expired);
 }
 
 uint64_t freeze_pause(const struct freeze *freeze)
 {
-	uint64_t ended = atomic_load(&freeze->ended_ns);
+	uint64_t began = atomic_load(&freeze->shared->began_ns);
+	uint64_t ended = atomic_load(&freeze->shared->ended_ns);
 
-	if (freeze->began_ns == 0)
+	if (began == 0)
 		return 0;
-	return (ended ? ended : now_ns()) - freeze->began_ns;
+	return (ended ? ended : seize_now()) - began;
 }
 
-static void want_thaw(struct freeze *freeze)
+uint64_t freeze_window(const struct freeze *freeze)
 {
-	(void)pthread_mutex_lock(&freeze->lock);
-	freeze->thaw_wanted = true;
-	(void)pthread_cond_broadcast(&freeze->changed);
-	(void)pthread_mutex_unlock(&freeze->lock);
+	return atomic_load(&freeze->shared->window_ns);
+}
+
+/* --- the end ------------------------------------------------------------------------------ */
+
+static void await_end(const struct freeze *freeze)
+{
+	char byte;
+
+	while (receive(freeze->socket, &byte, 1))
+		continue;
 }
 
 void freeze_thaw(struct freeze *freeze)
 {
-	want_thaw(freeze);
-	// The pause is over when the last thread is detached.
-	while (atomic_load(&freeze->ended_ns) == 0)
-		(void)usleep(50);
+	if (freeze->thawed || freeze->socket < 0)
+		return;
+	freeze->thawed = true;
+	(void)send(freeze->socket, "", 1, MSG_NOSIGNAL);
+	// The pause is over when the last thread is detached, which is the last
+	// that the freezer does. Dropping a snapshot is nothing to wait for.
+	if (!freeze->snapshot)
+		await_end(freeze);
 }
 
-void freeze_destroy(struct freeze *freeze)
+bool freeze_destroy(struct freeze *freeze)
 {
+	bool clean;
+
 	if (!freeze)
-		return;
-	want_thaw(freeze);
-	(void)pthread_join(freeze->freezer, NULL);
-	for (size_t i = 0; i < freeze->num_threads; i++)
-		release_thread(&freeze->threads[i]);
+		return true;
+	freeze_thaw(freeze);
+	if (freeze->socket >= 0) {
+		await_end(freeze);
+		(void)close(freeze->socket);
+	}
+	// Somebody else's wait may have had it.
+	while (freeze->freezer > 0 &&
+	       waitpid(freeze->freezer, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	clean = !atomic_load(&freeze->shared->zombie_left);
+	(void)munmap(freeze->shared, sizeof(*freeze->shared));
 	free(freeze->threads);
-	hashmap_deinit(&freeze->known);
-	(void)pthread_cond_destroy(&freeze->changed);
-	(void)pthread_mutex_destroy(&freeze->lock);
+	free(freeze->held);
+	free(freeze->report);
 	free(freeze);
+	return clean;
 }

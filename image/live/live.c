@@ -17,8 +17,10 @@
 #include "image/base/units.h"
 #include "image/live/plan.h"
 #include "image/live/process_notes.h"
+#include "image/live/room.h"
 
-enum { WAIT_MS = 50 };
+/* How often memory and signals to us are looked after. */
+enum { WAIT_MS = 20 };
 
 /* Kept free beyond the estimate, which is one. */
 static const uint64_t SPACE_MARGIN = UINT64_C(16) << 20;
@@ -31,6 +33,7 @@ struct run {
 	struct plan plan;
 	struct copy *copy;
 	struct pack *pack;
+	bool dropped;		/* the snapshot, for lack of memory */
 	const uint8_t *header;	/* of the plan's core */
 	size_t header_size;
 	uint64_t began_ns;
@@ -64,29 +67,42 @@ static bool fill(void *context, uint64_t offset, uint8_t *buffer, size_t size)
 	return true;
 }
 
+static struct error *start_freeze(struct run *run)
+{
+	const struct live_options *options = run->options;
+	uint64_t limit = options->max_pause_ns;
+	struct freeze_options freeze = {
+		.snapshot = options->snapshot,
+		.max_ns = limit ? limit : LIVE_MAX_PAUSE_NS,
+		.assume_fork_allowed = options->assume_fork_allowed,
+		.force = options->force,
+	};
+
+	return freeze_start(run->target, &freeze, &run->freeze);
+}
+
 static struct error *prepare(struct run *run)
 {
 	struct copy_options options = {
-		.pid = run->target->pid,
 		.holds = still_frozen,
+		.lost_errno = run->options->snapshot ? ENOMEM : ETIMEDOUT,
 	};
-	uint64_t limit = run->options->max_pause_ns;
-	struct error *err = freeze_start(run->target,
-					 limit ? limit : LIVE_MAX_PAUSE_NS,
-					 &run->freeze);
+	struct plan_source source = { .target = run->target };
+	struct error *err = start_freeze(run);
 
+	source.freeze = run->freeze;
 	if (!err)
-		err = plan_select(&run->plan, run->target, run->options);
+		err = plan_select(&run->plan, &source, run->options);
 	if (!err)
-		err = plan_layout(&run->plan, run->target, run->options,
-				  run->freeze);
+		err = plan_layout(&run->plan, run->options, run->freeze);
 	if (err)
 		return err;
+	options.pid = freeze_memory_pid(run->freeze);
 	options.page_size = run->plan.page_size;
 	options.context = run->freeze;
 	err = copy_create(&options, &run->copy);
 	if (!err)
-		err = plan_copy(&run->plan, run->copy);
+		err = plan_copy(&run->plan, run->freeze, run->copy);
 	run->header = corewriter_header(run->plan.writer, &run->header_size);
 	return err;
 }
@@ -97,12 +113,24 @@ static void report(const struct run *run, const struct pack_progress *packed)
 		.done = copy_done(run->copy),
 		.total = copy_total(run->copy),
 		.stored = packed->stored,
-		.frozen = freeze_holds(run->freeze),
+		.frozen = !run->options->snapshot && freeze_holds(run->freeze),
 	};
 
 	if (run->options->progress)
 		run->options->progress(run->options->progress_context,
 				       &progress);
+}
+
+/** The target first: its snapshot goes before it gets short of memory. */
+static void watch_room(struct run *run)
+{
+	struct room room;
+
+	if (!run->options->snapshot || !freeze_holds(run->freeze) ||
+	    !room_is_short(run->target->pid, &room))
+		return;
+	run->dropped = true;
+	freeze_thaw(run->freeze);
 }
 
 /** Wait for the packing; let the target go as soon as all is read. */
@@ -127,10 +155,13 @@ static struct error *transfer(struct run *run, int fd)
 		done = pack_wait(run->pack, WAIT_MS, &progress);
 		if (progress.all_filled)
 			freeze_thaw(run->freeze);
+		else
+			watch_room(run);
 		report(run, &progress);
 		if (run->options->stop && atomic_load(run->options->stop))
 			err = error_new(ERROR_INTERRUPTED, "interrupted");
-		else if (copy_target_gone(run->copy))
+		// What happens to a snapshot leaves what was read of it.
+		else if (copy_target_gone(run->copy) && !run->options->snapshot)
 			err = error_os(ESRCH, "reading process %d",
 				       run->target->pid);
 	}
@@ -154,6 +185,9 @@ static void summarize(const struct run *run, struct live_result *result)
 	result->image_bytes = corewriter_size(run->plan.writer);
 	result->pause_ns = freeze_pause(run->freeze);
 	result->expired = freeze_expired(run->freeze);
+	result->snapshot = run->options->snapshot;
+	result->window_ns = freeze_window(run->freeze);
+	result->dropped = run->dropped;
 }
 
 static struct error *finish(struct run *run, struct live_result *result)
@@ -217,7 +251,7 @@ struct error *live_dump(const struct target *target,
 	pack_destroy(run.pack);
 	copy_destroy(run.copy);
 	plan_deinit(&run.plan);
-	freeze_destroy(run.freeze);
+	result.zombie_left = !freeze_destroy(run.freeze);
 	if (err)
 		return err;
 	*ret = result;
@@ -225,6 +259,14 @@ struct error *live_dump(const struct target *target,
 }
 
 /* --- for reading at once ----------------------------------------------------- */
+
+struct error *live_check_method(const struct target *target,
+				const struct live_options *options)
+{
+	struct error *err = options->force ? NULL : target_allows(target);
+
+	return err || !options->snapshot ? err : room_check(&target->info);
+}
 
 struct error *live_check_pause(const struct live_estimate *estimate,
 			       const struct live_options *options)
@@ -236,6 +278,12 @@ struct error *live_check_pause(const struct live_estimate *estimate,
 
 	if (estimate->pause_ns <= limit)
 		return NULL;
+	if (options->snapshot)
+		return error_new(ERROR_LIMIT,
+				 "making a snapshot would stop the process for "
+				 "about %s, and %s is allowed",
+				 units_time(estimate->pause_ns, pause),
+				 units_time(limit, allowed));
 	return error_new(ERROR_LIMIT,
 			 "copying %s would stop the process for about %s, and "
 			 "%s is allowed",
@@ -268,8 +316,10 @@ struct error *live_check(const struct target *target,
 			 const char *folder)
 {
 	struct live_estimate estimate;
-	struct error *err;
+	struct error *err = live_check_method(target, options);
 
+	if (err)
+		return err;
 	live_estimate_bound(target, options, &estimate);
 	err = live_check_pause(&estimate, options);
 	if (!err)

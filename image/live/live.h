@@ -6,9 +6,10 @@
  *	live_dump(&target, &options, fd, &result);
  *	target_close(&target);
  *
- * The target stands still while its memory is read and runs again before the
- * last bytes are written. It is let go on every way out, at the limit at the
- * latest.
+ * By a snapshot the target stands still only while that is made; by stopping,
+ * while its memory is read. It is let go on every way out, at the limit at the
+ * latest. A snapshot is dropped before it costs the target the memory that it
+ * needs itself; what was read until then is the dump.
  */
 #ifndef LIVE_LIVE_H
 #define LIVE_LIVE_H
@@ -40,6 +41,9 @@ struct live_progress {
 };
 
 struct live_options {
+	bool snapshot;		/* else the target is stopped while copying */
+	bool assume_fork_allowed;	/* see image/live/snapshot.h */
+	bool force;		/* dump a process that forbids dumps, too */
 	enum select_content content;
 	const struct select_rules *rules;	/* borrowed; may be NULL */
 	uint64_t max_pause_ns;	/* 0: LIVE_MAX_PAUSE_NS */
@@ -74,9 +78,13 @@ struct live_result {
 	bool complete;		/* nothing is missing that was selected */
 	uint64_t missing_bytes;
 	uint64_t swapped_bytes;	/* left in swap, by lack of room */
+	bool snapshot;
+	uint64_t window_ns;	/* see freeze_window() */
 	bool expired;		/* the limit let the target go too early */
+	bool dropped;		/* the snapshot went for lack of memory */
+	bool zombie_left;	/* of the snapshot, in the target */
 	size_t num_threads;
-	struct live_skipped skipped[FORMAT_KERNEL + 1];	/* by reason */
+	struct live_skipped skipped[FORMAT_NUM_REASONS];	/* by reason */
 	bool hashed;
 	uint8_t sha256[PACK_SHA256_SIZE];	/* of the file, if hashed */
 };
@@ -108,6 +116,13 @@ struct error *live_estimate(const struct target *target,
 			    const struct live_options *options,
 			    struct live_estimate *ret);
 
+/**
+ * Whether the method of options can be used at all: ERROR_UNSUPPORTED or
+ * ERROR_LIMIT with the reason. Nothing is stopped for it.
+ */
+struct error *live_check_method(const struct target *target,
+				const struct live_options *options);
+
 /** ERROR_LIMIT where the estimated pause is longer than options allow. */
 struct error *live_check_pause(const struct live_estimate *estimate,
 			       const struct live_options *options);
@@ -116,7 +131,7 @@ struct error *live_check_pause(const struct live_estimate *estimate,
 struct error *live_check_space(const struct live_estimate *estimate, int fd,
 			       const char *folder);
 
-/** Both, by the bound or, where that forbids it, by the estimate. */
+/** All three, by the bound or, where that forbids it, by the estimate. */
 struct error *live_check(const struct target *target,
 			 const struct live_options *options, int fd,
 			 const char *folder);

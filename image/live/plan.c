@@ -5,6 +5,8 @@
 #include "image/live/plan.h"
 
 #include <elf.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,27 +40,110 @@ static bool swap_fits(const struct procmaps *maps, pid_t pid)
 		swapped + SWAP_HEADROOM < cgroup.limit - cgroup.current);
 }
 
-struct error *plan_select(struct plan *plan, const struct target *target,
+static struct error *count_run(void *context, const struct page_run *run)
+{
+	uint64_t *resident = context;
+
+	if (run->kind == PAGE_PRIVATE || run->kind == PAGE_FILE)
+		*resident += run->end - run->start;
+	return NULL;
+}
+
+/**
+ * Pages of files and shared memory are not in a snapshot's page tables: how
+ * much of them is resident the process itself must be asked.
+ */
+static struct error *count_resident(struct procmaps *maps,
+				    struct pagemap *running)
+{
+	for (size_t i = 0; i < maps->count; i++) {
+		struct procmap *map = &maps->items[i];
+		uint64_t resident = 0;
+		struct error *err;
+
+		if (map->inode == 0 && !(map->flags & FORMAT_MAPPING_SHARED))
+			continue;
+		err = pagemap_scan(running, map->start, map->end,
+				   /* tell_files= */ false, count_run,
+				   &resident);
+		if (err)
+			return err;
+		if (resident > map->resident)
+			map->resident = resident;
+	}
+	return NULL;
+}
+
+static struct error *add_held(struct procmaps *maps, const struct freeze *freeze)
+{
+	size_t count;
+	const struct freeze_held *held = freeze_held(freeze, &count);
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < count; i++) {
+		struct procmap map = held[i].map;
+
+		map.flags |= FORMAT_MAPPING_DONTFORK | PROCMAP_NOT_INHERITED |
+			     (held[i].data ? PROCMAP_HELD : 0);
+		err = procmaps_add(maps, &map);
+	}
+	return err;
+}
+
+/** What a snapshot does not tell, and the process it was made of does. */
+static struct error *ask_running(struct plan *plan,
+				 const struct plan_source *source,
+				 struct pagemap **ret)
+{
+	struct error *err = pagemap_open(source->target->pid, /* slow= */ false,
+					 ret);
+
+	if (!err)
+		err = count_resident(&plan->maps, *ret);
+	if (err && !target_alive(source->target)) {
+		// It has ended, and its snapshot is all there is.
+		error_free(err);
+		err = NULL;
+	}
+	if (!err)
+		err = add_held(&plan->maps, source->freeze);
+	for (size_t i = 0; !err && i < plan->maps.count; i++)
+		if (plan->maps.items[i].flags & FORMAT_MAPPING_SHARED)
+			plan->maps.items[i].flags |= FORMAT_MAPPING_NOT_SNAPSHOT;
+	return err;
+}
+
+struct error *plan_select(struct plan *plan, const struct plan_source *source,
 			  const struct live_options *options)
 {
 	CLEANUP(close_pagemap) struct pagemap *pagemap = NULL;
+	CLEANUP(close_pagemap) struct pagemap *running = NULL;
+	pid_t pid = source->freeze ? freeze_memory_pid(source->freeze) :
+				     source->target->pid;
 	struct select_options select = {
 		.content = options->content,
 		.rules = options->rules,
-		.process_fd = target->proc_fd,
 	};
+	char path[40];
 	struct error *err;
 
 	plan->page_size = select.page_size = (uint32_t)sysconf(_SC_PAGESIZE);
-	err = procmaps_read(target->pid, &plan->maps);
+	(void)snprintf(path, sizeof(path), "/proc/%d", pid);
+	CLEANUP(close_fd) int proc_fd =
+		open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	select.process_fd = proc_fd;
+	err = procmaps_read(pid, &plan->maps);
 	if (!err && plan->maps.count == 0)
 		err = error_new(ERROR_NOT_FOUND, "process %d has no memory: it "
-				"has ended", target->pid);
+				"has ended", pid);
 	if (!err)
-		err = pagemap_open(target->pid, /* slow= */ false, &pagemap);
+		err = pagemap_open(pid, /* slow= */ false, &pagemap);
+	if (!err && pid != source->target->pid)
+		err = ask_running(plan, source, &running);
 	if (err)
 		return err;
-	select.read_swap = swap_fits(&plan->maps, target->pid);
+	select.running = running;
+	select.read_swap = swap_fits(&plan->maps, source->target->pid);
 	return select_ranges(&plan->maps, pagemap, &select, &plan->selection);
 }
 
@@ -67,7 +152,7 @@ static const char *content_word(enum select_content content)
 	return content == SELECT_FULL ? "full" : "heap";
 }
 
-static struct error *make_notes(struct plan *plan, const struct target *target,
+static struct error *make_notes(struct plan *plan,
 				const struct live_options *options,
 				const struct freeze *freeze)
 {
@@ -78,20 +163,18 @@ static struct error *make_notes(struct plan *plan, const struct target *target,
 		.page_size = plan->page_size,
 		.compressed = !options->no_compress,
 		.no_cmdline = options->no_cmdline,
-		.method = "stop",
+		.info = freeze_info(freeze),
+		.memory_pid = freeze_memory_pid(freeze),
+		.method = options->snapshot ? "snapshot" : "stop",
 		.content = content_word(options->content),
 		.trigger = options->trigger ? options->trigger : "request",
 		.extra = options->extra,
 		.extra_size = options->extra_size,
 	};
 	struct timespec now;
-	struct procinfo info;
+	struct error *err;
 	size_t size;
-	struct error *err = procinfo_read(target->pid, &info);
 
-	if (err)
-		return err;
-	notes.info = &info;
 	notes.threads = freeze_threads(freeze, &notes.num_threads);
 	plan->num_threads = notes.num_threads;
 	(void)clock_gettime(CLOCK_REALTIME, &now);
@@ -102,8 +185,7 @@ static struct error *make_notes(struct plan *plan, const struct target *target,
 	return err;
 }
 
-struct error *plan_layout(struct plan *plan, const struct target *target,
-			  const struct live_options *options,
+struct error *plan_layout(struct plan *plan, const struct live_options *options,
 			  const struct freeze *freeze)
 {
 #if defined(__x86_64__)
@@ -115,24 +197,40 @@ struct error *plan_layout(struct plan *plan, const struct target *target,
 					      &plan->writer);
 
 	if (!err)
-		err = make_notes(plan, target, options, freeze);
+		err = make_notes(plan, options, freeze);
 	if (!err)
 		err = select_segments(&plan->selection, &plan->maps,
 				      plan->writer);
 	return err ? err : corewriter_plan(plan->writer);
 }
 
+/** The data of a mapping that the snapshot has not. */
+static const uint8_t *held_data(const struct freeze *freeze, uint64_t address)
+{
+	size_t count;
+	const struct freeze_held *held = freeze_held(freeze, &count);
+
+	for (size_t i = 0; i < count; i++)
+		if (address - held[i].map.start <
+		    held[i].map.end - held[i].map.start)
+			return held[i].data + (address - held[i].map.start);
+	return NULL;
+}
+
 /**
  * Segments and ranges are both in address order; a segment may hold ranges
  * that are known to be zero, which are not read.
  */
-struct error *plan_copy(const struct plan *plan, struct copy *copy)
+struct error *plan_copy(const struct plan *plan, const struct freeze *freeze,
+			struct copy *copy)
 {
 	const struct core_segment *segments = corewriter_segments(plan->writer);
 	size_t count = corewriter_num_segments(plan->writer), at = 0;
 
 	for (size_t i = 0; i < plan->selection.count; i++) {
 		const struct select_range *range = &plan->selection.ranges[i];
+		const struct procmap *map = &plan->maps.items[range->mapping];
+		uint64_t size = range->end - range->start, offset;
 		struct error *err;
 
 		if (range->reason != FORMAT_CAPTURED || range->known_zero)
@@ -141,9 +239,11 @@ struct error *plan_copy(const struct plan *plan, struct copy *copy)
 			at++;
 		if (at == count)
 			break;
-		err = copy_add(copy, segments[at].offset + range->start -
-					     segments[at].start,
-			       range->start, range->end - range->start);
+		offset = segments[at].offset + range->start - segments[at].start;
+		err = map->flags & PROCMAP_HELD ?
+			copy_add_held(copy, offset, range->start,
+				      held_data(freeze, range->start), size) :
+			copy_add(copy, offset, range->start, size);
 		if (err)
 			return err;
 	}

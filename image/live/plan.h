@@ -16,6 +16,12 @@
 #include "image/live/procmaps.h"
 #include "image/live/select.h"
 
+/** Where a plan is made from. */
+struct plan_source {
+	const struct target *target;
+	const struct freeze *freeze;	/* NULL: the target, as it runs */
+};
+
 struct plan {
 	uint32_t page_size;
 	struct procmaps maps;
@@ -25,16 +31,16 @@ struct plan {
 };
 
 /** Read the mappings and decide what is taken. */
-struct error *plan_select(struct plan *plan, const struct target *target,
+struct error *plan_select(struct plan *plan, const struct plan_source *source,
 			  const struct live_options *options);
 
 /** After plan_select(): make the notes and fix the geometry. */
-struct error *plan_layout(struct plan *plan, const struct target *target,
-			  const struct live_options *options,
+struct error *plan_layout(struct plan *plan, const struct live_options *options,
 			  const struct freeze *freeze);
 
 /** After plan_layout(): tell copy which address each byte comes from. */
-struct error *plan_copy(const struct plan *plan, struct copy *copy);
+struct error *plan_copy(const struct plan *plan, const struct freeze *freeze,
+			struct copy *copy);
 
 void plan_deinit(struct plan *plan);
 

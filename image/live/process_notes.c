@@ -60,9 +60,9 @@ static void set_time(struct timeval *time, uint64_t ticks)
 }
 
 static void write_prstatus(const struct process_notes *notes,
-			   const struct frozen_thread *thread,
-			   const struct procinfo *info, FILE *out)
+			   const struct frozen_thread *thread, FILE *out)
 {
+	const struct procinfo *info = &thread->info;
 	struct elf_prstatus status = {
 		.pr_info.si_signo = thread->signal,
 		.pr_info.si_code = thread->siginfo.si_code,
@@ -214,7 +214,7 @@ static struct error *write_process(const struct process_notes *notes,
 
 	write_prpsinfo(notes, cmdline, cmdline_size, out);
 	core_note_write(out, CORE_OWNER, NT_SIGINFO, siginfo, sizeof(*siginfo));
-	err = procinfo_file(notes->info->pid, "auxv", &auxv, &auxv_size);
+	err = procinfo_file(notes->memory_pid, "auxv", &auxv, &auxv_size);
 	if (err)
 		return err;
 	core_note_write(out, CORE_OWNER, NT_AUXV, auxv, auxv_size);
@@ -257,7 +257,8 @@ static struct error *write_facts(const struct process_notes *notes,
 				 const char *cmdline, size_t cmdline_size,
 				 FILE *out)
 {
-	CLEANUP(free_pointer) char *exe = procinfo_link(notes->info->pid, "exe");
+	CLEANUP(free_pointer) char *exe = procinfo_link(notes->memory_pid,
+							"exe");
 	CLEANUP(free_pointer) char *script = NULL;
 	struct content content;
 	struct utsname system;
@@ -379,15 +380,14 @@ static struct error *write_skipped(const struct process_notes *notes, FILE *out)
 }
 
 static void describe_thread(const struct frozen_thread *thread,
-			    const struct procinfo *info,
 			    struct format_thread *ret)
 {
 	*ret = (struct format_thread){
-		.tid = (uint32_t)info->inside_pid,
+		.tid = (uint32_t)thread->info.inside_pid,
 		.host_tid = (uint32_t)thread->tid,
 		.state = (uint32_t)(unsigned char)thread->state,
 	};
-	memcpy(ret->name, info->name, sizeof(ret->name));
+	memcpy(ret->name, thread->info.name, sizeof(ret->name));
 }
 
 /* --- all of it ------------------------------------------------------------------ */
@@ -404,22 +404,15 @@ static struct error *write_threads(const struct process_notes *notes,
 		return error_no_memory();
 	for (size_t i = 0; i < notes->num_threads; i++) {
 		const struct frozen_thread *thread = &notes->threads[i];
-		struct procinfo info = {
-			.pid = thread->tid,
-			.inside_pid = thread->tid,
-		};
 
-		// One that was killed just now: what we have will do.
-		error_free(procinfo_read_thread(notes->info->pid, thread->tid,
-						&info));
-		write_prstatus(notes, thread, &info, out);
+		write_prstatus(notes, thread, out);
 		if (i == 0) {
 			err = write_process(notes, cmdline, cmdline_size, out);
 			if (err)
 				return err;
 		}
 		write_regsets(thread, out);
-		describe_thread(thread, &info, &described[i]);
+		describe_thread(thread, &described[i]);
 	}
 	err = write_files(notes, out);
 	core_note_write(out, FORMAT_NOTE_OWNER, FORMAT_NOTE_THREADS, described,
@@ -437,7 +430,7 @@ static struct error *write_all(const struct process_notes *notes, FILE *out)
 	CLEANUP(free_pointer) char *script = NULL;
 	const char *arguments, *unused;
 	size_t cmdline_size = 0, arguments_size;
-	struct error *err = procinfo_file(notes->info->pid, "cmdline", &cmdline,
+	struct error *err = procinfo_file(notes->memory_pid, "cmdline", &cmdline,
 					  &cmdline_size);
 
 	if (err)

@@ -24,6 +24,8 @@
 /** What the notes are made of; all borrowed. */
 struct process_notes {
 	const struct procinfo *info;	/* read while frozen */
+	pid_t memory_pid;	/* the process, or its snapshot, which has the
+				   same arguments, program and vector */
 	const struct procmaps *maps;
 	const struct selection *selection;
 	const struct frozen_thread *threads;	/* the main one first */

@@ -144,11 +144,17 @@ static void parse_status(const char *status, struct procinfo *info)
 	info->session = status_innermost(status, "NSsid", info->session);
 	info->pending = status_number(status, "SigPnd", 16);
 	info->blocked = status_number(status, "SigBlk", 16);
+	info->ignored = status_number(status, "SigIgn", 16);
+	info->caught = status_number(status, "SigCgt", 16);
 	info->vm_size = status_kib(status, "VmSize");
 	info->rss = status_kib(status, "VmRSS");
 	info->rss_peak = status_kib(status, "VmHWM");
 	info->swap = status_kib(status, "VmSwap");
 	info->page_tables = status_kib(status, "VmPTE");
+	info->rss_anonymous = status_kib(status, "RssAnon");
+	info->data = status_kib(status, "VmData");
+	info->pinned = status_kib(status, "VmPin");
+	info->seccomp = (uint32_t)status_number(status, "Seccomp", 10);
 }
 
 /** proc(5): the name stands in parentheses and may hold any character. */
@@ -250,6 +256,22 @@ struct error *procinfo_read_thread(pid_t pid, pid_t tid, struct procinfo *ret)
 
 	(void)snprintf(folder, sizeof(folder), "/proc/%d/task/%d", pid, tid);
 	return read_task(folder, tid, false, ret);
+}
+
+char procinfo_thread_state(pid_t pid, pid_t tid)
+{
+	CLEANUP(free_pointer) char *stat = NULL;
+	struct procinfo info = { 0 };
+	char path[64];
+	size_t size;
+	struct error *err;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
+	err = read_file(path, &stat, &size);
+	if (err || !parse_stat(stat, size, &info))
+		info.state = 0;
+	error_free(err);
+	return info.state;
 }
 
 static void close_dir(DIR **dir)
@@ -446,6 +468,23 @@ static uint64_t cgroup_number(const char *folder, const char *name)
 	return file && fscanf(file, "%llu", &value) == 1 ? value : UINT64_MAX;
 }
 
+/** A number of memory.stat, in bytes; 0: not there. */
+static uint64_t cgroup_statistic(const char *folder, const char *key)
+{
+	CLEANUP(free_pointer) char *line = NULL;
+	size_t capacity = 0, length = strlen(key);
+	char path[PATH_MAX + 64];
+
+	if (snprintf(path, sizeof(path), "%s/memory.stat", folder) >=
+	    (int)sizeof(path))
+		return 0;
+	CLEANUP(close_file) FILE *file = fopen(path, "re");
+	while (file && getline(&line, &capacity, file) > 0)
+		if (strncmp(line, key, length) == 0 && line[length] == ' ')
+			return strtoull(line + length, NULL, 10);
+	return 0;
+}
+
 /* cgroup v1 says "no limit" with the largest number of whole pages. */
 static const uint64_t CGROUP_UNLIMITED = UINT64_C(1) << 62;
 
@@ -472,6 +511,8 @@ void procinfo_cgroup(pid_t pid, struct procinfo_cgroup *ret)
 	ret->current = cgroup_number(folder, current);
 	if (ret->current == UINT64_MAX)
 		ret->current = 0;
+	ret->reclaimable = cgroup_statistic(folder, unified ? "inactive_file" :
+					    "total_inactive_file");
 	for (int i = 0; i < CGROUP_DEPTH_MAX; i++) {
 		uint64_t here = cgroup_number(folder, limit);
 		char *slash = strrchr(folder, '/');

@@ -34,9 +34,14 @@ struct procinfo {
 	uint64_t start_time;	/* clock ticks since boot */
 	uint64_t user_ticks, system_ticks, child_user_ticks, child_system_ticks;
 	uint64_t minor_faults, major_faults;
-	uint64_t pending, blocked;	/* signals, bit n-1 for signal n */
+	/* signals, bit n-1 for signal n */
+	uint64_t pending, blocked, ignored, caught;
 	uint32_t num_threads;
 	uint64_t vm_size, rss, rss_peak, swap, page_tables;	/* bytes */
+	uint64_t rss_anonymous;	/* of rss: private memory */
+	uint64_t data;		/* private writable address space */
+	uint64_t pinned;	/* held in place for devices */
+	uint32_t seccomp;	/* SECCOMP_MODE_*: 0 none, 1 strict, 2 filter */
 };
 
 /** Read PID's. ERROR_NOT_FOUND where there is no such process. */
@@ -44,6 +49,9 @@ struct error *procinfo_read(pid_t pid, struct procinfo *ret);
 
 /** Read one thread's. ERROR_NOT_FOUND where it has ended. */
 struct error *procinfo_read_thread(pid_t pid, pid_t tid, struct procinfo *ret);
+
+/** The state letter of a thread: 'R', 'S', 'D' …; 0 if it has ended. */
+char procinfo_thread_state(pid_t pid, pid_t tid);
 
 /**
  * The thread ids of a process, in the order the kernel lists them.
@@ -82,6 +90,7 @@ uint64_t procinfo_uptime(const struct procinfo *info);
 /** What its memory cgroup says, v2 or v1; UINT64_MAX: no limit. */
 struct procinfo_cgroup {
 	uint64_t current;	/* bytes; 0: unknown */
+	uint64_t reclaimable;	/* of that: files' pages not used lately */
 	uint64_t limit;		/* bytes, the least of it and those above it */
 };
 

@@ -209,15 +209,56 @@ struct error *procmaps_parse(FILE *in, const char *name, struct procmaps *ret)
 	return NULL;
 }
 
-struct error *procmaps_read(pid_t pid, struct procmaps *ret)
+static struct error *read_named(pid_t pid, const char *name,
+				struct procmaps *ret)
 {
 	char path[40];
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
 	CLEANUP(close_file) FILE *in = fopen(path, "re");
 	if (!in)
 		return error_os(errno, "%s", path);
 	return procmaps_parse(in, path, ret);
+}
+
+struct error *procmaps_read(pid_t pid, struct procmaps *ret)
+{
+	return read_named(pid, "smaps", ret);
+}
+
+struct error *procmaps_read_lines(pid_t pid, struct procmaps *ret)
+{
+	return read_named(pid, "maps", ret);
+}
+
+struct error *procmaps_add(struct procmaps *maps, const struct procmap *map)
+{
+	size_t length = strlen(map->name) + 1, at = maps->count;
+	struct procmap *items = reallocarray(maps->items, maps->count + 1,
+					     sizeof(*items));
+	char *names = malloc(maps->names_size + length);
+
+	if (items)
+		maps->items = items;
+	if (!items || !names) {
+		free(names);
+		return error_no_memory();
+	}
+	memcpy(names, maps->names, maps->names_size);
+	memcpy(names + maps->names_size, map->name, length);
+	for (size_t i = 0; i < maps->count; i++)
+		items[i].name = names + (items[i].name - maps->names);
+	free(maps->names);
+	maps->names = names;
+	while (at > 0 && items[at - 1].start > map->start)
+		at--;
+	memmove(&items[at + 1], &items[at],
+		(maps->count - at) * sizeof(*items));
+	items[at] = *map;
+	items[at].name = names + maps->names_size;
+	maps->names_size += length;
+	maps->count++;
+	return NULL;
 }
 
 void procmaps_deinit(struct procmaps *maps)

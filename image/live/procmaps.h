@@ -20,6 +20,9 @@ enum procmap_flag {
 	PROCMAP_PFN = 1 << 17,		/* pf: pages without a struct page */
 	PROCMAP_DONTDUMP = 1 << 18,	/* dd */
 	PROCMAP_UFFD = 1 << 19,		/* um ui: a fault waits for user space */
+	/* told by freeze.h: not in the snapshot; held all the same */
+	PROCMAP_NOT_INHERITED = 1 << 20,
+	PROCMAP_HELD = 1 << 21,
 };
 
 struct procmap {
@@ -43,8 +46,14 @@ struct procmaps {
 /** Read the mappings of a process. ERROR_OS: gone, or not permitted. */
 struct error *procmaps_read(pid_t pid, struct procmaps *ret);
 
+/** The same without what smaps adds, and much faster: from /proc/PID/maps. */
+struct error *procmaps_read_lines(pid_t pid, struct procmaps *ret);
+
 /** Parse the text of a smaps (or maps) file; name is for messages. */
 struct error *procmaps_parse(FILE *in, const char *name, struct procmaps *ret);
+
+/** Put in one more mapping, in its place; its name is copied. */
+struct error *procmaps_add(struct procmaps *maps, const struct procmap *map);
 
 void procmaps_deinit(struct procmaps *maps);
 

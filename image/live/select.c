@@ -47,6 +47,8 @@ static const char *const reason_words[] = {
 	[FORMAT_SWAPPED] = "swapped",
 	[FORMAT_FAILED] = "failed",
 	[FORMAT_KERNEL] = "kernel",
+	[FORMAT_DONTFORK] = "dontfork",
+	[FORMAT_WIPEONFORK] = "wipeonfork",
 };
 
 const char *select_reason_word(enum format_reason reason)
@@ -321,6 +323,13 @@ static void plan_piece(struct walk *walk, size_t i, uint64_t address)
 	} else if ((map->flags & PROCMAP_DONTDUMP) &&
 		   verdict != VERDICT_INCLUDE) {
 		walk->absent = FORMAT_DONTDUMP;
+	} else if (map->flags & PROCMAP_NOT_INHERITED) {
+		walk->absent = FORMAT_DONTFORK;
+		if (map->flags & PROCMAP_HELD)
+			walk->policy = POLICY_ALL;
+	} else if (walk->options->running &&
+		   (map->flags & FORMAT_MAPPING_WIPEONFORK)) {
+		walk->absent = FORMAT_WIPEONFORK;
 	} else if (map->flags & PROCMAP_UFFD) {
 		walk->policy = POLICY_PRESENT;
 		walk->absent = FORMAT_UNREADABLE;
@@ -425,6 +434,10 @@ static struct error *take_run(void *context, const struct page_run *run)
 static struct error *scan(struct walk *walk, struct pagemap *pagemap,
 			  uint64_t start, uint64_t end)
 {
+	// A fork leaves pages of files out: the process itself has them.
+	if (walk->options->running && (walk->policy == POLICY_SHARED ||
+				       walk->policy == POLICY_PRESENT))
+		pagemap = walk->options->running;
 	// take_run() asks whose a page is for this policy only.
 	return pagemap_scan(pagemap, start, end, walk->policy == POLICY_FILE,
 			    take_run, walk);

@@ -64,6 +64,8 @@ struct select_options {
 	bool read_swap;		/* else swapped pages are left out */
 	uint32_t page_size;
 	int process_fd;		/* /proc/PID, to ask shared files; or -1 */
+	/* of the process that this one is the snapshot of; NULL: it is none */
+	struct pagemap *running;
 };
 
 struct select_range {
@@ -76,7 +78,7 @@ struct select_range {
 struct selection {
 	struct select_range *ranges;
 	size_t count;
-	uint64_t bytes[FORMAT_KERNEL + 1];	/* by reason */
+	uint64_t bytes[FORMAT_NUM_REASONS];	/* by reason */
 	uint64_t bytes_read;	/* of FORMAT_CAPTURED, those not known_zero */
 };
 

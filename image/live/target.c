@@ -200,6 +200,18 @@ void target_close(struct target *target)
 	target->pidfd = target->proc_fd = -1;
 }
 
+struct error *target_allows(const struct target *target)
+{
+	struct stat status;
+
+	if (target->info.uid == 0 || fstat(target->proc_fd, &status) != 0 ||
+	    status.st_uid == target->info.uid)
+		return NULL;
+	return error_new(ERROR_UNSUPPORTED, "process %d forbids dumps of itself "
+			 "(PR_SET_DUMPABLE, or a set-user-ID program)",
+			 target->pid);
+}
+
 bool target_alive(const struct target *target)
 {
 	struct procinfo now;

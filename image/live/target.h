@@ -29,6 +29,13 @@ struct target {
 struct error *target_open(pid_t pid, struct target *ret);
 void target_close(struct target *target);
 
+/**
+ * ERROR_UNSUPPORTED where the process forbids dumps of itself: it shows in the
+ * owner of its files in /proc, but not for the superuser's own processes, which
+ * are asked when they stand still.
+ */
+struct error *target_allows(const struct target *target);
+
 /** False once the process has ended, or is another one of that number. */
 bool target_alive(const struct target *target);
 
