@@ -170,12 +170,27 @@ static struct error *check(struct job *job)
 	return err ? advise(job, err, "--force") : NULL;
 }
 
+static struct error *check_output(struct job *job)
+{
+	if (!job->options->force && outfile_in_memory(&job->outfile) &&
+	    procinfo_same_cgroup(getpid(), job->target.pid))
+		return advise(job, error_new(ERROR_LIMIT, "%s is memory, and "
+					     "it would be charged to the "
+					     "process's own cgroup",
+					     job->outfile.folder),
+			      "--force");
+	return NULL;
+}
+
 /** By a snapshot, or by stopping it, as job->live says. */
 static struct error *dump_live(struct job *job)
 {
 	struct error *err = check(job);
-	bool checked = err == NULL;
+	bool checked;
 
+	if (!err)
+		err = check_output(job);
+	checked = err == NULL;
 	if (!err)
 		err = live_dump(&job->target, &job->live, job->outfile.fd,
 				&job->result);
@@ -209,18 +224,6 @@ static struct error *dump_by_methods(struct job *job)
 			error_free(err);
 	}
 	return err;
-}
-
-static struct error *check_output(struct job *job)
-{
-	if (!job->options->force && outfile_in_memory(&job->outfile) &&
-	    procinfo_same_cgroup(getpid(), job->target.pid))
-		return advise(job, error_new(ERROR_LIMIT, "%s is memory, and "
-					     "it would be charged to the "
-					     "process's own cgroup",
-					     job->outfile.folder),
-			      "--force");
-	return NULL;
 }
 
 static void dry_run(struct job *job)
@@ -313,8 +316,6 @@ static struct error *run_job(struct job *job)
 		err = outfile_open(&job->place, &job->outfile);
 	if (!err && job->options->dry_run)
 		return run_dry(job);
-	if (!err)
-		err = check_output(job);
 	job->live.own_file = job->outfile.temporary != NULL;
 	if (!err)
 		err = name_output(job, dump_by_methods(job));

@@ -14,8 +14,8 @@ import patients
 from patients import heaptest
 
 HERE = {"list", "demo", "content", "include", "exclude", "no-cmdline", "gpu",
-        "output", "force", "method", "max-pause", "dry-run", "level",
-        "no-compress", "json", "quiet", "verbose", "no-progress", "completion",
+        "output", "force", "method", "assume-fork-allowed", "max-pause",
+        "dry-run", "level", "no-compress", "json", "quiet", "verbose", "no-progress", "completion",
         "help", "version"}
 LATER = {
     "watch": None, "wait-name": "x", "core-pattern": None, "install": None,
@@ -24,8 +24,7 @@ LATER = {
     "oom-event": None, "threads": "5", "fds": "5", "on-signal": "USR1",
     "on-exit": None, "baseline": None, "count": "2", "cooldown": "5m",
     "for": "1h", "interval": "1s", "min-free": "1G", "max-total": "1G",
-    "children": None, "exec": "true", "samples": "x", "environ": None,
-    "assume-fork-allowed": None}
+    "children": None, "exec": "true", "samples": "x", "environ": None}
 
 
 def refused(*args):
@@ -65,7 +64,7 @@ def test_later():
             told = refused("--" + name, *([value] if value else []), "1")
             assert "--%s: not in this version" % name in told, told
         for args in (["--content", "stacks"], ["--gpu", "core"],
-                     ["--gpu=full"], ["--method", "snapshot"],
+                     ["--gpu=full"],
                      ["--method=gcore"], ["--method", "signal=QUIT"]):
             told = refused(*args, "1")
             assert args[0].split("=")[0] in told and \

@@ -23,10 +23,10 @@ PAGE = os.sysconf("SC_PAGESIZE")
 QUIET = dict(os.environ, DEBUGINFOD_URLS="", LC_ALL="C")
 
 
-def dump(pid, path, *options):
+def dump(pid, path, *options, method="stop"):
     """Dump; returns the JSON object about it."""
-    done = heaptest.heapdump("--json", "--max-pause", "60s", "-o", path,
-                             *options, pid)
+    done = heaptest.heapdump("--json", "--max-pause", "60s", "--method", method,
+                             "-o", path, *options, pid)
     assert done.returncode == 0, "exit %d: %s" % (done.returncode, done.stderr)
     assert not done.stderr, done.stderr
     return json.loads(done.stdout)
@@ -58,8 +58,8 @@ class Own:
         return None
 
 
-def test_container(target, path, report):
-    with heaptest.case("the container is as its format says"):
+def test_container(target, path, report, method):
+    with heaptest.case(method + ": the container is as its format says"):
         container = patients.Container(path)
         assert all(size == 1 << 18 for _, size in container.frames[:-2])
         assert sum(size for _, size in container.frames) == \
@@ -68,26 +68,26 @@ def test_container(target, path, report):
         assert int(container.facts["pause_ns"]) > 0
         assert int(container.facts["image_bytes"]) == report["image_bytes"]
         assert not container.missing
-    with heaptest.case("--json tells the size and the sum of the file"):
+    with heaptest.case(method + ": --json tells the size and the sum of the file"):
         with open(path, "rb") as file:
             data = file.read()
         assert report["bytes"] == len(data)
         assert report["sha256"] == hashlib.sha256(data).hexdigest()
         assert report["pid"] == target.pid
         assert report["path"] == path
-        assert report["method"] == "stop" and report["trigger"] == "request"
+        assert report["method"] == method and report["trigger"] == "request"
         assert 0 < report["pause_ms"] <= report["total_ms"]
         assert report["complete"] is True
-    with heaptest.case("the file is its owner's only"):
+    with heaptest.case(method + ": the file is its owner's only"):
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    with heaptest.case("zstd tests the file and its checksums"):
+    with heaptest.case(method + ": zstd tests the file and its checksums"):
         done = heaptest.run([heaptest.tool("zstd", "zstd"), "-t", path])
         assert done.returncode == 0, done.stderr
 
 
-def test_notes(target, core):
+def test_notes(target, core, method):
     own = Own(core)
-    with heaptest.case("notes are in the order that readers know"):
+    with heaptest.case(method + ": notes are in the order that readers know"):
         kinds = [kind for name, kind in own.order if name != "HEAPDUMP"]
         count = kinds.count(1)
         assert count == len(own.threads) >= 7, kinds
@@ -95,7 +95,7 @@ def test_notes(target, core):
         assert kinds[-1] == 0x46494C45, kinds
         names = [name for name, _ in own.order]
         assert names.index("HEAPDUMP") == len(names) - names.count("HEAPDUMP")
-    with heaptest.case("threads are named, the main one first"):
+    with heaptest.case(method + ": threads are named, the main one first"):
         assert own.threads[0][0] == own.threads[0][1] == target.pid
         with open("/proc/%d/comm" % target.pid) as file:
             assert own.threads[0][2] == file.read().strip()
@@ -103,21 +103,21 @@ def test_notes(target, core):
         assert {host for _, host, _, _ in own.threads} == tasks
         assert all(state in "RSD" for _, _, _, state in own.threads), \
             own.threads
-    with heaptest.case("facts"):
+    with heaptest.case(method + ": facts"):
         facts = own.facts
         assert facts["pid"] == facts["host_pid"] == str(target.pid), facts
         assert facts["exe"] == os.readlink("/proc/%d/exe" % target.pid)
         assert facts["script"].startswith("python3 /"), facts["script"]
         assert facts["script"].endswith("patient.py"), facts["script"]
         assert "--megabytes" in facts["cmdline"], facts["cmdline"]
-        assert facts["method"] == "stop"
+        assert facts["method"] == method
         assert facts["kernel"] == os.uname().release
         assert facts["host"] == os.uname().nodename
         with open("/proc/%d/status" % target.pid) as file:
             peak = re.search(r"VmHWM:\s+(\d+)", file.read())[1]
         assert abs(int(facts["rss_peak"]) - int(peak) * 1024) < 1 << 22
         assert facts["gpu"].startswith("not captured")
-    with heaptest.case("mapped files are those of /proc/PID/maps"):
+    with heaptest.case(method + ": mapped files are those of /proc/PID/maps"):
         with open("/proc/%d/maps" % target.pid) as file:
             expected = [(int(m[1], 16), int(m[2], 16), m[4])
                         for m in re.finditer(
@@ -130,20 +130,20 @@ def test_notes(target, core):
     return own
 
 
-def test_memory(target, core, own):
-    with heaptest.case("private and shared memory is captured"):
+def test_memory(target, core, own, method):
+    with heaptest.case(method + ": private and shared memory is captured"):
         for name in ("private", "shared"):
             address, size = target.memory[name]
             assert core.read(address, size) == patient_module.pattern(name,
                                                                       size)
-    with heaptest.case("of a file mapping the changed page is captured"):
+    with heaptest.case(method + ": of a file mapping the changed page is captured"):
         address, size = target.memory["file"]
         data = bytearray(patient_module.pattern("file", size))
         data[PAGE:PAGE + 5] = b"dirty"
         assert core.read(address + PAGE, PAGE) == data[PAGE:2 * PAGE]
         assert own.reason_at(address) == "file"
         assert own.reason_at(address + 2 * PAGE) == "file"
-    with heaptest.case("what is left out has its reason"):
+    with heaptest.case(method + ": what is left out has its reason"):
         assert own.reason_at(target.memory["hidden"][0]) == "dontdump"
         assert own.reason_at(target.memory["closed"][0]) == "unreadable"
         address = target.memory["sparse"][0]
@@ -154,7 +154,7 @@ def test_memory(target, core, own):
             vvar = int(re.search(r"^(\w+)-.*\[vvar\]$", file.read(), re.M)[1],
                        16)
         assert own.reason_at(vvar) == "kernel"
-    with heaptest.case("the parts of modules needed elsewhere are captured"):
+    with heaptest.case(method + ": the parts of modules needed elsewhere are captured"):
         for mapped in core.files():
             if mapped.offset == 0 and (".so" in mapped.path
                                        or "bin/python" in mapped.path):
@@ -465,13 +465,14 @@ def test_interpreters():
 
 def main():
     with patients.patient("--megabytes", "20") as target:
-        path = heaptest.tmp("dump.core.zst")
-        report = dump(target.pid, path)
-        core_path = heaptest.expand(path, heaptest.tmp("dump.core"))
-        test_container(target, path, report)
-        with ElfCore(core_path) as core:
-            own = test_notes(target, core)
-            test_memory(target, core, own)
+        for method in ("snapshot", "stop"):
+            path = heaptest.tmp("dump.core.zst")
+            report = dump(target.pid, path, method=method)
+            core_path = heaptest.expand(path, heaptest.tmp("dump.core"))
+            test_container(target, path, report, method)
+            with ElfCore(core_path) as core:
+                own = test_notes(target, core, method)
+                test_memory(target, core, own, method)
         test_tools(target, core_path)
         test_outputs(target)
         test_choices(target)

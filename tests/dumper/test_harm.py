@@ -17,7 +17,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import patients
 from patients import heaptest
 
-SLOW = ("--max-pause", "60s", "-z", "19")
+STOP = ("--method", "stop", "--max-pause", "60s")
+SLOW = (*STOP, "-z", "19")
 KILLS = 20
 
 
@@ -60,7 +61,7 @@ def test_kill(target):
             if killed == KILLS:
                 break
             begin = time.monotonic()
-            process = start("-q", "--max-pause", "60s", "-o", folder,
+            process = start("-q", *STOP, "-o", folder,
                             target.pid)
             if attempt:
                 time.sleep(chance.uniform(0, lasts))
@@ -112,7 +113,7 @@ def test_waits(target):
     with heaptest.case("threads in waiting system calls notice nothing"):
         path = heaptest.tmp("waits")
         for _ in range(10):
-            done = heaptest.heapdump("-q", "--max-pause", "60s", "-o", path,
+            done = heaptest.heapdump("-q", *STOP, "-o", path,
                                      target.pid)
             assert done.returncode == 0, done.stderr
         target.assert_well()
@@ -124,7 +125,7 @@ def test_stopped(target):
         patients.wait_for("the stop", lambda: target.states() == {"T"})
         before = target.beats()
         path = heaptest.tmp("stopped")
-        done = heaptest.heapdump("-q", "--max-pause", "60s", "-o", path,
+        done = heaptest.heapdump("-q", *STOP, "-o", path,
                                  target.pid)
         assert done.returncode == 0, done.stderr
         time.sleep(0.3)
@@ -164,7 +165,7 @@ def test_signal_storm(target):
         thread.start()
         try:
             for _ in range(10):
-                done = heaptest.heapdump("-q", "--max-pause", "60s", "-o",
+                done = heaptest.heapdump("-q", *STOP, "-o",
                                          heaptest.tmp("storm"), target.pid)
                 assert done.returncode == 0, done.stderr
         finally:
@@ -190,7 +191,7 @@ def test_spawning():
         with heaptest.case("a target that keeps making threads"):
             path = heaptest.tmp("spawning")
             for _ in range(10):
-                done = heaptest.heapdump("-q", "--max-pause", "60s", "-o", path,
+                done = heaptest.heapdump("-q", *STOP, "-o", path,
                                          target.pid)
                 assert done.returncode == 0, done.stderr
                 assert patients.Container(path).facts["complete"] == "yes"
@@ -200,12 +201,12 @@ def test_spawning():
 def test_pause(target):
     with heaptest.case("an estimate above --max-pause is refused"):
         folder = patients.folder("refused")
-        done = heaptest.heapdump("--max-pause", "1ms", "-o", folder,
-                                 target.pid)
+        done = heaptest.heapdump("--method", "stop", "--max-pause", "1ms",
+                                 "-o", folder, target.pid)
         assert done.returncode == 1
         assert "would stop the process for about" in done.stderr, done.stderr
         assert not os.listdir(folder)
-        advice = re.search(r"heapdump (--max-pause \d+s)[^\n]* %d$"
+        advice = re.search(r"heapdump (--method stop --max-pause \d+s)[^\n]* %d$"
                            % target.pid, done.stderr.strip())
         assert advice, done.stderr
     with heaptest.case("the command that it advises works"):
@@ -215,7 +216,8 @@ def test_pause(target):
     with heaptest.case("the limit lets the target go"):
         path = heaptest.tmp("slow.zst")
         with open(path, "wb") as out:
-            process = start("--json", "--max-pause", "700ms", "-o", "-",
+            process = start("--json", "--method", "stop", "--max-pause",
+                            "700ms", "-o", "-",
                             "--no-compress", target.pid,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             out.write(process.stdout.read(1 << 16))
