@@ -144,11 +144,8 @@ static struct error *refuse_pause(struct job *job, struct error *err)
 static struct error *check(struct job *job)
 {
 	bool to_file = job->outfile.temporary && !job->options->force;
-	struct error *err = live_check_method(&job->target, &job->live);
+	struct error *err;
 
-	if (err)
-		return advise(job, err, err->kind == ERROR_LIMIT ?
-			      "--method stop" : "--force");
 	// Most processes are small enough to need no sampling.
 	live_estimate_bound(&job->target, &job->live, &job->estimate);
 	err = live_check_pause(&job->estimate, &job->live);
@@ -182,27 +179,31 @@ static struct error *check_output(struct job *job)
 	return NULL;
 }
 
-/** By a snapshot, or by stopping it, as job->live says. */
-static struct error *dump_live(struct job *job)
-{
-	struct error *err = check(job);
-	bool checked;
-
-	if (!err)
-		err = check_output(job);
-	checked = err == NULL;
-	if (!err)
-		err = live_dump(&job->target, &job->live, job->outfile.fd,
-				&job->result);
-	if (checked && err && err->kind == ERROR_UNSUPPORTED)
-		err = advise(job, err, "--method stop");
-	return err;
-}
-
 /** True if another method may do what this one cannot; nothing was written. */
 static bool is_impossible(const struct error *err)
 {
 	return err->kind == ERROR_UNSUPPORTED || err->kind == ERROR_LIMIT;
+}
+
+/** By a snapshot, or by stopping it, as job->live says. */
+static struct error *dump_live(struct job *job)
+{
+	struct error *err = live_check_method(&job->target, &job->live);
+	bool impossible = err && is_impossible(err);
+
+	if (!err)
+		err = check(job);
+	if (!err)
+		err = check_output(job);
+	if (!err) {
+		err = live_dump(&job->target, &job->live, job->outfile.fd,
+				&job->result);
+		impossible = err && err->kind == ERROR_UNSUPPORTED;
+	}
+	if (err && err->kind == ERROR_DENIED)
+		return advise(job, err, "--force");
+	return impossible && job->live.snapshot ?
+		advise(job, err, "--method stop") : err;
 }
 
 /** The methods one after the other, until one can be used. */

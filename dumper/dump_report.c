@@ -85,8 +85,10 @@ static void show_missing(FILE *out, const struct live_result *result)
 	char size[UNITS_TEXT_MAX];
 
 	if (result->dropped)
-		(void)fprintf(out, "  INCOMPLETE  the snapshot was given up so "
-			      "that the process keeps its memory\n");
+		(void)fprintf(out, "  INCOMPLETE  the snapshot was given up: %s "
+			      "had %s left\n", result->room.of_cgroup ?
+			      "the process's memory cgroup" : "the machine",
+			      units_size(result->room.left, size));
 	if (result->zombie_left)
 		(void)fprintf(out, "  NOTE        the snapshot's entry in the "
 			      "process table stays until the process ends\n");
@@ -165,6 +167,8 @@ void dump_report_json(FILE *out, const struct dump_report *report)
 	json_string(&json, "trigger", report->trigger);
 	json_u64(&json, "threads", result->num_threads);
 	json_bool(&json, "complete", result->complete);
+	if (result->dropped)
+		json_bool(&json, "dropped", true);
 	json_u64(&json, "missing_bytes",
 		 result->missing_bytes + result->swapped_bytes);
 	json_skipped(&json, result);

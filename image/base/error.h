@@ -24,6 +24,7 @@ enum error_kind {
 	ERROR_NOT_CAPTURED,	/* the target had it, the dump has not */
 	ERROR_NOT_FOUND,	/* absence: asked for something not there */
 	ERROR_UNSUPPORTED,	/* understood, but not something we can do */
+	ERROR_DENIED,		/* could be done, and somebody does not want it */
 	ERROR_LIMIT,		/* a budget (space, time, count) was reached */
 	ERROR_INTERRUPTED,	/* a person or a signal asked us to stop */
 };

@@ -5,17 +5,13 @@
 #include "image/live/copy.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
-#include "image/base/guard.h"
+#include "image/live/peek.h"
 
 enum {
 	VECTORS_AT_ONCE = 64,
@@ -30,7 +26,7 @@ struct piece {
 
 struct copy {
 	struct copy_options options;
-	int mem_fd;			/* /proc/PID/mem, or -1 */
+	struct peek peek;
 	struct piece *pieces;
 	size_t count, capacity;
 	uint64_t total;
@@ -45,13 +41,16 @@ struct error *copy_create(const struct copy_options *options,
 			  struct copy **ret)
 {
 	struct copy *copy = calloc(1, sizeof(*copy));
-	char path[40];
+	struct error *err;
 
 	if (!copy)
 		return error_no_memory();
+	err = peek_open(options->pid, options->snapshot, &copy->peek);
+	if (err) {
+		free(copy);
+		return err;
+	}
 	copy->options = *options;
-	(void)snprintf(path, sizeof(path), "/proc/%d/mem", options->pid);
-	copy->mem_fd = open(path, O_RDONLY | O_CLOEXEC);
 	(void)pthread_mutex_init(&copy->lock, NULL);
 	*ret = copy;
 	return NULL;
@@ -61,7 +60,7 @@ void copy_destroy(struct copy *copy)
 {
 	if (!copy)
 		return;
-	close_fd(&copy->mem_fd);
+	peek_close(&copy->peek);
 	(void)pthread_mutex_destroy(&copy->lock);
 	free(copy->pieces);
 	free(copy->missing);
@@ -168,7 +167,6 @@ static void read_pages(struct copy *copy, uint64_t address, uint8_t *buffer,
 
 	while (size > 0) {
 		size_t want = page - (address & (page - 1));
-		struct iovec local, remote;
 		int os_errno;
 
 		if (atomic_load(&copy->gone)) {
@@ -178,16 +176,13 @@ static void read_pages(struct copy *copy, uint64_t address, uint8_t *buffer,
 		}
 		if (want > size)
 			want = size;
-		local = (struct iovec){ buffer, want };
-		remote = (struct iovec){ (void *)(uintptr_t)address, want };
-		if (process_vm_readv(copy->options.pid, &local, 1, &remote, 1,
-				     0) != (ssize_t)want) {
+		if (!peek_read(&copy->peek, address, buffer, want)) {
 			os_errno = errno;
 			if (os_errno == ESRCH)
 				atomic_store(&copy->gone, true);
-			if (copy->gone || copy->mem_fd < 0 ||
-			    pread(copy->mem_fd, buffer, want,
-				  (off_t)address) != (ssize_t)want) {
+			if (copy->gone ||
+			    !peek_read_forced(&copy->peek, address, buffer,
+					      want)) {
 				memset(buffer, 0, want);
 				add_missing(copy, address, address + want,
 					    os_errno);
@@ -210,18 +205,15 @@ static void fill_vectors(struct copy *copy, const struct iovec *local,
 			 const struct iovec *remote, size_t count,
 			 size_t wanted)
 {
-	ssize_t got = process_vm_readv(copy->options.pid, local, count, remote,
-				       count, 0);
+	size_t got = peek_vectors(&copy->peek, local, remote, count);
 	size_t at = 0;
 
-	if (got < 0 && errno == ESRCH)
+	if (got < wanted && errno == ESRCH)
 		atomic_store(&copy->gone, true);
-	if (got < 0)
-		got = 0;
 	// It stops at the first page that cannot be read: what comes after
 	// that is tried by itself.
-	for (size_t i = 0; i < count && (size_t)got < wanted; i++) {
-		size_t have = (size_t)got > at ? (size_t)got - at : 0;
+	for (size_t i = 0; i < count && got < wanted; i++) {
+		size_t have = got > at ? got - at : 0;
 
 		if (have < local[i].iov_len)
 			read_pages(copy,

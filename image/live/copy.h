@@ -21,6 +21,7 @@ struct copy;
 
 struct copy_options {
 	pid_t pid;		/* whose memory: the target, or its snapshot */
+	bool snapshot;		/* the latter */
 	uint32_t page_size;
 	/*
 	 * Asked after each read: false means that the target runs again, so

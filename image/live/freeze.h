@@ -34,7 +34,7 @@ struct freeze_options {
 	 */
 	uint64_t max_ns;
 	bool assume_fork_allowed;	/* see struct snapshot_options */
-	bool force;			/* dump what forbids dumps */
+	bool ask;	/* have the target say whether it forbids dumps */
 	void (*step)(const char *name);	/* for tests; see there as well */
 };
 

@@ -253,7 +253,7 @@ static struct error *freeze(struct state *state)
 	uint64_t limit = options->max_ns ? options->max_ns : UINT64_MAX;
 	struct error *err = NULL;
 
-	if (options->snapshot)
+	if (options->snapshot || options->ask)
 		err = inject_find(state->freezer->pid,
 				  &state->snapshot_options.place);
 	if (!err)
@@ -265,6 +265,9 @@ static struct error *freeze(struct state *state)
 	if (!err && time_is_up(state))
 		err = error_new(ERROR_LIMIT, "stopping the threads alone took "
 				"longer than the process may stand still");
+	if (!err && options->ask && !options->snapshot)
+		err = snapshot_ask_dumpable(&state->seized,
+					    &state->snapshot_options);
 	if (!err && options->snapshot)
 		err = snapshot_make(&state->seized, &state->snapshot_options,
 				    &state->snapshot);
@@ -351,7 +354,7 @@ void freezer_main(const struct freezer *freezer)
 		.shared = freezer->shared,
 		.snapshot_options = {
 			.assume_fork_allowed = options->assume_fork_allowed,
-			.force = options->force,
+			.force = !options->ask,
 			.step = options->step,
 		},
 		.seized = {

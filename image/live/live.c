@@ -17,7 +17,6 @@
 #include "image/base/units.h"
 #include "image/live/plan.h"
 #include "image/live/process_notes.h"
-#include "image/live/room.h"
 
 /* How often memory and signals to us are looked after. */
 enum { WAIT_MS = 20 };
@@ -34,6 +33,7 @@ struct run {
 	struct copy *copy;
 	struct pack *pack;
 	bool dropped;		/* the snapshot, for lack of memory */
+	struct room room;	/* what there was of it then */
 	const uint8_t *header;	/* of the plan's core */
 	size_t header_size;
 	uint64_t began_ns;
@@ -75,7 +75,8 @@ static struct error *start_freeze(struct run *run)
 		.snapshot = options->snapshot,
 		.max_ns = limit ? limit : LIVE_MAX_PAUSE_NS,
 		.assume_fork_allowed = options->assume_fork_allowed,
-		.force = options->force,
+		// Of all others it shows in /proc: see target_allows().
+		.ask = !options->force && run->target->info.uid == 0,
 	};
 
 	return freeze_start(run->target, &freeze, &run->freeze);
@@ -84,6 +85,7 @@ static struct error *start_freeze(struct run *run)
 static struct error *prepare(struct run *run)
 {
 	struct copy_options options = {
+		.snapshot = run->options->snapshot,
 		.holds = still_frozen,
 		.lost_errno = run->options->snapshot ? ENOMEM : ETIMEDOUT,
 	};
@@ -124,10 +126,8 @@ static void report(const struct run *run, const struct pack_progress *packed)
 /** The target first: its snapshot goes before it gets short of memory. */
 static void watch_room(struct run *run)
 {
-	struct room room;
-
 	if (!run->options->snapshot || !freeze_holds(run->freeze) ||
-	    !room_is_short(run->target->pid, &room))
+	    !room_is_short(run->target->pid, &run->room))
 		return;
 	run->dropped = true;
 	freeze_thaw(run->freeze);
@@ -188,6 +188,7 @@ static void summarize(const struct run *run, struct live_result *result)
 	result->snapshot = run->options->snapshot;
 	result->window_ns = freeze_window(run->freeze);
 	result->dropped = run->dropped;
+	result->room = run->room;
 }
 
 static struct error *finish(struct run *run, struct live_result *result)
@@ -221,9 +222,21 @@ static struct error *finish(struct run *run, struct live_result *result)
 }
 
 /** Whatever failed first: that the process is gone explains it. */
-static struct error *explain(const struct target *target, struct error *err)
+static struct error *explain(const struct run *run, struct error *err)
 {
-	if (!err || err->kind == ERROR_INTERRUPTED || target_alive(target))
+	const struct target *target = run->target;
+
+	if (!err || err->kind == ERROR_INTERRUPTED)
+		return err;
+	if (run->freeze && run->options->snapshot &&
+	    !freeze_holds(run->freeze) && !run->dropped && err->kind == ERROR_OS &&
+	    (err->os_errno == ESRCH || err->os_errno == ENOENT)) {
+		error_free(err);
+		return error_new(ERROR_OS, "the snapshot of process %d was "
+				 "killed before it was read (for lack of "
+				 "memory?)", target->pid);
+	}
+	if (target_alive(target))
 		return err;
 	error_free(err);
 	return error_new(ERROR_NOT_FOUND, "process %d ended while it was being "
@@ -244,10 +257,12 @@ struct error *live_dump(const struct target *target,
 
 	if (!err)
 		err = transfer(&run, fd);
+	err = explain(&run, err);
 	// First of all, whatever happened: the target runs again.
 	if (run.freeze)
 		freeze_thaw(run.freeze);
-	err = err ? explain(target, err) : finish(&run, &result);
+	if (!err)
+		err = finish(&run, &result);
 	pack_destroy(run.pack);
 	copy_destroy(run.copy);
 	plan_deinit(&run.plan);

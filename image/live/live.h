@@ -23,6 +23,7 @@
 #include "image/base/error.h"
 #include "image/format.h"
 #include "image/live/pack.h"
+#include "image/live/room.h"
 #include "image/live/select.h"
 #include "image/live/target.h"
 
@@ -82,6 +83,7 @@ struct live_result {
 	uint64_t window_ns;	/* see freeze_window() */
 	bool expired;		/* the limit let the target go too early */
 	bool dropped;		/* the snapshot went for lack of memory */
+	struct room room;	/* what was left then */
 	bool zombie_left;	/* of the snapshot, in the target */
 	size_t num_threads;
 	struct live_skipped skipped[FORMAT_NUM_REASONS];	/* by reason */

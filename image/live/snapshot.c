@@ -180,9 +180,53 @@ static struct error *check_dumpable(struct injection *injection,
 		err = inject_call(injection, dumpable_call.number,
 				  dumpable_call.arguments, &answer);
 	if (!err && answer != 1)
-		err = error_new(ERROR_UNSUPPORTED, "the process forbids dumps "
-				"of itself (PR_SET_DUMPABLE, or a set-user-ID "
-				"program); --force overrides that");
+		err = error_new(ERROR_DENIED, "the process forbids dumps of "
+				"itself (PR_SET_DUMPABLE, or a set-user-ID "
+				"program)");
+	return err;
+}
+
+/** The best thread there is, ready to be made to do something. */
+static struct error *prepare(struct seized *seized,
+			     const struct snapshot_options *options,
+			     struct frozen_thread **ret, bool *ret_may_close)
+{
+	struct frozen_thread *thread = choose(seized);
+	struct error *err = NULL;
+
+	if (!thread)
+		return error_new(ERROR_UNSUPPORTED, "no thread of process %d "
+				 "can be made to fork", seized->pid);
+	if (thread->signal != 0)
+		err = seize_deliver(thread);
+	if (!err)
+		err = check_filters(thread, options, ret_may_close);
+	*ret = thread;
+	return err;
+}
+
+struct error *snapshot_ask_dumpable(struct seized *seized,
+				    const struct snapshot_options *options)
+{
+	struct frozen_thread *thread;
+	struct injection injection;
+	bool may_close;
+	struct error *err = prepare(seized, options, &thread, &may_close);
+
+	if (!err)
+		err = inject_begin(thread->tid, options->place, false,
+				   &injection);
+	if (err) {
+		// Who cannot be asked has not forbidden it.
+		error_free(err);
+		return NULL;
+	}
+	err = check_dumpable(&injection, options);
+	error_free(inject_end(&injection));
+	if (err && err->kind != ERROR_DENIED) {
+		error_free(err);
+		err = NULL;
+	}
 	return err;
 }
 
@@ -252,21 +296,14 @@ struct error *snapshot_make(struct seized *seized,
 			    const struct snapshot_options *options,
 			    struct snapshot *ret)
 {
-	struct frozen_thread *thread = choose(seized);
+	struct frozen_thread *thread;
 	struct snapshot snapshot = { 0 };
 	struct injection injection;
-	struct error *err, *ended;
+	struct error *err = prepare(seized, options, &thread,
+				    &snapshot.may_close);
+	struct error *ended;
 	uint64_t began;
 
-	if (!thread)
-		return error_new(ERROR_UNSUPPORTED, "no thread of process %d "
-				 "can be made to fork", seized->pid);
-	if (thread->signal != 0) {
-		err = seize_deliver(thread);
-		if (err)
-			return err;
-	}
-	err = check_filters(thread, options, &snapshot.may_close);
 	if (err)
 		return err;
 	began = seize_now();

@@ -40,12 +40,19 @@ struct snapshot {
  * Make one. The threads are stopped by seize_stop() and read by seize_read();
  * they are as they were when this returns, and stopped still.
  *
- * @return ERROR_UNSUPPORTED: a filter forbids it, or the process forbids
- *	dumps; ERROR_OS: the kernel refuses (no memory, too many processes)
+ * @return ERROR_UNSUPPORTED: a filter forbids it, or the kernel refuses (no
+ *	memory, too many processes); ERROR_DENIED: the process forbids dumps
  */
 struct error *snapshot_make(struct seized *seized,
 			    const struct snapshot_options *options,
 			    struct snapshot *ret);
+
+/**
+ * Ask a stopped process whether it forbids dumps; ERROR_DENIED if it does.
+ * Where it cannot be asked it is taken not to.
+ */
+struct error *snapshot_ask_dumpable(struct seized *seized,
+				    const struct snapshot_options *options);
 
 /**
  * When the process runs again: let the child close its files, so that it keeps

@@ -66,7 +66,8 @@ static void explain_refusal(const struct target *target, char *why, size_t size)
 	else if (!capable && scope == 1)
 		(void)snprintf(why, size, "kernel.yama.ptrace_scope is 1: "
 			       "only programs that started it may");
-	else if (!capable && fstat(target->proc_fd, &status) == 0 &&
+	else if (!capable &&
+		 fstatat(target->proc_fd, "mem", &status, 0) == 0 &&
 		 status.st_uid != info->uid)
 		(void)snprintf(why, size, "it has made itself unreadable "
 			       "(set-user-ID program, or prctl)");
@@ -204,12 +205,13 @@ struct error *target_allows(const struct target *target)
 {
 	struct stat status;
 
-	if (target->info.uid == 0 || fstat(target->proc_fd, &status) != 0 ||
+	// The folder itself stays its user's.
+	if (target->info.uid == 0 ||
+	    fstatat(target->proc_fd, "mem", &status, 0) != 0 ||
 	    status.st_uid == target->info.uid)
 		return NULL;
-	return error_new(ERROR_UNSUPPORTED, "process %d forbids dumps of itself "
-			 "(PR_SET_DUMPABLE, or a set-user-ID program)",
-			 target->pid);
+	return error_new(ERROR_DENIED, "the process forbids dumps of itself "
+			 "(PR_SET_DUMPABLE, or a set-user-ID program)");
 }
 
 bool target_alive(const struct target *target)

@@ -30,7 +30,7 @@ struct error *target_open(pid_t pid, struct target *ret);
 void target_close(struct target *target);
 
 /**
- * ERROR_UNSUPPORTED where the process forbids dumps of itself: it shows in the
+ * ERROR_DENIED where the process forbids dumps of itself: it shows in the
  * owner of its files in /proc, but not for the superuser's own processes, which
  * are asked when they stand still.
  */

@@ -1,0 +1,74 @@
+/*
+ * Freezes a process and is killed at a step of that.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * usage: freezesteps PID [STEP]
+ *
+ * Without STEP it makes a snapshot, drops it and prints the steps by name, a
+ * line each. With STEP this program kills itself (SIGKILL) when the freezer
+ * comes to the step of that name; what is left to do is the freezer's.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "image/live/freeze.h"
+
+enum { STEPS_MAX = 64, NAME_MAX_SIZE = 32 };
+
+static const char *deadly;
+static pid_t program;
+/* Shared with the freezer, which is a process of its own. */
+static struct {
+	unsigned int count;
+	char names[STEPS_MAX][NAME_MAX_SIZE];
+} *steps;
+
+static void at_step(const char *name)
+{
+	if (steps->count < STEPS_MAX)
+		(void)snprintf(steps->names[steps->count++], NAME_MAX_SIZE,
+			       "%s", name);
+	if (deadly && strcmp(deadly, name) == 0) {
+		(void)kill(program, SIGKILL);
+		// Certainly dead when the step is taken.
+		while (kill(program, 0) == 0 && getppid() == program)
+			(void)usleep(100);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct freeze_options options = {
+		.snapshot = true,
+		.step = at_step,
+	};
+	struct target target;
+	struct freeze *freeze;
+	struct error *err;
+
+	if (argc < 2)
+		return 2;
+	deadly = argv[2];
+	program = getpid();
+	steps = mmap(NULL, sizeof(*steps), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (steps == MAP_FAILED)
+		return 1;
+	err = target_open(atoi(argv[1]), &target);
+	if (!err)
+		err = freeze_start(&target, &options, &freeze);
+	if (err) {
+		(void)fprintf(stderr, "%s\n", err->message);
+		return 1;
+	}
+	if (!freeze_destroy(freeze))
+		(void)printf("zombie left\n");
+	for (unsigned int i = 0; i < steps->count; i++)
+		(void)puts(steps->names[i]);
+	target_close(&target);
+	return 0;
+}
