@@ -15,11 +15,11 @@
 #include <time.h>
 
 #include "image/base/guard.h"
+#include "image/live/cgroup.h"
 
 enum {
 	FILE_MAX_SIZE = 16 << 20,
 	KERNEL_THREAD_FLAG = 0x00200000,	/* PF_KTHREAD of sched.h */
-	CGROUP_DEPTH_MAX = 64,
 };
 
 static struct error *read_file(const char *path, char **ret, size_t *ret_size)
@@ -416,127 +416,34 @@ uint64_t procinfo_uptime(const struct procinfo *info)
 		since_boot - info->start_time * tick : 0;
 }
 
-/** The memory cgroup's path, and whether it is version 2. NULL: none. */
-static char *cgroup_path(pid_t pid, bool *ret_unified)
-{
-	CLEANUP(free_pointer) char *text = NULL;
-	char *unified = NULL, *path;
-	size_t size;
-	struct error *err = procinfo_file(pid, "cgroup", &text, &size);
-
-	if (err) {
-		error_free(err);
-		return NULL;
-	}
-	for (char *line = text; *line; ) {
-		char *end = strchrnul(line, '\n');
-		char *list = strchr(line, ':');
-		bool last = *end == '\0';
-
-		*end = '\0';
-		path = list ? strchr(list + 1, ':') : NULL;
-		if (path) {
-			*path++ = '\0';
-			for (char *name = strtok(list + 1, ","); name;
-			     name = strtok(NULL, ",")) {
-				if (strcmp(name, "memory") == 0) {
-					*ret_unified = false;
-					return strdup(path);
-				}
-			}
-			if (list[1] == '\0')
-				unified = path;
-		}
-		if (last)
-			break;
-		line = end + 1;
-	}
-	*ret_unified = true;
-	return unified ? strdup(unified) : NULL;
-}
-
-static uint64_t cgroup_number(const char *folder, const char *name)
-{
-	char path[PATH_MAX + 64];
-	unsigned long long value;
-
-	if (snprintf(path, sizeof(path), "%s/%s", folder, name) >=
-	    (int)sizeof(path))
-		return UINT64_MAX;
-	CLEANUP(close_file) FILE *file = fopen(path, "re");
-	// "max" is no number: no limit.
-	return file && fscanf(file, "%llu", &value) == 1 ? value : UINT64_MAX;
-}
-
-/** A number of memory.stat, in bytes; 0: not there. */
-static uint64_t cgroup_statistic(const char *folder, const char *key)
-{
-	CLEANUP(free_pointer) char *line = NULL;
-	size_t capacity = 0, length = strlen(key);
-	char path[PATH_MAX + 64];
-
-	if (snprintf(path, sizeof(path), "%s/memory.stat", folder) >=
-	    (int)sizeof(path))
-		return 0;
-	CLEANUP(close_file) FILE *file = fopen(path, "re");
-	while (file && getline(&line, &capacity, file) > 0)
-		if (strncmp(line, key, length) == 0 && line[length] == ' ')
-			return strtoull(line + length, NULL, 10);
-	return 0;
-}
-
-/* cgroup v1 says "no limit" with the largest number of whole pages. */
-static const uint64_t CGROUP_UNLIMITED = UINT64_C(1) << 62;
-
 void procinfo_cgroup(pid_t pid, struct procinfo_cgroup *ret)
 {
-	bool unified = true;
-	CLEANUP(free_pointer) char *path = cgroup_path(pid, &unified);
-	CLEANUP(free_pointer) char *folder = NULL;
-	const char *root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-	const char *current = unified ? "memory.current" :
-					"memory.usage_in_bytes";
-	const char *limit = unified ? "memory.max" : "memory.limit_in_bytes";
+	struct cgroup cgroup;
+	struct cgroup_use use;
 
-	*ret = (struct procinfo_cgroup){ .limit = UINT64_MAX };
-	if (!path || asprintf(&folder, "%s%s", root, path) < 0)
-		return;
-	// In a container the path may be the host's: then the root is ours.
-	if (access(folder, F_OK) != 0) {
-		free(folder);
-		folder = strdup(root);
-		if (!folder)
-			return;
-	}
-	ret->current = cgroup_number(folder, current);
-	if (ret->current == UINT64_MAX)
-		ret->current = 0;
-	ret->reclaimable = cgroup_statistic(folder, unified ? "inactive_file" :
-					    "total_inactive_file");
-	for (int i = 0; i < CGROUP_DEPTH_MAX; i++) {
-		uint64_t here = cgroup_number(folder, limit);
-		char *slash = strrchr(folder, '/');
-
-		if (here < CGROUP_UNLIMITED && here < ret->limit)
-			ret->limit = here;
-		if (!slash || strlen(folder) <= strlen(root))
-			return;
-		*slash = '\0';
-	}
+	cgroup_find(pid, &cgroup);
+	cgroup_read(&cgroup, &use);
+	cgroup_deinit(&cgroup);
+	ret->current = use.current == UINT64_MAX ? 0 : use.current;
+	ret->limit = use.limit;
 }
 
 bool procinfo_same_cgroup(pid_t pid, pid_t other)
 {
-	bool unified = true;
-	CLEANUP(free_pointer) char *first = cgroup_path(pid, &unified);
-	CLEANUP(free_pointer) char *second = cgroup_path(other, &unified);
-	struct procinfo_cgroup numbers;
+	struct cgroup first, second;
+	struct cgroup_use use;
+	bool same;
 
-	if (!first || !second || strcmp(first, second) != 0)
-		return false;
+	cgroup_find(pid, &first);
+	cgroup_find(other, &second);
+	same = first.path && second.path &&
+	       strcmp(first.path, second.path) == 0;
 	// "/" is the topmost of a host, but also of a container's own view.
-	if (strcmp(first, "/") != 0)
-		return true;
-	procinfo_cgroup(pid, &numbers);
-	return numbers.limit != UINT64_MAX;
+	if (same && strcmp(first.path, "/") == 0) {
+		cgroup_read(&first, &use);
+		same = use.limit != UINT64_MAX;
+	}
+	cgroup_deinit(&first);
+	cgroup_deinit(&second);
+	return same;
 }

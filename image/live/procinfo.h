@@ -90,7 +90,6 @@ uint64_t procinfo_uptime(const struct procinfo *info);
 /** What its memory cgroup says, v2 or v1; UINT64_MAX: no limit. */
 struct procinfo_cgroup {
 	uint64_t current;	/* bytes; 0: unknown */
-	uint64_t reclaimable;	/* of that: files' pages not used lately */
 	uint64_t limit;		/* bytes, the least of it and those above it */
 };
 
