@@ -89,7 +89,7 @@ static void show_missing(FILE *out, const struct live_result *result)
 			      "had %s left\n", result->room.of_cgroup ?
 			      "the process's memory cgroup" : "the machine",
 			      units_size(result->room.left, size));
-	if (result->zombie_left)
+	if (result->end.zombie_left)
 		(void)fprintf(out, "  NOTE        the snapshot's entry in the "
 			      "process table stays until the process ends\n");
 	if (result->expired)
@@ -162,6 +162,8 @@ void dump_report_json(FILE *out, const struct dump_report *report)
 	json_double(&json, "total_ms", (double)result->total_ns / 1e6);
 	if (result->snapshot)
 		json_double(&json, "window_ms", (double)result->window_ns / 1e6);
+	if (result->end.held_ns > 0)
+		json_double(&json, "held_ms", (double)result->end.held_ns / 1e6);
 	json_string(&json, "method", result->snapshot ? "snapshot" : "stop");
 	json_string(&json, "content", report->content);
 	json_string(&json, "trigger", report->trigger);

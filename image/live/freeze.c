@@ -208,7 +208,7 @@ struct error *freeze_start(const struct target *target,
 	if (!err)
 		err = read_report(freeze);
 	if (err) {
-		(void)freeze_destroy(freeze);
+		freeze_destroy(freeze, NULL);
 		return err;
 	}
 	*ret = freeze;
@@ -267,6 +267,14 @@ uint64_t freeze_pause(const struct freeze *freeze)
 	return (ended ? ended : seize_now()) - began;
 }
 
+bool freeze_dropped(const struct freeze *freeze, struct room *ret)
+{
+	if (!atomic_load(&freeze->shared->dropped))
+		return false;
+	*ret = freeze->shared->room;
+	return true;
+}
+
 uint64_t freeze_window(const struct freeze *freeze)
 {
 	return atomic_load(&freeze->shared->window_ns);
@@ -294,12 +302,10 @@ void freeze_thaw(struct freeze *freeze)
 		await_end(freeze);
 }
 
-bool freeze_destroy(struct freeze *freeze)
+void freeze_destroy(struct freeze *freeze, struct freeze_end *ret)
 {
-	bool clean;
-
 	if (!freeze)
-		return true;
+		return;
 	freeze_thaw(freeze);
 	if (freeze->socket >= 0) {
 		await_end(freeze);
@@ -309,11 +315,14 @@ bool freeze_destroy(struct freeze *freeze)
 	while (freeze->freezer > 0 &&
 	       waitpid(freeze->freezer, NULL, 0) < 0 && errno == EINTR)
 		continue;
-	clean = !atomic_load(&freeze->shared->zombie_left);
+	if (ret)
+		*ret = (struct freeze_end){
+			.zombie_left = atomic_load(&freeze->shared->zombie_left),
+			.held_ns = atomic_load(&freeze->shared->held_ns),
+		};
 	(void)munmap(freeze->shared, sizeof(*freeze->shared));
 	free(freeze->threads);
 	free(freeze->held);
 	free(freeze->report);
 	free(freeze);
-	return clean;
 }

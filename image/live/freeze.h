@@ -22,6 +22,7 @@
 
 #include "image/base/error.h"
 #include "image/live/procmaps.h"
+#include "image/live/room.h"
 #include "image/live/seize.h"
 #include "image/live/target.h"
 
@@ -88,15 +89,28 @@ uint64_t freeze_pause(const struct freeze *freeze);
  */
 uint64_t freeze_window(const struct freeze *freeze);
 
+/**
+ * True if the snapshot was dropped before freeze_thaw() because the target was
+ * short of memory.
+ */
+bool freeze_dropped(const struct freeze *freeze, struct room *ret);
+
 /** True if the limit let the target go before freeze_thaw() did. */
 bool freeze_expired(const struct freeze *freeze);
+
+/** How the end of a freeze went. */
+struct freeze_end {
+	/* a snapshot's zombie is left in the target, until that ends */
+	bool zombie_left;
+	/* the target was held while its snapshot was dropped, ns */
+	uint64_t held_ns;
+};
 
 /**
  * Thaw, wait until everything is put back, and release; NULL is fine.
  *
- * @return false if a snapshot's zombie is left in the target, until that ends
- *	or waits for it
+ * @param ret  may be NULL
  */
-bool freeze_destroy(struct freeze *freeze);
+void freeze_destroy(struct freeze *freeze, struct freeze_end *ret);
 
 #endif

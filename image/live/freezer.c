@@ -28,6 +28,9 @@ enum {
 	DESCRIPTORS_MAX = 65536,	/* closed one by one by old kernels */
 	/* Looked after what cannot wake us this often. */
 	TICK_MS = 100,
+	/* A snapshot's memory is freed at some GB a second. */
+	HOLD_MS = 500,
+	DYING_US = 200,
 };
 
 /* Memory that is not inherited by a snapshot is read at once: 3 ms or so. */
@@ -45,6 +48,7 @@ struct state {
 	struct snapshot_options snapshot_options;
 	struct seized seized;
 	struct snapshot snapshot;
+	struct room_watch watch;
 	struct procinfo info;
 	struct procmaps maps;	/* of the target, where some are held */
 	struct held *held;
@@ -294,7 +298,7 @@ static int patience(const struct state *state)
 	uint64_t limit = state->freezer->options->max_ns;
 	uint64_t past = seize_now() - state->shared->began_ns;
 
-	if (state->snapshot.pid != 0 || limit == 0)
+	if (limit == 0)
 		return TICK_MS;
 	if (past >= limit)
 		return 0;
@@ -302,9 +306,26 @@ static int patience(const struct state *state)
 	return limit < TICK_MS ? (int)limit : TICK_MS;
 }
 
+/** What can end a snapshot before it is told to; true if it did. */
+static bool has_ended(struct state *state, int *ret_patience)
+{
+	struct room room;
+
+	if (!snapshot_lives(&state->snapshot))
+		return true;
+	if (room_is_short(&state->watch, &room)) {
+		state->shared->room = room;
+		atomic_store(&state->shared->dropped, true);
+		return true;
+	}
+	*ret_patience = room_patience(&state->watch, &room);
+	return false;
+}
+
 static void await_end(struct state *state, int socket)
 {
 	bool snapshot = state->snapshot.pid != 0;
+	int timeout = 0;
 	sigset_t children;
 
 	(void)sigemptyset(&children);
@@ -318,16 +339,14 @@ static void await_end(struct state *state, int socket)
 		};
 		struct signalfd_siginfo info;
 
-		(void)poll(fds, 2, patience(state));
+		(void)poll(fds, 2, snapshot ? timeout : patience(state));
 		while (news >= 0 && read(news, &info, sizeof(info)) > 0)
 			continue;
 		seize_latecomers(&state->seized, !snapshot);
 		if (fds[0].revents != 0)
 			return;
-		if (snapshot && !snapshot_lives(&state->snapshot)) {
-			atomic_store(&state->shared->holds, false);
+		if (snapshot && has_ended(state, &timeout))
 			return;
-		}
 		if (!snapshot && time_is_up(state)) {
 			atomic_store(&state->shared->expired, true);
 			return;
@@ -335,13 +354,53 @@ static void await_end(struct state *state, int socket)
 	}
 }
 
+/**
+ * Kill the snapshot and wait until its memory is free. If the target is short
+ * of memory it stands still meanwhile: the kernel would not wait for memory
+ * that a dying process is about to free, and would kill the target for it.
+ */
+static void drop(struct state *state)
+{
+	atomic_uint_least64_t began = 0;
+	struct seized held = {
+		.pid = state->freezer->pid,
+		.start_time = state->freezer->start_time,
+		.began_ns = &began,
+	};
+	bool holds = false, killed = false;
+
+	do {
+		struct room room;
+
+		if (!holds && room_is_short(&state->watch, &room)) {
+			holds = true;
+			error_free(seize_stop(&held,
+					      HOLD_MS * UINT64_C(1000000)));
+		}
+		if (!killed)
+			snapshot_kill(&state->snapshot);
+		killed = true;
+		(void)usleep(DYING_US);
+	} while (snapshot_lives(&state->snapshot));
+	seize_release(&held);
+	if (began != 0)
+		atomic_store(&state->shared->held_ns, seize_now() - began);
+	seize_deinit(&held);
+}
+
 static void undo(struct state *state, bool snapshot)
 {
+	const struct snapshot_options *options = &state->snapshot_options;
+
 	atomic_store(&state->shared->holds, false);
-	if (!snapshot)
+	if (!snapshot) {
 		release(state);
-	else if (!snapshot_discard(&state->snapshot, state->freezer->pid,
-				   &state->snapshot_options))
+		return;
+	}
+	if (options->step)
+		options->step("drop");
+	drop(state);
+	if (!snapshot_collect(&state->snapshot, state->freezer->pid, options))
 		atomic_store(&state->shared->zombie_left, true);
 }
 
@@ -363,8 +422,12 @@ void freezer_main(const struct freezer *freezer)
 			.began_ns = &freezer->shared->began_ns,
 		},
 	};
-	struct error *err = freeze(&state);
-	bool snapshot = state.snapshot.pid != 0;
+	struct error *err;
+	bool snapshot;
+
+	room_open(freezer->pid, &state.watch);
+	err = freeze(&state);
+	snapshot = state.snapshot.pid != 0;
 
 	if (send_report(&state, err, socket) && !err)
 		await_end(&state, socket);

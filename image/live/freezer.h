@@ -23,12 +23,17 @@
 
 #include "image/live/freeze.h"
 #include "image/live/procmaps.h"
+#include "image/live/room.h"
 
 /** What both processes see at all times; written by the freezer. */
 struct freezer_shared {
 	atomic_bool holds;	/* the memory is still of one moment */
 	atomic_bool expired;	/* the limit ended that */
 	atomic_bool zombie_left;	/* of a snapshot, in the target */
+	atomic_bool dropped;	/* the snapshot, for lack of memory */
+	struct room room;	/* what was left then; set before dropped */
+	/* how long the target was held for that, ns */
+	atomic_uint_least64_t held_ns;
 	/* CLOCK_MONOTONIC, 0: not yet */
 	atomic_uint_least64_t began_ns, ended_ns;
 	atomic_uint_least64_t window_ns;

@@ -32,8 +32,6 @@ struct run {
 	struct plan plan;
 	struct copy *copy;
 	struct pack *pack;
-	bool dropped;		/* the snapshot, for lack of memory */
-	struct room room;	/* what there was of it then */
 	const uint8_t *header;	/* of the plan's core */
 	size_t header_size;
 	uint64_t began_ns;
@@ -123,16 +121,6 @@ static void report(const struct run *run, const struct pack_progress *packed)
 				       &progress);
 }
 
-/** The target first: its snapshot goes before it gets short of memory. */
-static void watch_room(struct run *run)
-{
-	if (!run->options->snapshot || !freeze_holds(run->freeze) ||
-	    !room_is_short(run->target->pid, &run->room))
-		return;
-	run->dropped = true;
-	freeze_thaw(run->freeze);
-}
-
 /** Wait for the packing; let the target go as soon as all is read. */
 static struct error *transfer(struct run *run, int fd)
 {
@@ -155,8 +143,6 @@ static struct error *transfer(struct run *run, int fd)
 		done = pack_wait(run->pack, WAIT_MS, &progress);
 		if (progress.all_filled)
 			freeze_thaw(run->freeze);
-		else
-			watch_room(run);
 		report(run, &progress);
 		if (run->options->stop && atomic_load(run->options->stop))
 			err = error_new(ERROR_INTERRUPTED, "interrupted");
@@ -187,8 +173,7 @@ static void summarize(const struct run *run, struct live_result *result)
 	result->expired = freeze_expired(run->freeze);
 	result->snapshot = run->options->snapshot;
 	result->window_ns = freeze_window(run->freeze);
-	result->dropped = run->dropped;
-	result->room = run->room;
+	result->dropped = freeze_dropped(run->freeze, &result->room);
 }
 
 static struct error *finish(struct run *run, struct live_result *result)
@@ -228,8 +213,7 @@ static struct error *explain(const struct run *run, struct error *err)
 
 	if (!err || err->kind == ERROR_INTERRUPTED)
 		return err;
-	if (run->freeze && run->options->snapshot &&
-	    !freeze_holds(run->freeze) && !run->dropped && err->kind == ERROR_OS &&
+	if (run->freeze && run->options->snapshot && err->kind == ERROR_OS &&
 	    (err->os_errno == ESRCH || err->os_errno == ENOENT)) {
 		error_free(err);
 		return error_new(ERROR_OS, "the snapshot of process %d was "
@@ -266,7 +250,7 @@ struct error *live_dump(const struct target *target,
 	pack_destroy(run.pack);
 	copy_destroy(run.copy);
 	plan_deinit(&run.plan);
-	result.zombie_left = !freeze_destroy(run.freeze);
+	freeze_destroy(run.freeze, &result.end);
 	if (err)
 		return err;
 	*ret = result;

@@ -22,8 +22,8 @@
 
 #include "image/base/error.h"
 #include "image/format.h"
+#include "image/live/freeze.h"
 #include "image/live/pack.h"
-#include "image/live/room.h"
 #include "image/live/select.h"
 #include "image/live/target.h"
 
@@ -84,7 +84,7 @@ struct live_result {
 	bool expired;		/* the limit let the target go too early */
 	bool dropped;		/* the snapshot went for lack of memory */
 	struct room room;	/* what was left then */
-	bool zombie_left;	/* of the snapshot, in the target */
+	struct freeze_end end;
 	size_t num_threads;
 	struct live_skipped skipped[FORMAT_NUM_REASONS];	/* by reason */
 	bool hashed;

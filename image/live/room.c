@@ -10,19 +10,26 @@
 
 #include "image/base/guard.h"
 #include "image/base/units.h"
+#include "image/base/workers.h"
 
 /*
- * What must stay free, as a part of the limit: to begin with, so that the
- * target can go on writing for a while, and later on. At 90 % of a limit,
- * where many set their alarm, a snapshot must be possible.
+ * What must stay free: to begin with, so that the target can go on writing for
+ * a while, and later on. At 90 % of a limit, where many set their alarm, a
+ * snapshot must be possible; so a part of a small limit, less of a large one.
  */
-enum {
-	BEGIN_PART = 64,
-	STAY_PART = 128,
+struct margin {
+	unsigned int part;	/* of any limit, at least this */
+	unsigned int small_part;	/* and this of it … */
+	uint64_t most;		/* … if that is not more than this */
 };
 
-static const uint64_t BEGIN_LEAST = UINT64_C(4) << 20;
-static const uint64_t STAY_LEAST = UINT64_C(2) << 20;
+static const struct margin margin_begin = { 64, 16, UINT64_C(64) << 20 };
+static const struct margin margin_stay = { 128, 24, UINT64_C(32) << 20 };
+
+/* What one processor can make of copies in a millisecond: 2.5 us a page. */
+static const uint64_t COPIED_IN_MS = UINT64_C(2) << 20;
+
+enum { PATIENCE_MAX_MS = 50 };
 
 /* A fork copies pages that a device writes to, however long it takes. */
 static const uint64_t PINNED_MAX = UINT64_C(256) << 20;
@@ -75,41 +82,40 @@ static struct error *check_pinned(const struct procinfo *info)
 			 "still", units_size(info->pinned, size));
 }
 
-static uint64_t part(uint64_t limit, unsigned int of, uint64_t least)
+static uint64_t apply(const struct margin *margin, uint64_t limit)
 {
-	return limit / of > least ? limit / of : least;
+	uint64_t small = limit / margin->small_part;
+	uint64_t large = limit / margin->part;
+
+	if (small > margin->most)
+		small = margin->most;
+	return small > large ? small : large;
 }
 
 /** What is left where it is least, and what is to be left. */
-static void look(pid_t pid, unsigned int of, uint64_t least, struct room *ret)
+static void look(const struct cgroup *cgroup, const struct margin *margin,
+		 struct room *ret)
 {
 	uint64_t available = meminfo("MemAvailable");
-	uint64_t total = meminfo("MemTotal");
-	struct procinfo_cgroup cgroup;
-	struct room room = {
+	struct cgroup_use use;
+
+	*ret = (struct room){
 		.left = available ? available : UINT64_MAX,
-		.wanted = part(total, of, least),
+		.wanted = apply(margin, meminfo("MemTotal")),
 	};
-
-	procinfo_cgroup(pid, &cgroup);
-	if (cgroup.limit != UINT64_MAX && cgroup.current > 0) {
-		// Pages of files give way before anything is killed.
-		uint64_t used = cgroup.current > cgroup.reclaimable ?
-			cgroup.current - cgroup.reclaimable : 0;
-		uint64_t left = cgroup.limit > used ? cgroup.limit - used : 0;
-
-		if (left < room.left || room.left >= room.wanted)
-			room = (struct room){
-				.left = left,
-				.wanted = part(cgroup.limit, of, least),
-				.of_cgroup = true,
-			};
-	}
-	*ret = room;
+	if (ret->left >= ret->wanted && cgroup_read_fullest(cgroup, &use) &&
+	    use.working != UINT64_MAX)
+		*ret = (struct room){
+			.left = use.limit > use.working ?
+				use.limit - use.working : 0,
+			.wanted = apply(margin, use.limit),
+			.of_cgroup = true,
+		};
 }
 
 struct error *room_check(const struct procinfo *info)
 {
+	CLEANUP(cgroup_deinit) struct cgroup cgroup = { 0 };
 	char need[UNITS_TEXT_MAX], have[UNITS_TEXT_MAX];
 	struct error *err = check_pinned(info);
 	struct room room;
@@ -118,7 +124,8 @@ struct error *room_check(const struct procinfo *info)
 		err = check_commit(info);
 	if (err)
 		return err;
-	look(info->pid, BEGIN_PART, BEGIN_LEAST, &room);
+	cgroup_find(info->pid, &cgroup);
+	look(&cgroup, &margin_begin, &room);
 	// The page tables are copied in whole.
 	room.wanted += info->page_tables;
 	if (room.left >= room.wanted)
@@ -131,8 +138,29 @@ struct error *room_check(const struct procinfo *info)
 			 units_size(room.wanted, need));
 }
 
-bool room_is_short(pid_t pid, struct room *ret)
+void room_open(pid_t pid, struct room_watch *ret)
 {
-	look(pid, STAY_PART, STAY_LEAST, ret);
+	*ret = (struct room_watch){ .processors = workers_available() };
+	cgroup_find(pid, &ret->cgroup);
+}
+
+void room_close(struct room_watch *watch)
+{
+	cgroup_deinit(&watch->cgroup);
+}
+
+bool room_is_short(const struct room_watch *watch, struct room *ret)
+{
+	look(&watch->cgroup, &margin_stay, ret);
 	return ret->left < ret->wanted;
+}
+
+int room_patience(const struct room_watch *watch, const struct room *room)
+{
+	uint64_t spare = room->left > room->wanted ?
+		room->left - room->wanted : 0;
+	uint64_t lasts = spare / (COPIED_IN_MS * watch->processors) / 2;
+
+	return lasts < 1 ? 1 : lasts < PATIENCE_MAX_MS ? (int)lasts :
+							 PATIENCE_MAX_MS;
 }

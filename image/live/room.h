@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "image/base/error.h"
+#include "image/live/cgroup.h"
 #include "image/live/procinfo.h"
 
 /**
@@ -22,13 +23,28 @@
  */
 struct error *room_check(const struct procinfo *info);
 
-/** What was short when room_is_short() said so. */
+/** What is left where it is least. */
 struct room {
 	uint64_t left, wanted;	/* bytes */
 	bool of_cgroup;		/* else of the machine */
 };
 
+/** Looks at it again and again. */
+struct room_watch {
+	struct cgroup cgroup;
+	unsigned int processors;
+};
+
+void room_open(pid_t pid, struct room_watch *ret);
+void room_close(struct room_watch *watch);
+
 /** True if the snapshot must go now. */
-bool room_is_short(pid_t pid, struct room *ret);
+bool room_is_short(const struct room_watch *watch, struct room *ret);
+
+/**
+ * Milliseconds after which to look again: what is left lasts longer, if all
+ * processors do nothing but write to shared pages. At least 1.
+ */
+int room_patience(const struct room_watch *watch, const struct room *room);
 
 #endif

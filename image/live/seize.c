@@ -11,46 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "image/base/guard.h"
-
-/* Newer than the C library's elf.h on some machines. */
-enum {
-	REGSET_ARM_PAC_MASK = 0x406,
-	REGSET_ARM_TAGGED_ADDR_CTRL = 0x409,
-	REGSET_ARM_GCS = 0x410,
-	REGSET_ARM_SSVE = 0x40b,
-};
-
-/*
- * Register sets in the order of the kernel's own notes. Left out on purpose:
- * NT_ARM_PACA_KEYS, which are secrets, and NT_ARM_SYSTEM_CALL.
- */
-static const uint32_t regset_types[] = {
-	NT_PRSTATUS,
-	NT_PRFPREG,
-#if defined(__x86_64__)
-	NT_X86_XSTATE,
-#elif defined(__aarch64__)
-	NT_ARM_TLS,
-	NT_ARM_HW_BREAK,
-	NT_ARM_HW_WATCH,
-	NT_ARM_SVE,
-	REGSET_ARM_PAC_MASK,
-	REGSET_ARM_TAGGED_ADDR_CTRL,
-	REGSET_ARM_SSVE,
-	REGSET_ARM_GCS,
-#else
-#error "only x86-64 and aarch64"
-#endif
-};
+#include "image/live/regsets.h"
 
 enum {
-	REGSET_SIZE_MAX = 64 << 10,
 	/* Some wait in the kernel and stop no sooner than that is over. */
 	SLEEPER_MS = 100,
 	STOP_MS = 1000,
@@ -292,36 +260,6 @@ struct error *seize_stop(struct seized *seized, uint64_t max_ns)
 
 /* --- reading ------------------------------------------------------------------- */
 
-static struct error *read_regsets(struct frozen_thread *thread, uint8_t *scratch)
-{
-	size_t count = sizeof(regset_types) / sizeof(*regset_types);
-
-	_Static_assert(sizeof(regset_types) / sizeof(*regset_types) <=
-		       FREEZE_REGSETS_MAX, "room for all sets");
-	for (size_t i = 0; i < count; i++) {
-		struct freeze_regset *set = &thread->regsets[thread->num_regsets];
-		struct iovec vector = {
-			.iov_base = scratch,
-			.iov_len = REGSET_SIZE_MAX,
-		};
-
-		if (ptrace(PTRACE_GETREGSET, thread->tid,
-			   (void *)(uintptr_t)regset_types[i], &vector) != 0) {
-			if (errno == ESRCH)
-				thread->gone = true;
-			continue;	/* this processor has no such set */
-		}
-		set->data = malloc(vector.iov_len + 1);
-		if (!set->data)
-			return error_no_memory();
-		memcpy(set->data, scratch, vector.iov_len);
-		set->type = regset_types[i];
-		set->size = (uint32_t)vector.iov_len;
-		thread->num_regsets++;
-	}
-	return NULL;
-}
-
 #if defined(__x86_64__)
 static void set_waiting(struct user_regs_struct *regs, int64_t call,
 			const uint64_t arguments[6], uint64_t stack,
@@ -401,20 +339,13 @@ static struct error *read_thread(const struct seized *seized,
 			.inside_pid = thread->tid,
 		};
 	}
-	return thread->stopped ? read_regsets(thread, scratch) :
+	return thread->stopped ? regsets_read(thread, scratch) :
 				 read_waiting(seized->pid, thread);
-}
-
-static void release_thread(struct frozen_thread *thread)
-{
-	for (size_t i = 0; i < thread->num_regsets; i++)
-		free(thread->regsets[i].data);
-	thread->num_regsets = 0;
 }
 
 struct error *seize_read(struct seized *seized)
 {
-	CLEANUP(free_pointer) uint8_t *scratch = malloc(REGSET_SIZE_MAX);
+	CLEANUP(free_pointer) uint8_t *scratch = malloc(REGSETS_SCRATCH_SIZE);
 	size_t kept = 0;
 
 	if (!scratch)
@@ -430,7 +361,7 @@ struct error *seize_read(struct seized *seized)
 				return err;
 		}
 		if (thread->gone) {
-			release_thread(thread);
+			regsets_release(thread);
 			continue;
 		}
 		if (kept != i)
@@ -521,7 +452,7 @@ struct error *seize_deliver(struct frozen_thread *thread)
 void seize_deinit(struct seized *seized)
 {
 	for (size_t i = 0; i < seized->num_threads; i++)
-		release_thread(&seized->threads[i]);
+		regsets_release(&seized->threads[i]);
 	free(seized->threads);
 	hashmap_deinit(&seized->known);
 	*seized = (struct seized){ 0 };

@@ -356,11 +356,11 @@ bool snapshot_lives(struct snapshot *snapshot)
 {
 	int status;
 
-	if (snapshot->pid > 0 &&
+	if (!snapshot->dead &&
 	    waitpid(snapshot->pid, &status, __WALL | WNOHANG) == snapshot->pid &&
 	    !WIFSTOPPED(status))
-		snapshot->pid = 0;
-	return snapshot->pid > 0;
+		snapshot->dead = true;
+	return !snapshot->dead;
 }
 
 /* --- its end ------------------------------------------------------------------------ */
@@ -455,21 +455,20 @@ static bool is_zombie_of(pid_t pid, pid_t child)
 	return zombie;
 }
 
-bool snapshot_discard(struct snapshot *snapshot, pid_t pid,
+void snapshot_kill(const struct snapshot *snapshot)
+{
+	if (!snapshot->dead)
+		(void)kill(snapshot->pid, SIGKILL);
+}
+
+bool snapshot_collect(const struct snapshot *snapshot, pid_t pid,
 		      const struct snapshot_options *options)
 {
-	pid_t child = snapshot->pid;
-
-	if (child > 0) {
-		step(options, "kill");
-		destroy(snapshot);
-		snapshot->pid = 0;
-	}
 	for (int i = 0; i < COLLECT_ROUNDS; i++) {
 		uint64_t place;
 		struct error *err;
 
-		if (child > 0 && !is_zombie_of(pid, child))
+		if (!is_zombie_of(pid, snapshot->pid))
 			return true;
 		// It may have become another program meanwhile.
 		err = inject_find(pid, &place);
@@ -479,6 +478,5 @@ bool snapshot_discard(struct snapshot *snapshot, pid_t pid,
 		error_free(err);
 		(void)usleep(COLLECT_PAUSE_MS * 1000);
 	}
-	return child > 0 && !is_zombie_of(pid, child);
+	return !is_zombie_of(pid, snapshot->pid);
 }
-

@@ -31,6 +31,7 @@ struct snapshot_options {
 
 struct snapshot {
 	pid_t pid;		/* of the child, by our numbers; 0: none */
+	bool dead;
 	pid_t inside_pid;	/* as the process itself sees it */
 	uint64_t window_ns;	/* how long a thread was not itself */
 	bool may_close;		/* no filter is against close_range() */
@@ -63,13 +64,16 @@ void snapshot_settle(struct snapshot *snapshot, uint64_t place);
 /** True while its memory can be read. Collects its exit. */
 bool snapshot_lives(struct snapshot *snapshot);
 
+/** Kill it; its memory is free when snapshot_lives() says no. */
+void snapshot_kill(const struct snapshot *snapshot);
+
 /**
- * Kill the child and have the process collect it, for which one of its threads
- * is stopped for a moment.
+ * Have the process collect its child, which has died, for which one of its
+ * threads is stopped for a moment.
  *
  * @return false if a zombie is left in the process
  */
-bool snapshot_discard(struct snapshot *snapshot, pid_t pid,
+bool snapshot_collect(const struct snapshot *snapshot, pid_t pid,
 		      const struct snapshot_options *options);
 
 #endif

@@ -308,18 +308,22 @@ def slow_dump(pid, folder):
 
 
 FULL = """
-import os, sys, random, time
-kept = [random.randbytes(1 << 20) if hasattr(random, "randbytes")
-        else os.urandom(1 << 20) for _ in range(60)]
+import os, signal, time
+kept = [os.urandom(1 << 20) for _ in range(60)]
+%s
 print("ready", flush=True)
-for line in iter(input, "end"):
-    exec(line)
+while True:
+    time.sleep(1)
+"""
+BECOMES_SLEEP = """
+signal.signal(signal.SIGUSR1,
+              lambda *_: os.execv("/bin/sleep", ["sleep", "1000"]))
 """
 
 
-def filled(**options):
-    return python(FULL.replace("for line in iter(input, \"end\"):\n    exec(line)",
-                               "time.sleep(1000)"), **options)
+def filled(setup="", **options):
+    """A process whose memory takes some time to compress."""
+    return python(FULL % setup, **options)
 
 
 def test_target_ends():
@@ -346,22 +350,17 @@ def test_target_ends():
                 assert os.read(reader, 1) == b""
                 assert process.poll() is None, "the dump was over already"
         os.close(reader)
-    with heaptest.case("a target that becomes another program"):
-        code = FULL.replace("for line in iter(input, \"end\"):\n    exec(line)",
-                            "import signal\n"
-                            "signal.signal(signal.SIGUSR1, lambda *_: os.execv("
-                            "'/bin/sleep', ['sleep', '1000']))\n"
-                            "while True: time.sleep(1)")
-        with python(code) as target:
-            folder = patients.folder("snapshot.exec")
-            with slow_dump(target.pid, folder) as process:
-                os.kill(target.pid, signal.SIGUSR1)
-                patients.wait_for("exec", lambda: os.readlink(
-                    "/proc/%d/exe" % target.pid).endswith("sleep"))
-                out, errors = process.communicate(timeout=120)
-            assert process.returncode == 0, errors
-            assert json.loads(out)["complete"] is True
-            assert_alone(target.pid)
+    with heaptest.case("a target that becomes another program"), \
+            filled(BECOMES_SLEEP) as target:
+        folder = patients.folder("snapshot.exec")
+        with slow_dump(target.pid, folder) as process:
+            os.kill(target.pid, signal.SIGUSR1)
+            patients.wait_for("exec", lambda: os.readlink(
+                "/proc/%d/exe" % target.pid).endswith("sleep"))
+            out, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert json.loads(out)["complete"] is True
+        assert_alone(target.pid)
     with heaptest.case("a target that was stopped stays so"), \
             filled() as target:
         os.kill(target.pid, signal.SIGSTOP)
@@ -381,7 +380,7 @@ def test_interrupted():
             folder = patients.folder("snapshot." + number.name)
             with slow_dump(target.pid, folder) as process:
                 process.send_signal(number)
-                _, errors = process.communicate(timeout=30)
+                _, errors = process.communicate(timeout=120)
             assert process.returncode == 130, (process.returncode, errors)
             assert not os.listdir(folder)
             assert_alone(target.pid)

@@ -46,6 +46,7 @@ int main(int argc, char **argv)
 		.snapshot = true,
 		.step = at_step,
 	};
+	struct freeze_end end;
 	struct target target;
 	struct freeze *freeze;
 	struct error *err;
@@ -65,7 +66,8 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "%s\n", err->message);
 		return 1;
 	}
-	if (!freeze_destroy(freeze))
+	freeze_destroy(freeze, &end);
+	if (end.zombie_left)
 		(void)printf("zombie left\n");
 	for (unsigned int i = 0; i < steps->count; i++)
 		(void)puts(steps->names[i]);
