@@ -117,6 +117,9 @@ static void become_python(const char *python, const char *script, int output,
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(127);
+	// Where Yama lets only ancestors trace: the freezer is none, but a
+	// descendant of who is named here.
+	(void)prctl(PR_SET_PTRACER, parent);
 	(void)sigaction(SIGPIPE, &normal, NULL);
 	(void)sigaction(SIGTSTP, &normal, NULL);
 	(void)dup2(output, STDOUT_FILENO);

@@ -4,7 +4,7 @@
 SPDX-License-Identifier: Apache-2.0
 
 usage: bench.py [--sizes 1,10,30] [--python PYTHON] [--tmp DIR]
-                [--only types|dump|peers]
+                [--only types|dump|peers|pause|service]
 
 Makes its own heaps (millions of objects each), dumps them plain and
 compressed, and prints what heapscan and heapdump reach beside what the
@@ -20,6 +20,8 @@ import subprocess
 import sys
 import threading
 import time
+
+import pause
 
 BUILD = os.environ.get("HEAPSCAN_BUILD", "build/plain")
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -330,10 +332,15 @@ def main():
     parser.add_argument("--python", default="/usr/bin/python3")
     parser.add_argument("--tmp", default=os.environ.get("TMPDIR", "/var/tmp"))
     parser.add_argument("--peer-millions", type=float, default=1)
-    parser.add_argument("--only", choices=("types", "dump", "peers"))
+    parser.add_argument("--pause-sizes", default="1,4,8",
+                        type=lambda text: [float(n) for n in text.split(",")])
+    parser.add_argument("--service-millions", type=float, default=10)
+    parser.add_argument("--only", choices=("types", "dump", "peers", "pause",
+                                           "service"))
     args = parser.parse_args()
     for name, bench in (("types", bench_types), ("dump", bench_dump),
-                        ("peers", bench_peers)):
+                        ("peers", bench_peers), ("pause", pause.bench_pause),
+                        ("service", pause.bench_service)):
         if args.only in (None, name):
             bench(args)
 

@@ -442,6 +442,14 @@ static unsigned int start_all(unsigned int threads)
 	return slot;
 }
 
+/** For whoever compares: a twin whose core the kernel writes. */
+static void on_twin(int number)
+{
+	(void)number;
+	if (fork() == 0)
+		abort();
+}
+
 static void set_up_signals(void)
 {
 	struct sigaction numbered = {
@@ -456,11 +464,13 @@ static void set_up_signals(void)
 
 	(void)sigaction(SIGRTMIN, &numbered, NULL);
 	(void)sigaction(SIGCHLD, &child, NULL);
+	(void)signal(SIGUSR2, on_twin);
 	// Waited for by one thread, so blocked in all; children interrupt
 	// nobody but the main thread, which does not mind.
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGRTMIN + 1);
 	(void)sigaddset(&set, SIGCHLD);
+	(void)sigaddset(&set, SIGUSR2);
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
@@ -536,6 +546,7 @@ int main(int argc, char **argv)
 		(void)start_all(threads);
 	(void)sigemptyset(&children);
 	(void)sigaddset(&children, SIGCHLD);
+	(void)sigaddset(&children, SIGUSR2);
 	(void)pthread_sigmask(SIG_UNBLOCK, &children, NULL);
 	atomic_store(&slots[READY], 1);
 	if (spinning)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "image/live/procmaps.h"
+#include "image/base/guard.h"
 #include "tests/lib/check.h"
 
 static const char sample[] =
@@ -114,9 +115,48 @@ static void check_own(void)
 	(void)munmap(memory, size);
 }
 
+static void check_add(void)
+{
+	static const char text[] = "1000-2000 r--p 0 0:0 0 [first]\n"
+				   "5000-6000 r--p 0 0:0 0 [last]\n";
+	CLEANUP(close_file) FILE *in =
+		fmemopen((void *)(uintptr_t)text, sizeof(text) - 1, "r");
+	const struct procmap middle = {
+		.start = 0x3000, .end = 0x4000, .name = "[middle]",
+	};
+	const struct procmap beyond = {
+		.start = 0x7000, .end = 0x8000, .name = "",
+	};
+	struct procmaps maps = { 0 };
+	struct error *err = procmaps_parse(in, "text", &maps);
+
+	if (!err)
+		err = procmaps_add(&maps, &middle);
+	if (!err)
+		err = procmaps_add(&maps, &beyond);
+	CHECK("mappings are put in", err == NULL && maps.count == 4);
+	if (!err) {
+		CHECK("in order", maps.items[0].start == 0x1000 &&
+		      maps.items[1].start == 0x3000 &&
+		      maps.items[2].start == 0x5000 &&
+		      maps.items[3].start == 0x7000);
+		CHECK("all with their names",
+		      strcmp(maps.items[0].name, "[first]") == 0 &&
+		      strcmp(maps.items[1].name, "[middle]") == 0 &&
+		      strcmp(maps.items[2].name, "[last]") == 0 &&
+		      strcmp(maps.items[3].name, "") == 0);
+		CHECK("names lie in one block",
+		      maps.items[1].name > maps.names &&
+		      maps.items[1].name < maps.names + maps.names_size);
+	}
+	error_free(err);
+	procmaps_deinit(&maps);
+}
+
 int main(void)
 {
 	check_sample();
+	check_add();
 	check_refused("not a mapping", "hello\n1000-2000 zz\n0-0\n"
 				       "5000-4000 r--p 0 0:0 0\n");
 	check_refused("out of order", "2000-3000 r--p 0 0:0 0 \n"
