@@ -57,7 +57,7 @@ const struct view cmd_info_view = {
 	.remark =
 "Works on every core, of Python or not. JSON adds the arrays \"modules\",\n"
 "\"threads\" and \"findings\"; --top bounds them. Arguments of the command\n"
-"line are shown only with --values.\n",
+"line and the environment are shown only with --values.\n",
 };
 
 /** Prints rows of (section, key, value); the section only where it changes. */
@@ -178,6 +178,8 @@ static void tell_process(struct teller *teller,
 	tell_text(teller, "host", header->host);
 	tell_text(teller, "kernel",
 		  core_notes_fact(notes, FORMAT_FACT_KERNEL));
+	tell_text(teller, "container_id",
+		  core_notes_fact(notes, FORMAT_FACT_CONTAINER));
 	tell_text(teller, "arch", header->arch);
 	tell_signal(teller, notes);
 	if (core_notes_number(notes, FORMAT_FACT_UPTIME, &number))
@@ -197,6 +199,20 @@ static void tell_process(struct teller *teller,
 	tell_fact(teller, notes, "cgroup_limit", FORMAT_FACT_CGROUP_LIMIT,
 		  UNIT_BYTES);
 	tell_number(teller, "threads", UNIT_COUNT, notes->num_threads);
+}
+
+/** What --environ of heapdump recorded. */
+static void tell_environment(struct teller *teller,
+			     const struct core_notes *notes)
+{
+	size_t prefix = strlen(FORMAT_FACT_ENVIRON);
+
+	teller->section = "environment";
+	for (size_t i = 0; i < notes->num_facts; i++)
+		if (strncmp(notes->facts[i].key, FORMAT_FACT_ENVIRON,
+			    prefix) == 0)
+			tell_text(teller, notes->facts[i].key + prefix,
+				  notes->facts[i].value);
 }
 
 /* What format_reason says, as keys. */
@@ -518,6 +534,8 @@ static struct error *run(struct scan *scan)
 	});
 	tell_file(&teller, &header, image);
 	tell_process(&teller, &header, image);
+	if (scan->options->values)
+		tell_environment(&teller, &image->notes);
 	tell_memory(&teller, image);
 	tell_runtime(&teller, &header, runtime, why_none);
 	render_table_end(render);

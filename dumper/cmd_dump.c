@@ -74,6 +74,7 @@ static void fill_live_options(struct job *job, const atomic_bool *stop)
 		.no_compress = options->no_compress,
 		.level = options->level,
 		.no_cmdline = options->no_cmdline,
+		.environ = options->environ,
 		.trigger = "request",
 		.hash = options->json || dump_report_is_audited(),
 		.extra = options->gpu_off ? gpu_off_fact : gpu_auto_fact,
@@ -242,10 +243,12 @@ static void dry_run(struct job *job)
 		.headroom = UINT64_MAX,
 		.path = job->outfile.path,
 	};
+	struct error *refusal = live_check_method(&job->target, &job->live);
 	struct procinfo_cgroup cgroup;
 	struct statvfs status;
 	struct error *err;
 
+	report.refusal = refusal ? refusal->message : NULL;
 	if (job->outfile.temporary && fstatvfs(job->outfile.fd, &status) == 0) {
 		report.free_bytes = (uint64_t)status.f_bavail * status.f_frsize;
 		err = live_check_space(&job->estimate, job->outfile.fd,
@@ -261,6 +264,7 @@ static void dry_run(struct job *job)
 		dry_report_json(stdout, &report);
 	else
 		dry_report_text(stdout, &report);
+	error_free(refusal);
 }
 
 static void report(struct job *job)

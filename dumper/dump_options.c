@@ -264,6 +264,14 @@ static struct error *set_no_cmdline(struct dump_options *options,
 	return NULL;
 }
 
+static struct error *set_environ(struct dump_options *options,
+				 const char *value)
+{
+	(void)value;
+	options->environ = true;
+	return NULL;
+}
+
 static struct error *set_dry_run(struct dump_options *options,
 				 const char *value)
 {
@@ -337,6 +345,9 @@ static const struct option_row rows[] = {
 	  "leave mappings out; stronger than --include" },
 	{ "no-cmdline", 0, NULL, GROUP_WHAT, set_no_cmdline,
 	  "do not record the arguments (the stack in the dump holds them)" },
+	{ "environ", 0, NULL, GROUP_WHAT, set_environ,
+	  "record the environment that the process was started with; it may "
+	  "hold secrets" },
 	{ "gpu", 0, "auto|off|core|full", GROUP_WHAT, set_gpu,
 	  "auto (default) records why there is no GPU image; core and "
 	  "full are not in this version" },
@@ -403,7 +414,6 @@ static const struct option_row rows[] = {
 	{ "children", 0, NULL, GROUP_LATER, NULL, "all descendants" },
 	{ "exec", 0, "CMD", GROUP_LATER, NULL, "run after each dump" },
 	{ "samples", 0, "FILE", GROUP_LATER, NULL, "numbers while watching" },
-	{ "environ", 0, NULL, GROUP_LATER, NULL, "record the environment" },
 };
 
 enum {

@@ -52,6 +52,7 @@ struct dump_options {
 	int level;			/* 0: the default */
 	bool no_compress;
 	bool no_cmdline;
+	bool environ;
 	bool gpu_off;
 	bool dry_run;
 	bool force;

@@ -232,7 +232,11 @@ void dry_report_text(FILE *out, const struct dry_report *report)
 		(void)fputc(')', out);
 	}
 	(void)fputs(": may be read; nothing was stopped\n", out);
-	(void)fprintf(out, "  memory     %s to copy (content %s)\n",
+	(void)fprintf(out, "  method     %s%s", report->method,
+		      report->refusal ? ": WOULD BE REFUSED: " : "");
+	if (report->refusal)
+		escape_puts(out, ESCAPE_TEXT, report->refusal);
+	(void)fprintf(out, "\n  memory     %s to copy (content %s)\n",
 		      units_size(estimate->read_bytes, text), report->content);
 	(void)fprintf(out, "  file       about %s, ",
 		      units_size(estimate->stored_bytes, text));
@@ -270,6 +274,8 @@ void dry_report_json(FILE *out, const struct dry_report *report)
 	json_double(&json, "max_pause_ms", (double)report->max_pause_ns / 1e6);
 	json_string(&json, "method", report->method);
 	json_string(&json, "content", report->content);
+	json_bool(&json, "method_fits", !report->refusal);
+	json_string(&json, "refusal", report->refusal);
 	json_bool(&json, "pause_fits", report->pause_fits);
 	json_bool(&json, "space_fits", report->space_fits);
 	if (report->free_bytes != UINT64_MAX)

@@ -42,6 +42,7 @@ struct dry_report {
 	const char *path;		/* where it would go */
 	const char *content;
 	const char *method;
+	const char *refusal;		/* why the method cannot be used, or NULL */
 	const struct live_estimate *estimate;
 	uint64_t max_pause_ns;
 	bool pause_fits, space_fits;

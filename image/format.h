@@ -143,6 +143,8 @@ struct format_thread {
 #define FORMAT_FACT_CGROUP_CURRENT "cgroup_current"
 #define FORMAT_FACT_CGROUP_LIMIT "cgroup_limit"
 #define FORMAT_FACT_KERNEL "kernel"		/* uname -r */
+#define FORMAT_FACT_CONTAINER "container_id"	/* 64 digits */
+#define FORMAT_FACT_ENVIRON "env."	/* and a name: the environment */
 /* final */
 #define FORMAT_FACT_COMPLETE "complete"		/* "yes" or "no" */
 #define FORMAT_FACT_PAUSE "pause_ns"

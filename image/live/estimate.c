@@ -15,7 +15,8 @@ enum {
 	SAMPLE_SIZE = 1 << FORMAT_FRAME_LOG2,
 	SAMPLES = 16,
 	FIXED_PAUSE_MS = 10,	/* stopping threads, reading the mappings */
-	FORK_MS_PER_GIB = 25,	/* of small pages; huge ones take a tenth */
+	FORK_MS_PER_GIB = 25,	/* of small pages */
+	FORK_HUGE_MS_PER_GIB = 3,
 	/* Two threads on two processors do not do twice the work of one. */
 	PARALLEL_PERCENT = 85,
 };
@@ -122,12 +123,16 @@ static struct error *take_sample(pid_t pid, const struct plan *plan, int level,
 	return NULL;
 }
 
-/** A fork copies the page tables of private memory. */
-static uint64_t fork_ns(const struct procinfo *info)
+/** A fork copies the page tables of private memory, huge of it or not. */
+static uint64_t fork_ns(const struct procinfo *info, uint64_t huge)
 {
-	double gib = (double)info->rss_anonymous / (1 << 30);
+	uint64_t small = info->rss_anonymous > huge ?
+		info->rss_anonymous - huge : 0;
+	double ms = FIXED_PAUSE_MS +
+		    FORK_MS_PER_GIB * (double)small / (1 << 30) +
+		    FORK_HUGE_MS_PER_GIB * (double)huge / (1 << 30);
 
-	return (uint64_t)((FIXED_PAUSE_MS + FORK_MS_PER_GIB * gib) * 1e6);
+	return (uint64_t)(ms * 1e6);
 }
 
 void live_estimate_bound(const struct target *target,
@@ -146,7 +151,7 @@ void live_estimate_bound(const struct target *target,
 		.read_bytes = bytes,
 		.image_bytes = bytes,
 		.stored_bytes = bytes,
-		.pause_ns = options->snapshot ? fork_ns(info) :
+		.pause_ns = options->snapshot ? fork_ns(info, 0) :
 						(uint64_t)(seconds * 1e9),
 		.total_ns = (uint64_t)(seconds * 1e9),
 		.workers = workers,
@@ -189,7 +194,8 @@ struct error *live_estimate(const struct target *target,
 			    FIXED_PAUSE_MS * UINT64_C(1000000);
 	estimate.total_ns = estimate.pause_ns;
 	if (options->snapshot)
-		estimate.pause_ns = fork_ns(&target->info);
+		estimate.pause_ns = fork_ns(&target->info,
+					    procinfo_huge(target->pid));
 	*ret = estimate;
 	return NULL;
 }

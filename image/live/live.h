@@ -56,6 +56,7 @@ struct live_options {
 				   it may bypass the page cache */
 	bool hash;		/* compute live_result.sha256 */
 	bool no_cmdline;	/* leave the arguments out of the notes */
+	bool environ;		/* record the environment in the notes */
 	const char *trigger;	/* why; NULL: "request" */
 	const char *extra;	/* facts to record, "key=value\0" each */
 	size_t extra_size;

@@ -253,12 +253,29 @@ static void write_memory_facts(const struct process_notes *notes, FILE *out)
 		fact_number(out, FORMAT_FACT_CGROUP_LIMIT, cgroup.limit);
 }
 
+/** "env.NAME=value" for each entry; others than such are not recorded. */
+static void write_environment(const struct process_notes *notes, FILE *out)
+{
+	CLEANUP(free_pointer) char *text = NULL;
+	size_t size = 0;
+	struct error *err = procinfo_file(notes->memory_pid, "environ", &text,
+					  &size);
+
+	error_free(err);
+	for (const char *at = text; at && at < text + size;
+	     at += strlen(at) + 1)
+		if (*at != '=' && strchr(at, '='))
+			(void)fprintf(out, FORMAT_FACT_ENVIRON "%s%c", at, '\0');
+}
+
 static struct error *write_facts(const struct process_notes *notes,
 				 const char *cmdline, size_t cmdline_size,
 				 FILE *out)
 {
 	CLEANUP(free_pointer) char *exe = procinfo_link(notes->memory_pid,
 							"exe");
+	CLEANUP(free_pointer) char *container =
+		procinfo_container(notes->memory_pid);
 	CLEANUP(free_pointer) char *script = NULL;
 	struct content content;
 	struct utsname system;
@@ -296,6 +313,9 @@ static struct error *write_facts(const struct process_notes *notes,
 	fact(content.out, FORMAT_FACT_CONTENT, notes->content);
 	fact(content.out, FORMAT_FACT_TRIGGER, notes->trigger);
 	write_memory_facts(notes, content.out);
+	fact(content.out, FORMAT_FACT_CONTAINER, container);
+	if (notes->environ)
+		write_environment(notes, content.out);
 	if (notes->extra_size > 0)
 		(void)fwrite(notes->extra, notes->extra_size, 1, content.out);
 	return content_write(&content, out, FORMAT_NOTE_FACTS);

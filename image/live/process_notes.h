@@ -33,6 +33,7 @@ struct process_notes {
 	uint32_t page_size;
 	bool compressed;
 	bool no_cmdline;	/* leave the arguments out */
+	bool environ;		/* put the environment in */
 	int64_t captured_at_ns;	/* since the epoch */
 	const char *method, *content, *trigger;
 	const char *extra;	/* further facts, "key=value\0" each, or NULL */

@@ -18,6 +18,7 @@
 #include "image/live/cgroup.h"
 
 enum {
+	CONTAINER_DIGITS = 64,
 	FILE_MAX_SIZE = 16 << 20,
 	KERNEL_THREAD_FLAG = 0x00200000,	/* PF_KTHREAD of sched.h */
 };
@@ -400,6 +401,53 @@ bool procinfo_is_python(pid_t pid)
 			return true;
 	}
 	return false;
+}
+
+/** The first run of exactly CONTAINER_DIGITS hexadecimal digits in a text. */
+static char *find_container(const char *text)
+{
+	for (const char *at = text; *at; ) {
+		size_t length = strspn(at, "0123456789abcdef");
+
+		if (length == CONTAINER_DIGITS)
+			return strndup(at, length);
+		at += length;
+		at += strcspn(at, "0123456789abcdef");
+	}
+	return NULL;
+}
+
+char *procinfo_container(pid_t pid)
+{
+	static const char *const files[] = { "cgroup", "mountinfo" };
+	char *found = NULL;
+
+	for (size_t i = 0; !found && i < sizeof(files) / sizeof(*files); i++) {
+		CLEANUP(free_pointer) char *text = NULL;
+		size_t size;
+
+		error_free(procinfo_file(pid, files[i], &text, &size));
+		// A layer's folder of overlayfs has such a name as well; only
+		// what is mounted of the runtime's own names the container.
+		if (text && i > 0) {
+			char *at = strstr(text, "/containers/");
+
+			found = at ? find_container(at) : NULL;
+		} else if (text) {
+			found = find_container(text);
+		}
+	}
+	return found;
+}
+
+uint64_t procinfo_huge(pid_t pid)
+{
+	CLEANUP(free_pointer) char *text = NULL;
+	size_t size;
+	struct error *err = procinfo_file(pid, "smaps_rollup", &text, &size);
+
+	error_free(err);
+	return text ? status_kib(text, "AnonHugePages") : 0;
 }
 
 uint64_t procinfo_uptime(const struct procinfo *info)

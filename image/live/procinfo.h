@@ -84,8 +84,21 @@ char *procinfo_script(const char *cmdline, size_t size, const char **script);
 /** True if the process runs CPython or PyPy, by its program and libraries. */
 bool procinfo_is_python(pid_t pid);
 
+/**
+ * Bytes of its private memory that lie in huge pages. Walks its page tables:
+ * some 10 ms for each GiB.
+ */
+uint64_t procinfo_huge(pid_t pid);
+
 /** Nanoseconds that the process has been running. */
 uint64_t procinfo_uptime(const struct procinfo *info);
+
+/**
+ * The id that container runtimes give (64 hexadecimal digits), as its cgroups
+ * or, where those are hidden, its mounts have it; NULL: none is seen. The
+ * caller frees.
+ */
+char *procinfo_container(pid_t pid);
 
 /** What its memory cgroup says, v2 or v1; UINT64_MAX: no limit. */
 struct procinfo_cgroup {

@@ -14,7 +14,8 @@ import patients
 from patients import heaptest
 
 HERE = {"list", "demo", "content", "include", "exclude", "no-cmdline", "gpu",
-        "output", "force", "method", "assume-fork-allowed", "max-pause",
+        "environ", "output", "force", "method", "assume-fork-allowed",
+        "max-pause",
         "dry-run", "level", "no-compress", "json", "quiet", "verbose", "no-progress", "completion",
         "help", "version"}
 LATER = {
@@ -24,7 +25,7 @@ LATER = {
     "oom-event": None, "threads": "5", "fds": "5", "on-signal": "USR1",
     "on-exit": None, "baseline": None, "count": "2", "cooldown": "5m",
     "for": "1h", "interval": "1s", "min-free": "1G", "max-total": "1G",
-    "children": None, "exec": "true", "samples": "x", "environ": None}
+    "children": None, "exec": "true", "samples": "x"}
 
 
 def refused(*args):

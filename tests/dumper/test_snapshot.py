@@ -658,7 +658,28 @@ def test_heapscan():
         assert_alone(target.pid)
 
 
+def test_facts():
+    with heaptest.case("the environment is recorded when asked for"), \
+            python(FILTERED, env=dict(os.environ, HEAPSCAN_SECRET="told you")) \
+            as target:
+        path = heaptest.tmp("environ")
+        for options, views, seen in (
+                ([], ["--values"], False), (["--environ"], [], False),
+                (["--environ"], ["--values"], True)):
+            dump("-o", path, *options, target.pid)
+            done = heaptest.heapscan(path, "info", "-f", "json", *views)
+            assert done.returncode == 0, done.stderr
+            assert ("told you" in done.stdout) == seen, (options, views)
+    with heaptest.case("a dry run tells what a snapshot would be like"), \
+            python(FILTERED) as target:
+        told = dump("--dry-run", target.pid)
+        assert told["method"] == "snapshot" and told["method_fits"] is True
+        assert 0 < told["pause_ms"] < 1000, told
+        assert "refusal" not in told or told["refusal"] is None, told
+
+
 def main():
+    test_facts()
     test_one_moment()
     test_workload()
     test_steps()
