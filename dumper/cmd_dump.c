@@ -307,7 +307,7 @@ static struct error *name_output(const struct job *job, struct error *err)
 	bool output = err && err->kind == ERROR_OS &&
 		      (err->os_errno == ENOSPC || err->os_errno == EDQUOT ||
 		       err->os_errno == EFBIG || err->os_errno == EROFS ||
-		       err->os_errno == EPIPE);
+		       err->os_errno == EPIPE || err->os_errno == EIO);
 
 	return output ? error_context(err, "%s", job->outfile.path) : err;
 }
