@@ -100,8 +100,10 @@ static struct error *ask_running(struct plan *plan,
 
 	if (!err)
 		err = count_resident(&plan->maps, *ret);
-	if (err && !target_alive(source->target)) {
-		// It has ended, and its snapshot is all there is.
+	if (err && err->kind == ERROR_OS) {
+		// It is about to end, and its snapshot is all there is.
+		pagemap_close(*ret);
+		*ret = NULL;
 		error_free(err);
 		err = NULL;
 	}

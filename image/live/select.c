@@ -431,13 +431,33 @@ static struct error *take_run(void *context, const struct page_run *run)
 	return append(walk, run->start, run->end, reason);
 }
 
+/**
+ * A fork leaves pages of files out: the process itself has them. If it ends
+ * meanwhile, what it has not told of is taken whole.
+ */
+static struct error *scan_running(struct walk *walk, uint64_t start,
+				  uint64_t end)
+{
+	const struct selection *selection = walk->selection;
+	struct error *err = pagemap_scan(walk->options->running, start, end,
+					 false, take_run, walk);
+	uint64_t told = start;
+
+	if (!err || err->kind != ERROR_OS)
+		return err;
+	error_free(err);
+	if (selection->count > 0 &&
+	    selection->ranges[selection->count - 1].end > start)
+		told = selection->ranges[selection->count - 1].end;
+	return append(walk, told, end, FORMAT_CAPTURED);
+}
+
 static struct error *scan(struct walk *walk, struct pagemap *pagemap,
 			  uint64_t start, uint64_t end)
 {
-	// A fork leaves pages of files out: the process itself has them.
 	if (walk->options->running && (walk->policy == POLICY_SHARED ||
 				       walk->policy == POLICY_PRESENT))
-		pagemap = walk->options->running;
+		return scan_running(walk, start, end);
 	// take_run() asks whose a page is for this policy only.
 	return pagemap_scan(pagemap, start, end, walk->policy == POLICY_FILE,
 			    take_run, walk);
