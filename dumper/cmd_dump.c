@@ -45,11 +45,6 @@ void dump_complain(struct error *err)
 	error_free(err);
 }
 
-static const char *content_word(const struct dump_options *options)
-{
-	return options->content == SELECT_FULL ? "full" : "heap";
-}
-
 static uint64_t pause_limit(const struct job *job)
 {
 	return job->live.max_pause_ns ? job->live.max_pause_ns :
@@ -233,7 +228,7 @@ static void dry_run(struct job *job)
 	struct dry_report report = {
 		.pid = job->target.pid,
 		.script = job->script,
-		.content = content_word(job->options),
+		.content = select_content_word(job->options->content),
 		.method = job->live.snapshot ? "snapshot" : "stop",
 		.estimate = &job->estimate,
 		.max_pause_ns = pause_limit(job),
@@ -274,7 +269,7 @@ static void report(struct job *job)
 		.pid = job->target.pid,
 		.uid = job->target.info.real_uid,
 		.script = job->script,
-		.content = content_word(job->options),
+		.content = select_content_word(job->options->content),
 		.trigger = job->live.trigger,
 		.result = &job->result,
 	};

@@ -5,19 +5,15 @@
 #include "image/live/copy.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/live/missing.h"
 #include "image/live/peek.h"
 
-enum {
-	VECTORS_AT_ONCE = 64,
-	/* More separate holes than this are joined into one wider one. */
-	MISSING_MAX = 1 << 20,
-};
+enum { VECTORS_AT_ONCE = 64 };
 
 struct piece {
 	uint64_t offset, address, size;
@@ -32,9 +28,7 @@ struct copy {
 	uint64_t total;
 	atomic_uint_least64_t done;
 	atomic_bool gone;
-	pthread_mutex_t lock;		/* of the missing ranges */
-	struct format_skipped *missing;
-	size_t num_missing, missing_capacity;
+	struct missing missing;
 };
 
 struct error *copy_create(const struct copy_options *options,
@@ -51,7 +45,7 @@ struct error *copy_create(const struct copy_options *options,
 		return err;
 	}
 	copy->options = *options;
-	(void)pthread_mutex_init(&copy->lock, NULL);
+	missing_init(&copy->missing);
 	*ret = copy;
 	return NULL;
 }
@@ -61,9 +55,8 @@ void copy_destroy(struct copy *copy)
 	if (!copy)
 		return;
 	peek_close(&copy->peek);
-	(void)pthread_mutex_destroy(&copy->lock);
+	missing_deinit(&copy->missing);
 	free(copy->pieces);
-	free(copy->missing);
 	free(copy);
 }
 
@@ -112,49 +105,6 @@ struct error *copy_add_held(struct copy *copy, uint64_t offset,
 	return add_piece(copy, &piece);
 }
 
-static void add_missing(struct copy *copy, uint64_t start, uint64_t end,
-			int os_errno)
-{
-	(void)pthread_mutex_lock(&copy->lock);
-	if (copy->num_missing > 0) {
-		struct format_skipped *last =
-			&copy->missing[copy->num_missing - 1];
-
-		if (last->end == start && last->os_errno == (uint32_t)os_errno) {
-			last->end = end;
-			goto out;
-		}
-	}
-	if (copy->num_missing == copy->missing_capacity) {
-		size_t more = copy->missing_capacity ?
-			2 * copy->missing_capacity : 64;
-		struct format_skipped *grown = more > MISSING_MAX ? NULL :
-			reallocarray(copy->missing, more, sizeof(*grown));
-
-		if (!grown) {
-			// Saying too much is missing is the safe mistake.
-			struct format_skipped *last =
-				&copy->missing[copy->num_missing - 1];
-
-			if (copy->num_missing > 0 && last->end < end)
-				last->end = end;
-			if (copy->num_missing > 0 && last->start > start)
-				last->start = start;
-			goto out;
-		}
-		copy->missing = grown;
-		copy->missing_capacity = more;
-	}
-	copy->missing[copy->num_missing++] = (struct format_skipped){
-		.start = start,
-		.end = end,
-		.reason = FORMAT_FAILED,
-		.os_errno = (uint32_t)os_errno,
-	};
-out:
-	(void)pthread_mutex_unlock(&copy->lock);
-}
-
 /**
  * Read one range page by page, after a read of more has failed: to keep what
  * can be had. The mem file is the second way in; it reads pages that the
@@ -171,7 +121,8 @@ static void read_pages(struct copy *copy, uint64_t address, uint8_t *buffer,
 
 		if (atomic_load(&copy->gone)) {
 			memset(buffer, 0, size);
-			add_missing(copy, address, address + size, ESRCH);
+			missing_add(&copy->missing, address, address + size,
+				    ESRCH);
 			return;
 		}
 		if (want > size)
@@ -184,7 +135,7 @@ static void read_pages(struct copy *copy, uint64_t address, uint8_t *buffer,
 			    !peek_read_forced(&copy->peek, address, buffer,
 					      want)) {
 				memset(buffer, 0, want);
-				add_missing(copy, address, address + want,
+				missing_add(&copy->missing, address, address + want,
 					    os_errno);
 			}
 		}
@@ -239,7 +190,7 @@ static void read_vectors(struct copy *copy, const struct iovec *local,
 		uint64_t start = (uint64_t)(uintptr_t)remote[i].iov_base;
 
 		memset(local[i].iov_base, 0, local[i].iov_len);
-		add_missing(copy, start, start + local[i].iov_len,
+		missing_add(&copy->missing, start, start + local[i].iov_len,
 			    copy->options.lost_errno);
 	}
 	atomic_fetch_add(&copy->done, wanted);
@@ -315,33 +266,7 @@ bool copy_target_gone(const struct copy *copy)
 	return atomic_load(&copy->gone);
 }
 
-static int compare_missing(const void *a, const void *b)
-{
-	const struct format_skipped *left = a, *right = b;
-
-	return left->start < right->start ? -1 : left->start > right->start;
-}
-
 const struct format_skipped *copy_missing(struct copy *copy, size_t *ret_count)
 {
-	size_t kept = 0;
-
-	if (copy->num_missing > 0)
-		qsort(copy->missing, copy->num_missing, sizeof(*copy->missing),
-		      compare_missing);
-	for (size_t i = 1; i < copy->num_missing; i++) {
-		struct format_skipped *last = &copy->missing[kept];
-		const struct format_skipped *next = &copy->missing[i];
-
-		if (next->start <= last->end) {
-			if (next->end > last->end)
-				last->end = next->end;
-		} else {
-			copy->missing[++kept] = *next;
-		}
-	}
-	if (copy->num_missing > 0)
-		copy->num_missing = kept + 1;
-	*ret_count = copy->num_missing;
-	return copy->missing;
+	return missing_list(&copy->missing, ret_count);
 }

@@ -23,6 +23,7 @@ enum page_kind {
 	PAGE_ZERO,	/* the kernel's page of zeroes */
 	PAGE_SWAPPED,
 	PAGE_GUARD,	/* MADV_GUARD_INSTALL: every access faults */
+	PAGE_LEFT_OUT,	/* of a core: who wrote it did not take the page */
 };
 
 struct page_run {

@@ -149,11 +149,6 @@ struct error *plan_select(struct plan *plan, const struct plan_source *source,
 	return select_ranges(&plan->maps, pagemap, &select, &plan->selection);
 }
 
-static const char *content_word(enum select_content content)
-{
-	return content == SELECT_FULL ? "full" : "heap";
-}
-
 static struct error *make_notes(struct plan *plan,
 				const struct live_options *options,
 				const struct freeze *freeze)
@@ -169,7 +164,7 @@ static struct error *make_notes(struct plan *plan,
 		.info = freeze_info(freeze),
 		.memory_pid = freeze_memory_pid(freeze),
 		.method = options->snapshot ? "snapshot" : "stop",
-		.content = content_word(options->content),
+		.content = select_content_word(options->content),
 		.trigger = options->trigger ? options->trigger : "request",
 		.extra = options->extra,
 		.extra_size = options->extra_size,

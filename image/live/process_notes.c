@@ -268,57 +268,54 @@ static void write_environment(const struct process_notes *notes, FILE *out)
 			(void)fprintf(out, FORMAT_FACT_ENVIRON "%s%c", at, '\0');
 }
 
-static struct error *write_facts(const struct process_notes *notes,
-				 const char *cmdline, size_t cmdline_size,
-				 FILE *out)
+static void write_cmdline(const char *cmdline, size_t size, FILE *out)
+{
+	CLEANUP(free_pointer) char *line = malloc(size + 1);
+
+	if (!line)
+		return;
+	join_arguments(cmdline, size, line, size + 1);
+	fact(out, FORMAT_FACT_CMDLINE, line);
+}
+
+static void write_facts(const struct process_notes *notes, const char *cmdline,
+			size_t cmdline_size, FILE *out)
 {
 	CLEANUP(free_pointer) char *exe = procinfo_link(notes->memory_pid,
 							"exe");
 	CLEANUP(free_pointer) char *container =
 		procinfo_container(notes->memory_pid);
 	CLEANUP(free_pointer) char *script = NULL;
-	struct content content;
 	struct utsname system;
 	const char *unused;
-	struct error *err = content_open(&content);
 
-	if (err)
-		return err;
-	fact(content.out, FORMAT_FACT_CREATOR, "heapdump " HEAPSCAN_VERSION);
-	fact_number(content.out, FORMAT_FACT_CAPTURED_AT,
+	fact(out, FORMAT_FACT_CREATOR, "heapdump " HEAPSCAN_VERSION);
+	fact_number(out, FORMAT_FACT_CAPTURED_AT,
 		    (uint64_t)notes->captured_at_ns);
 	if (uname(&system) == 0) {
-		fact(content.out, FORMAT_FACT_HOST, system.nodename);
-		fact(content.out, FORMAT_FACT_KERNEL, system.release);
+		fact(out, FORMAT_FACT_HOST, system.nodename);
+		fact(out, FORMAT_FACT_KERNEL, system.release);
 	}
-	fact_number(content.out, FORMAT_FACT_PID,
-		    (uint64_t)notes->info->inside_pid);
-	fact_number(content.out, FORMAT_FACT_HOST_PID,
-		    (uint64_t)notes->info->pid);
-	fact(content.out, FORMAT_FACT_EXE, exe);
+	fact_number(out, FORMAT_FACT_PID, (uint64_t)notes->info->inside_pid);
+	fact_number(out, FORMAT_FACT_HOST_PID, (uint64_t)notes->info->pid);
+	fact(out, FORMAT_FACT_EXE, exe);
 	script = procinfo_script(cmdline, cmdline_size, &unused);
-	fact(content.out, FORMAT_FACT_SCRIPT, script);
-	if (!notes->no_cmdline && cmdline_size > 0) {
-		CLEANUP(free_pointer) char *line = malloc(cmdline_size + 1);
-
-		if (line) {
-			join_arguments(cmdline, cmdline_size, line,
-				       cmdline_size + 1);
-			fact(content.out, FORMAT_FACT_CMDLINE, line);
-		}
-	}
-	fact_number(content.out, FORMAT_FACT_UPTIME,
-		    procinfo_uptime(notes->info));
-	fact(content.out, FORMAT_FACT_METHOD, notes->method);
-	fact(content.out, FORMAT_FACT_CONTENT, notes->content);
-	fact(content.out, FORMAT_FACT_TRIGGER, notes->trigger);
-	write_memory_facts(notes, content.out);
-	fact(content.out, FORMAT_FACT_CONTAINER, container);
+	fact(out, FORMAT_FACT_SCRIPT, script);
+	if (!notes->no_cmdline && cmdline_size > 0)
+		write_cmdline(cmdline, cmdline_size, out);
+	if (notes->info->start_time != 0)
+		fact_number(out, FORMAT_FACT_UPTIME,
+			    procinfo_uptime(notes->info));
+	fact(out, FORMAT_FACT_METHOD, notes->method);
+	fact(out, FORMAT_FACT_CONTENT, notes->content);
+	fact(out, FORMAT_FACT_TRIGGER, notes->trigger);
+	if (notes->info->start_time != 0)
+		write_memory_facts(notes, out);
+	fact(out, FORMAT_FACT_CONTAINER, container);
 	if (notes->environ)
-		write_environment(notes, content.out);
+		write_environment(notes, out);
 	if (notes->extra_size > 0)
-		(void)fwrite(notes->extra, notes->extra_size, 1, content.out);
-	return content_write(&content, out, FORMAT_NOTE_FACTS);
+		(void)fwrite(notes->extra, notes->extra_size, 1, out);
 }
 
 /** The reason that holds for a whole mapping, else FORMAT_CAPTURED. */
@@ -440,8 +437,9 @@ static struct error *write_threads(const struct process_notes *notes,
 	return err;
 }
 
-static struct error *write_all(const struct process_notes *notes, FILE *out)
+static struct error *write_all(const void *argument, FILE *out)
 {
+	const struct process_notes *notes = argument;
 	struct format_header header = {
 		.version = FORMAT_VERSION,
 		.frame_log2 = notes->compressed ? FORMAT_FRAME_LOG2 : 0,
@@ -450,6 +448,7 @@ static struct error *write_all(const struct process_notes *notes, FILE *out)
 	CLEANUP(free_pointer) char *script = NULL;
 	const char *arguments, *unused;
 	size_t cmdline_size = 0, arguments_size;
+	struct content facts;
 	struct error *err = procinfo_file(notes->memory_pid, "cmdline", &cmdline,
 					  &cmdline_size);
 
@@ -468,7 +467,11 @@ static struct error *write_all(const struct process_notes *notes, FILE *out)
 	core_note_write(out, FORMAT_NOTE_OWNER, FORMAT_NOTE_HEADER, &header,
 			sizeof(header));
 	if (!err)
-		err = write_facts(notes, cmdline, cmdline_size, out);
+		err = content_open(&facts);
+	if (!err) {
+		write_facts(notes, cmdline, cmdline_size, facts.out);
+		err = content_write(&facts, out, FORMAT_NOTE_FACTS);
+	}
 	if (!err)
 		err = write_mappings(notes, out);
 	if (!err)
@@ -476,8 +479,9 @@ static struct error *write_all(const struct process_notes *notes, FILE *out)
 	return err;
 }
 
-struct error *process_notes_make(const struct process_notes *notes,
-				 uint8_t **ret, size_t *ret_size)
+/** Whatever write writes, as a buffer that holds notes. */
+static struct error *make(struct error *(*write)(const void *notes, FILE *out),
+			  const void *notes, uint8_t **ret, size_t *ret_size)
 {
 	char *data = NULL;
 	size_t size = 0;
@@ -486,7 +490,7 @@ struct error *process_notes_make(const struct process_notes *notes,
 
 	if (!out)
 		return error_no_memory();
-	err = write_all(notes, out);
+	err = write(notes, out);
 	if (fclose(out) != 0 && !err)
 		err = error_no_memory();
 	// The size of a segment of notes and of each note is 32 bits.
@@ -499,6 +503,65 @@ struct error *process_notes_make(const struct process_notes *notes,
 	*ret = (uint8_t *)data;
 	*ret_size = size;
 	return NULL;
+}
+
+struct error *process_notes_make(const struct process_notes *notes,
+				 uint8_t **ret, size_t *ret_size)
+{
+	return make(write_all, notes, ret, ret_size);
+}
+
+struct error *process_facts_make(const struct process_notes *notes, char **ret,
+				 size_t *ret_size)
+{
+	CLEANUP(free_pointer) char *cmdline = NULL;
+	char *data = NULL;
+	size_t cmdline_size = 0, size = 0;
+	FILE *out = open_memstream(&data, &size);
+
+	if (!out)
+		return error_no_memory();
+	error_free(procinfo_file(notes->memory_pid, "cmdline", &cmdline,
+				 &cmdline_size));
+	write_facts(notes, cmdline ? cmdline : "", cmdline_size, out);
+	if (fclose(out) != 0) {
+		free(data);
+		return error_no_memory();
+	}
+	*ret = data;
+	*ret_size = size;
+	return NULL;
+}
+
+static struct error *write_foreign(const void *argument, FILE *out)
+{
+	const struct foreign_notes *notes = argument;
+	const struct process_notes ours = {
+		.maps = notes->maps,
+		.selection = notes->selection,
+	};
+	struct format_header header = {
+		.version = FORMAT_VERSION,
+		.frame_log2 = notes->compressed ? FORMAT_FRAME_LOG2 : 0,
+	};
+	struct error *err;
+
+	(void)fwrite(notes->core, 1, notes->core_size, out);
+	core_note_write(out, FORMAT_NOTE_OWNER, FORMAT_NOTE_THREADS,
+			notes->threads,
+			notes->num_threads * sizeof(*notes->threads));
+	core_note_write(out, FORMAT_NOTE_OWNER, FORMAT_NOTE_HEADER, &header,
+			sizeof(header));
+	core_note_write(out, FORMAT_NOTE_OWNER, FORMAT_NOTE_FACTS, notes->facts,
+			notes->facts_size);
+	err = write_mappings(&ours, out);
+	return err ? err : write_skipped(&ours, out);
+}
+
+struct error *foreign_notes_make(const struct foreign_notes *notes,
+				 uint8_t **ret, size_t *ret_size)
+{
+	return make(write_foreign, notes, ret, ret_size);
 }
 
 struct error *final_notes_make(const struct final_notes *notes, uint8_t **ret,

@@ -48,6 +48,33 @@ struct process_notes {
 struct error *process_notes_make(const struct process_notes *notes,
 				 uint8_t **ret, size_t *ret_size);
 
+/**
+ * Make the content of FORMAT_NOTE_FACTS from info, no_cmdline, captured_at_ns,
+ * method, content, trigger and extra, and from /proc. A process that is gone
+ * has fewer.
+ *
+ * @param ret  the caller frees
+ */
+struct error *process_facts_make(const struct process_notes *notes,
+				 char **ret, size_t *ret_size);
+
+/** The notes of a core that somebody else wrote, and ours; all borrowed. */
+struct foreign_notes {
+	const void *core;	/* whole notes */
+	size_t core_size;
+	const struct procmaps *maps;
+	const struct selection *selection;
+	const struct format_thread *threads;
+	size_t num_threads;
+	const void *facts;	/* of process_facts_make() */
+	size_t facts_size;
+	bool compressed;
+};
+
+/** As process_notes_make(). */
+struct error *foreign_notes_make(const struct foreign_notes *notes,
+				 uint8_t **ret, size_t *ret_size);
+
 /** What is known only at the end. */
 struct final_notes {
 	bool complete;

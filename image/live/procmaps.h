@@ -23,6 +23,7 @@ enum procmap_flag {
 	/* told by freeze.h: not in the snapshot; held all the same */
 	PROCMAP_NOT_INHERITED = 1 << 20,
 	PROCMAP_HELD = 1 << 21,
+	PROCMAP_COUNTED = 1 << 22,	/* by coremaps: the bytes are known */
 };
 
 struct procmap {

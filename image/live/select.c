@@ -57,6 +57,11 @@ const char *select_reason_word(enum format_reason reason)
 		reason_words[reason] : "unknown";
 }
 
+const char *select_content_word(enum select_content content)
+{
+	return content == SELECT_FULL ? "full" : "heap";
+}
+
 /* --- rules ---------------------------------------------------------------- */
 
 static bool parse_range(const char *text, struct select_rule *rule)
@@ -412,6 +417,19 @@ static struct error *file_pages(struct walk *walk, uint64_t start, uint64_t end)
 	return err;
 }
 
+/** Why somebody else's core does not have a page: as far as one can guess. */
+static enum format_reason left_out(const struct walk *walk)
+{
+	switch (walk->policy) {
+	case POLICY_FILE:
+		return FORMAT_FILE;
+	case POLICY_SHARED:
+		return FORMAT_SHARED;
+	default:
+		return FORMAT_EXCLUDED;
+	}
+}
+
 static struct error *take_run(void *context, const struct page_run *run)
 {
 	struct walk *walk = context;
@@ -419,6 +437,8 @@ static struct error *take_run(void *context, const struct page_run *run)
 
 	if (run->kind == PAGE_GUARD)
 		reason = FORMAT_UNREADABLE;
+	else if (run->kind == PAGE_LEFT_OUT)
+		reason = left_out(walk);
 	else if (run->kind == PAGE_SWAPPED && !walk->options->read_swap)
 		reason = FORMAT_SWAPPED;
 	else if (run->kind == PAGE_ZERO)
@@ -455,6 +475,9 @@ static struct error *scan_running(struct walk *walk, uint64_t start,
 static struct error *scan(struct walk *walk, struct pagemap *pagemap,
 			  uint64_t start, uint64_t end)
 {
+	if (walk->options->scan)
+		return walk->options->scan(walk->options->scan_context, start,
+					   end, take_run, walk);
 	if (walk->options->running && (walk->policy == POLICY_SHARED ||
 				       walk->policy == POLICY_PRESENT))
 		return scan_running(walk, start, end);

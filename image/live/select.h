@@ -58,6 +58,11 @@ struct error *select_rules_add(struct select_rules *rules, bool exclude,
 			       const char *text);
 void select_rules_deinit(struct select_rules *rules);
 
+/** As pagemap_scan(), of something that is no live process. */
+typedef struct error *select_scan_fn(void *context, uint64_t start,
+				     uint64_t end, pagemap_fn *fn,
+				     void *fn_context);
+
 struct select_options {
 	enum select_content content;
 	const struct select_rules *rules;	/* borrowed; may be NULL */
@@ -66,6 +71,8 @@ struct select_options {
 	int process_fd;		/* /proc/PID, to ask shared files; or -1 */
 	/* of the process that this one is the snapshot of; NULL: it is none */
 	struct pagemap *running;
+	select_scan_fn *scan;	/* instead of a page map; NULL: there is one */
+	void *scan_context;
 };
 
 struct select_range {
@@ -99,6 +106,9 @@ enum format_reason select_never(const struct procmap *map);
 struct error *select_segments(const struct selection *selection,
 			      const struct procmaps *maps,
 			      struct corewriter *writer);
+
+/** "heap", "full". Static storage. */
+const char *select_content_word(enum select_content content);
 
 /** A word for a reason: "device", "file". Static storage. */
 const char *select_reason_word(enum format_reason reason);
