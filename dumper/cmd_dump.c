@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,8 @@
 #include <unistd.h>
 
 #include "dumper/dump_report.h"
+#include "dumper/method_gcore.h"
+#include "dumper/method_signal.h"
 #include "dumper/outfile.h"
 #include "image/base/escape.h"
 #include "image/base/guard.h"
@@ -32,6 +35,8 @@ struct job {
 	char *cmdline;
 	char *script;		/* "python3 train.py" */
 	struct live_estimate estimate;
+	enum dump_method method;	/* the one being tried, or that did */
+	struct core_file core;	/* of DUMP_METHOD_SIGNAL */
 	struct outfile outfile;
 	struct live_result result;
 	struct progress_line line;
@@ -128,10 +133,13 @@ static struct error *advise(struct job *job, struct error *err,
 /** Twice the estimate and whole seconds: a limit that will hold. */
 static struct error *refuse_pause(struct job *job, struct error *err)
 {
-	char option[64];
+	char option[80], method[32] = "";
 
+	if (job->method != DUMP_METHOD_SNAPSHOT)
+		(void)snprintf(method, sizeof(method), "--method %s ",
+			       dump_method_word(job->method));
 	(void)snprintf(option, sizeof(option), "%s--max-pause %" PRIu64 "s",
-		       job->live.snapshot ? "" : "--method stop ",
+		       method,
 		       2 * job->estimate.pause_ns / 1000000000 + 1);
 	return advise(job, err, option);
 }
@@ -161,6 +169,11 @@ static struct error *check(struct job *job)
 		err = live_check_space(&job->estimate, job->outfile.fd,
 				       job->outfile.folder);
 	return err ? advise(job, err, "--force") : NULL;
+}
+
+static int signal_to_send(const struct job *job)
+{
+	return job->options->signal ? job->options->signal : SIGABRT;
 }
 
 static struct error *check_output(struct job *job)
@@ -202,6 +215,50 @@ static struct error *dump_live(struct job *job)
 		advise(job, err, "--method stop") : err;
 }
 
+/** gdb makes the core. */
+static struct error *dump_by_gcore(struct job *job)
+{
+	const char *folder = job->outfile.folder;
+	struct error *err = method_gcore_check(&job->target, &job->live, folder,
+					       job->options->force,
+					       &job->estimate.pause_ns);
+
+	if (err && job->estimate.pause_ns > pause_limit(job))
+		return refuse_pause(job, err);
+	if (!err)
+		err = check_output(job);
+	return err ? err : method_gcore_dump(&job->target, &job->live, folder,
+					     job->outfile.fd, &job->result);
+}
+
+/** The kernel makes the core, and the process ends. */
+static struct error *dump_by_signal(struct job *job)
+{
+	int signal = signal_to_send(job);
+	struct error *err = method_signal_check(&job->target, signal,
+						job->options->force,
+						&job->core);
+
+	if (!err)
+		err = check_output(job);
+	return err ? err : method_signal_dump(&job->target, &job->live, signal,
+					      job->outfile.fd, &job->core,
+					      &job->result);
+}
+
+static struct error *dump_by_method(struct job *job)
+{
+	switch (job->method) {
+	case DUMP_METHOD_GCORE:
+		return dump_by_gcore(job);
+	case DUMP_METHOD_SIGNAL:
+		return dump_by_signal(job);
+	default:
+		job->live.snapshot = job->method == DUMP_METHOD_SNAPSHOT;
+		return dump_live(job);
+	}
+}
+
 /** The methods one after the other, until one can be used. */
 static struct error *dump_by_methods(struct job *job)
 {
@@ -211,8 +268,8 @@ static struct error *dump_by_methods(struct job *job)
 	for (size_t i = 0; i < options->num_methods; i++) {
 		bool last = i + 1 == options->num_methods;
 
-		job->live.snapshot = options->methods[i] == DUMP_METHOD_SNAPSHOT;
-		err = dump_live(job);
+		job->method = options->methods[i];
+		err = dump_by_method(job);
 		if (!err || last || !is_impossible(err))
 			break;
 		if (options->verbose)
@@ -229,7 +286,7 @@ static void dry_run(struct job *job)
 		.pid = job->target.pid,
 		.script = job->script,
 		.content = select_content_word(job->options->content),
-		.method = job->live.snapshot ? "snapshot" : "stop",
+		.method = dump_method_word(job->options->methods[0]),
 		.estimate = &job->estimate,
 		.max_pause_ns = pause_limit(job),
 		.pause_fits = job->estimate.pause_ns <= pause_limit(job),
@@ -270,6 +327,7 @@ static void report(struct job *job)
 		.uid = job->target.info.real_uid,
 		.script = job->script,
 		.content = select_content_word(job->options->content),
+		.method = dump_method_word(job->method),
 		.trigger = job->live.trigger,
 		.result = &job->result,
 	};
@@ -307,6 +365,18 @@ static struct error *name_output(const struct job *job, struct error *err)
 	return output ? error_context(err, "%s", job->outfile.path) : err;
 }
 
+/** The kernel's own file has nothing that a complete dump has not. */
+static void remove_core(struct job *job)
+{
+	struct error *err;
+
+	if (job->method != DUMP_METHOD_SIGNAL || !job->result.complete)
+		return;
+	err = core_file_remove(&job->core);
+	if (err)
+		dump_complain(err);
+}
+
 /** Check, dump, commit. The target is open. */
 static struct error *run_job(struct job *job)
 {
@@ -328,6 +398,7 @@ static struct error *run_job(struct job *job)
 		outfile_abort(&job->outfile);
 		return err;
 	}
+	remove_core(job);
 	report(job);
 	return NULL;
 }
@@ -339,6 +410,8 @@ static enum dump_exit dump_process(const struct dump_options *options,
 		.options = options,
 		.target = { .pidfd = -1, .proc_fd = -1 },
 		.outfile = { .fd = -1, .folder_fd = -1 },
+		.method = options->methods[0],
+		.core = { .folder_fd = -1, .fd = -1 },
 		.result = { .complete = true },
 	};
 	enum dump_exit status;
@@ -355,6 +428,7 @@ static enum dump_exit dump_process(const struct dump_options *options,
 	if (err)
 		dump_complain(err);
 	outfile_deinit(&job.outfile);
+	core_file_deinit(&job.core);
 	target_close(&job.target);
 	free(job.cmdline);
 	free(job.script);

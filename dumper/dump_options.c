@@ -359,8 +359,9 @@ static const struct option_row rows[] = {
 	{ "method", 0, "METHOD,...", GROUP_HOW, set_method,
 	  "snapshot (default): a copy-on-write child; the process stands still "
 	  "only while that is made. stop: all threads stand still while "
-	  "memory is copied. A list (snapshot,stop) permits falling back. "
-	  "gcore, signal: not in this version" },
+	  "memory is copied. gcore: gdb does it. signal[=SIG]: SIG (ABRT) ends "
+	  "the process, the kernel writes the core, which is collected. A list "
+	  "(snapshot,stop) permits falling back" },
 	{ "assume-fork-allowed", 0, NULL, GROUP_HOW, set_assume_fork_allowed,
 	  "make the snapshot though a seccomp filter cannot be read; if it "
 	  "forbids clone, it may kill the process" },
@@ -573,17 +574,10 @@ static struct error *add_pid(struct dump_options *options, const char *word)
 	return NULL;
 }
 
-static struct error *check_methods(struct dump_options *options)
+static void default_method(struct dump_options *options)
 {
 	if (options->num_methods == 0)
 		options->methods[options->num_methods++] = DUMP_METHOD_SNAPSHOT;
-	for (size_t i = 0; i < options->num_methods; i++)
-		if (options->methods[i] != DUMP_METHOD_STOP &&
-		    options->methods[i] != DUMP_METHOD_SNAPSHOT)
-			return error_new(ERROR_USAGE, "--method %s: not in this "
-					 "version",
-					 method_words[options->methods[i]]);
-	return NULL;
 }
 
 static struct error *check_together(const struct dump_options *options)
@@ -626,8 +620,7 @@ struct error *dump_options_parse(int argc, char **argv,
 		else
 			err = add_pid(&options, argv[at]);
 	}
-	if (!err)
-		err = check_methods(&options);
+	default_method(&options);
 	if (!err)
 		err = check_together(&options);
 	if (err) {
@@ -676,6 +669,11 @@ static void show_row(FILE *out, const struct option_row *row)
 		width = 0;
 	}
 	wrap(out, row->help, width);
+}
+
+const char *dump_method_word(enum dump_method method)
+{
+	return method_words[method];
 }
 
 void dump_options_help(FILE *out)

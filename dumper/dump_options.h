@@ -64,6 +64,9 @@ struct error *dump_options_parse(int argc, char **argv,
 				 struct dump_options *ret);
 void dump_options_deinit(struct dump_options *options);
 
+/** "stop", "signal". Static storage. */
+const char *dump_method_word(enum dump_method method);
+
 /** What --help shows. */
 void dump_options_help(FILE *out);
 

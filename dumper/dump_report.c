@@ -164,7 +164,7 @@ void dump_report_json(FILE *out, const struct dump_report *report)
 		json_double(&json, "window_ms", (double)result->window_ns / 1e6);
 	if (result->end.held_ns > 0)
 		json_double(&json, "held_ms", (double)result->end.held_ns / 1e6);
-	json_string(&json, "method", result->snapshot ? "snapshot" : "stop");
+	json_string(&json, "method", report->method);
 	json_string(&json, "content", report->content);
 	json_string(&json, "trigger", report->trigger);
 	json_u64(&json, "threads", result->num_threads);

@@ -21,6 +21,7 @@ struct dump_report {
 	uint32_t uid;		/* of the target */
 	const char *script;	/* may be NULL */
 	const char *content;	/* heap, full */
+	const char *method;
 	const char *trigger;
 	const struct live_result *result;
 };

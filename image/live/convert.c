@@ -526,6 +526,7 @@ static struct error *finish(struct run *run, struct live_result *result)
 					 notes.missing[i].start;
 	result->complete = notes.num_missing == 0 && !run->stream.notes_cut;
 	result->total_ns = now_ns() - run->began_ns;
+	result->pause_ns = run->options->pause_ns;
 	notes.complete = result->complete;
 	notes.pause_ns = result->pause_ns;
 	notes.total_ns = result->total_ns;

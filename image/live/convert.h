@@ -24,17 +24,18 @@
 #include "image/live/live.h"
 
 struct convert_options {
-	const struct live_options *live;	/* max_pause_ns has no meaning */
+	const struct live_options *live;	/* max_pause_ns says nothing */
 	const struct last_seen *seen;
 	int mem_fd;		/* /proc/PID/mem while the process is there,
 				   else -1; borrowed */
 	pid_t runs_on;		/* it was not stopped: see afterwards that what
 				   mem_fd gave was mapped all the time; else 0 */
+	uint64_t pause_ns;	/* how long the process was stopped for it */
 	uint64_t max_stored;	/* about how large the file may become, in
 				   bytes; 0: no limit. The rest is missing */
 };
 
-/** As live_dump(); the pause is 0. in_fd and out_fd: from where they stand. */
+/** As live_dump(). in_fd and out_fd: from where they stand. */
 struct error *convert_core(const struct convert_options *options, int in_fd,
 			   int out_fd, struct live_result *ret);
 

@@ -135,8 +135,8 @@ static void read_pages(struct copy *copy, uint64_t address, uint8_t *buffer,
 			    !peek_read_forced(&copy->peek, address, buffer,
 					      want)) {
 				memset(buffer, 0, want);
-				missing_add(&copy->missing, address, address + want,
-					    os_errno);
+				missing_add(&copy->missing, address,
+					    address + want, os_errno);
 			}
 		}
 		address += want;

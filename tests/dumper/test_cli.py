@@ -65,8 +65,7 @@ def test_later():
             told = refused("--" + name, *([value] if value else []), "1")
             assert "--%s: not in this version" % name in told, told
         for args in (["--content", "stacks"], ["--gpu", "core"],
-                     ["--gpu=full"],
-                     ["--method=gcore"], ["--method", "signal=QUIT"]):
+                     ["--gpu=full"]):
             told = refused(*args, "1")
             assert args[0].split("=")[0] in told and \
                 "not in this version" in told, told
