@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dumper/dump_config.h"
 #include "dumper/dump_report.h"
 #include "dumper/method_gcore.h"
 #include "dumper/method_signal.h"
@@ -29,6 +30,7 @@ static const char gpu_off_fact[] = "gpu=not captured: --gpu off";
 /** One process on its way to a file. */
 struct job {
 	const struct dump_options *options;
+	const struct dump_config *config;
 	struct live_options live;
 	struct target target;
 	struct outfile_place place;
@@ -103,7 +105,8 @@ static struct error *name_target(struct job *job)
 	if (!job->script)
 		return error_no_memory();
 	job->place = (struct outfile_place){
-		.output = job->options->output,
+		.output = job->options->output ? job->options->output :
+						 job->config->folder,
 		.pid = job->target.pid,
 		.script = script ? script : job->script,
 		.time = (int64_t)time(NULL),
@@ -269,7 +272,9 @@ static struct error *dump_by_methods(struct job *job)
 		bool last = i + 1 == options->num_methods;
 
 		job->method = options->methods[i];
-		err = dump_by_method(job);
+		err = dump_config_check_method(job->config, job->method);
+		if (!err)
+			err = dump_by_method(job);
 		if (!err || last || !is_impossible(err))
 			break;
 		if (options->verbose)
@@ -404,10 +409,12 @@ static struct error *run_job(struct job *job)
 }
 
 static enum dump_exit dump_process(const struct dump_options *options,
-				   pid_t pid, const atomic_bool *stop)
+				   const struct dump_config *config, pid_t pid,
+				   const atomic_bool *stop)
 {
 	struct job job = {
 		.options = options,
+		.config = config,
 		.target = { .pidfd = -1, .proc_fd = -1 },
 		.outfile = { .fd = -1, .folder_fd = -1 },
 		.method = options->methods[0],
@@ -435,16 +442,13 @@ static enum dump_exit dump_process(const struct dump_options *options,
 	return status;
 }
 
-/** A rule of the machine's owner that is not understood is not ignored. */
-static struct error *check_configuration(const struct dump_options *options)
+/** What the machine's owner allows; --force does not go around that. */
+static struct error *check_config(const struct dump_options *options,
+				  const struct dump_config *config)
 {
-	static const char path[] = "/etc/heapdump.conf";
+	struct error *err = dump_config_check_content(config, options->content);
 
-	if (options->force || access(path, F_OK) != 0)
-		return NULL;
-	return error_new(ERROR_UNSUPPORTED, "%s is there, and limits set in a "
-			 "file are not in this version; --force goes on without",
-			 path);
+	return err ? err : dump_config_check_output(config, options->output);
 }
 
 /** Which of two results a run of several processes reports. */
@@ -466,9 +470,12 @@ enum dump_exit cmd_dump(const struct dump_options *options,
 			const atomic_bool *stop)
 {
 	enum dump_exit status = DUMP_EXIT_OK;
-	struct error *err = check_configuration(options);
+	CLEANUP(dump_config_deinit) struct dump_config config = { 0 };
+	struct error *err = dump_config_read(&config);
 	struct stat folder;
 
+	if (!err)
+		err = check_config(options, &config);
 	if (!err && options->num_pids > 1 && options->output &&
 	    (stat(options->output, &folder) != 0 || !S_ISDIR(folder.st_mode)))
 		err = error_new(ERROR_USAGE, "with several processes --output "
@@ -480,8 +487,8 @@ enum dump_exit cmd_dump(const struct dump_options *options,
 		return status;
 	}
 	for (size_t i = 0; i < options->num_pids; i++) {
-		status = worse(status, dump_process(options, options->pids[i],
-						    stop));
+		status = worse(status, dump_process(options, &config,
+						    options->pids[i], stop));
 		if (atomic_load(stop))
 			break;
 	}

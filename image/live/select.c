@@ -57,9 +57,41 @@ const char *select_reason_word(enum format_reason reason)
 		reason_words[reason] : "unknown";
 }
 
+/* From little to much. */
+static const struct {
+	enum select_content content;
+	const char *word;
+} contents[] = {
+	{ SELECT_HEAP, "heap" },
+	{ SELECT_FULL, "full" },
+};
+
+enum { NUM_CONTENTS = sizeof(contents) / sizeof(*contents) };
+
+int select_content_rank(enum select_content content)
+{
+	for (int i = 0; i < NUM_CONTENTS; i++)
+		if (contents[i].content == content)
+			return i;
+	return NUM_CONTENTS;
+}
+
 const char *select_content_word(enum select_content content)
 {
-	return content == SELECT_FULL ? "full" : "heap";
+	int rank = select_content_rank(content);
+
+	return rank < NUM_CONTENTS ? contents[rank].word : "unknown";
+}
+
+struct error *select_content_parse(const char *word, enum select_content *ret)
+{
+	for (int i = 0; i < NUM_CONTENTS; i++) {
+		if (strcmp(contents[i].word, word) != 0)
+			continue;
+		*ret = contents[i].content;
+		return NULL;
+	}
+	return error_new(ERROR_USAGE, "'%s' is none of heap, full", word);
 }
 
 /* --- rules ---------------------------------------------------------------- */

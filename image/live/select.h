@@ -110,6 +110,12 @@ struct error *select_segments(const struct selection *selection,
 /** "heap", "full". Static storage. */
 const char *select_content_word(enum select_content content);
 
+/** By its word. ERROR_USAGE where it is none. */
+struct error *select_content_parse(const char *word, enum select_content *ret);
+
+/** The more it takes the higher. */
+int select_content_rank(enum select_content content);
+
 /** A word for a reason: "device", "file". Static storage. */
 const char *select_reason_word(enum format_reason reason);
 
