@@ -33,6 +33,10 @@ enum dump_exit cmd_processes(const struct dump_options *options);
 enum dump_exit cmd_demo(const struct dump_options *options,
 			const atomic_bool *stop);
 
+/** heapdump --core-pattern. */
+enum dump_exit cmd_core_pattern(const struct dump_options *options,
+				const atomic_bool *stop);
+
 /** "heapdump: SENTENCE" on standard error; takes err. */
 void dump_complain(struct error *err);
 

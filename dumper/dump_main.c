@@ -2,10 +2,12 @@
  * heapdump: writes the memory of a running process to a file.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "dumper/cmd_dump.h"
 #include "dumper/dump_options.h"
@@ -57,18 +59,37 @@ static enum dump_exit run(const struct dump_options *options)
 		return cmd_processes(options);
 	case DUMP_MODE_DEMO:
 		return cmd_demo(options, &stop);
+	case DUMP_MODE_CORE_PATTERN:
+		return cmd_core_pattern(options, &stop);
 	case DUMP_MODE_PIDS:
 		break;
 	}
 	return cmd_dump(options, &stop);
 }
 
+/**
+ * The kernel starts its handler with standard input alone: the dump must not
+ * get the number of a stream that something is printed to.
+ */
+static bool open_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		// The lowest number that is free is this one.
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	struct dump_options options;
 	enum dump_exit status;
-	struct error *err = dump_options_parse(argc, argv, &options);
+	struct error *err;
 
+	if (!open_standard_streams())
+		return DUMP_EXIT_FAILED;
+	err = dump_options_parse(argc, argv, &options);
 	if (err) {
 		dump_complain(err);
 		return DUMP_EXIT_USAGE;

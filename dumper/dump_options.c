@@ -16,6 +16,7 @@ enum group {
 	GROUP_WHAT,
 	GROUP_WHERE,
 	GROUP_HOW,
+	GROUP_KERNEL,
 	GROUP_TALK,
 	GROUP_LATER,	/* not in this version */
 	NUM_GROUPS,
@@ -25,6 +26,7 @@ static const char *const group_titles[NUM_GROUPS] = {
 	[GROUP_WHAT] = "What to dump",
 	[GROUP_WHERE] = "Where to",
 	[GROUP_HOW] = "How",
+	[GROUP_KERNEL] = "When a process crashes",
 	[GROUP_TALK] = "What it says",
 	[GROUP_LATER] = "Known, but not in this version (refused)",
 };
@@ -61,6 +63,30 @@ static struct error *set_demo(struct dump_options *options, const char *value)
 {
 	(void)value;
 	options->mode = DUMP_MODE_DEMO;
+	return NULL;
+}
+
+static struct error *set_core_pattern(struct dump_options *options,
+				      const char *value)
+{
+	(void)value;
+	options->mode = DUMP_MODE_CORE_PATTERN;
+	return NULL;
+}
+
+static struct error *set_install(struct dump_options *options,
+				 const char *value)
+{
+	(void)value;
+	options->install = true;
+	return NULL;
+}
+
+static struct error *set_uninstall(struct dump_options *options,
+				   const char *value)
+{
+	(void)value;
+	options->uninstall = true;
 	return NULL;
 }
 
@@ -374,6 +400,14 @@ static const struct option_row rows[] = {
 	  "zstd level (default 1)" },
 	{ "no-compress", 0, NULL, GROUP_HOW, set_no_compress,
 	  "write a plain sparse ELF core" },
+	{ "core-pattern", 0, NULL, GROUP_KERNEL, set_core_pattern,
+	  "what the kernel starts (kernel.core_pattern): makes a dump of the "
+	  "core on standard input, as /etc/heapdump.conf says" },
+	{ "install", 0, NULL, GROUP_KERNEL, set_install,
+	  "with --core-pattern: set it up, and print what was changed; with "
+	  "--dry-run only print it" },
+	{ "uninstall", 0, NULL, GROUP_KERNEL, set_uninstall,
+	  "with --core-pattern: put back what was there before" },
 	{ "json", 0, NULL, GROUP_TALK, set_json,
 	  "one object about each finished dump" },
 	{ "quiet", 'q', NULL, GROUP_TALK, set_quiet, "errors only" },
@@ -387,10 +421,6 @@ static const struct option_row rows[] = {
 	{ "version", 0, NULL, GROUP_TALK, set_version, "the version" },
 	{ "watch", 0, NULL, GROUP_LATER, NULL, "dump when a trigger fires" },
 	{ "wait-name", 0, "REGEX", GROUP_LATER, NULL, "wait for a process" },
-	{ "core-pattern", 0, NULL, GROUP_LATER, NULL,
-	  "the kernel's pipe handler" },
-	{ "install", 0, NULL, GROUP_LATER, NULL, "set core_pattern" },
-	{ "uninstall", 0, NULL, GROUP_LATER, NULL, "restore core_pattern" },
 	{ "arm", 0, NULL, GROUP_LATER, NULL, "start with GPU images possible" },
 	{ "on-oom", 0, NULL, GROUP_LATER, NULL, "dump at an OutOfMemoryError" },
 	{ "rss", 0, "SIZE", GROUP_LATER, NULL, "trigger" },
@@ -553,6 +583,16 @@ static struct error *parse_letters(char **argv, int *at,
 	return NULL;
 }
 
+/** What the kernel gives to its handler. */
+static struct error *add_word(struct dump_options *options, char *word)
+{
+	if (options->num_words == DUMP_OPTIONS_WORDS)
+		return error_new(ERROR_USAGE, "--core-pattern: too many "
+				 "arguments");
+	options->words[options->num_words++] = word;
+	return NULL;
+}
+
 static struct error *add_pid(struct dump_options *options, const char *word)
 {
 	char *end;
@@ -584,6 +624,14 @@ static struct error *check_together(const struct dump_options *options)
 {
 	bool one_file;
 
+	if (options->install && options->uninstall)
+		return error_new(ERROR_USAGE, "--install and --uninstall are "
+				 "opposites");
+	if ((options->install || options->uninstall) &&
+	    options->mode != DUMP_MODE_CORE_PATTERN)
+		return error_new(ERROR_USAGE, "--%sinstall goes with "
+				 "--core-pattern",
+				 options->uninstall ? "un" : "");
 	one_file = options->output && strcmp(options->output, "-") == 0;
 	if (options->mode != DUMP_MODE_PIDS) {
 		if (options->mode == DUMP_MODE_DEMO && one_file)
@@ -617,6 +665,8 @@ struct error *dump_options_parse(int argc, char **argv,
 			err = parse_long(argv, &at, &options);
 		else if (argv[at][0] == '-' && argv[at][1])
 			err = parse_letters(argv, &at, &options);
+		else if (options.mode == DUMP_MODE_CORE_PATTERN)
+			err = add_word(&options, argv[at]);
 		else
 			err = add_pid(&options, argv[at]);
 	}

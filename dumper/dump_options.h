@@ -22,6 +22,7 @@ enum dump_mode {
 	DUMP_MODE_PIDS,
 	DUMP_MODE_LIST,
 	DUMP_MODE_DEMO,
+	DUMP_MODE_CORE_PATTERN,
 	DUMP_MODE_HELP,
 	DUMP_MODE_VERSION,
 	DUMP_MODE_COMPLETION,
@@ -36,10 +37,16 @@ enum dump_method {
 	NUM_DUMP_METHODS,
 };
 
+enum { DUMP_OPTIONS_WORDS = 16 };
+
 struct dump_options {
 	enum dump_mode mode;
 	pid_t *pids;
 	size_t num_pids;
+	/* what the kernel gives to DUMP_MODE_CORE_PATTERN; borrowed */
+	char *words[DUMP_OPTIONS_WORDS];
+	size_t num_words;
+	bool install, uninstall;	/* of that */
 	const char *output;		/* borrowed from argv; NULL: default */
 	enum select_content content;
 	struct select_rules rules;

@@ -20,7 +20,10 @@
 #include "image/live/process_notes.h"
 #include "image/notes.h"
 
-enum { WAIT_MS = 50 };
+enum {
+	WAIT_MS = 50,
+	LIMITED_WAIT_MS = 5,	/* so that a limit is not passed by much */
+};
 
 #define IN_MEMORY UINT64_MAX
 
@@ -451,12 +454,14 @@ static struct error *transfer(struct run *run, int out_fd)
 		.fill = fill,
 		.context = run,
 	};
+	unsigned int wait_ms = run->options->max_stored ? LIMITED_WAIT_MS :
+							  WAIT_MS;
 	struct pack_progress progress;
 	struct error *err = pack_start(&options, &run->pack);
 	bool done = false;
 
 	while (!err && !done) {
-		done = pack_wait(run->pack, WAIT_MS, &progress);
+		done = pack_wait(run->pack, wait_ms, &progress);
 		report(run, &progress);
 		if (live->stop && atomic_load(live->stop))
 			err = error_new(ERROR_INTERRUPTED, "interrupted");

@@ -15,13 +15,13 @@ from patients import heaptest
 
 HERE = {"list", "demo", "content", "include", "exclude", "no-cmdline", "gpu",
         "environ", "output", "force", "method", "assume-fork-allowed",
-        "max-pause",
-        "dry-run", "level", "no-compress", "json", "quiet", "verbose", "no-progress", "completion",
-        "help", "version"}
+        "max-pause", "dry-run", "level", "no-compress", "json", "quiet", "verbose",
+        "no-progress", "completion", "help", "version", "core-pattern",
+        "install", "uninstall"}
 LATER = {
-    "watch": None, "wait-name": "x", "core-pattern": None, "install": None,
-    "uninstall": None, "arm": None, "on-oom": None, "rss": "1G", "pss": "1G",
-    "cgroup": "90%", "growth": "1G/h", "gpu-mem": "1G", "psi": "some 1 2",
+    "watch": None, "wait-name": "x", "arm": None, "on-oom": None,
+    "rss": "1G", "pss": "1G", "cgroup": "90%", "growth": "1G/h",
+    "gpu-mem": "1G", "psi": "some 1 2",
     "oom-event": None, "threads": "5", "fds": "5", "on-signal": "USR1",
     "on-exit": None, "baseline": None, "count": "2", "cooldown": "5m",
     "for": "1h", "interval": "1s", "min-free": "1G", "max-total": "1G",
@@ -97,6 +97,10 @@ def test_usage():
                 (["--include", "(", "1"], "--include"),
                 (["--exclude", "0x2-0x1(", "1"], "--exclude"),
                 (["--completion", "fish"], "fish"),
+                (["--install", "1"], "goes with --core-pattern"),
+                (["--core-pattern", "--install", "--uninstall"], "opposites"),
+                (["--core-pattern"], "what the kernel gives"),
+                (["--core-pattern", *"1111111x"], "'x' is not a number"),
                 (["-o", "-", "1", "2"], "standard output"),
                 (["-o", "/nowhere/x", "1", "2"], "folder"),
                 (["--demo", "-o", "-"], "--demo"),
@@ -254,17 +258,6 @@ def test_audit(target):
         assert done.stdout.startswith("<%d>" % (10 << 3 | 5)), done.stdout
 
 
-def test_configuration(target):
-    with heaptest.case("a configuration file is not ignored"):
-        done = heaptest.run([
-            *heaptest.private_mounts(), "sh", "-c",
-            "mount -t tmpfs none /etc && touch /etc/heapdump.conf && "
-            "\"$0\" -o \"$1\" $2", heaptest.program("heapdump"),
-            heaptest.tmp("conf"), str(target.pid)])
-        assert done.returncode == 1, done.returncode
-        assert "/etc/heapdump.conf" in done.stderr, done.stderr
-
-
 def test_demo():
     with heaptest.case("--demo without python3 says so"):
         done = heaptest.heapdump("--demo", env=dict(os.environ, PATH="/nowhere"))
@@ -299,7 +292,6 @@ def main():
         test_list(target)
         test_talk(target)
         test_audit(target)
-        test_configuration(target)
         with heaptest.case("the target is well after all that"):
             target.assert_well()
     test_demo()

@@ -281,7 +281,8 @@ def main():
     except heaptest.Skip as reason:
         heaptest.skip("--method gcore", reason)
     try:
-        test_signal()
+        with heaptest.core_pattern_lock(exclusive=False):
+            test_signal()
     except heaptest.Skip as reason:
         heaptest.skip("--method signal", reason)
     heaptest.finish()

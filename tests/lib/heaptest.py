@@ -24,6 +24,7 @@ import atexit
 import collections
 import contextlib
 import ctypes
+import fcntl
 import glob
 import json
 import os
@@ -537,7 +538,68 @@ def _process_state(pid):
         return None
 
 
+@contextlib.contextmanager
+def core_pattern_lock(exclusive):
+    """The settings of the kernel for cores are the machine's: whoever relies on
+    them holds this shared, whoever changes them alone."""
+    os.makedirs(CACHE, exist_ok=True)
+    with open(os.path.join(CACHE, "core_pattern.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+
+
+_RESTORER = """
+import signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+print("ready", flush=True)
+sys.stdin.read()
+for path, value in zip(sys.argv[1::2], sys.argv[2::2]):
+    with open(path, "w") as file:
+        file.write(value)
+"""
+
+
+@contextlib.contextmanager
+def kernel_settings(**values):
+    """Files of /proc/sys/kernel with other values for a while. They come back
+    also when this program is killed: a process of its own sees to that, which
+    waits for the end of its input. Skips where they cannot be written."""
+    if os.geteuid() != 0:
+        raise Skip("settings of the kernel need root")
+    paths = {"/proc/sys/kernel/" + name: value
+             for name, value in values.items()}
+    before = []
+    for path in paths:
+        with open(path) as file:
+            before += [path, file.read()]
+        try:
+            with open(path, "w") as file:
+                file.write(before[-1])
+        except OSError as error:
+            raise Skip("%s cannot be written: %s" % (path, error.strerror))
+    restorer = subprocess.Popen([sys.executable, "-c", _RESTORER, *before],
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                start_new_session=True)
+    try:
+        restorer.stdout.readline()
+        for path, value in paths.items():
+            with open(path, "w") as file:
+                file.write(value)
+        yield
+    finally:
+        restorer.stdin.close()
+        restorer.wait()
+        restorer.stdout.close()
+
+
 def kernel_core(pid, path, filter=0x33, timeout=120):
+    """As _kernel_core(), while nobody changes the kernel's settings."""
+    with core_pattern_lock(exclusive=False):
+        return _kernel_core(pid, path, filter, timeout)
+
+
+def _kernel_core(pid, path, filter, timeout):
     """The kernel's own, of a process that SIGABRT ends; returns path.
 
     filter is its coredump_filter: by default, file-backed pages that were never
