@@ -174,6 +174,8 @@ install: programs
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(B)/heapdump --completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/heapdump
 	$(B)/heapscan --completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/heapscan
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' dumper/heapdump-watch@.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/heapdump-watch@.service
 
 # --- tests -------------------------------------------------------------------
 
