@@ -6,6 +6,7 @@
 #   make check      every test that can run here
 #   make bench      figures, as ratios within one run
 #   make install    DESTDIR= PREFIX=/usr/local
+#   make bundle     one tarball that runs on older and other systems (fetches Debian 11)
 #   make deps       print the one line that installs what building and testing needs
 #   make fuzz       fuzz targets, FUZZ_SECONDS each (clang)
 #   make analyze    gcc -fanalyzer, clang-tidy
@@ -91,20 +92,27 @@ HEADERS       := $(wildcard image/*.h image/*/*.h pyheap/*.h pyheap/*/*.h cudahe
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.PHONY: all programs demo check bench install deps packages fuzz fuzz-programs analyze headers clean help FORCE
+.PHONY: all programs static bundle demo check bench install deps packages fuzz fuzz-programs analyze headers clean help FORCE
 
 all: programs
 
 programs: $(B)/heapdump $(B)/heapscan
 
 help:
-	@sed -n '4,16s/^# \{0,3\}//p' Makefile
+	@sed -n '4,17s/^# \{0,3\}//p' Makefile
 
 $(B)/heapdump: $(HEAPDUMP_OBJS) $(LIBS)
 	$(Q)$(CC) $(SANITIZE_FLAGS) $(LDFLAGS) $^ $(ALL_LIBS) -o $@
 
 $(B)/heapscan: $(HEAPSCAN_OBJS) $(LIBS)
 	$(Q)$(CC) $(SANITIZE_FLAGS) $(LDFLAGS) $^ $(ALL_LIBS) -o $@
+
+# Of no library of the machine it runs on: for images of musl, or of nothing.
+STATIC_PKGS := libelf libzstd libpcre2-8 zlib liblzma liblz4 nettle
+$(B)/heapdump-static: $(HEAPDUMP_OBJS) $(LIBS)
+	$(Q)$(CC) -static-pie $(LDFLAGS) $^ $(shell $(PKG_CONFIG) --static --libs $(STATIC_PKGS)) -lpthread -lm -o $@
+
+static: $(B)/heapdump-static
 
 $(B)/%.a:
 	@mkdir -p $(@D)
@@ -176,6 +184,14 @@ install: programs
 	$(B)/heapscan --completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/heapscan
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/local/bin|$(PREFIX)/bin|' dumper/heapdump-watch@.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/heapdump-watch@.service
+
+# --- a copy that travels -----------------------------------------------------
+
+# Built against the libraries of an older suite (glibc 2.31), but for what needs
+# none.
+BUNDLE := build/heapscan-$(VERSION)-$(shell uname -m)
+bundle: $(B)/heapdump-static
+	$(Q)packaging/make_bundle.sh $(VERSION) $(BUNDLE).tar.xz $<
 
 # --- tests -------------------------------------------------------------------
 
