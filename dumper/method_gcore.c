@@ -20,7 +20,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,7 +38,7 @@ static const uint64_t SPACE_MARGIN = UINT64_C(16) << 20;
 
 enum {
 	LOOK_MS = 2,		/* how often the pause is looked at */
-	GRACE_MS = 2000,	/* for gdb to detach by itself */
+	SETTLE_MS = 200,
 	COMPLAINT_MAX = 400,
 };
 
@@ -168,18 +167,28 @@ static bool is_stopped(pid_t pid)
 	return !err && info.state == 'T';
 }
 
-/** End gdb: first so that it detaches by itself. */
+/**
+ * End gdb, and the kernel lets go of what it held. Asked nicely (SIGTERM), gdb
+ * 13 sends the process a SIGINT if it is just attaching, which kills it.
+ */
 static void end_gdb(pid_t gdb, int *status)
 {
-	(void)kill(gdb, SIGTERM);
-	for (int waited = 0; waited < GRACE_MS; waited += LOOK_MS) {
-		if (waitpid(gdb, status, WNOHANG) != 0)
-			return;
-		(void)poll(NULL, 0, LOOK_MS);
-	}
 	(void)kill(gdb, SIGKILL);
 	while (waitpid(gdb, status, 0) < 0 && errno == EINTR)
 		continue;
+}
+
+/**
+ * A debugger that is killed while it attaches leaves stop signals behind, one
+ * for each thread, which arrive when the threads run again.
+ */
+static void let_run(const struct target *target)
+{
+	for (int waited = 0; waited < SETTLE_MS; waited += LOOK_MS) {
+		if (is_stopped(target->pid) && target_alive(target))
+			(void)kill(target->pid, SIGCONT);
+		(void)poll(NULL, 0, LOOK_MS);
+	}
 }
 
 /** What the keeper tells at the end. */
@@ -234,10 +243,8 @@ static _Noreturn void keep(const struct target *target, const char *path,
 	if (gdb < 0)
 		_exit(1);
 	kept = watch_gdb(gdb, target, line, max_pause_ns);
-	// A debugger that is killed while it attaches may leave that behind.
-	if (!was_stopped && is_stopped(target->pid))
-		(void)syscall(SYS_pidfd_send_signal, target->pidfd, SIGCONT,
-			      NULL, 0);
+	if (!was_stopped && WIFSIGNALED(kept.status))
+		let_run(target);
 	(void)!write(line, &kept, sizeof(kept));
 	_exit(0);
 }
