@@ -249,6 +249,7 @@ static struct error *convert(const struct work *work,
 		.live = &live,
 		.seen = &seen,
 		.mem_fd = work->mem_fd,
+		.max_image = work->config.max_core,
 		.max_stored = work->max_stored,
 	};
 	struct error *err = privileges_become(work->uid, work->gid);

@@ -18,12 +18,15 @@
 
 enum {
 	LINE_SIZE = 4096,
-	DEFAULT_RATE = 20,
-	DEFAULT_CONCURRENT = 2,
 	NUMBER_MAX = 1000000,
 };
 
-static const uint64_t DEFAULT_MIN_FREE = UINT64_C(1) << 30;
+static const struct dump_config defaults = {
+	.max_core = UINT64_C(1) << 40,
+	.min_free = UINT64_C(1) << 30,
+	.max_rate = 20,
+	.max_concurrent = 2,
+};
 
 /* --- keys --------------------------------------------------------------------- */
 
@@ -83,6 +86,11 @@ static struct error *set_respect_limit(struct dump_config *config,
 		error_new(ERROR_USAGE, "'%s' is neither yes nor no", value);
 }
 
+static struct error *set_max_core(struct dump_config *config, const char *value)
+{
+	return units_parse_size(value, &config->max_core);
+}
+
 static struct error *set_max_size(struct dump_config *config, const char *value)
 {
 	return units_parse_size(value, &config->max_size);
@@ -133,6 +141,7 @@ static const struct {
 	{ "folder", set_folder },
 	{ "forbid", set_forbid },
 	{ "respect_limit", set_respect_limit },
+	{ "max_core", set_max_core },
 	{ "max_size", set_max_size },
 	{ "max_total", set_max_total },
 	{ "min_free", set_min_free },
@@ -201,12 +210,7 @@ static struct error *parse_line(struct dump_config *config, char *line,
 struct error *dump_config_parse(FILE *in, const char *name,
 				struct dump_config *ret)
 {
-	struct dump_config config = {
-		.present = true,
-		.min_free = DEFAULT_MIN_FREE,
-		.max_rate = DEFAULT_RATE,
-		.max_concurrent = DEFAULT_CONCURRENT,
-	};
+	struct dump_config config = defaults;
 	bool seen[NUM_KEYS] = { false };
 	char line[LINE_SIZE];
 	struct error *err = NULL;
@@ -258,11 +262,7 @@ struct error *dump_config_read(struct dump_config *ret)
 	struct error *err;
 
 	if (fd < 0 && errno == ENOENT) {
-		*ret = (struct dump_config){
-			.min_free = DEFAULT_MIN_FREE,
-			.max_rate = DEFAULT_RATE,
-			.max_concurrent = DEFAULT_CONCURRENT,
-		};
+		*ret = defaults;
 		return NULL;
 	}
 	if (fd < 0)

@@ -21,7 +21,6 @@
 #define DUMP_CONFIG_FOLDER "/var/lib/heapdump"
 
 struct dump_config {
-	bool present;
 	/* for every dump */
 	bool caps_content;
 	enum select_content content;	/* at most this */
@@ -30,6 +29,7 @@ struct dump_config {
 	/* for the kernel's handler */
 	bool kernel_forbidden;
 	bool respect_limit;		/* no dump where "ulimit -c" is 0 */
+	uint64_t max_core;		/* of one, uncompressed, in bytes */
 	uint64_t max_size;		/* of one, in bytes; 0: no limit */
 	uint64_t max_total;		/* of all in the folder; 0: no limit */
 	uint64_t min_free;		/* bytes to be left of the disk */

@@ -13,6 +13,7 @@
 
 #include "image/base/findings.h"
 #include "image/base/guard.h"
+#include "image/base/units.h"
 #include "image/live/coremaps.h"
 #include "image/live/corestream.h"
 #include "image/live/missing.h"
@@ -408,6 +409,19 @@ static bool fill(void *context, uint64_t offset, uint8_t *buffer, size_t size)
 
 /* --- the whole ---------------------------------------------------------------- */
 
+/** Memory that was reserved and never used is in a core all the same. */
+static struct error *check_size(const struct run *run)
+{
+	uint64_t size = corewriter_size(run->plan.writer);
+	char is[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX];
+
+	if (run->options->max_image == 0 || size <= run->options->max_image)
+		return NULL;
+	return error_new(ERROR_LIMIT, "the core is of %s uncompressed, and %s "
+			 "is the most", units_size(size, is),
+			 units_size(run->options->max_image, most));
+}
+
 static struct error *prepare(struct run *run)
 {
 	struct error *err = core_notes_add(
@@ -421,6 +435,8 @@ static struct error *prepare(struct run *run)
 		err = select_pages(run);
 	if (!err)
 		err = make_header(run);
+	if (!err)
+		err = check_size(run);
 	return err ? err : add_ranges(run);
 }
 

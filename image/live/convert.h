@@ -31,6 +31,8 @@ struct convert_options {
 	pid_t runs_on;		/* it was not stopped: see afterwards that what
 				   mem_fd gave was mapped all the time; else 0 */
 	uint64_t pause_ns;	/* how long the process was stopped for it */
+	uint64_t max_image;	/* how large the uncompressed core may be, in
+				   bytes; refused where it is more; 0: no limit */
 	uint64_t max_stored;	/* about how large the file may become, in
 				   bytes; 0: no limit. The rest is missing */
 };

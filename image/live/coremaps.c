@@ -132,9 +132,8 @@ static struct error *add_by_file(struct builder *builder,
 	return err;
 }
 
-/** The mapping that smaps had at address, or the next one above; NULL: none. */
-static const struct procmap *seen_at(const struct procmaps *seen,
-				     uint64_t address)
+/** The first mapping of smaps that ends above address. */
+static size_t first_seen(const struct procmaps *seen, uint64_t address)
 {
 	size_t low = 0, high = seen->count;
 
@@ -146,17 +145,20 @@ static const struct procmap *seen_at(const struct procmaps *seen,
 		else
 			high = middle;
 	}
-	return low < seen->count ? &seen->items[low] : NULL;
+	return low;
 }
 
 static struct error *add_segment(struct builder *builder,
 				 const struct corestream_segment *segment)
 {
+	const struct procmaps *seen = builder->seen;
 	uint64_t at = segment->start;
 	struct error *err = NULL;
 
 	while (!err && at < segment->end) {
-		const struct procmap *map = seen_at(builder->seen, at);
+		size_t i = first_seen(seen, at);
+		const struct procmap *map = i < seen->count ? &seen->items[i] :
+							      NULL;
 		uint64_t end = segment->end;
 
 		if (map && map->start <= at) {
@@ -178,12 +180,12 @@ static struct error *add_segment(struct builder *builder,
 static struct error *add_gap(struct builder *builder, uint64_t start,
 			     uint64_t end)
 {
-	const struct procmap *map = seen_at(builder->seen, start);
-	const struct procmap *last = builder->seen->items +
-				     builder->seen->count;
+	const struct procmaps *seen = builder->seen;
 	struct error *err = NULL;
 
-	for (; !err && map && map < last && map->start < end; map++) {
+	for (size_t i = first_seen(seen, start);
+	     !err && i < seen->count && seen->items[i].start < end; i++) {
+		const struct procmap *map = &seen->items[i];
 		uint64_t low = map->start > start ? map->start : start;
 		uint64_t high = map->end < end ? map->end : end;
 		struct procmap part = part_of(map, low, high);

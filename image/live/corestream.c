@@ -26,6 +26,9 @@ enum {
 	NOTE_ALIGN = 4,
 };
 
+/* More than the addresses of a process, on any machine there is. */
+static const uint64_t ADDRESSES_MAX = UINT64_C(1) << 57;
+
 /* --- bytes ------------------------------------------------------------------ */
 
 /** What is there now, at most size bytes; 0: the end, or cancelled. */
@@ -205,6 +208,8 @@ static struct error *add_segment(struct corestream *stream,
 static struct error *add_segments(struct corestream *stream,
 				  const Elf64_Phdr *headers, size_t count)
 {
+	uint64_t total = 0;
+
 	stream->segments = calloc(count, sizeof(*stream->segments));
 	if (!stream->segments)
 		return error_no_memory();
@@ -221,10 +226,15 @@ static struct error *add_segments(struct corestream *stream,
 		return error_new(ERROR_FORMAT, "holds no memory");
 	qsort(stream->segments, stream->num_segments, sizeof(*stream->segments),
 	      compare_segments);
-	for (size_t i = 1; i < stream->num_segments; i++) {
+	for (size_t i = 0; i < stream->num_segments; i++) {
 		const struct corestream_segment *segment = &stream->segments[i];
 
-		if (segment->start < segment[-1].end)
+		total += segment->captured < ADDRESSES_MAX ?
+				 segment->captured : ADDRESSES_MAX;
+		if (total >= ADDRESSES_MAX)
+			return error_new(ERROR_FORMAT, "claims more memory than "
+					 "a process can have");
+		if (i > 0 && segment->start < segment[-1].end)
 			return error_at(ERROR_FORMAT, segment->start, "has two "
 					"segments at 0x%" PRIx64,
 					segment->start);

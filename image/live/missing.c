@@ -26,7 +26,7 @@ static bool has_room(struct missing *missing)
 	size_t more = missing->capacity ? 2 * missing->capacity : 64;
 	struct format_skipped *grown;
 
-	if (missing->count < missing->capacity)
+	if (missing->items && missing->count < missing->capacity)
 		return true;
 	grown = more > MISSING_MAX ? NULL :
 		reallocarray(missing->items, more, sizeof(*grown));

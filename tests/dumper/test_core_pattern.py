@@ -311,6 +311,7 @@ def test_limits(bench):
     refused(bench, "a folder that is a link", bench.path("dumps"), before=link)
     os.unlink(bench.path("dumps"))
     os.rename(bench.path("real"), bench.path("dumps"))
+    refused(bench, "a core that is too large", "is the most", "max_core = 1M")
     with heaptest.case("not more an hour than allowed"):
         bench.configure("max_rate = 1")
         bench.crash()

@@ -277,6 +277,39 @@ def test_signal_refused():
     assert not os.path.exists(path)
 
 
+def test_patterns():
+    """With other settings of the kernel, for a moment each."""
+    path = heaptest.tmp("pattern.zst")
+    folder = patients.folder("cores")
+    for pattern, uses_pid in (("core", "1"), ("a[b*%%%p.%s-%u-%g.%t.%e.%h", "0"),
+                              (folder + "/of.%P", "0"), ("x%", "1")):
+        with sleeper() as target:
+            with heaptest.case("signal: the core is found by the pattern "
+                               + os.path.basename(pattern)):
+                with heaptest.kernel_settings(core_pattern=pattern,
+                                              core_uses_pid=uses_pid):
+                    told = dump(target.pid, path, "--method", "signal")
+                assert told["complete"] is True
+                assert not [name for name in os.listdir(target.folder)
+                            + os.listdir(folder) if not
+                            name.startswith("sleeper")], (
+                    os.listdir(target.folder), os.listdir(folder))
+    with sleeper() as target:
+        for pattern, words in (
+                ("|/usr/lib/systemd/systemd-coredump %P", ["coredumpctl"]),
+                ("|/opt/heapdump --core-pattern %P", ["heapdump itself"]),
+                ("|/usr/bin/false %P", ["/usr/bin/false"]),
+                (folder + "/%p/%t/core", ["another folder"]),
+                ("/nowhere/at/all/core", ["/nowhere/at/all"])):
+            with heaptest.case("signal: refused with the pattern " + pattern):
+                with heaptest.kernel_settings(core_pattern=pattern,
+                                              core_uses_pid="0"):
+                    said = dump(target.pid, path, "--method", "signal",
+                                status=1)
+                assert all(word in said for word in words), said
+                assert state(target.pid) == "S"
+
+
 def main():
     try:
         test_gcore()
@@ -287,6 +320,8 @@ def main():
             test_signal()
     except heaptest.Skip as reason:
         heaptest.skip("--method signal", reason)
+    with heaptest.core_pattern_lock(exclusive=True):
+        test_patterns()
     heaptest.finish()
 
 
