@@ -59,6 +59,7 @@ struct error *last_seen_read(pid_t pid, const struct live_options *options,
 	struct last_seen seen = { 0 };
 	struct process_notes notes = {
 		.no_cmdline = options->no_cmdline,
+		.environ = options->environ,
 		.method = method,
 		.content = select_content_word(options->content),
 		.trigger = options->trigger ? options->trigger : "request",
