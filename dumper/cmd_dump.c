@@ -285,8 +285,32 @@ static struct error *dump_by_methods(struct job *job)
 	return err;
 }
 
+/** Why the first method would be refused, else NULL; its pause. */
+static struct error *rehearse(struct job *job)
+{
+	enum dump_method method = job->options->methods[0];
+	struct error *err = dump_config_check_method(job->config, method);
+
+	if (err)
+		return err;
+	switch (method) {
+	case DUMP_METHOD_GCORE:
+		return method_gcore_check(&job->target, &job->live,
+					  job->outfile.folder,
+					  job->options->force,
+					  &job->estimate.pause_ns);
+	case DUMP_METHOD_SIGNAL:
+		job->estimate.pause_ns = 0;
+		return method_signal_check(&job->target, signal_to_send(job),
+					   job->options->force, &job->core);
+	default:
+		return live_check_method(&job->target, &job->live);
+	}
+}
+
 static void dry_run(struct job *job)
 {
+	struct error *refusal = rehearse(job);
 	struct dry_report report = {
 		.pid = job->target.pid,
 		.script = job->script,
@@ -300,7 +324,6 @@ static void dry_run(struct job *job)
 		.headroom = UINT64_MAX,
 		.path = job->outfile.path,
 	};
-	struct error *refusal = live_check_method(&job->target, &job->live);
 	struct procinfo_cgroup cgroup;
 	struct statvfs status;
 	struct error *err;

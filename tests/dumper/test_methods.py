@@ -259,6 +259,18 @@ def test_signal_refused():
                     assert "goes on after SIGQUIT" in said, said
                     assert state(target.pid) == "S"
     with sleeper() as target:
+        with heaptest.case("--dry-run sends nothing, and says if it would"):
+            done = heaptest.heapdump("--dry-run", "--json", "--method",
+                                     "signal", target.pid)
+            told = json.loads(done.stdout)
+            assert told["method"] == "signal" and told["pause_ms"] == 0, told
+            done = heaptest.heapdump("--dry-run", "--method", "signal=TERM",
+                                     target.pid)
+            assert "SIGTERM writes no core" in done.stdout, done.stdout
+            done = heaptest.heapdump("--dry-run", "--json", "--method",
+                                     "gcore", target.pid)
+            assert json.loads(done.stdout)["pause_ms"] >= 500, done.stdout
+            assert state(target.pid) == "S"
         with heaptest.case("signal: one that writes no core is refused"):
             said = dump(target.pid, path, "--method", "signal=TERM", status=2)
             assert "SIGTERM writes no core" in said, said
