@@ -183,7 +183,7 @@ install: programs
 	$(B)/heapdump --completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/heapdump
 	$(B)/heapscan --completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/heapscan
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/local/bin|$(PREFIX)/bin|' dumper/heapdump-watch@.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/heapdump-watch@.service
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' dumper/packaging/heapdump-watch@.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/heapdump-watch@.service
 
 # --- a copy that travels -----------------------------------------------------
 
@@ -191,7 +191,7 @@ install: programs
 # none.
 BUNDLE := build/heapscan-$(VERSION)-$(shell uname -m)
 bundle: $(B)/heapdump-static
-	$(Q)packaging/make_bundle.sh $(VERSION) $(BUNDLE).tar.xz $<
+	$(Q)dumper/packaging/make_bundle.sh $(VERSION) $(BUNDLE).tar.xz $<
 
 # --- tests -------------------------------------------------------------------
 

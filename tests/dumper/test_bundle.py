@@ -14,7 +14,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import patients
 from patients import heaptest
 
-FETCH = os.path.join(heaptest.SRC, "packaging", "fetch_root.sh")
+FETCH = os.path.join(heaptest.SRC, "dumper", "packaging",
+                     "fetch_root.sh")
 PLAIN = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
 SUITES = {"bullseye": "2.31", "bookworm": "2.36", "trixie": "2.41"}
 TARGET = """

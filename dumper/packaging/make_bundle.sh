@@ -19,20 +19,20 @@
 set -euo pipefail
 
 version=$1 file=$2 static=$3
-top=$(cd "$(dirname "$0")/.." && pwd)
+top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top"
 suite=bullseye
 build=build/bundle
 name=heapscan-$version-$(uname -m)
 triplet=$(gcc -print-multiarch)
 
-root=$(packaging/fetch_root.sh $suite-dev $suite libc6-dev linux-libc-dev \
+root=$(dumper/packaging/fetch_root.sh $suite-dev $suite libc6-dev linux-libc-dev \
 	libelf-dev libdw-dev libunwind-dev libzstd-dev libpcre2-dev \
 	libsqlite3-dev zlib1g-dev liblzma-dev liblz4-dev nettle-dev)
 
 # The compiler's own libraries are newer than the suite: they must not be asked
 # for. DT_RPATH, unlike DT_RUNPATH, also holds for what a library needs itself.
-make -s -j"$(nproc)" B=$build CC="gcc --sysroot=$root -D_GNU_SOURCE -include packaging/older_glibc.h" \
+make -s -j"$(nproc)" B=$build CC="gcc --sysroot=$root -D_GNU_SOURCE -include dumper/packaging/older_glibc.h" \
 	LDFLAGS='-static-libgcc -Wl,--as-needed -Wl,--disable-new-dtags -Wl,-rpath,\$$ORIGIN/../lib' \
 	PKG_CONFIG="env PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_LIBDIR=$root/usr/lib/$triplet/pkgconfig:$root/usr/share/pkgconfig pkg-config" \
 	programs
