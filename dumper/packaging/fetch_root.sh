@@ -18,7 +18,7 @@ set -euo pipefail
 name=$1 suite=$2
 shift 2
 cache=${HEAPSCAN_CACHE:-$HOME/.cache/heapscan-tests}/roots
-. "$(dirname "$0")/../tests/lib/private_apt.sh"
+. "$(dirname "$0")/../../tests/lib/private_apt.sh"
 
 give_up()
 {
