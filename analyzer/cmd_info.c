@@ -132,6 +132,8 @@ static void tell_file(struct teller *teller, const struct dump_header *header,
 	tell_text(teller, "trigger", header->trigger);
 	tell_text(teller, "method", header->method);
 	tell_text(teller, "content", header->content);
+	tell_text(teller, "payload_kept",
+		  core_notes_fact(notes, FORMAT_FACT_PAYLOAD_KEPT));
 	if (core_notes_number(notes, FORMAT_FACT_PAUSE, &number))
 		tell_time(teller, "pause", number);
 	if (core_notes_number(notes, FORMAT_FACT_TOTAL, &number))

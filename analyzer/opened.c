@@ -15,6 +15,7 @@
 #include "image/base/workers.h"
 #include "image/live/live.h"
 #include "pyheap/pyevidence.h"
+#include "pyheap/pykeep.h"
 
 struct opened {
 	const struct options *options;	/* borrowed */
@@ -55,11 +56,13 @@ static struct error *capture(const char *name, const struct options *options,
 			     const struct image_options *image_options,
 			     struct image **ret)
 {
+	static const struct model *const models[] = { &pyh_model, NULL };
 	struct live_options live_options = {
 		.snapshot = true,
 		// Read once and thrown away: not worth the compression.
 		.no_compress = true,
 		.content = SELECT_HEAP,
+		.models = models,
 		.workers = (unsigned int)options->threads,
 		.stop = &capture_stop,
 		.progress = tell_capture,

@@ -22,6 +22,10 @@
 #include "image/base/escape.h"
 #include "image/base/guard.h"
 #include "image/live/live.h"
+#include "pyheap/pykeep.h"
+
+/* Whoever knows which memory must not be left out as payload. */
+static const struct model *const models[] = { &pyh_model, NULL };
 
 static const char gpu_auto_fact[] =
 	"gpu=not captured: GPU images are not in this version";
@@ -72,6 +76,7 @@ static void fill_live_options(struct job *job, const atomic_bool *stop)
 		.force = options->force,
 		.content = options->content,
 		.rules = &options->rules,
+		.models = models,
 		.max_pause_ns = options->max_pause_ns,
 		.no_compress = options->no_compress,
 		.level = options->level,

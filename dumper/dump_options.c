@@ -360,10 +360,9 @@ static const struct option_row rows[] = {
 	{ "demo", 0, NULL, GROUP_WHAT, set_demo,
 	  "start a small leaking program, dump it, explain the dump" },
 	{ "content", 0, "stacks|heap|full", GROUP_WHAT, set_content,
-	  "heap (default): all private memory, and shared memory up to "
-	  "64 MiB a mapping; leaving out the data of big buffers is not in "
-	  "this version. full: all shared memory too. stacks: not in this "
-	  "version" },
+	  "heap (default): private memory, and shared memory up to 64 MiB a "
+	  "mapping, without the data of big buffers (tensors, arrays). full: "
+	  "that data and all shared memory too. stacks: not in this version" },
 	{ "include", 0, "RANGE|REGEX", GROUP_WHAT, set_include,
 	  "take mappings that would be left out: 0xSTART-0xEND, or a "
 	  "regular expression on their names; never devices" },

@@ -72,6 +72,11 @@ static void show_skipped(FILE *out, const struct live_result *result)
 {
 	char size[UNITS_TEXT_MAX];
 
+	if (result->payload_kept[0]) {
+		(void)fputs("  kept        the data of big buffers: ", out);
+		escape_puts(out, ESCAPE_TEXT, result->payload_kept);
+		(void)fputc('\n', out);
+	}
 	for (unsigned int i = 1; i < FORMAT_NUM_REASONS; i++)
 		if (result->skipped[i].ranges > 0)
 			(void)fprintf(out, "  left out    %10s in %" PRIu64
@@ -174,6 +179,8 @@ void dump_report_json(FILE *out, const struct dump_report *report)
 	json_u64(&json, "missing_bytes",
 		 result->missing_bytes + result->swapped_bytes);
 	json_skipped(&json, result);
+	json_string(&json, "payload_kept", result->payload_kept[0] ?
+		    result->payload_kept : NULL);
 	json_string(&json, "sha256", result->hashed ? digest : NULL);
 	json_finish(&json);
 }

@@ -32,6 +32,7 @@ enum {
 	LZ4_MAGIC = 0x184D2204,
 	SKIPPABLE_FIRST = 0x184D2A50,
 	SKIPPABLE_LEADING_MAX = 4096,	/* looked through for the real magic */
+	SOURCE_PIECE = 16 << 10,	/* bytes read from a source at once */
 };
 
 struct backing {
@@ -48,6 +49,7 @@ struct backing {
 	size_t notes_size;
 	struct findings *findings;	/* borrowed */
 	atomic_bool shrink_reported;
+	struct backing_source source;	/* of BACKING_SOURCE */
 };
 
 /** A frame that a reader keeps pinned. */
@@ -57,8 +59,16 @@ struct pin {
 	size_t frame;
 };
 
+/** Bytes of a source, as they were when they were read. */
+struct piece {
+	uint64_t offset;
+	size_t size;		/* 0: none */
+	uint8_t *bytes;		/* SOURCE_PIECE of them; NULL: not needed yet */
+};
+
 struct backing_reader {
 	struct backing *backing;	/* borrowed */
+	struct piece pieces[READER_PINS];	/* of BACKING_SOURCE */
 	/*
 	 * Of BACKING_ZSTD_FRAMES: the frame that the last view was in, and
 	 * others from before, each in its place by number, as long as there is
@@ -583,6 +593,27 @@ struct error *backing_open_fd(int fd, const char *name,
 	return open_descriptor(own, name, options, ret);
 }
 
+struct error *backing_open_source(const struct backing_source *source,
+				  const char *name, struct backing **ret)
+{
+	struct backing *backing = calloc(1, sizeof(*backing));
+
+	if (!backing)
+		return error_no_memory();
+	backing->kind = BACKING_SOURCE;
+	backing->fd = backing->expanded_fd = -1;
+	backing->mapping.slot = backing->stored.slot = -1;
+	backing->source = *source;
+	backing->size = source->size;
+	backing->name = strdup(name);
+	if (!backing->name) {
+		backing_close(backing);
+		return error_no_memory();
+	}
+	*ret = backing;
+	return NULL;
+}
+
 void backing_close(struct backing *backing)
 {
 	if (!backing)
@@ -602,6 +633,20 @@ void backing_close(struct backing *backing)
 enum backing_kind backing_kind(const struct backing *backing)
 {
 	return backing->kind;
+}
+
+uint64_t backing_grain(const struct backing *backing)
+{
+	switch (backing->kind) {
+	case BACKING_ZSTD_FRAMES:
+		return UINT64_C(1) << FORMAT_FRAME_LOG2;
+	case BACKING_SOURCE:
+		return SOURCE_PIECE;
+	case BACKING_PLAIN:
+	case BACKING_EXPANDED:
+		break;
+	}
+	return 0;
 }
 
 const char *backing_describe(const struct backing *backing)
@@ -651,6 +696,8 @@ bool backing_lost(const struct backing *backing, uint64_t offset, uint64_t size)
 		return true;
 	if (backing->frames)
 		return frames_lost(backing->frames, offset, size);
+	if (backing->kind == BACKING_SOURCE)
+		return false;
 	return mapping_lost(&backing->mapping, &start, &end) && offset < end &&
 	       offset + size > start;
 }
@@ -695,7 +742,36 @@ void backing_reader_destroy(struct backing_reader *reader)
 		return;
 	drop_all_pins(reader);
 	frames_decoder_destroy(reader->decoder);
+	for (size_t i = 0; i < READER_PINS; i++)
+		free(reader->pieces[i].bytes);
 	free(reader);
+}
+
+/**
+ * Have the bytes from offset on, at most size of them and as far as the piece
+ * that offset is in; NULL where they cannot be had.
+ */
+static const struct piece *take_piece(struct backing_reader *reader,
+				      uint64_t offset, size_t size)
+{
+	const struct backing_source *source = &reader->backing->source;
+	struct piece *piece = &reader->pieces[offset / SOURCE_PIECE %
+					      READER_PINS];
+	size_t most = SOURCE_PIECE - offset % SOURCE_PIECE;
+
+	if (size > most)
+		size = most;
+	if (piece->offset == offset && piece->size >= size && piece->size > 0)
+		return piece;
+	if (!piece->bytes)
+		piece->bytes = malloc(SOURCE_PIECE);
+	piece->size = 0;
+	if (!piece->bytes ||
+	    !source->read(source->context, offset, piece->bytes, size))
+		return NULL;
+	piece->offset = offset;
+	piece->size = size;
+	return piece;
 }
 
 /** The frame that holds offset, pinned; NULL where it is lost. */
@@ -728,6 +804,16 @@ const void *backing_view(struct backing_reader *reader, uint64_t offset,
 	if (size == 0 || offset >= backing->size)
 		return NULL;
 	left = backing->size - offset;
+	if (backing->kind == BACKING_SOURCE) {
+		const struct piece *piece =
+			take_piece(reader, offset, left < size ? (size_t)left :
+								 size);
+
+		if (!piece)
+			return NULL;
+		*ret_size = piece->size < size ? piece->size : size;
+		return piece->bytes;
+	}
 	if (backing->frames) {
 		pin = pin_frame(reader, offset);
 		if (!pin)

@@ -39,6 +39,15 @@ enum backing_kind {
 	BACKING_PLAIN,
 	BACKING_ZSTD_FRAMES,	/* random access */
 	BACKING_EXPANDED,	/* was compressed, is now a temporary file */
+	BACKING_SOURCE,		/* no file: read as it is asked for */
+};
+
+/** Where bytes come from that are in no file. */
+struct backing_source {
+	/** Fill buffer, all of it; false where that cannot be done. */
+	bool (*read)(void *context, uint64_t offset, void *buffer, size_t size);
+	void *context;
+	uint64_t size;		/* offsets are below */
 };
 
 /**
@@ -57,9 +66,22 @@ struct error *backing_open_fd(int fd, const char *name,
 			      const struct backing_options *options,
 			      struct backing **ret);
 
+/**
+ * Bytes that are read in small pieces when they are asked for, and kept for as
+ * long as a reader looks around there.
+ */
+struct error *backing_open_source(const struct backing_source *source,
+				  const char *name, struct backing **ret);
+
 void backing_close(struct backing *backing);
 
 enum backing_kind backing_kind(const struct backing *backing);
+
+/**
+ * Views end where offsets are multiples of this power of two; 0: they reach as
+ * far as there are bytes.
+ */
+uint64_t backing_grain(const struct backing *backing);
 
 /** "plain", "zstd, 4,096 frames", "gzip, expanded": for `info`. */
 const char *backing_describe(const struct backing *backing);

@@ -132,6 +132,7 @@ struct format_thread {
 #define FORMAT_FACT_UPTIME "uptime_ns"		/* of the target */
 #define FORMAT_FACT_METHOD "method"
 #define FORMAT_FACT_CONTENT "content"
+#define FORMAT_FACT_PAYLOAD_KEPT "payload_kept"	/* why it is all there */
 #define FORMAT_FACT_TRIGGER "trigger"
 #define FORMAT_FACT_VMSIZE "vm_size"
 #define FORMAT_FACT_RSS "rss"

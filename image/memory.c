@@ -16,7 +16,7 @@ enum {
 
 struct memory {
 	struct backing *backing;	/* borrowed; NULL: all is in memory */
-	bool whole_ranges;	/* backing views reach as far as the file */
+	uint64_t grain;		/* of backing's views; 0: as far as the file */
 	struct memory_range *ranges;
 	size_t count, capacity;
 	bool sealed;
@@ -32,8 +32,7 @@ struct error *memory_create(struct backing *backing, struct memory **ret)
 	if (!memory)
 		return error_no_memory();
 	memory->backing = backing;
-	memory->whole_ranges = backing &&
-			       backing_kind(backing) != BACKING_ZSTD_FRAMES;
+	memory->grain = backing ? backing_grain(backing) : 0;
 	*ret = memory;
 	return NULL;
 }
@@ -436,11 +435,11 @@ static bool open_window(struct memory_reader *reader, uint64_t address)
 	if (!reader->backing)
 		return false;
 	from = range->start;
-	if (!reader->memory->whole_ranges) {
+	if (reader->memory->grain) {
 		// Frames of ours lie on a grid; beginning there makes the
 		// window the whole frame, whichever byte was asked for.
 		offset = range->offset + (address - range->start);
-		back = offset & ((UINT64_C(1) << FORMAT_FRAME_LOG2) - 1);
+		back = offset & (reader->memory->grain - 1);
 		if (back < address - range->start)
 			from = address - back;
 	}

@@ -165,10 +165,15 @@ struct error *live_estimate(const struct target *target,
 	CLEANUP(plan_deinit) struct plan plan = { 0 };
 	struct live_estimate estimate = { .workers = live_workers(options) };
 	const struct plan_source source = { .target = target };
+	uint64_t began = now_ns(), looking;
 	struct sample sample;
 	double seconds, rate, ratio;
 	struct error *err = plan_select(&plan, &source, options);
 
+	if (!err)
+		err = plan_payload(&plan, &source, options, NULL);
+	// The same will be done while it stands still.
+	looking = now_ns() - began;
 	if (!err)
 		err = take_sample(target->pid, &plan,
 				  options->level ? options->level : LIVE_LEVEL,
@@ -190,7 +195,7 @@ struct error *live_estimate(const struct target *target,
 	}
 	seconds = (double)estimate.read_bytes / rate;
 	estimate.stored_bytes = (uint64_t)((double)estimate.read_bytes * ratio);
-	estimate.pause_ns = (uint64_t)(seconds * 1e9) +
+	estimate.pause_ns = (uint64_t)(seconds * 1e9) + looking +
 			    FIXED_PAUSE_MS * UINT64_C(1000000);
 	estimate.total_ns = estimate.pause_ns;
 	if (options->snapshot)

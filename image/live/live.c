@@ -94,6 +94,9 @@ static struct error *prepare(struct run *run)
 	if (!err)
 		err = plan_select(&run->plan, &source, run->options);
 	if (!err)
+		err = plan_payload(&run->plan, &source, run->options,
+				   still_frozen);
+	if (!err)
 		err = plan_layout(&run->plan, run->options, run->freeze);
 	if (err)
 		return err;
@@ -167,6 +170,8 @@ static void summarize(const struct run *run, struct live_result *result)
 	}
 	result->swapped_bytes = selection->bytes[FORMAT_SWAPPED];
 	result->num_threads = run->plan.num_threads;
+	memcpy(result->payload_kept, run->plan.payload_kept,
+	       sizeof(result->payload_kept));
 	result->memory_bytes = selection->bytes_read;
 	result->image_bytes = corewriter_size(run->plan.writer);
 	result->pause_ns = freeze_pause(run->freeze);

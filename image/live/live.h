@@ -24,8 +24,10 @@
 #include "image/format.h"
 #include "image/live/freeze.h"
 #include "image/live/pack.h"
+#include "image/live/payload.h"
 #include "image/live/select.h"
 #include "image/live/target.h"
+#include "image/model.h"
 
 /* Without --max-pause: 2 s. */
 #define LIVE_MAX_PAUSE_NS UINT64_C(2000000000)
@@ -47,6 +49,11 @@ struct live_options {
 	bool force;		/* dump a process that forbids dumps, too */
 	enum select_content content;
 	const struct select_rules *rules;	/* borrowed; may be NULL */
+	/*
+	 * Asked what SELECT_HEAP must not leave out, ended by a NULL. Without
+	 * any it leaves no payload out.
+	 */
+	const struct model *const *models;
 	uint64_t max_pause_ns;	/* 0: LIVE_MAX_PAUSE_NS */
 	bool no_compress;
 	int level;		/* of zstd; 0: LIVE_LEVEL */
@@ -87,6 +94,8 @@ struct live_result {
 	struct room room;	/* what was left then */
 	struct freeze_end end;
 	size_t num_threads;
+	/* Why no payload was left out, where it was to be; else "" */
+	char payload_kept[PAYLOAD_WHY_MAX];
 	struct live_skipped skipped[FORMAT_NUM_REASONS];	/* by reason */
 	bool hashed;
 	uint8_t sha256[PACK_SHA256_SIZE];	/* of the file, if hashed */

@@ -115,13 +115,18 @@ static struct error *ask_running(struct plan *plan,
 	return err;
 }
 
+static pid_t memory_pid(const struct plan_source *source)
+{
+	return source->freeze ? freeze_memory_pid(source->freeze) :
+				source->target->pid;
+}
+
 struct error *plan_select(struct plan *plan, const struct plan_source *source,
 			  const struct live_options *options)
 {
 	CLEANUP(close_pagemap) struct pagemap *pagemap = NULL;
 	CLEANUP(close_pagemap) struct pagemap *running = NULL;
-	pid_t pid = source->freeze ? freeze_memory_pid(source->freeze) :
-				     source->target->pid;
+	pid_t pid = memory_pid(source);
 	struct select_options select = {
 		.content = options->content,
 		.rules = options->rules,
@@ -149,6 +154,41 @@ struct error *plan_select(struct plan *plan, const struct plan_source *source,
 	return select_ranges(&plan->maps, pagemap, &select, &plan->selection);
 }
 
+struct error *plan_payload(struct plan *plan, const struct plan_source *source,
+			   const struct live_options *options,
+			   bool (*holds)(const void *context))
+{
+	CLEANUP(standing_deinit) struct standing standing = { .peek.mem_fd = -1 };
+	CLEANUP(payload_deinit) struct payload payload = { 0 };
+	struct standing_options memory = {
+		.pid = memory_pid(source),
+		.snapshot = source->freeze && options->snapshot,
+		.maps = &plan->maps,
+		.selection = &plan->selection,
+		.holds = holds,
+		.context = source->freeze,
+		.may_run = !source->freeze,
+	};
+	struct payload_options find = {
+		.models = options->models,
+		.rules = options->rules,
+		.workers = live_workers(options),
+	};
+	struct error *err;
+
+	if (options->content != SELECT_HEAP || !options->models)
+		return NULL;
+	err = standing_init(&standing, &memory);
+	if (!err)
+		err = payload_find(&standing, &find, &payload);
+	(void)snprintf(plan->payload_kept, sizeof(plan->payload_kept), "%s",
+		       payload.kept_because);
+	if (!err && payload.count > 0)
+		err = selection_leave_out(&plan->selection, payload.spans,
+					  payload.count, FORMAT_PAYLOAD);
+	return err;
+}
+
 static struct error *make_notes(struct plan *plan,
 				const struct live_options *options,
 				const struct freeze *freeze)
@@ -165,6 +205,8 @@ static struct error *make_notes(struct plan *plan,
 		.memory_pid = freeze_memory_pid(freeze),
 		.method = options->snapshot ? "snapshot" : "stop",
 		.content = select_content_word(options->content),
+		.payload_kept = plan->payload_kept[0] ? plan->payload_kept :
+							NULL,
 		.trigger = options->trigger ? options->trigger : "request",
 		.extra = options->extra,
 		.extra_size = options->extra_size,

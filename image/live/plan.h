@@ -13,6 +13,7 @@
 #include "image/live/copy.h"
 #include "image/live/freeze.h"
 #include "image/live/live.h"
+#include "image/live/payload.h"
 #include "image/live/procmaps.h"
 #include "image/live/select.h"
 
@@ -28,11 +29,23 @@ struct plan {
 	struct selection selection;
 	struct corewriter *writer;
 	size_t num_threads;
+	char payload_kept[PAYLOAD_WHY_MAX];	/* why no payload was left out,
+						   where that went wrong */
 };
 
 /** Read the mappings and decide what is taken. */
 struct error *plan_select(struct plan *plan, const struct plan_source *source,
 			  const struct live_options *options);
+
+/**
+ * After plan_select(): leave payload out, where options ask for it.
+ *
+ * @param holds  as in struct copy_options, of source->freeze; NULL where that
+ *	is, too: the target runs, and an estimate will do
+ */
+struct error *plan_payload(struct plan *plan, const struct plan_source *source,
+			   const struct live_options *options,
+			   bool (*holds)(const void *context));
 
 /** After plan_select(): make the notes and fix the geometry. */
 struct error *plan_layout(struct plan *plan, const struct live_options *options,

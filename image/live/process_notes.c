@@ -308,6 +308,7 @@ static void write_facts(const struct process_notes *notes, const char *cmdline,
 			    procinfo_uptime(notes->info));
 	fact(out, FORMAT_FACT_METHOD, notes->method);
 	fact(out, FORMAT_FACT_CONTENT, notes->content);
+	fact(out, FORMAT_FACT_PAYLOAD_KEPT, notes->payload_kept);
 	fact(out, FORMAT_FACT_TRIGGER, notes->trigger);
 	if (notes->info->start_time != 0)
 		write_memory_facts(notes, out);

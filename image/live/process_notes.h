@@ -36,6 +36,7 @@ struct process_notes {
 	bool environ;		/* put the environment in */
 	int64_t captured_at_ns;	/* since the epoch */
 	const char *method, *content, *trigger;
+	const char *payload_kept;	/* why, or NULL */
 	const char *extra;	/* further facts, "key=value\0" each, or NULL */
 	size_t extra_size;
 };

@@ -201,6 +201,12 @@ static enum verdict judge(const struct select_rules *rules,
 	return verdict;
 }
 
+bool select_is_included(const struct select_rules *rules,
+			const struct procmap *map, uint64_t address)
+{
+	return judge(rules, map, address) == VERDICT_INCLUDE;
+}
+
 /** The lowest edge of a rule's range above address, at most end. */
 static uint64_t next_edge(const struct select_options *options,
 			  uint64_t address, uint64_t end)
@@ -598,6 +604,19 @@ static void fill_short_holes(struct selection *selection)
 	}
 }
 
+static void add_up(struct selection *selection)
+{
+	memset(selection->bytes, 0, sizeof(selection->bytes));
+	selection->bytes_read = 0;
+	for (size_t i = 0; i < selection->count; i++) {
+		const struct select_range *range = &selection->ranges[i];
+
+		selection->bytes[range->reason] += range->end - range->start;
+		if (range->reason == FORMAT_CAPTURED && !range->known_zero)
+			selection->bytes_read += range->end - range->start;
+	}
+}
+
 struct error *select_ranges(const struct procmaps *maps,
 			    struct pagemap *pagemap,
 			    const struct select_options *options,
@@ -628,13 +647,7 @@ struct error *select_ranges(const struct procmaps *maps,
 		return err;
 	}
 	fill_short_holes(&selection);
-	for (size_t i = 0; i < selection.count; i++) {
-		const struct select_range *range = &selection.ranges[i];
-
-		selection.bytes[range->reason] += range->end - range->start;
-		if (range->reason == FORMAT_CAPTURED && !range->known_zero)
-			selection.bytes_read += range->end - range->start;
-	}
+	add_up(&selection);
 	*ret = selection;
 	return NULL;
 }
@@ -643,6 +656,67 @@ void selection_deinit(struct selection *selection)
 {
 	free(selection->ranges);
 	*selection = (struct selection){ 0 };
+}
+
+/* --- holes ---------------------------------------------------------------- */
+
+/** Append a piece of a range, or lengthen the last one by it. */
+static void put(struct selection *selection, struct select_range range,
+		uint64_t start, uint64_t end)
+{
+	struct select_range *last = selection->count ?
+		&selection->ranges[selection->count - 1] : NULL;
+
+	if (start >= end)
+		return;
+	range.start = start;
+	range.end = end;
+	if (last && last->end == start && last->mapping == range.mapping &&
+	    last->reason == range.reason &&
+	    last->known_zero == range.known_zero)
+		last->end = end;
+	else
+		selection->ranges[selection->count++] = range;
+}
+
+struct error *selection_leave_out(struct selection *selection,
+				  const struct select_span *holes,
+				  size_t count, enum format_reason reason)
+{
+	struct selection made = { 0 };
+	size_t first = 0;
+
+	// Each edge of a hole can cut one range in two.
+	made.ranges = calloc(selection->count + 2 * count + 1,
+			     sizeof(*made.ranges));
+	if (!made.ranges)
+		return error_no_memory();
+	for (size_t i = 0; i < selection->count; i++) {
+		const struct select_range *range = &selection->ranges[i];
+		struct select_range left_out = *range;
+		uint64_t at = range->start;
+
+		left_out.reason = (uint16_t)reason;
+		left_out.known_zero = false;
+		while (first < count && holes[first].end <= at)
+			first++;
+		for (size_t k = first; range->reason == FORMAT_CAPTURED &&
+		     k < count && holes[k].start < range->end; k++) {
+			uint64_t low = holes[k].start, high = holes[k].end;
+
+			low = low < at ? at : low;
+			high = high > range->end ? range->end : high;
+			put(&made, *range, at, low);
+			put(&made, left_out, low, high);
+			at = high;
+		}
+		put(&made, *range, at, range->end);
+	}
+	free(selection->ranges);
+	selection->ranges = made.ranges;
+	selection->count = made.count;
+	add_up(selection);
+	return NULL;
 }
 
 /* --- segments ------------------------------------------------------------- */

@@ -24,7 +24,7 @@
 enum select_content {
 	/*
 	 * All private memory and shared memory up to SELECT_SHARED_MAX a
-	 * mapping. (Telling payload from objects needs the object models.)
+	 * mapping; later without payload, see payload.h.
 	 */
 	SELECT_HEAP,
 	SELECT_FULL,	/* all private and all shared memory */
@@ -82,6 +82,11 @@ struct select_range {
 	bool known_zero;	/* FORMAT_ZERO, or taken but not to be read */
 };
 
+/** Addresses that belong together; several are ascending and apart. */
+struct select_span {
+	uint64_t start, end;
+};
+
 struct selection {
 	struct select_range *ranges;
 	size_t count;
@@ -94,6 +99,15 @@ struct error *select_ranges(const struct procmaps *maps,
 			    const struct select_options *options,
 			    struct selection *ret);
 void selection_deinit(struct selection *selection);
+
+/** True where a rule wants the piece of a mapping at address. */
+bool select_is_included(const struct select_rules *rules,
+			const struct procmap *map, uint64_t address);
+
+/** Leave holes out for a reason, as far as they were taken: whole pages. */
+struct error *selection_leave_out(struct selection *selection,
+				  const struct select_span *holes,
+				  size_t count, enum format_reason reason);
 
 /**
  * Why none of a mapping may be taken, by what it is and whatever the options

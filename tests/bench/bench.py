@@ -257,6 +257,41 @@ def bench_dump(args):
                                        median("times gcore's")))
 
 
+def bench_content(args):
+    """A process that is mostly tensors: what --content heap saves."""
+    process = subprocess.Popen(
+        [args.python, os.path.join(HERE, "tensors.py"),
+         str(args.tensor_gib)], stdout=subprocess.PIPE, text=True)
+    rows = []
+    try:
+        ready = process.stdout.readline().split()
+        assert ready[:1] == ["READY"], ready
+        for _ in range(args.dump_rounds):
+            row = {}
+            for content in "full", "heap":
+                path = os.path.join(os.path.abspath(args.tmp),
+                                    "bench.content.core.zst")
+                command = [HEAPDUMP, "--method", "stop", "--content", content,
+                           "--max-pause", "10m", "-q", "-o", path,
+                           str(process.pid)]
+                row[content] = timed(command, path)
+                row[content + " bytes"] = os.stat(path).st_size
+                os.remove(path)
+            rows.append(row)
+    finally:
+        process.kill()
+        process.wait()
+    ratios = sorted(row["full"] / row["heap"] for row in rows)
+    print("heapdump --method stop of %.1f GiB of tensors, synced, median of %d"
+          % (args.tensor_gib, len(rows)))
+    for content in "full", "heap":
+        print("  --content %s   %7.3f s   %8.1f MiB" % (
+            content, statistics.median(row[content] for row in rows),
+            statistics.median(row[content + " bytes"] for row in rows) / 2**20))
+    print("  heap is %.1f times faster (worst %.1f)" % (
+        statistics.median(ratios), ratios[0]))
+
+
 def with_packages():
     """A Python with the peers, made by fetch_packages.sh, or None."""
     cache = (os.environ.get("HEAPSCAN_CACHE")
@@ -329,17 +364,18 @@ def main():
                         type=lambda text: [float(n) for n in text.split(",")])
     parser.add_argument("--dump-millions", type=float, default=12)
     parser.add_argument("--dump-rounds", type=int, default=5)
+    parser.add_argument("--tensor-gib", type=float, default=4)
     parser.add_argument("--python", default="/usr/bin/python3")
     parser.add_argument("--tmp", default=os.environ.get("TMPDIR", "/var/tmp"))
     parser.add_argument("--peer-millions", type=float, default=1)
     parser.add_argument("--pause-sizes", default="1,4,8",
                         type=lambda text: [float(n) for n in text.split(",")])
     parser.add_argument("--service-millions", type=float, default=10)
-    parser.add_argument("--only", choices=("types", "dump", "peers", "pause",
-                                           "service"))
+    parser.add_argument("--only", choices=("types", "dump", "content", "peers",
+                                           "pause", "service"))
     args = parser.parse_args()
     for name, bench in (("types", bench_types), ("dump", bench_dump),
-                        ("peers", bench_peers), ("pause", pause.bench_pause),
+                        ("content", bench_content), ("peers", bench_peers), ("pause", pause.bench_pause),
                         ("service", pause.bench_service)):
         if args.only in (None, name):
             bench(args)
