@@ -15,8 +15,8 @@ enum {
 	PIECE = 8 * PIECE_WORDS,
 	PIECES_LEAST = 8,		/* of the smallest memory */
 	BYTES_PER_PIECE = 256 << 10,	/* of large memory */
-	PIECES_ENOUGH = 1024,
-	BYTES_BEYOND = 8 << 20,		/* … where there are so many already */
+	PIECES_ENOUGH = 256,
+	BYTES_BEYOND = 4 << 20,		/* … where there are so many already */
 	PIECES_AT_ONCE = 64,
 	/* A piece with one pointer in so many words is part of a table. */
 	FULL = 8,

@@ -257,39 +257,43 @@ def bench_dump(args):
                                        median("times gcore's")))
 
 
+def content_round(pid, method, path):
+    """A full dump and one without payload, one after the other."""
+    row = {}
+    for content in "full", "heap":
+        command = [HEAPDUMP, "--method", method, "--content", content,
+                   "--max-pause", "10m", "-q", "-o", path, str(pid)]
+        row[content] = timed(command, path)
+        row[content + " bytes"] = os.stat(path).st_size
+        os.remove(path)
+    return row
+
+
 def bench_content(args):
     """A process that is mostly tensors: what --content heap saves."""
+    path = os.path.join(os.path.abspath(args.tmp), "bench.content.core.zst")
     process = subprocess.Popen(
         [args.python, os.path.join(HERE, "tensors.py"),
          str(args.tensor_gib)], stdout=subprocess.PIPE, text=True)
-    rows = []
     try:
         ready = process.stdout.readline().split()
         assert ready[:1] == ["READY"], ready
-        for _ in range(args.dump_rounds):
-            row = {}
+        for method in "stop", "snapshot":
+            rows = [content_round(process.pid, method, path)
+                    for _ in range(args.dump_rounds)]
+            ratios = sorted(row["full"] / row["heap"] for row in rows)
+            print("heapdump --method %s of %.1f GiB of tensors, synced, "
+                  "median of %d" % (method, args.tensor_gib, len(rows)))
             for content in "full", "heap":
-                path = os.path.join(os.path.abspath(args.tmp),
-                                    "bench.content.core.zst")
-                command = [HEAPDUMP, "--method", "stop", "--content", content,
-                           "--max-pause", "10m", "-q", "-o", path,
-                           str(process.pid)]
-                row[content] = timed(command, path)
-                row[content + " bytes"] = os.stat(path).st_size
-                os.remove(path)
-            rows.append(row)
+                print("  --content %s   %7.3f s   %8.1f MiB" % (
+                    content, statistics.median(row[content] for row in rows),
+                    statistics.median(row[content + " bytes"]
+                                      for row in rows) / 2**20))
+            print("  heap is %.1f times faster (worst %.1f)" % (
+                statistics.median(ratios), ratios[0]), flush=True)
     finally:
         process.kill()
         process.wait()
-    ratios = sorted(row["full"] / row["heap"] for row in rows)
-    print("heapdump --method stop of %.1f GiB of tensors, synced, median of %d"
-          % (args.tensor_gib, len(rows)))
-    for content in "full", "heap":
-        print("  --content %s   %7.3f s   %8.1f MiB" % (
-            content, statistics.median(row[content] for row in rows),
-            statistics.median(row[content + " bytes"] for row in rows) / 2**20))
-    print("  heap is %.1f times faster (worst %.1f)" % (
-        statistics.median(ratios), ratios[0]))
 
 
 def with_packages():
