@@ -186,6 +186,16 @@ static struct select_span pages_of(const struct finder *finder,
 	return span;
 }
 
+static bool is_stack(const struct payload_options *options,
+		     const struct chunk *chunk)
+{
+	for (size_t i = 0; i < options->num_stack_pointers; i++)
+		if (options->stack_pointers[i] - chunk->start <
+		    chunk->end - chunk->start)
+			return true;
+	return false;
+}
+
 static bool is_kept(const struct finder *finder, const struct chunk *chunk)
 {
 	const struct procmap *map =
@@ -193,7 +203,7 @@ static bool is_kept(const struct finder *finder, const struct chunk *chunk)
 	size_t i = standing_find(finder->kept.items, finder->kept.count,
 				 chunk->start);
 
-	return !map ||
+	return !map || is_stack(finder->options, chunk) ||
 	       select_is_included(finder->options->rules, map, chunk->start) ||
 	       (i < finder->kept.count &&
 		finder->kept.items[i].start < chunk->end);

@@ -4,7 +4,8 @@
  *
  * A chunk of malloc is payload if
  * (1) it is large enough to be worth a hole,
- * (2) fewer than 1/64 of its words, by a sample, point into known memory,
+ * (2) fewer than 1/64 of its words, by a sample, point into known memory, and
+ *     it is no stack,
  * (3) it is no object of a model, and
  * (4) no object that needs it to be understood owns it.
  * Only whole pages inside of it go: its header, the beginning of its content
@@ -32,6 +33,9 @@ struct payload_options {
 	const struct model *const *models;	/* ended by a NULL */
 	const struct select_rules *rules;	/* --include keeps; may be NULL */
 	unsigned int workers;
+	/* Where the threads' stacks are in use: chunks around these stay. */
+	const uint64_t *stack_pointers;
+	size_t num_stack_pointers;
 };
 
 /** What is to be left out: ascending, whole pages, apart from each other. */

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -154,12 +155,40 @@ struct error *plan_select(struct plan *plan, const struct plan_source *source,
 	return select_ranges(&plan->maps, pagemap, &select, &plan->selection);
 }
 
+/** The threads' stack pointers; their number, 0 without memory for them. */
+static size_t stack_pointers(const struct freeze *freeze, uint64_t **ret)
+{
+	// struct user_regs_struct: rsp is the 20th word; struct
+	// user_pt_regs: sp follows x0 … x30.
+#if defined(__x86_64__)
+	const size_t at = 19 * sizeof(uint64_t);
+#else
+	const size_t at = 31 * sizeof(uint64_t);
+#endif
+	size_t count = 0, found = 0;
+	const struct frozen_thread *threads =
+		freeze ? freeze_threads(freeze, &count) : NULL;
+	uint64_t *pointers = calloc(count + 1, sizeof(*pointers));
+
+	for (size_t i = 0; pointers && i < count; i++) {
+		const struct freeze_regset *set = threads[i].regsets;
+
+		if (threads[i].num_regsets > 0 && set->data &&
+		    set->size >= at + sizeof(uint64_t))
+			memcpy(&pointers[found++], set->data + at,
+			       sizeof(uint64_t));
+	}
+	*ret = pointers;
+	return found;
+}
+
 struct error *plan_payload(struct plan *plan, const struct plan_source *source,
 			   const struct live_options *options,
 			   bool (*holds)(const void *context))
 {
 	CLEANUP(standing_deinit) struct standing standing = { .peek.mem_fd = -1 };
 	CLEANUP(payload_deinit) struct payload payload = { 0 };
+	CLEANUP(free_pointer) uint64_t *pointers = NULL;
 	struct standing_options memory = {
 		.pid = memory_pid(source),
 		.snapshot = source->freeze && options->snapshot,
@@ -178,6 +207,8 @@ struct error *plan_payload(struct plan *plan, const struct plan_source *source,
 
 	if (options->content != SELECT_HEAP || !options->models)
 		return NULL;
+	find.num_stack_pointers = stack_pointers(source->freeze, &pointers);
+	find.stack_pointers = pointers;
 	err = standing_init(&standing, &memory);
 	if (!err)
 		err = payload_find(&standing, &find, &payload);

@@ -18,6 +18,7 @@ enum {
 	PIECES_ENOUGH = 256,
 	BYTES_BEYOND = 4 << 20,		/* … where there are so many already */
 	PIECES_AT_ONCE = 64,
+	PIECES_OF_END = 8,
 	/* A piece with one pointer in so many words is part of a table. */
 	FULL = 8,
 	SHARD = 4 << 20,		/* bytes searched at one go */
@@ -87,6 +88,24 @@ static size_t how_many(uint64_t size)
 	return (size_t)pieces;
 }
 
+/** A stack grows down: whatever its size, its end is in use. */
+static bool ends_as_stack(struct standing *standing, uint64_t start,
+			  uint64_t end)
+{
+	uint64_t words[PIECES_OF_END * PIECE_WORDS];
+	uint64_t at = (end & ~UINT64_C(7)) - sizeof(words);
+
+	if (at < start || standing_extent(standing, at) < sizeof(words))
+		return false;
+	if (!standing_read(standing, at, words, sizeof(words)))
+		return true;
+	for (size_t i = 0; i < PIECES_OF_END; i++)
+		if (count_pointers(standing, words + i * PIECE_WORDS) * FULL >=
+		    PIECE_WORDS)
+			return true;
+	return false;
+}
+
 bool pointers_abound(struct standing *standing, uint64_t start, uint64_t end,
 		     unsigned int sparse)
 {
@@ -95,7 +114,7 @@ bool pointers_abound(struct standing *standing, uint64_t start, uint64_t end,
 	size_t pieces = how_many(end - start);
 
 	part = (end - start) / pieces;
-	if (part < PIECE + 8)
+	if (part < PIECE + 8 || ends_as_stack(standing, start, end))
 		return true;
 	for (size_t i = 0; i < pieces; i += PIECES_AT_ONCE) {
 		size_t count = pieces - i < PIECES_AT_ONCE ? pieces - i :

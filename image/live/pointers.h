@@ -14,8 +14,8 @@
 
 /**
  * True if, by a sample, at least one word in `sparse` of [start, end) is an
- * aligned address in known memory, or one part of it is full of them; and where
- * that cannot be told.
+ * aligned address in known memory, or one part of it is full of them, or its
+ * end, as that of a stack would be; and where that cannot be told.
  */
 bool pointers_abound(struct standing *standing, uint64_t start, uint64_t end,
 		     unsigned int sparse);

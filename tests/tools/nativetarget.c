@@ -9,6 +9,7 @@
  */
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +63,27 @@ static void *in_arena(void *unused)
 	return NULL;
 }
 
+static void *wait_here(void *unused)
+{
+	(void)unused;
+	for (;;)
+		(void)pause();
+	return NULL;
+}
+
+/** A thread whose stack is malloc's memory, nearly all of it full of numbers. */
+static bool start_on_own_stack(void)
+{
+	void *stack = numbers(MIB, 4096);
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	tell("TABLE", "stack", stack, MIB);
+	return pthread_attr_init(&attributes) == 0 &&
+	       pthread_attr_setstack(&attributes, stack, MIB) == 0 &&
+	       pthread_create(&thread, &attributes, wait_here, NULL) == 0;
+}
+
 int main(void)
 {
 	pthread_t thread;
@@ -79,7 +101,7 @@ int main(void)
 		tell("TABLE", "heap", table(100000), 100000);
 	}
 	if (pthread_create(&thread, NULL, in_arena, NULL) != 0 ||
-	    pthread_join(thread, NULL) != 0)
+	    pthread_join(thread, NULL) != 0 || !start_on_own_stack())
 		return 1;
 	printf("READY %d\n", getpid());
 	fflush(stdout);

@@ -256,6 +256,12 @@ static void check_pointers(void)
 					 scene.start + 5 * MIB,
 					 scene.start + 6 * MIB, 64));
 
+	// The last frames of a coroutine, at the end of an unused stack.
+	put_numbers(&scene, 6 * MIB - 512, 512, 4);
+	CHECK("a stack", pointers_abound(&scene.standing, scene.start + 5 * MIB,
+					 scene.start + 6 * MIB, 64));
+	memset(scene.memory + 5 * MIB, 0, MIB);
+
 	targets[0] = scene.start + 4096;
 	targets[1] = scene.start + MIB;
 	word = targets[1];
@@ -361,6 +367,19 @@ static void find(struct scene *scene, const struct select_rules *rules,
 	      payload_find(&scene->standing, &options, payload) == NULL);
 }
 
+static void find_beside_stack(struct scene *scene, const uint64_t *pointer,
+			      struct payload *payload)
+{
+	const struct model *const models[] = { &fake, NULL };
+	struct payload_options options = {
+		.models = models, .workers = 1,
+		.stack_pointers = pointer, .num_stack_pointers = 1,
+	};
+
+	CHECK("payload is looked for beside a stack",
+	      payload_find(&scene->standing, &options, payload) == NULL);
+}
+
 static void lay_out(struct scene *scene)
 {
 	uint64_t words[2] = { scene->start + PLAIN * MIB + 16,
@@ -413,9 +432,17 @@ static void check_doubt(void)
 {
 	struct payload payload;
 	struct scene scene;
+	uint64_t stack;
 
 	set_scene(&scene, MIB);
 	lay_out(&scene);
+	stack = scene.start + PLAIN * MIB + 5000;
+	model_start = scene.start;
+	find_beside_stack(&scene, &stack, &payload);
+	CHECK("where a thread's stack is, all stays",
+	      !is_payload(&scene, &payload, PLAIN));
+	CHECK("and nothing else", is_payload(&scene, &payload, OTHER));
+	payload_deinit(&payload);
 	model_start = 0;
 	find(&scene, NULL, &payload);
 	CHECK("a model without an idea keeps all", payload.count == 0);
