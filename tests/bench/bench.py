@@ -379,7 +379,8 @@ def main():
                                            "pause", "service"))
     args = parser.parse_args()
     for name, bench in (("types", bench_types), ("dump", bench_dump),
-                        ("content", bench_content), ("peers", bench_peers), ("pause", pause.bench_pause),
+                        ("content", bench_content), ("peers", bench_peers),
+                        ("pause", pause.bench_pause),
                         ("service", pause.bench_service)):
         if args.only in (None, name):
             bench(args)
