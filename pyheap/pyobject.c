@@ -7,6 +7,8 @@
 #include <elf.h>
 #include <string.h>
 
+#include "image/format.h"
+
 enum {
 	BODY_MAX = 64 << 10,	/* bytes of an object looked at in one view */
 	GC_PREV_COLLECTING = 2,	/* _PyGC_PREV_MASK_COLLECTING */
@@ -52,6 +54,17 @@ void pyh_object_rules_init(struct pyh_object_rules *rules,
 		rules->collecting |= runtime->interpreters[i].collecting;
 }
 
+/** Whether something was at an address, though it may be left out as payload. */
+static bool is_address(const struct pyh_object_rules *rules, uint64_t address)
+{
+	const struct memory_range *range =
+		memory_find(rules->runtime->image->memory, address);
+
+	return range && (range->state == MEMORY_CAPTURED ||
+			 (range->state == MEMORY_NOT_CAPTURED &&
+			  range->reason == FORMAT_PAYLOAD));
+}
+
 /**
  * A count as large as an address, and something lives at that address. The
  * heap of a program that is linked at a fixed address lies where counts of
@@ -65,8 +78,7 @@ static bool is_pointer(const struct pyh_object_rules *rules,
 	       candidate->refcount % 8 == 0 &&
 	       candidate->refcount != rules->immortal_value &&
 	       !(candidate->immortal && candidate->on_module) &&
-	       memory_state_at(rules->runtime->image->memory,
-			       candidate->refcount) == MEMORY_CAPTURED;
+	       is_address(rules, candidate->refcount);
 }
 
 /**
@@ -81,9 +93,7 @@ static bool is_freed(const struct pyh_object_rules *rules,
 
 	return candidate->refcount >= PYH_REFCOUNT_LARGE &&
 	       candidate->presize == 0 && !candidate->on_module &&
-	       (next == 0 || (next % 16 == 0 &&
-			      memory_state_at(rules->runtime->image->memory,
-					      next) == MEMORY_CAPTURED));
+	       (next == 0 || (next % 16 == 0 && is_address(rules, next)));
 }
 
 /** A type behind its own hash: the two are an entry of a dict. */
