@@ -6,7 +6,8 @@
  * zstd file of many frames is read at random through a frame cache; everything
  * else (one zstd frame as systemd-coredump writes it, gzip, xz, lz4) is
  * expanded once into an unlinked, sparse temporary file and mapped. Which it
- * is is told from the content, never from the name.
+ * is is told from the content, never from the name. Of a process there is no
+ * file: its memory is read in small pieces as it is asked for.
  *
  * A mapped file that shrinks while it is read would kill the process: a
  * program that opens files of others calls mapping_guard_sigbus() (see
