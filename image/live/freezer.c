@@ -146,6 +146,11 @@ static struct error *hold_the_rest(struct state *state)
 			held->data = read_whole(pid, map);
 		room -= held->data ? size : 0;
 	}
+	// It was killed just now, or has no such mappings.
+	if (err && err->kind == ERROR_OS) {
+		error_free(err);
+		err = NULL;
+	}
 	return err;
 }
 

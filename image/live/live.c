@@ -225,7 +225,7 @@ static struct error *explain(const struct run *run, struct error *err)
 				 "killed before it was read (for lack of "
 				 "memory?)", target->pid);
 	}
-	if (target_alive(target))
+	if (target_alive(target) && err->kind != ERROR_NOT_FOUND)
 		return err;
 	error_free(err);
 	return error_new(ERROR_NOT_FOUND, "process %d ended while it was being "

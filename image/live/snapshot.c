@@ -41,6 +41,7 @@ enum {
 	COLLECT_ROUNDS = 20,
 	COLLECT_PAUSE_MS = 20,
 	COLLECT_THREADS = 8,	/* tried in one round */
+	ORPHAN_MS = 1000,	/* until a new process has come to its stop */
 };
 
 struct call {
@@ -242,13 +243,41 @@ static void destroy(struct snapshot *snapshot)
 		(void)kill(snapshot->pid, SIGKILL);
 }
 
+/**
+ * The process was killed while it made the child, whose number nobody told. It
+ * is ours all the same, and must not get away: whoever stops and is no thread
+ * of the process is it.
+ *
+ * @return 0: there is none
+ */
+static pid_t find_child(const struct seized *seized)
+{
+	uint64_t deadline = seize_now() + ORPHAN_MS * UINT64_C(1000000);
+
+	while (seize_now() < deadline) {
+		uint32_t index;
+		int status;
+		pid_t got = waitpid(-1, &status, __WALL | WNOHANG);
+
+		if (got < 0)
+			return 0;
+		if (got == 0)
+			(void)usleep(200);
+		else if (WIFSTOPPED(status) &&
+			 !hashmap_get(&seized->known, (uint64_t)got, &index))
+			return got;
+	}
+	return 0;
+}
+
 /** From here on it cannot outlive us. */
-static struct error *take_over(struct snapshot *snapshot)
+static struct error *take_over(struct snapshot *snapshot, bool has_stopped)
 {
 	int status;
 
-	if (waitpid(snapshot->pid, &status, __WALL) == snapshot->pid &&
-	    WIFSTOPPED(status) &&
+	if ((has_stopped ||
+	     (waitpid(snapshot->pid, &status, __WALL) == snapshot->pid &&
+	      WIFSTOPPED(status))) &&
 	    ptrace(PTRACE_SETOPTIONS, snapshot->pid, NULL,
 		   (void *)(uintptr_t)PTRACE_O_EXITKILL) == 0)
 		return NULL;
@@ -270,25 +299,41 @@ static struct error *explain_clone(int64_t result)
 			 "snapshot: %s", strerror((int)-result));
 }
 
-static struct error *call_clone(struct injection *injection,
+/** Killed in the middle of it: the child, if there is one, is the snapshot. */
+static struct error *salvage(const struct seized *seized,
+			     const struct injection *injection,
+			     struct error *err, struct snapshot *snapshot)
+{
+	bool has_stopped = injection->child == 0;
+
+	snapshot->pid = has_stopped ? find_child(seized) : injection->child;
+	if (snapshot->pid == 0)
+		return err;
+	error_free(err);
+	return take_over(snapshot, has_stopped);
+}
+
+static struct error *call_clone(const struct seized *seized,
+				struct injection *injection,
 				const struct snapshot_options *options,
 				struct snapshot *snapshot)
 {
 	int64_t result = 0;
 	struct error *err = check_dumpable(injection, options);
 
-	step(options, "clone");
-	if (!err)
-		err = inject_call(injection, clone_call.number,
-				  clone_call.arguments, &result);
 	if (err)
 		return err;
+	step(options, "clone");
+	err = inject_call(injection, clone_call.number, clone_call.arguments,
+			  &result);
+	if (err)
+		return salvage(seized, injection, err, snapshot);
 	if (result < 0)
 		return explain_clone(result);
 	snapshot->inside_pid = (pid_t)result;
 	snapshot->pid = injection->child;
 	step(options, "take over");
-	return snapshot->pid > 0 ? take_over(snapshot) :
+	return snapshot->pid > 0 ? take_over(snapshot, false) :
 		error_new(ERROR_OS, "the kernel does not name the snapshot");
 }
 
@@ -311,12 +356,13 @@ struct error *snapshot_make(struct seized *seized,
 	err = inject_begin(thread->tid, options->place, false, &injection);
 	if (err)
 		return err;
-	err = call_clone(&injection, options, &snapshot);
+	err = call_clone(seized, &injection, options, &snapshot);
 	step(options, "restore");
 	ended = inject_end(&injection);
 	snapshot.window_ns = seize_now() - began;
 	step(options, "restored");
-	if (!err)
+	// Killed meanwhile, the process has left its memory to the snapshot.
+	if (!err && ended && ended->kind != ERROR_NOT_FOUND)
 		err = ended;
 	else
 		error_free(ended);

@@ -199,8 +199,8 @@ def test_against_gcore(target):
     patients.wait_for("the stop", lambda: target.states() == {"T"})
     path = heaptest.tmp("still.core")
     plain = heaptest.tmp("plain.core")
-    dump(target.pid, path + ".zst", "--content", "full")
-    dump(target.pid, plain, "--content", "full", "--no-compress")
+    dump(target.pid, path + ".zst", "--content", "full", "--force")
+    dump(target.pid, plain, "--content", "full", "--force", "--no-compress")
     heaptest.expand(path + ".zst", path)
     with heaptest.case("every byte equals gcore's"):
         reference = heaptest.gcore(target.pid, heaptest.tmp("gcore"))

@@ -338,6 +338,26 @@ def test_target_ends():
         report = json.loads(out)
         assert report["complete"] is True
         assert patients.Container(report["path"]).facts["complete"] == "yes"
+    with heaptest.case("killed at any moment, it leaves no twin"):
+        chance = random.Random(11)
+        dumped = 0
+        for _ in range(15):
+            mark = "HEAPSCAN_TWIN=%d.%d" % (os.getpid(), chance.getrandbits(60))
+            with python(FILTERED, env=dict(os.environ, **dict(
+                    [mark.split("=")]))) as target:
+                process = subprocess.Popen(
+                    [heaptest.program("heapdump"), "-q", "-o",
+                     heaptest.tmp("twin"), str(target.pid)],
+                    stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                patients.wait_for("the freezer", lambda: process.poll()
+                                  is not None or tree(target.pid)["tracer"]
+                                  != "0")
+                time.sleep(chance.uniform(0, 0.004))
+                target.kill()
+                target.wait()
+                dumped += process.wait() == 0
+                assert not processes_with(mark), processes_with(mark)
+        assert dumped > 0, "no snapshot was in time"
     with heaptest.case("a target's files are closed when it ends"):
         reader, writer = os.pipe()
         with filled(pass_fds=[writer]) as target:
@@ -371,6 +391,17 @@ def test_target_ends():
             assert file.read().rpartition(")")[2].split()[0] == "T"
         os.kill(target.pid, signal.SIGCONT)
         assert_alone(target.pid)
+
+
+def processes_with(mark):
+    """Processes, but for the dead, with that in their environment."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open("/proc/%s/environ" % pid, "rb") as file:
+                if mark.encode() in file.read().split(b"\0"):
+                    found.append(pid)
+    return found
 
 
 def test_interrupted():
