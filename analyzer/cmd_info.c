@@ -130,6 +130,7 @@ static void tell_file(struct teller *teller, const struct dump_header *header,
 			  units_utc(header->captured_at, when));
 	}
 	tell_text(teller, "trigger", header->trigger);
+	tell_text(teller, "reason", core_notes_fact(notes, FORMAT_FACT_REASON));
 	tell_text(teller, "method", header->method);
 	tell_text(teller, "content", header->content);
 	tell_text(teller, "payload_kept",
@@ -196,10 +197,17 @@ static void tell_process(struct teller *teller,
 		  UNIT_COUNT);
 	tell_fact(teller, notes, "major_faults", FORMAT_FACT_MAJOR_FAULTS,
 		  UNIT_COUNT);
+	tell_text(teller, "cgroup", core_notes_fact(notes, FORMAT_FACT_CGROUP));
 	tell_fact(teller, notes, "cgroup_current", FORMAT_FACT_CGROUP_CURRENT,
+		  UNIT_BYTES);
+	tell_fact(teller, notes, "cgroup_working", FORMAT_FACT_CGROUP_WORKING,
 		  UNIT_BYTES);
 	tell_fact(teller, notes, "cgroup_limit", FORMAT_FACT_CGROUP_LIMIT,
 		  UNIT_BYTES);
+	tell_text(teller, "psi_memory_some",
+		  core_notes_fact(notes, FORMAT_FACT_PSI_SOME));
+	tell_text(teller, "psi_memory_full",
+		  core_notes_fact(notes, FORMAT_FACT_PSI_FULL));
 	tell_number(teller, "threads", UNIT_COUNT, notes->num_threads);
 }
 

@@ -16,9 +16,12 @@
 
 #include "dumper/dump_config.h"
 #include "dumper/dump_report.h"
+#include "dumper/dump_tree.h"
+#include "dumper/let_go.h"
 #include "dumper/method_gcore.h"
 #include "dumper/method_signal.h"
 #include "dumper/outfile.h"
+#include "dumper/retention.h"
 #include "image/base/escape.h"
 #include "image/base/guard.h"
 #include "image/live/live.h"
@@ -35,6 +38,7 @@ static const char gpu_off_fact[] = "gpu=not captured: --gpu off";
 struct job {
 	const struct dump_options *options;
 	const struct dump_config *config;
+	const struct dump_request *request;
 	struct live_options live;
 	struct target target;
 	struct outfile_place place;
@@ -62,16 +66,18 @@ static uint64_t pause_limit(const struct job *job)
 					LIVE_MAX_PAUSE_NS;
 }
 
-static void fill_live_options(struct job *job, const atomic_bool *stop)
+static void fill_live_options(struct job *job)
 {
 	const struct dump_options *options = job->options;
+	const struct dump_request *request = job->request;
 	const char *type = getenv("TERM");
 	// A line is renewed by erasing it, which a dumb terminal cannot do.
 	bool terminal = isatty(STDERR_FILENO) == 1 &&
 			!(type && strcmp(type, "dumb") == 0);
 
 	job->live = (struct live_options){
-		.snapshot = options->methods[0] == DUMP_METHOD_SNAPSHOT,
+		.snapshot = options->methods[0] == DUMP_METHOD_SNAPSHOT &&
+			    !request->held,
 		.assume_fork_allowed = options->assume_fork_allowed,
 		.force = options->force,
 		.content = options->content,
@@ -82,15 +88,18 @@ static void fill_live_options(struct job *job, const atomic_bool *stop)
 		.level = options->level,
 		.no_cmdline = options->no_cmdline,
 		.environ = options->environ,
-		.trigger = "request",
+		.trigger = request->trigger,
+		.reason = request->reason,
+		.held = request->held,
 		.hash = options->json || dump_report_is_audited(),
 		.extra = options->gpu_off ? gpu_off_fact : gpu_auto_fact,
 		.extra_size = options->gpu_off ? sizeof(gpu_off_fact) :
 						 sizeof(gpu_auto_fact),
-		.stop = stop,
+		.stop = request->stop,
 	};
 	job->line = (struct progress_line){ stderr, job->target.pid, false };
-	if (terminal && !options->no_progress && !options->quiet) {
+	if (terminal && !options->no_progress && !options->quiet &&
+	    !request->brief) {
 		job->live.progress = progress_line_show;
 		job->live.progress_context = &job->line;
 	}
@@ -116,6 +125,7 @@ static struct error *name_target(struct job *job)
 		.script = script ? script : job->script,
 		.time = (int64_t)time(NULL),
 		.compressed = !job->options->no_compress,
+		.keep_others = job->request->keep_others,
 	};
 	return NULL;
 }
@@ -152,6 +162,13 @@ static struct error *refuse_pause(struct job *job, struct error *err)
 	return advise(job, err, option);
 }
 
+/** Who is dying may stand still, but for a limit that was asked for. */
+static struct error *check_pause(const struct job *job)
+{
+	return job->request->held && job->live.max_pause_ns == 0 ? NULL :
+		live_check_pause(&job->estimate, &job->live);
+}
+
 /** What can be known before anything is stopped. */
 static struct error *check(struct job *job)
 {
@@ -160,7 +177,7 @@ static struct error *check(struct job *job)
 
 	// Most processes are small enough to need no sampling.
 	live_estimate_bound(&job->target, &job->live, &job->estimate);
-	err = live_check_pause(&job->estimate, &job->live);
+	err = check_pause(job);
 	if (!err && to_file)
 		err = live_check_space(&job->estimate, job->outfile.fd,
 				       job->outfile.folder);
@@ -170,7 +187,7 @@ static struct error *check(struct job *job)
 	err = live_estimate(&job->target, &job->live, &job->estimate);
 	if (err)
 		return err;
-	err = live_check_pause(&job->estimate, &job->live);
+	err = check_pause(job);
 	if (err)
 		return refuse_pause(job, err);
 	if (to_file)
@@ -184,6 +201,51 @@ static int signal_to_send(const struct job *job)
 	return job->options->signal ? job->options->signal : SIGABRT;
 }
 
+static void tell_removed(const char *name)
+{
+	(void)fprintf(stderr, "heapdump: --max-total: removed %s\n", name);
+}
+
+/** Keep to the limits of the folder, by a good estimate of what comes. */
+static struct error *make_room(struct job *job)
+{
+	const struct watch_options *watch = &job->options->watch;
+	const struct outfile *out = &job->outfile;
+	struct error *err;
+
+	if (!out->temporary || (watch->max_total == 0 && watch->min_free == 0))
+		return NULL;
+	err = live_estimate(&job->target, &job->live, &job->estimate);
+	if (!err && watch->max_total > 0)
+		err = retention_make_room(out->folder_fd, out->folder,
+					  watch->max_total,
+					  job->estimate.stored_bytes, NULL,
+					  job->options->quiet ? NULL :
+								tell_removed);
+	if (!err && watch->min_free > 0)
+		err = retention_check_free(out->fd, out->folder,
+					   watch->min_free,
+					   job->estimate.stored_bytes);
+	return err;
+}
+
+/** The dump is complete, and larger than was estimated perhaps. */
+static void keep_total(const struct job *job)
+{
+	const struct watch_options *watch = &job->options->watch;
+	const struct outfile *out = &job->outfile;
+	struct error *err;
+
+	if (out->folder_fd < 0 || watch->max_total == 0)
+		return;
+	err = retention_make_room(out->folder_fd, out->folder, watch->max_total,
+				  0, out->name, job->options->quiet ?
+				  NULL : tell_removed);
+	if (err)
+		dump_complain(err);
+}
+
+/** The last thing before the dump, as it may cost older ones. */
 static struct error *check_output(struct job *job)
 {
 	if (!job->options->force && outfile_in_memory(&job->outfile) &&
@@ -193,7 +255,7 @@ static struct error *check_output(struct job *job)
 					     "process's own cgroup",
 					     job->outfile.folder),
 			      "--force");
-	return NULL;
+	return make_room(job);
 }
 
 /** True if another method may do what this one cannot; nothing was written. */
@@ -273,6 +335,10 @@ static struct error *dump_by_methods(struct job *job)
 	const struct dump_options *options = job->options;
 	struct error *err = NULL;
 
+	if (job->request->held) {
+		job->method = DUMP_METHOD_STOP;
+		return dump_live(job);
+	}
 	for (size_t i = 0; i < options->num_methods; i++) {
 		bool last = i + 1 == options->num_methods;
 
@@ -362,16 +428,22 @@ static void report(struct job *job)
 		.content = select_content_word(job->options->content),
 		.method = dump_method_word(job->method),
 		.trigger = job->live.trigger,
+		.reason = job->live.reason,
 		.result = &job->result,
 	};
 	// With "-o -" standard output is the dump.
 	FILE *out = strcmp(report.path, "-") == 0 ? stderr : stdout;
 
 	dump_report_audit(&report);
-	if (job->options->json)
+	if (job->options->json) {
+		out = job->request->json && out == stdout ?
+			job->request->json : out;
 		dump_report_json(out, &report);
-	else if (!job->options->quiet)
+	} else if (job->request->brief && !job->options->quiet) {
+		dump_report_line(stderr, &report);
+	} else if (!job->options->quiet) {
 		dump_report_text(out, &report, job->options->verbose);
+	}
 	(void)fflush(out);
 }
 
@@ -432,55 +504,61 @@ static struct error *run_job(struct job *job)
 		return err;
 	}
 	remove_core(job);
+	keep_total(job);
 	report(job);
 	return NULL;
 }
 
-static enum dump_exit dump_process(const struct dump_options *options,
-				   const struct dump_config *config, pid_t pid,
-				   const atomic_bool *stop)
+void dump_one(const struct dump_options *options,
+	      const struct dump_request *request, struct dump_outcome *ret)
 {
 	struct job job = {
 		.options = options,
-		.config = config,
+		.request = request,
+		.config = request->config,
 		.target = { .pidfd = -1, .proc_fd = -1 },
 		.outfile = { .fd = -1, .folder_fd = -1 },
 		.method = options->methods[0],
 		.core = { .folder_fd = -1, .fd = -1 },
 		.result = { .complete = true },
 	};
-	enum dump_exit status;
-	struct error *err = target_open(pid, &job.target);
+	struct error *err;
 
+	*ret = (struct dump_outcome){ 0 };
+	if (!request->held && !options->dry_run)
+		let_go_ask(request->pid);
+	err = target_open(request->pid, &job.target);
 	if (!err) {
-		fill_live_options(&job, stop);
+		fill_live_options(&job);
 		err = run_job(&job);
 	}
-	status = !err ? (job.result.complete ? DUMP_EXIT_OK :
+	ret->status = !err ? (job.result.complete ? DUMP_EXIT_OK :
 					       DUMP_EXIT_PARTIAL) :
 		 err->kind == ERROR_INTERRUPTED ? DUMP_EXIT_INTERRUPTED :
 		 err->kind == ERROR_USAGE ? DUMP_EXIT_USAGE : DUMP_EXIT_FAILED;
-	if (err)
+	if (err) {
 		dump_complain(err);
+	} else if (!options->dry_run) {
+		ret->path = TAKE(job.outfile.path);
+		ret->bytes = job.result.stored;
+	}
 	outfile_deinit(&job.outfile);
 	core_file_deinit(&job.core);
 	target_close(&job.target);
 	free(job.cmdline);
 	free(job.script);
-	return status;
 }
 
 /** What the machine's owner allows; --force does not go around that. */
-static struct error *check_config(const struct dump_options *options,
-				  const struct dump_config *config)
+struct error *dump_check_config(const struct dump_options *options,
+				const struct dump_config *config)
 {
 	struct error *err = dump_config_check_content(config, options->content);
 
 	return err ? err : dump_config_check_output(config, options->output);
 }
 
-/** Which of two results a run of several processes reports. */
-static enum dump_exit worse(enum dump_exit a, enum dump_exit b)
+enum dump_exit dump_exit_worse(enum dump_exit a, enum dump_exit b)
 {
 	static const enum dump_exit order[] = {
 		DUMP_EXIT_OK, DUMP_EXIT_PARTIAL, DUMP_EXIT_FAILED,
@@ -500,11 +578,13 @@ enum dump_exit cmd_dump(const struct dump_options *options,
 	enum dump_exit status = DUMP_EXIT_OK;
 	CLEANUP(dump_config_deinit) struct dump_config config = { 0 };
 	struct error *err = dump_config_read(&config);
+	struct after_dump after = { 0 };
 	struct stat folder;
 
 	if (!err)
-		err = check_config(options, &config);
-	if (!err && options->num_pids > 1 && options->output &&
+		err = dump_check_config(options, &config);
+	if (!err && options->output &&
+	    (options->num_pids > 1 || options->watch.children) &&
 	    (stat(options->output, &folder) != 0 || !S_ISDIR(folder.st_mode)))
 		err = error_new(ERROR_USAGE, "with several processes --output "
 				"names a folder that exists");
@@ -515,10 +595,19 @@ enum dump_exit cmd_dump(const struct dump_options *options,
 		return status;
 	}
 	for (size_t i = 0; i < options->num_pids; i++) {
-		status = worse(status, dump_process(options, &config,
-						    options->pids[i], stop));
+		struct dump_request request = {
+			.pid = options->pids[i],
+			.config = &config,
+			.trigger = "request",
+			.stop = stop,
+		};
+
+		status = dump_exit_worse(status, dump_tree(options, &request,
+							   &after));
 		if (atomic_load(stop))
 			break;
 	}
-	return status;
+	after_dump_finish(&after, stop);
+	return status == DUMP_EXIT_OK && after.failed ? DUMP_EXIT_PARTIAL :
+							 status;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dumper/child_command.h"
 #include "dumper/cmd_dump.h"
 #include "dumper/dump_options.h"
 
@@ -43,7 +44,7 @@ static void catch_signals(void)
 		(void)sigaction(ignored[i], &action, NULL);
 }
 
-static enum dump_exit run(const struct dump_options *options)
+static int run(const struct dump_options *options)
 {
 	switch (options->mode) {
 	case DUMP_MODE_HELP:
@@ -61,6 +62,8 @@ static enum dump_exit run(const struct dump_options *options)
 		return cmd_demo(options, &stop);
 	case DUMP_MODE_CORE_PATTERN:
 		return cmd_core_pattern(options, &stop);
+	case DUMP_MODE_WATCH:
+		return cmd_watch(options, &stop);
 	case DUMP_MODE_PIDS:
 		break;
 	}
@@ -84,7 +87,7 @@ static bool open_standard_streams(void)
 int main(int argc, char **argv)
 {
 	struct dump_options options;
-	enum dump_exit status;
+	int status;		/* with -- CMD its own */
 	struct error *err;
 
 	if (!open_standard_streams())
@@ -94,6 +97,7 @@ int main(int argc, char **argv)
 		dump_complain(err);
 		return DUMP_EXIT_USAGE;
 	}
+	child_command_remember_signals();
 	catch_signals();
 	status = run(&options);
 	dump_options_deinit(&options);

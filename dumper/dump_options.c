@@ -6,10 +6,10 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "dumper/signal_name.h"
 #include "image/base/units.h"
 
 enum group {
@@ -17,6 +17,8 @@ enum group {
 	GROUP_WHERE,
 	GROUP_HOW,
 	GROUP_KERNEL,
+	GROUP_WATCH,
+	GROUP_TRIGGER,
 	GROUP_TALK,
 	GROUP_LATER,	/* not in this version */
 	NUM_GROUPS,
@@ -27,6 +29,8 @@ static const char *const group_titles[NUM_GROUPS] = {
 	[GROUP_WHERE] = "Where to",
 	[GROUP_HOW] = "How",
 	[GROUP_KERNEL] = "When a process crashes",
+	[GROUP_WATCH] = "Watching",
+	[GROUP_TRIGGER] = "Triggers (repeatable, one dump each)",
 	[GROUP_TALK] = "What it says",
 	[GROUP_LATER] = "Known, but not in this version (refused)",
 };
@@ -139,30 +143,6 @@ static struct error *set_content(struct dump_options *options,
 	return NULL;
 }
 
-/** The number of a signal by its name (USR1, SIGUSR1) or its number; 0: none. */
-static int parse_signal(const char *text, size_t length)
-{
-	char name[16], *end;
-	long number;
-
-	if (length == 0 || length >= sizeof(name))
-		return 0;
-	memcpy(name, text, length);
-	name[length] = '\0';
-	number = strtol(name, &end, 10);
-	if (*end == '\0')
-		return number > 0 && number < NSIG ? (int)number : 0;
-	for (int i = 1; i < NSIG; i++) {
-		const char *known = sigabbrev_np(i);
-
-		if (known && (strcmp(name, known) == 0 ||
-			      (strncmp(name, "SIG", 3) == 0 &&
-			       strcmp(name + 3, known) == 0)))
-			return i;
-	}
-	return 0;
-}
-
 static struct error *add_method(struct dump_options *options,
 				enum dump_method method)
 {
@@ -189,8 +169,8 @@ static struct error *parse_method(struct dump_options *options,
 		if (*argument == '=' && i != DUMP_METHOD_SIGNAL)
 			break;
 		if (*argument == '=') {
-			options->signal = parse_signal(argument + 1,
-						       length - name - 1);
+			options->signal = signal_by_name(argument + 1,
+							 length - name - 1);
 			if (options->signal == 0)
 				return error_new(ERROR_USAGE, "--method: '%.*s'"
 						 " is no signal (USR1, ABRT, 6)",
@@ -376,11 +356,21 @@ static const struct option_row rows[] = {
 	{ "gpu", 0, "auto|off|core|full", GROUP_WHAT, set_gpu,
 	  "auto (default) records why there is no GPU image; core and "
 	  "full are not in this version" },
+	{ "children", 0, NULL, GROUP_WHAT, watch_set_children,
+	  "all descendants as well, and a manifest of them" },
 	{ "output", 'o', "PATH", GROUP_WHERE, set_output,
 	  "file or folder, - for standard output; default: $HEAPDUMP_DIR "
 	  "or here, heapdump.HOST.SCRIPT.PID.TIME.core.zst" },
 	{ "force", 0, NULL, GROUP_WHERE, set_force,
 	  "write even where memory or disk may become short" },
+	{ "min-free", 0, "SIZE", GROUP_WHERE, watch_set_min_free,
+	  "leave so much of the disk free: no dump where less would be left" },
+	{ "max-total", 0, "SIZE", GROUP_WHERE, watch_set_max_total,
+	  "keep the dumps in the folder below so much in all: the oldest of "
+	  "its own are removed first" },
+	{ "exec", 0, "CMD", GROUP_WHERE, watch_set_exec,
+	  "run this by /bin/sh after each dump, whose path is $1 and "
+	  "$HEAPDUMP_PATH" },
 	{ "method", 0, "METHOD,...", GROUP_HOW, set_method,
 	  "snapshot (default): a copy-on-write child; the process stands still "
 	  "only while that is made. stop: all threads stand still while "
@@ -407,6 +397,52 @@ static const struct option_row rows[] = {
 	  "--dry-run only print it" },
 	{ "uninstall", 0, NULL, GROUP_KERNEL, set_uninstall,
 	  "with --core-pattern: put back what was there before" },
+	{ "watch", 0, NULL, GROUP_WATCH, watch_set_watch,
+	  "dump when a trigger fires, until the process ends; -- CMD starts "
+	  "the program itself. Without a trigger: --cgroup 90% where there "
+	  "is a limit, and --on-exit" },
+	{ "wait-name", 0, "REGEX", GROUP_WATCH, watch_set_wait_name,
+	  "watch the process whose command line matches, as soon as there is "
+	  "one, and the next one after its end" },
+	{ "baseline", 0, NULL, GROUP_WATCH, watch_set_baseline,
+	  "a first dump at once, to compare with" },
+	{ "count", 0, "N", GROUP_WATCH, watch_set_count,
+	  "at most N dumps, and until then a trigger that still holds fires "
+	  "again after --cooldown" },
+	{ "cooldown", 0, "T", GROUP_WATCH, watch_set_cooldown,
+	  "pause between dumps (default: none, but 10s before a trigger fires "
+	  "again)" },
+	{ "for", 0, "T", GROUP_WATCH, watch_set_for, "stop watching after" },
+	{ "interval", 0, "T", GROUP_WATCH, watch_set_interval,
+	  "look so often (default 1s); sooner where growth would pass a "
+	  "threshold before" },
+	{ "samples", 0, "FILE", GROUP_WATCH, watch_set_samples,
+	  "append a line of JSON with the numbers at each interval" },
+	{ "rss", 0, "SIZE", GROUP_TRIGGER, watch_set_rss,
+	  "resident memory; with --children, as the next two, of all together" },
+	{ "pss", 0, "SIZE", GROUP_TRIGGER, watch_set_pss,
+	  "the same, shared pages divided by those that share them" },
+	{ "gpu-mem", 0, "SIZE", GROUP_TRIGGER, watch_set_gpu_mem,
+	  "memory on GPUs, by NVIDIA's library" },
+	{ "cgroup", 0, "SIZE|PCT%", GROUP_TRIGGER, watch_set_cgroup,
+	  "memory of its cgroup, or part of its limit or one above; without "
+	  "pages of files that the kernel would drop first" },
+	{ "growth", 0, "SIZE/h|PCT%", GROUP_TRIGGER, watch_set_growth,
+	  "growth of RSS an hour, by a line through the last 60 looks; "
+	  "500M/h:30m through the last 30 minutes" },
+	{ "psi", 0, "'some US US'", GROUP_TRIGGER, watch_set_psi,
+	  "stalls for lack of memory, microseconds within a window: 'some "
+	  "150000 1000000'" },
+	{ "oom-event", 0, NULL, GROUP_TRIGGER, watch_set_oom_event,
+	  "the cgroup meets its limit, or the kernel kills in it" },
+	{ "threads", 0, "N", GROUP_TRIGGER, watch_set_threads,
+	  "so many threads" },
+	{ "fds", 0, "N", GROUP_TRIGGER, watch_set_fds,
+	  "so many open file descriptors" },
+	{ "on-signal", 0, "SIG", GROUP_TRIGGER, watch_set_on_signal,
+	  "this signal to heapdump, each time" },
+	{ "on-exit", 0, NULL, GROUP_TRIGGER, watch_set_on_exit,
+	  "death by a signal, at that moment; not by SIGKILL" },
 	{ "json", 0, NULL, GROUP_TALK, set_json,
 	  "one object about each finished dump" },
 	{ "quiet", 'q', NULL, GROUP_TALK, set_quiet, "errors only" },
@@ -418,32 +454,8 @@ static const struct option_row rows[] = {
 	  "print completions for a shell: bash" },
 	{ "help", 'h', NULL, GROUP_TALK, set_help, "this text" },
 	{ "version", 0, NULL, GROUP_TALK, set_version, "the version" },
-	{ "watch", 0, NULL, GROUP_LATER, NULL, "dump when a trigger fires" },
-	{ "wait-name", 0, "REGEX", GROUP_LATER, NULL, "wait for a process" },
 	{ "arm", 0, NULL, GROUP_LATER, NULL, "start with GPU images possible" },
 	{ "on-oom", 0, NULL, GROUP_LATER, NULL, "dump at an OutOfMemoryError" },
-	{ "rss", 0, "SIZE", GROUP_LATER, NULL, "trigger" },
-	{ "pss", 0, "SIZE", GROUP_LATER, NULL, "trigger" },
-	{ "cgroup", 0, "SIZE|PCT%", GROUP_LATER, NULL, "trigger" },
-	{ "growth", 0, "SIZE/h|PCT%", GROUP_LATER, NULL, "trigger" },
-	{ "gpu-mem", 0, "SIZE", GROUP_LATER, NULL, "trigger" },
-	{ "psi", 0, "'some US US'", GROUP_LATER, NULL, "trigger" },
-	{ "oom-event", 0, NULL, GROUP_LATER, NULL, "trigger" },
-	{ "threads", 0, "N", GROUP_LATER, NULL, "trigger" },
-	{ "fds", 0, "N", GROUP_LATER, NULL, "trigger" },
-	{ "on-signal", 0, "SIG", GROUP_LATER, NULL, "trigger" },
-	{ "on-exit", 0, NULL, GROUP_LATER, NULL, "trigger" },
-	{ "baseline", 0, NULL, GROUP_LATER, NULL, "a first dump at once" },
-	{ "count", 0, "N", GROUP_LATER, NULL, "at most N dumps" },
-	{ "cooldown", 0, "T", GROUP_LATER, NULL, "pause between dumps" },
-	{ "for", 0, "T", GROUP_LATER, NULL, "stop watching after" },
-	{ "interval", 0, "T", GROUP_LATER, NULL, "sampling" },
-	{ "min-free", 0, "SIZE", GROUP_LATER, NULL, "disk left free" },
-	{ "max-total", 0, "SIZE", GROUP_LATER, NULL,
-	  "remove its oldest dumps first" },
-	{ "children", 0, NULL, GROUP_LATER, NULL, "all descendants" },
-	{ "exec", 0, "CMD", GROUP_LATER, NULL, "run after each dump" },
-	{ "samples", 0, "FILE", GROUP_LATER, NULL, "numbers while watching" },
 };
 
 enum {
@@ -613,6 +625,17 @@ static struct error *add_pid(struct dump_options *options, const char *word)
 	return NULL;
 }
 
+/** All behind "--" is the command's. */
+static struct error *set_command(struct dump_options *options, char **command)
+{
+	if (!*command)
+		return error_new(ERROR_USAGE, "--: which command? heapdump "
+				 "[options] -- CMD ARGS...");
+	options->mode = DUMP_MODE_WATCH;
+	options->watch.command = command;
+	return NULL;
+}
+
 static void default_method(struct dump_options *options)
 {
 	if (options->num_methods == 0)
@@ -632,6 +655,8 @@ static struct error *check_together(const struct dump_options *options)
 				 "--core-pattern",
 				 options->uninstall ? "un" : "");
 	one_file = options->output && strcmp(options->output, "-") == 0;
+	if (options->mode == DUMP_MODE_WATCH)
+		return NULL;
 	if (options->mode != DUMP_MODE_PIDS) {
 		if (options->mode == DUMP_MODE_DEMO && one_file)
 			return error_new(ERROR_USAGE, "--demo reads the dump "
@@ -644,7 +669,7 @@ static struct error *check_together(const struct dump_options *options)
 	if (options->num_pids == 0)
 		return error_new(ERROR_USAGE, "which process? heapdump PID, or "
 				 "heapdump --list to see those there are");
-	if (one_file && options->num_pids > 1)
+	if (one_file && (options->num_pids > 1 || options->watch.children))
 		return error_new(ERROR_USAGE, "only one process can be dumped "
 				 "to standard output");
 	return NULL;
@@ -657,10 +682,11 @@ struct error *dump_options_parse(int argc, char **argv,
 	struct error *err = NULL;
 
 	for (int at = 1; !err && at < argc; at++) {
-		if (strcmp(argv[at], "--") == 0)
-			err = error_new(ERROR_USAGE, "-- CMD: starting a "
-					"program is not in this version");
-		else if (strncmp(argv[at], "--", 2) == 0)
+		if (strcmp(argv[at], "--") == 0) {
+			err = set_command(&options, &argv[at + 1]);
+			break;
+		}
+		if (strncmp(argv[at], "--", 2) == 0)
 			err = parse_long(argv, &at, &options);
 		else if (argv[at][0] == '-' && argv[at][1])
 			err = parse_letters(argv, &at, &options);
@@ -670,6 +696,8 @@ struct error *dump_options_parse(int argc, char **argv,
 			err = add_pid(&options, argv[at]);
 	}
 	default_method(&options);
+	if (!err)
+		err = watch_options_check(&options);
 	if (!err)
 		err = check_together(&options);
 	if (err) {
@@ -729,6 +757,8 @@ void dump_options_help(FILE *out)
 {
 	(void)fputs(
 "Usage: heapdump [options] PID...\n"
+"       heapdump --watch [triggers] [options] PID | --wait-name REGEX\n"
+"       heapdump [triggers] [options] -- CMD ARGS...\n"
 "       heapdump --list | --demo\n"
 "\n"
 "Writes the memory of a running process to a file that heapscan explains and\n"
@@ -740,6 +770,9 @@ void dump_options_help(FILE *out)
 "  heapdump --dry-run 4242             how large, how long? (stops nothing)\n"
 "  heapdump --max-pause 30s 4242       allow a longer pause for a big one\n"
 "  heapdump -o /var/dumps --json 4242  into a folder, result for a script\n"
+"  heapdump --watch --rss 8G -o /var/dumps 4242     when it has grown\n"
+"  heapdump -o /var/dumps -- python3 train.py       at 90 % of its limit, or\n"
+"                                      when it dies of a signal\n"
 "  heapdump -o - 4242 | ssh host 'cat >dump.core.zst'\n"
 "  heapscan FILE --top 20              what is in it?\n",
 		    out);
@@ -753,7 +786,8 @@ void dump_options_help(FILE *out)
 "\n"
 "Times: 90s 5m 250ms. Sizes: K M G T are powers of 1024.\n"
 "Exit: 0 dumped, 1 failed (nothing left behind), 2 usage, 3 dumped but not\n"
-"everything, 130 interrupted.\n",
+"everything, 4 it ended before a trigger, 130 interrupted; with -- CMD its own\n"
+"status, 128 and the number of the signal that ended it.\n",
 		    out);
 }
 

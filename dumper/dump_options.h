@@ -15,11 +15,13 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "dumper/watch_options.h"
 #include "image/base/error.h"
 #include "image/live/select.h"
 
 enum dump_mode {
 	DUMP_MODE_PIDS,
+	DUMP_MODE_WATCH,	/* --watch, and -- CMD */
 	DUMP_MODE_LIST,
 	DUMP_MODE_DEMO,
 	DUMP_MODE_CORE_PATTERN,
@@ -64,6 +66,7 @@ struct dump_options {
 	bool dry_run;
 	bool force;
 	bool quiet, verbose, json, no_progress;
+	struct watch_options watch;
 };
 
 /** ERROR_USAGE with a sentence that names the option and what was expected. */

@@ -133,6 +133,22 @@ void dump_report_text(FILE *out, const struct dump_report *report, bool verbose)
 	}
 }
 
+void dump_report_line(FILE *out, const struct dump_report *report)
+{
+	const struct live_result *result = report->result;
+	char stored[UNITS_TEXT_MAX], pause[UNITS_TEXT_MAX];
+
+	(void)fprintf(out, "heapdump: process %d dumped, ", report->pid);
+	escape_puts(out, ESCAPE_TEXT, report->reason ? report->reason :
+						       report->trigger);
+	(void)fputs(": ", out);
+	escape_puts(out, ESCAPE_TEXT, report->path);
+	(void)fprintf(out, " (%s, stood still for %s)%s\n",
+		      units_size(result->stored, stored),
+		      units_time(result->pause_ns, pause),
+		      result->complete ? "" : ", INCOMPLETE");
+}
+
 static void json_skipped(struct json *json, const struct live_result *result)
 {
 	json_array(json, "skipped");
@@ -172,6 +188,7 @@ void dump_report_json(FILE *out, const struct dump_report *report)
 	json_string(&json, "method", report->method);
 	json_string(&json, "content", report->content);
 	json_string(&json, "trigger", report->trigger);
+	json_string(&json, "reason", report->reason);
 	json_u64(&json, "threads", result->num_threads);
 	json_bool(&json, "complete", result->complete);
 	if (result->dropped)

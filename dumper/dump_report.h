@@ -23,11 +23,14 @@ struct dump_report {
 	const char *content;	/* heap, full */
 	const char *method;
 	const char *trigger;
+	const char *reason;	/* may be NULL */
 	const struct live_result *result;
 };
 
 void dump_report_text(FILE *out, const struct dump_report *report,
 		      bool verbose);
+/** One line, for who watches: why, where, how large, how long. */
+void dump_report_line(FILE *out, const struct dump_report *report);
 void dump_report_json(FILE *out, const struct dump_report *report);
 
 /** Whether there is a system log, and so a reader for the dump's hash. */

@@ -58,10 +58,12 @@ static char *default_name(const struct outfile_place *place)
 	    strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &parts) == 0)
 		(void)snprintf(stamp, sizeof(stamp), "%lld",
 			       (long long)place->time);
-	return asprintf(&name, "heapdump.%s.%s.%d.%s.core%s",
+	return asprintf(&name, "heapdump.%s.%s.%d.%s%s",
 			*host ? host : "host", *script ? script : "process",
 			place->pid, stamp,
-			place->compressed ? ".zst" : "") < 0 ? NULL : name;
+			place->ending ? place->ending :
+			place->compressed ? ".core.zst" : ".core") < 0 ?
+		NULL : name;
 }
 
 static bool is_folder(const char *path)
@@ -186,6 +188,7 @@ struct error *outfile_open(const struct outfile_place *place,
 	struct error *err = find_path(place, &outfile.path,
 				      &outfile.keep_others);
 
+	outfile.keep_others |= place->keep_others;
 	if (!err)
 		err = open_stream(&outfile, &is_stream);
 	if (!err && !is_stream) {

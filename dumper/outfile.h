@@ -26,6 +26,8 @@ struct outfile_place {
 	const char *script;	/* from the target: untrusted; may be NULL */
 	int64_t time;		/* seconds since the epoch */
 	bool compressed;
+	const char *ending;	/* of the name; NULL: that of a dump */
+	bool keep_others;	/* never replace a file, whose-ever its name */
 };
 
 struct outfile {

@@ -123,6 +123,8 @@ struct format_thread {
  */
 #define FORMAT_FACT_CREATOR "creator"		/* "heapdump VERSION" */
 #define FORMAT_FACT_CAPTURED_AT "captured_at_ns" /* since the epoch, UTC */
+#define FORMAT_FACT_CAPTURED_MONOTONIC "captured_monotonic_ns" /* since boot,
+						without time asleep */
 #define FORMAT_FACT_HOST "host"
 #define FORMAT_FACT_PID "pid"			/* in the target's namespace */
 #define FORMAT_FACT_HOST_PID "host_pid"
@@ -133,7 +135,8 @@ struct format_thread {
 #define FORMAT_FACT_METHOD "method"
 #define FORMAT_FACT_CONTENT "content"
 #define FORMAT_FACT_PAYLOAD_KEPT "payload_kept"	/* why it is all there */
-#define FORMAT_FACT_TRIGGER "trigger"
+#define FORMAT_FACT_TRIGGER "trigger"		/* request, rss, on-exit … */
+#define FORMAT_FACT_REASON "reason"		/* what was measured, in words */
 #define FORMAT_FACT_VMSIZE "vm_size"
 #define FORMAT_FACT_RSS "rss"
 #define FORMAT_FACT_PEAK_RSS "rss_peak"
@@ -141,8 +144,13 @@ struct format_thread {
 #define FORMAT_FACT_PAGE_TABLES "page_tables"
 #define FORMAT_FACT_MINOR_FAULTS "minor_faults"
 #define FORMAT_FACT_MAJOR_FAULTS "major_faults"
+#define FORMAT_FACT_CGROUP "cgroup"		/* as /proc/PID/cgroup has it */
 #define FORMAT_FACT_CGROUP_CURRENT "cgroup_current"
+#define FORMAT_FACT_CGROUP_WORKING "cgroup_working" /* without inactive pages
+						of files */
 #define FORMAT_FACT_CGROUP_LIMIT "cgroup_limit"
+#define FORMAT_FACT_PSI_SOME "psi_memory_some"	/* the kernel's own words */
+#define FORMAT_FACT_PSI_FULL "psi_memory_full"
 #define FORMAT_FACT_KERNEL "kernel"		/* uname -r */
 #define FORMAT_FACT_CONTAINER "container_id"	/* 64 digits */
 #define FORMAT_FACT_ENVIRON "env."	/* and a name: the environment */

@@ -238,6 +238,15 @@ static uint64_t read_word(const struct cgroup *cgroup, const char *folder,
 	return UINT64_MAX;
 }
 
+static uint64_t read_limit(const struct cgroup *cgroup, const char *folder)
+{
+	uint64_t limit = read_number(cgroup, folder, "memory.max",
+				     "memory.limit_in_bytes");
+
+	return limit < UNLIMITED ? limit : UINT64_MAX;
+}
+
+/** For memory.stat the kernel has to add up a lot. */
 static void read_one(const struct cgroup *cgroup, const char *folder,
 		     struct cgroup_use *ret)
 {
@@ -247,10 +256,7 @@ static void read_one(const struct cgroup *cgroup, const char *folder,
 
 	ret->current = read_number(cgroup, folder, "memory.current",
 				   "memory.usage_in_bytes");
-	ret->limit = read_number(cgroup, folder, "memory.max",
-				 "memory.limit_in_bytes");
-	if (ret->limit >= UNLIMITED)
-		ret->limit = UINT64_MAX;
+	ret->limit = read_limit(cgroup, folder);
 	ret->working = ret->current;
 	if (ret->current != UINT64_MAX && files != UINT64_MAX)
 		ret->working = files < ret->current ? ret->current - files : 0;
@@ -277,10 +283,9 @@ void cgroup_read(const struct cgroup *cgroup, struct cgroup_use *ret)
 		return;
 	read_one(cgroup, folder, ret);
 	for (int i = 0; i < DEPTH_MAX && go_up(cgroup, folder); i++) {
-		uint64_t limit = read_number(cgroup, folder, "memory.max",
-					     "memory.limit_in_bytes");
+		uint64_t limit = read_limit(cgroup, folder);
 
-		if (limit < UNLIMITED && limit < ret->limit)
+		if (limit < ret->limit)
 			ret->limit = limit;
 	}
 }
@@ -298,9 +303,11 @@ bool cgroup_read_fullest(const struct cgroup *cgroup, struct cgroup_use *ret)
 		struct cgroup_use use;
 		double share;
 
+		use.limit = read_limit(cgroup, folder);
+		if (use.limit == UINT64_MAX || use.limit == 0)
+			continue;
 		read_one(cgroup, folder, &use);
-		if (use.limit == UINT64_MAX || use.limit == 0 ||
-		    use.working == UINT64_MAX)
+		if (use.working == UINT64_MAX)
 			continue;
 		share = (double)use.working / (double)use.limit;
 		if (share > fullest) {

@@ -23,6 +23,7 @@ static const uint64_t REPORT_MAX = UINT64_C(16) << 30;
 struct freeze {
 	bool snapshot;
 	bool thawed;
+	uint64_t deadline_ns;	/* of an adopted one; 0: none */
 	pid_t freezer;
 	int socket;
 	struct freezer_shared *shared;
@@ -186,16 +187,13 @@ static struct error *start_freezer(struct freeze *freeze,
 		NULL;
 }
 
-struct error *freeze_start(const struct target *target,
-			   const struct freeze_options *options,
-			   struct freeze **ret)
+static struct error *create(bool snapshot, struct freeze **ret)
 {
 	struct freeze *freeze = calloc(1, sizeof(*freeze));
-	struct error *err;
 
 	if (!freeze)
 		return error_no_memory();
-	freeze->snapshot = options->snapshot;
+	freeze->snapshot = snapshot;
 	freeze->freezer = freeze->socket = -1;
 	freeze->shared = mmap(NULL, sizeof(*freeze->shared),
 			      PROT_READ | PROT_WRITE,
@@ -204,6 +202,19 @@ struct error *freeze_start(const struct target *target,
 		free(freeze);
 		return error_no_memory();
 	}
+	*ret = freeze;
+	return NULL;
+}
+
+struct error *freeze_start(const struct target *target,
+			   const struct freeze_options *options,
+			   struct freeze **ret)
+{
+	struct freeze *freeze;
+	struct error *err = create(options->snapshot, &freeze);
+
+	if (err)
+		return err;
 	err = start_freezer(freeze, target, options);
 	if (!err)
 		err = read_report(freeze);
@@ -211,6 +222,36 @@ struct error *freeze_start(const struct target *target,
 		freeze_destroy(freeze, NULL);
 		return err;
 	}
+	*ret = freeze;
+	return NULL;
+}
+
+struct error *freeze_adopt(const struct target *target,
+			   const struct freeze_standing *standing,
+			   uint64_t max_ns, struct freeze **ret)
+{
+	struct freeze *freeze;
+	struct error *err = create(/* snapshot= */ false, &freeze);
+
+	if (err)
+		return err;
+	err = procinfo_read(target->pid, &freeze->head.info);
+	freeze->threads = calloc(standing->num_threads + 1,
+				 sizeof(*freeze->threads));
+	if (!err && !freeze->threads)
+		err = error_no_memory();
+	if (err) {
+		freeze_destroy(freeze, NULL);
+		return err;
+	}
+	memcpy(freeze->threads, standing->threads,
+	       standing->num_threads * sizeof(*freeze->threads));
+	freeze->head.num_threads = standing->num_threads;
+	freeze->head.memory_pid = target->pid;
+	if (max_ns > 0)
+		freeze->deadline_ns = standing->began_ns + max_ns;
+	atomic_store(&freeze->shared->began_ns, standing->began_ns);
+	atomic_store(&freeze->shared->holds, true);
 	*ret = freeze;
 	return NULL;
 }
@@ -247,8 +288,11 @@ bool freeze_holds(const struct freeze *freeze)
 {
 	struct pollfd end = { .fd = freeze->socket };
 
+	if (freeze->deadline_ns > 0 && seize_now() >= freeze->deadline_ns)
+		atomic_store(&freeze->shared->expired, true);
 	// A freezer that was killed has let go without saying so.
 	return atomic_load(&freeze->shared->holds) &&
+	       !atomic_load(&freeze->shared->expired) &&
 	       (poll(&end, 1, 0) == 0 || !(end.revents & POLLHUP));
 }
 
@@ -292,9 +336,14 @@ static void await_end(const struct freeze *freeze)
 
 void freeze_thaw(struct freeze *freeze)
 {
-	if (freeze->thawed || freeze->socket < 0)
+	if (freeze->thawed)
 		return;
 	freeze->thawed = true;
+	if (freeze->socket < 0) {
+		atomic_store(&freeze->shared->holds, false);
+		atomic_store(&freeze->shared->ended_ns, seize_now());
+		return;
+	}
 	(void)send(freeze->socket, "", 1, MSG_NOSIGNAL);
 	// The pause is over when the last thread is detached, which is the last
 	// that the freezer does. Dropping a snapshot is nothing to wait for.

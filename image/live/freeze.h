@@ -45,6 +45,14 @@ struct freeze_held {
 	const uint8_t *data;	/* all of it, read while it stood still; or NULL */
 };
 
+/** The threads of a process that stands still already, held by the caller. */
+struct freeze_standing {
+	const struct frozen_thread *threads;	/* whose signal is the cause,
+						   first */
+	size_t num_threads;
+	uint64_t began_ns;	/* CLOCK_MONOTONIC: when it was stopped */
+};
+
 struct freeze;
 
 /**
@@ -58,6 +66,16 @@ struct freeze;
 struct error *freeze_start(const struct target *target,
 			   const struct freeze_options *options,
 			   struct freeze **ret);
+
+/**
+ * The same of a process that the caller holds, and goes on to hold until the
+ * freeze is destroyed; standing is borrowed so long. Nothing is done to it.
+ *
+ * @param max_ns  from when it was stopped; 0: no limit
+ */
+struct error *freeze_adopt(const struct target *target,
+			   const struct freeze_standing *standing,
+			   uint64_t max_ns, struct freeze **ret);
 
 /** Whose memory to read: the target's, or its snapshot's. */
 pid_t freeze_memory_pid(const struct freeze *freeze);

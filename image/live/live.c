@@ -77,6 +77,9 @@ static struct error *start_freeze(struct run *run)
 		.ask = !options->force && run->target->info.uid == 0,
 	};
 
+	if (options->held)
+		return freeze_adopt(run->target, options->held, limit,
+				    &run->freeze);
 	return freeze_start(run->target, &freeze, &run->freeze);
 }
 

@@ -43,6 +43,8 @@ struct live_progress {
 	bool frozen;		/* the target still stands still */
 };
 
+struct freeze_standing;
+
 struct live_options {
 	bool snapshot;		/* else the target is stopped while copying */
 	bool assume_fork_allowed;	/* see image/live/snapshot.h */
@@ -65,6 +67,11 @@ struct live_options {
 	bool no_cmdline;	/* leave the arguments out of the notes */
 	bool environ;		/* record the environment in the notes */
 	const char *trigger;	/* why; NULL: "request" */
+	const char *reason;	/* why exactly, a sentence; may be NULL */
+	/* NULL: the process runs, and live_dump() stops it. Else it is held
+	 * until live_dump() has returned, and only max_pause_ns above 0 is a
+	 * limit: what is held is dying */
+	const struct freeze_standing *held;
 	const char *extra;	/* facts to record, "key=value\0" each */
 	size_t extra_size;
 	/* set from a signal handler: give up; may be NULL */

@@ -220,6 +220,14 @@ struct error *plan_payload(struct plan *plan, const struct plan_source *source,
 	return err;
 }
 
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	return clock_gettime(clock, &now) == 0 ?
+		(int64_t)now.tv_sec * 1000000000 + now.tv_nsec : 0;
+}
+
 static struct error *make_notes(struct plan *plan,
 				const struct live_options *options,
 				const struct freeze *freeze)
@@ -239,17 +247,17 @@ static struct error *make_notes(struct plan *plan,
 		.payload_kept = plan->payload_kept[0] ? plan->payload_kept :
 							NULL,
 		.trigger = options->trigger ? options->trigger : "request",
+		.reason = options->reason,
 		.extra = options->extra,
 		.extra_size = options->extra_size,
 	};
-	struct timespec now;
 	struct error *err;
 	size_t size;
 
 	notes.threads = freeze_threads(freeze, &notes.num_threads);
 	plan->num_threads = notes.num_threads;
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	notes.captured_at_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	notes.captured_at_ns = clock_ns(CLOCK_REALTIME);
+	notes.captured_monotonic_ns = clock_ns(CLOCK_MONOTONIC);
 	err = process_notes_make(&notes, &data, &size);
 	if (!err)
 		err = corewriter_set_notes(plan->writer, data, size);

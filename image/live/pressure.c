@@ -72,14 +72,32 @@ struct error *pressure_parse(const char *text, struct pressure_limit *ret)
 	return NULL;
 }
 
+/** Tell the kernel when to wake who polls. */
+static struct error *arm(int fd, const char *path,
+			 const struct pressure_limit *limit)
+{
+	char order[64];
+	int length = snprintf(order, sizeof(order), "%s %u %u",
+			      limit->full ? "full" : "some", limit->stall_us,
+			      limit->window_us);
+
+	if (write(fd, order, (size_t)length + 1) >= 0)
+		return NULL;
+	if (errno == EINVAL && limit->window_us % WINDOW_STEP_US != 0)
+		return error_new(ERROR_UNSUPPORTED, "%s: without "
+				 "CAP_SYS_RESOURCE the kernel takes only "
+				 "windows of whole multiples of %d "
+				 "microseconds", path, WINDOW_STEP_US);
+	return error_os(errno, "%s", path);
+}
+
 struct error *pressure_open(pid_t pid, const struct pressure_limit *limit,
 			    int *ret)
 {
 	bool of_cgroup;
 	CLEANUP(free_pointer) char *path = find_file(pid, &of_cgroup);
-	CLEANUP(close_fd) int fd = -1;
-	char order[64];
-	int length;
+	struct error *err;
+	int fd;
 
 	if (!path)
 		return error_no_memory();
@@ -89,18 +107,10 @@ struct error *pressure_open(pid_t pid, const struct pressure_limit *limit,
 		fd = open(machine, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return error_os(errno, "%s", path);
-	length = snprintf(order, sizeof(order), "%s %u %u",
-			  limit->full ? "full" : "some", limit->stall_us,
-			  limit->window_us);
-	if (write(fd, order, (size_t)length + 1) < 0) {
-		if (errno == EINVAL && limit->window_us % WINDOW_STEP_US != 0)
-			return error_new(ERROR_UNSUPPORTED, "%s: without "
-					 "CAP_SYS_RESOURCE the kernel takes only "
-					 "windows of whole multiples of %d "
-					 "microseconds", path, WINDOW_STEP_US);
-		return error_os(errno, "%s", path);
-	}
-	*ret = fd;
-	fd = -1;
-	return NULL;
+	err = arm(fd, path, limit);
+	if (err)
+		(void)close(fd);
+	else
+		*ret = fd;
+	return err;
 }

@@ -16,6 +16,8 @@
 #include "image/base/guard.h"
 #include "image/corewriter.h"
 #include "image/format.h"
+#include "image/live/cgroup.h"
+#include "image/live/pressure.h"
 #include "image/live/xstate.h"
 
 #define CORE_OWNER "CORE"
@@ -234,10 +236,31 @@ static void fact_number(FILE *out, const char *key, uint64_t value)
 	(void)fprintf(out, "%s=%" PRIu64 "%c", key, value, '\0');
 }
 
+/** What holds for the cgroup and the machine: why memory was short. */
+static void write_pressure_facts(const struct process_notes *notes, FILE *out)
+{
+	struct pressure pressure;
+	struct cgroup cgroup;
+	struct cgroup_use use;
+
+	cgroup_find(notes->info->pid, &cgroup);
+	fact(out, FORMAT_FACT_CGROUP, cgroup.path);
+	cgroup_read(&cgroup, &use);
+	cgroup_deinit(&cgroup);
+	if (use.current != UINT64_MAX) {
+		fact_number(out, FORMAT_FACT_CGROUP_CURRENT, use.current);
+		fact_number(out, FORMAT_FACT_CGROUP_WORKING, use.working);
+	}
+	if (use.limit != UINT64_MAX)
+		fact_number(out, FORMAT_FACT_CGROUP_LIMIT, use.limit);
+	pressure_read(notes->info->pid, &pressure);
+	fact(out, FORMAT_FACT_PSI_SOME, pressure.some);
+	fact(out, FORMAT_FACT_PSI_FULL, pressure.full);
+}
+
 static void write_memory_facts(const struct process_notes *notes, FILE *out)
 {
 	const struct procinfo *info = notes->info;
-	struct procinfo_cgroup cgroup;
 
 	fact_number(out, FORMAT_FACT_VMSIZE, info->vm_size);
 	fact_number(out, FORMAT_FACT_RSS, info->rss);
@@ -246,11 +269,6 @@ static void write_memory_facts(const struct process_notes *notes, FILE *out)
 	fact_number(out, FORMAT_FACT_PAGE_TABLES, info->page_tables);
 	fact_number(out, FORMAT_FACT_MINOR_FAULTS, info->minor_faults);
 	fact_number(out, FORMAT_FACT_MAJOR_FAULTS, info->major_faults);
-	procinfo_cgroup(info->pid, &cgroup);
-	if (cgroup.current != 0)
-		fact_number(out, FORMAT_FACT_CGROUP_CURRENT, cgroup.current);
-	if (cgroup.limit != UINT64_MAX)
-		fact_number(out, FORMAT_FACT_CGROUP_LIMIT, cgroup.limit);
 }
 
 /** "env.NAME=value" for each entry; others than such are not recorded. */
@@ -292,6 +310,9 @@ static void write_facts(const struct process_notes *notes, const char *cmdline,
 	fact(out, FORMAT_FACT_CREATOR, "heapdump " HEAPSCAN_VERSION);
 	fact_number(out, FORMAT_FACT_CAPTURED_AT,
 		    (uint64_t)notes->captured_at_ns);
+	if (notes->captured_monotonic_ns != 0)
+		fact_number(out, FORMAT_FACT_CAPTURED_MONOTONIC,
+			    (uint64_t)notes->captured_monotonic_ns);
 	if (uname(&system) == 0) {
 		fact(out, FORMAT_FACT_HOST, system.nodename);
 		fact(out, FORMAT_FACT_KERNEL, system.release);
@@ -310,8 +331,11 @@ static void write_facts(const struct process_notes *notes, const char *cmdline,
 	fact(out, FORMAT_FACT_CONTENT, notes->content);
 	fact(out, FORMAT_FACT_PAYLOAD_KEPT, notes->payload_kept);
 	fact(out, FORMAT_FACT_TRIGGER, notes->trigger);
-	if (notes->info->start_time != 0)
+	fact(out, FORMAT_FACT_REASON, notes->reason);
+	if (notes->info->start_time != 0) {
 		write_memory_facts(notes, out);
+		write_pressure_facts(notes, out);
+	}
 	fact(out, FORMAT_FACT_CONTAINER, container);
 	if (notes->environ)
 		write_environment(notes, out);

@@ -28,15 +28,18 @@ struct process_notes {
 				   same arguments, program and vector */
 	const struct procmaps *maps;
 	const struct selection *selection;
-	const struct frozen_thread *threads;	/* the main one first */
+	/* the one that a signal ends first, else the main one */
+	const struct frozen_thread *threads;
 	size_t num_threads;
 	uint32_t page_size;
 	bool compressed;
 	bool no_cmdline;	/* leave the arguments out */
 	bool environ;		/* put the environment in */
 	int64_t captured_at_ns;	/* since the epoch */
+	int64_t captured_monotonic_ns;
 	const char *method, *content, *trigger;
 	const char *payload_kept;	/* why, or NULL */
+	const char *reason;	/* may be NULL */
 	const char *extra;	/* further facts, "key=value\0" each, or NULL */
 	size_t extra_size;
 };

@@ -450,6 +450,14 @@ uint64_t procinfo_huge(pid_t pid)
 	return text ? status_kib(text, "AnonHugePages") : 0;
 }
 
+bool procinfo_is_ours(pid_t tid)
+{
+	char path[40];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/task/%d", tid);
+	return access(path, F_OK) == 0;
+}
+
 uint64_t procinfo_uptime(const struct procinfo *info)
 {
 	struct timespec now;

@@ -24,7 +24,7 @@ struct procinfo {
 	pid_t process;		/* the thread's process; itself for a process */
 	pid_t parent, inside_parent;
 	pid_t group, session;	/* inside */
-	pid_t tracer;		/* 0: not traced */
+	pid_t tracer;		/* a thread's id; 0: not traced */
 	char name[16];		/* comm */
 	char state;		/* 'R', 'S', 'D', 'Z' … */
 	bool kernel_thread;
@@ -89,6 +89,9 @@ bool procinfo_is_python(pid_t pid);
  * some 10 ms for each GiB.
  */
 uint64_t procinfo_huge(pid_t pid);
+
+/** True if it is a thread of this program. */
+bool procinfo_is_ours(pid_t tid);
 
 /** Nanoseconds that the process has been running. */
 uint64_t procinfo_uptime(const struct procinfo *info);

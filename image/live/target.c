@@ -131,8 +131,11 @@ static struct error *refuse_traced(const struct procinfo *info)
 	name = escape_copy(ESCAPE_TEXT, tracer.name, strlen(tracer.name));
 	return error_new(ERROR_OS,
 			 "process %d is already traced, by process %d (%s); a "
-			 "process can have one debugger only", info->pid,
-			 info->tracer, name && *name ? name : "unknown");
+			 "process can have one debugger only%s", info->pid,
+			 info->tracer, name && *name ? name : "unknown",
+			 name && strcmp(name, "heapdump") == 0 ?
+				". That one waits for its death: end it, or "
+				"have it dump by a signal (--on-signal)" : "");
 }
 
 static struct error *check_kind(const struct procinfo *info)
@@ -158,7 +161,9 @@ static struct error *check_kind(const struct procinfo *info)
 				 "process %d has ended (a zombie, waiting for "
 				 "its parent %d to notice)", info->pid,
 				 info->parent);
-	return info->tracer != 0 ? refuse_traced(info) : NULL;
+	// Traced by this program: it waits for its death.
+	return info->tracer != 0 && !procinfo_is_ours(info->tracer) ?
+		refuse_traced(info) : NULL;
 }
 
 struct error *target_open(pid_t pid, struct target *ret)

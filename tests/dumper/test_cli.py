@@ -15,17 +15,24 @@ from patients import heaptest
 
 HERE = {"list", "demo", "content", "include", "exclude", "no-cmdline", "gpu",
         "environ", "output", "force", "method", "assume-fork-allowed",
-        "max-pause", "dry-run", "level", "no-compress", "json", "quiet", "verbose",
-        "no-progress", "completion", "help", "version", "core-pattern",
+        "max-pause", "dry-run", "level", "no-compress", "json", "quiet",
+        "verbose", "no-progress", "completion", "help", "version", "watch",
+        "min-free", "max-total", "children", "exec", "core-pattern",
         "install", "uninstall"}
-LATER = {
-    "watch": None, "wait-name": "x", "arm": None, "on-oom": None,
-    "rss": "1G", "pss": "1G", "cgroup": "90%", "growth": "1G/h",
-    "gpu-mem": "1G", "psi": "some 1 2",
-    "oom-event": None, "threads": "5", "fds": "5", "on-signal": "USR1",
-    "on-exit": None, "baseline": None, "count": "2", "cooldown": "5m",
-    "for": "1h", "interval": "1s", "min-free": "1G", "max-total": "1G",
-    "children": None, "exec": "true", "samples": "x"}
+# Options of watching: each with a value that is right, and wrong ones.
+WATCHING = {
+    "wait-name": ("x", "("), "rss": ("1G", "0", "big", "90%"),
+    "pss": ("1G", "0"), "cgroup": ("90%", "101%", "0%", "x"),
+    "growth": ("1G/h:5m", "1G", "1G/s", "0/h", "1G/h:soon", "1" * 80),
+    "gpu-mem": ("1G", "much"),
+    "psi": ("some 150000 1000000", "some 1", "any 1 1000000", "some 2 1",
+            "full 1000001 1000000"),
+    "oom-event": (None,), "threads": ("5", "0", "-1", "five"),
+    "fds": ("5", "1.5"), "on-signal": ("USR1", "SIGNOTHING", "0", "KILL"),
+    "on-exit": (None,), "baseline": (None,), "count": ("2", "0", "x"),
+    "cooldown": ("5m", "long"), "for": ("1h", "0"),
+    "interval": ("1s", "0", "1us"), "samples": ("x", "")}
+LATER = {"arm": None, "on-oom": None}
 
 
 def refused(*args):
@@ -44,7 +51,8 @@ def test_help():
         assert done.returncode == 0 and not done.stderr
         found = set(re.findall(r"^ {2,6}(?:-\w, )?--([a-z-]+)", done.stdout,
                                re.M))
-        assert found == HERE | set(LATER), found ^ (HERE | set(LATER))
+        every = HERE | set(WATCHING) | set(LATER)
+        assert found == every, found ^ every
         assert max(map(len, done.stdout.splitlines())) <= 80
     with heaptest.case("-h is --help"):
         assert heaptest.heapdump("-h").stdout == done.stdout
@@ -56,7 +64,8 @@ def test_help():
                              " complete -p heapdump" % heaptest.program(
                                  "heapdump")])
         assert done.returncode == 0, done.stderr
-        assert set(re.findall(r"--([a-z-]+)", done.stdout)) == HERE
+        assert set(re.findall(r"--([a-z-]+)", done.stdout)) == \
+            HERE | set(WATCHING)
 
 
 def test_later():
@@ -69,7 +78,34 @@ def test_later():
             told = refused(*args, "1")
             assert args[0].split("=")[0] in told and \
                 "not in this version" in told, told
-        assert "not in this version" in refused("--", "true")
+
+
+def test_watching():
+    with heaptest.case("options of watching say so, and what they take"):
+        for name, (good, *bad) in WATCHING.items():
+            told = refused("--" + name, *([good] if good else []), "1")
+            assert "--%s goes with --watch" % name in told, told
+            for value in bad:
+                told = refused("--watch", "--" + name, value, "1")
+                assert "--" + name in told, told
+    with heaptest.case("whom to watch is asked for"):
+        for args, word in (
+                (["--watch"], "whom?"),
+                (["--watch", "1", "2"], "one process"),
+                (["--watch", "--wait-name", "x", "1"], "exclude"),
+                (["1", "--", "true"], "exclude"),
+                (["--wait-name", "x", "--", "true"], "exclude"),
+                (["--"], "which command"),
+                (["--watch", "--dry-run", "1"], "--dry-run"),
+                (["--watch", "-o", "-", "1"], "--count 1"),
+                (["-o", "-", "--", "true"], "standard output"),
+                (["--watch", "--gpu-mem", "--", "true"], "--gpu-mem"),
+                (["--children", "-o", "-", "1"], "standard output"),
+                (["--max-total", "0", "1"], "--max-total"),
+                (["--min-free", "x", "1"], "--min-free"),
+                (["--exec", "", "1"], "--exec")):
+            told = refused(*args)
+            assert word in told, "%s: %s" % (args, told)
 
 
 def test_usage():
@@ -285,6 +321,7 @@ def test_demo():
 def main():
     test_help()
     test_later()
+    test_watching()
     test_usage()
     with patients.patient("--megabytes", "10") as target:
         test_failures(target)
