@@ -21,6 +21,7 @@
 #include "dumper/dump_report.h"
 #include "dumper/outfile.h"
 #include "dumper/privileges.h"
+#include "dumper/signal_name.h"
 #include "image/base/escape.h"
 #include "image/base/guard.h"
 #include "image/live/convert.h"
@@ -165,15 +166,15 @@ static struct error *check_folder(const char *folder)
 
 static struct error *name_process(struct work *work)
 {
-	const char *name = sigabbrev_np(work->call->signal);
+	char name[SIGNAL_NAME_MAX];
 	size_t size = 0;
 
 	error_free(procinfo_file(work->call->pid, "cmdline", &work->cmdline,
 				 &size));
 	work->script = procinfo_script(work->cmdline ? work->cmdline : "", size,
 				       &work->name);
-	(void)snprintf(work->trigger, sizeof(work->trigger), "signal %s%s",
-		       name ? "SIG" : "", name ? name : "?");
+	(void)snprintf(work->trigger, sizeof(work->trigger), "signal %s",
+		       signal_name(work->call->signal, name));
 	work->facts_size = 1 + (size_t)snprintf(
 		work->facts, sizeof(work->facts), "crashed_tid=%d",
 		work->call->tid);

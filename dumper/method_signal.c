@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dumper/signal_name.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 #include "image/live/convert.h"
@@ -35,17 +36,11 @@ enum {
 	REACTION_MS = 10000,
 };
 
-static const char *signal_name(int signal)
-{
-	const char *name = sigabbrev_np(signal);
-
-	return name ? name : "?";
-}
-
 /* --- before ------------------------------------------------------------------- */
 
 static struct error *check_signal(int signal)
 {
+	char name[SIGNAL_NAME_MAX];
 	static const int dumping[] = {
 		SIGABRT, SIGQUIT, SIGILL, SIGTRAP, SIGFPE, SIGSEGV, SIGBUS,
 		SIGSYS, SIGXCPU, SIGXFSZ,
@@ -54,9 +49,9 @@ static struct error *check_signal(int signal)
 	for (size_t i = 0; i < sizeof(dumping) / sizeof(*dumping); i++)
 		if (dumping[i] == signal)
 			return NULL;
-	return error_new(ERROR_USAGE, "--method signal: SIG%s writes no core; "
+	return error_new(ERROR_USAGE, "--method signal: %s writes no core; "
 			 "ABRT, QUIT, ILL, TRAP, FPE, SEGV, BUS, SYS, XCPU and "
-			 "XFSZ do", signal_name(signal));
+			 "XFSZ do", signal_name(signal, name));
 }
 
 /** One of the masks in a status file, bit n-1 for signal n. */
@@ -91,6 +86,7 @@ static bool all_block(pid_t pid, uint64_t bit)
 /** What the process does with the signal, if not dying of it. */
 static struct error *check_disposition(const struct target *target, int signal)
 {
+	char name[SIGNAL_NAME_MAX];
 	CLEANUP(free_pointer) char *status = NULL;
 	uint64_t bit = UINT64_C(1) << (signal - 1);
 	const char *does = NULL;
@@ -108,10 +104,10 @@ static struct error *check_disposition(const struct target *target, int signal)
 		does = "blocks";
 	if (!does)
 		return NULL;
-	return error_new(ERROR_LIMIT, "process %d %s SIG%s: it may go on, and "
+	return error_new(ERROR_LIMIT, "process %d %s %s: it may go on, and "
 			 "no core be written. Another signal may do (--method "
 			 "signal=SEGV), or --force sends this one", target->pid,
-			 does, signal_name(signal));
+			 does, signal_name(signal, name));
 }
 
 /** What the kernel and its administrator forbid. */
@@ -204,14 +200,15 @@ static struct error *raise_limits(const struct target *target)
 
 static struct error *send(const struct target *target, int signal)
 {
+	char name[SIGNAL_NAME_MAX];
 	// Not to a later process of that number.
 	int result = target->pidfd >= 0 ?
 		(int)syscall(SYS_pidfd_send_signal, target->pidfd, signal, NULL,
 			     0) :
 		target_alive(target) ? kill(target->pid, signal) : -1;
 
-	return result == 0 ? NULL : error_os(errno, "sending SIG%s to process "
-					     "%d", signal_name(signal),
+	return result == 0 ? NULL : error_os(errno, "sending %s to process "
+					     "%d", signal_name(signal, name),
 					     target->pid);
 }
 
@@ -249,21 +246,22 @@ static uint64_t now_ms(void)
 static struct error *wait_for_end(const struct target *target, int signal,
 				  const atomic_bool *stop)
 {
+	char name[SIGNAL_NAME_MAX];
 	uint64_t began = now_ms();
 	bool dumping = false;
 
 	while (!has_ended(target)) {
 		if (stop && atomic_load(stop))
 			return error_new(ERROR_INTERRUPTED, "interrupted; "
-					 "SIG%s was sent, and the kernel goes "
+					 "%s was sent, and the kernel goes "
 					 "on writing the core",
-					 signal_name(signal));
+					 signal_name(signal, name));
 		dumping |= is_dumping(target);
 		if (!dumping && now_ms() - began > REACTION_MS)
 			return error_new(ERROR_LIMIT, "process %d goes on after "
-					 "SIG%s: it handles, ignores or blocks "
+					 "%s: it handles, ignores or blocks "
 					 "it", target->pid,
-					 signal_name(signal));
+					 signal_name(signal, name));
 	}
 	return NULL;
 }
