@@ -21,7 +21,8 @@
 enum {
 	/* Some wait in the kernel and stop no sooner than that is over. */
 	SLEEPER_MS = 100,
-	STOP_MS = 1000,
+	/* One that is ready to run stops as soon as it gets a processor. */
+	STOP_MS = 5000,
 	SEIZE_ROUNDS_MAX = 1000,
 	DELIVERIES_MAX = 16,
 };
@@ -161,10 +162,10 @@ static struct error *stuck(const struct seized *seized,
 				 "cannot be stopped; the process runs on, try "
 				 "again", thread->tid, seized->pid);
 	return error_new(ERROR_LIMIT,
-			 "thread %d of process %d did not stop within %d ms "
-			 "(state %c, in %s of the kernel); the process runs on, "
-			 "nothing was dumped", thread->tid, seized->pid,
-			 state == 'D' ? SLEEPER_MS : STOP_MS,
+			 "thread %d of process %d did not stop within %" PRIu64
+			 " ms (state %c, in %s of the kernel); the process runs "
+			 "on, nothing was dumped", thread->tid, seized->pid,
+			 (seize_now() - *seized->began_ns) / 1000000,
 			 state ? state : '?',
 			 where && *where && strcmp(where, "0") != 0 ?
 				where : "an unnamed function");

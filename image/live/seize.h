@@ -69,7 +69,7 @@ struct seized {
  * tenth of a second, then is left to wait there: all others must stand still by
  * the time given.
  *
- * @param max_ns  longest time this may take
+ * @param max_ns  longest time this may take; 5 s at most
  * @return why not all can be stopped: some are seized then, and
  *	seize_release() must be called as after success
  */

@@ -282,7 +282,7 @@ def test_not_inherited():
 
 # ---- what happens to the target meanwhile
 
-SLOW = ("-z", "19", "--max-pause", "60s")
+SLOW = ("-z", "10", "--max-pause", "60s")
 
 
 @contextlib.contextmanager
