@@ -15,6 +15,9 @@
 
 #include "image/base/guard.h"
 
+/* Bytes that are kept before any frame was wanted a second time. */
+enum { LIMIT_FIRST = 8 << 20 };
+
 /* Where one frame lies in the file. */
 struct frame {
 	uint64_t stored_at;	/* offset in the file */
@@ -50,6 +53,14 @@ struct frames {
 	struct slot **slots;	/* by frame; NULL: not in the cache */
 	struct slot *oldest, *newest;
 	uint64_t resident, peak;
+	/*
+	 * What resident is kept below. A pass in the order of addresses wants
+	 * few frames twice, and memory that is used again is cheaper than fresh
+	 * memory: it begins low, and grows up to the budget by each frame that
+	 * would have been found if there had been more.
+	 */
+	atomic_uint_fast64_t limit;	/* bytes; changed with the lock only */
+	bool *loaded_once;		/* by frame */
 	atomic_uint_fast64_t pinned;	/* bytes; changed with the lock only */
 	atomic_uchar *lost;	/* by frame */
 	atomic_size_t num_lost;
@@ -71,7 +82,10 @@ static struct error *index_frames(struct frames *frames,
 	frames->frames = calloc(frames->count + 1, sizeof(*frames->frames));
 	frames->slots = calloc(frames->count + 1, sizeof(struct slot *));
 	frames->lost = calloc(frames->count + 1, sizeof(*frames->lost));
-	if (!frames->frames || !frames->slots || !frames->lost)
+	frames->loaded_once = calloc(frames->count + 1,
+				     sizeof(*frames->loaded_once));
+	if (!frames->frames || !frames->slots || !frames->lost ||
+	    !frames->loaded_once)
 		return error_no_memory();
 	for (size_t i = 0, n = 0; i < table->count; i++) {
 		const struct seektable_entry *entry = &table->entries[i];
@@ -130,6 +144,8 @@ struct error *frames_create(const struct seektable *table,
 	frames->name = options->name;
 	frames->findings = options->findings;
 	frames->budget = options->cache_bytes;
+	frames->limit = frames->budget < LIMIT_FIRST ? frames->budget :
+						       LIMIT_FIRST;
 	(void)pthread_mutex_init(&frames->lock, NULL);
 	(void)pthread_cond_init(&frames->loaded, NULL);
 	err = index_frames(frames, table);
@@ -154,6 +170,7 @@ void frames_destroy(struct frames *frames)
 	}
 	free(frames->slots);
 	free(frames->lost);
+	free(frames->loaded_once);
 	free(frames->offsets);
 	free(frames->frames);
 	(void)pthread_cond_destroy(&frames->loaded);
@@ -348,6 +365,19 @@ static struct slot *evict(struct frames *frames)
 	return slot;
 }
 
+/** A frame is loaded: keep more if it was here before. */
+static void adapt_limit(struct frames *frames, size_t frame)
+{
+	uint64_t limit = frames->limit, more = frames->frames[frame].expanded;
+
+	if (!frames->loaded_once[frame]) {
+		frames->loaded_once[frame] = true;
+		return;
+	}
+	frames->limit = frames->budget - limit < more ? frames->budget :
+							limit + more;
+}
+
 /**
  * A slot with room for size bytes: in a full cache that of the least recently
  * used frame, so that a long pass does not go through the allocator.
@@ -356,11 +386,11 @@ static struct slot *make_room(struct frames *frames, size_t size)
 {
 	struct slot *slot;
 
-	while (frames->oldest && (size > frames->budget ||
-	       frames->resident > frames->budget - size)) {
+	while (frames->oldest && (size > frames->limit ||
+	       frames->resident > frames->limit - size)) {
 		slot = evict(frames);
 		if (slot->capacity >= size && slot->capacity / 2 <= size &&
-		    frames->resident <= frames->budget)
+		    frames->resident <= frames->limit)
 			return slot;
 		slot_free(frames, slot);
 	}
@@ -421,6 +451,7 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 		*ret_size = frames->frames[frame].expanded;
 		return slot ? slot->data : NULL;
 	}
+	adapt_limit(frames, frame);
 	slot = make_room(frames, frames->frames[frame].expanded);
 	if (slot) {
 		slot->frame = frame;
@@ -463,7 +494,7 @@ void frames_unpin(struct frames *frames, size_t frame)
 		list_append(frames, slot);
 		count_pinned(frames, -slot->capacity);
 	}
-	while (frames->oldest && frames->resident > frames->budget)
+	while (frames->oldest && frames->resident > frames->limit)
 		slot_free(frames, evict(frames));
 	(void)pthread_mutex_unlock(&frames->lock);
 }
@@ -471,7 +502,7 @@ void frames_unpin(struct frames *frames, size_t frame)
 bool frames_crowded(const struct frames *frames)
 {
 	return atomic_load_explicit(&frames->pinned, memory_order_relaxed) >=
-	       frames->budget / 2;
+	       frames->limit / 2;
 }
 
 bool frames_lost(const struct frames *frames, uint64_t offset, uint64_t size)

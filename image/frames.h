@@ -3,10 +3,12 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A pinned frame stays where it is; unpinned ones are kept, most recently used
- * first, as far as the budget goes. The lock covers the bookkeeping only:
- * frames are read and decompressed outside it, each by the thread that wants
- * it, and whoever wants a frame that another thread is working on waits for
- * that one. A frame that cannot be had is lost: one finding, and no retry.
+ * first, as far as the budget goes, of which no more is used than has proved to
+ * be of use: frames that are read once, in order, need little. The lock covers
+ * the bookkeeping only: frames are read and decompressed outside it, each by
+ * the thread that wants it, and whoever wants a frame that another thread is
+ * working on waits for that one. A frame that cannot be had is lost: one
+ * finding, and no retry.
  */
 #ifndef IMAGE_FRAMES_H
 #define IMAGE_FRAMES_H
@@ -67,7 +69,7 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 void frames_unpin(struct frames *frames, size_t frame);
 
 /**
- * True if what is pinned takes half of the budget or more: who keeps frames
+ * True if what is pinned takes half of what is kept or more: who keeps frames
  * pinned in case they are wanted again should give those back.
  */
 bool frames_crowded(const struct frames *frames);

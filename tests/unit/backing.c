@@ -1104,6 +1104,66 @@ static void test_budget(void)
 	file_deinit(&file);
 }
 
+/** Pin every frame once, in order; the bytes kept afterwards. */
+static uint64_t pass_over(struct frames *frames, struct frames_decoder *decoder)
+{
+	uint64_t peak;
+	size_t size;
+
+	for (size_t i = 0; i < frames_count(frames); i++) {
+		if (!frames_pin(frames, decoder, i, &size))
+			abort();
+		frames_unpin(frames, i);
+	}
+	return frames_resident(frames, &peak);
+}
+
+/** Memory is taken for frames that are wanted again, not for a single pass. */
+static void test_second_pass(void)
+{
+	enum { MIB = 1 << 20, COUNT = 24 };
+	struct seektable table = { 0 };
+	struct frames_decoder *decoder = NULL;
+	struct frames *frames = NULL;
+	uint8_t *zeroes = calloc(1, MIB);
+	struct file file;
+	uint64_t once;
+	int fd = memfd_create("core", MFD_CLOEXEC);
+
+	file_init(&file);
+	for (int i = 0; i < COUNT; i++)
+		error_free(seektable_add(&table, append_zstd(&file, zeroes, MIB,
+							     true), MIB));
+	if (write(fd, file.bytes, file.size) != (ssize_t)file.size)
+		abort();
+	error_free(frames_decoder_create(&decoder));
+	error_free(frames_create(&table, &(struct frames_options){
+					 .fd = fd,
+					 .name = "core",
+					 .cache_bytes = UINT64_C(2) * COUNT * MIB,
+				 }, &frames));
+	once = pass_over(frames, decoder);
+	CHECK("one pass keeps less than half", once < COUNT * MIB / 2);
+	CHECK_U64("after a second pass all are kept",
+		  pass_over(frames, decoder), COUNT * MIB);
+	frames_destroy(frames);
+	error_free(frames_create(&table, &(struct frames_options){
+					 .fd = fd,
+					 .name = "core",
+					 .cache_bytes = COUNT / 2 * MIB,
+				 }, &frames));
+	(void)pass_over(frames, decoder);
+	(void)pass_over(frames, decoder);
+	CHECK_U64("or as many as the budget allows",
+		  pass_over(frames, decoder), COUNT / 2 * MIB);
+	frames_destroy(frames);
+	frames_decoder_destroy(decoder);
+	seektable_deinit(&table);
+	(void)close(fd);
+	free(zeroes);
+	file_deinit(&file);
+}
+
 struct walker {
 	struct backing *backing;
 	size_t wrong;
@@ -1273,6 +1333,7 @@ int main(void)
 	test_refusals();
 	test_space();
 	test_budget();
+	test_second_pass();
 	test_threads(0, "four threads, all frames kept");
 	test_threads(3 * FRAME, "four threads, hardly any kept");
 	test_shrinking();
