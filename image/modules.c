@@ -918,6 +918,7 @@ void modules_destroy(struct modules *modules)
 		struct module *module = &modules->items[i];
 
 		module_symbols_destroy(module->symbols);
+		module_symbols_destroy(module->exported);
 		mapping_deinit(&module->mapping);
 		free(module->path);
 		free(module->file);

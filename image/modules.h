@@ -46,7 +46,8 @@ struct module {
 	size_t build_id_size;	/* 0: none found */
 	enum module_file_state file_state;
 	char *file;		/* where the matching file was found, or NULL */
-	struct module_symbols *symbols;	/* made on first use; see symbols.h */
+	/* made on first use; see symbols.h */
+	struct module_symbols *symbols, *exported;
 	const uint8_t *file_bytes;	/* the matched file, mapped; or NULL */
 	size_t file_size;
 	struct mapping mapping;	/* what file_bytes is a view of */

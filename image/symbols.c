@@ -219,23 +219,29 @@ static bool collect_table(struct module_symbols *symbols, Elf *elf,
 	return true;
 }
 
-/** Collect .symtab and .dynsym. @return symbols found */
-static size_t collect_elf(struct module_symbols *symbols, Elf *elf,
-			  uint64_t bias)
+/** Collect the tables of a type. @return symbols found */
+static size_t collect_tables(struct module_symbols *symbols, Elf *elf,
+			     uint32_t type, uint64_t bias)
 {
 	size_t before = symbols->count;
 	Elf_Scn *section = NULL;
 	GElf_Shdr header;
 
 	while ((section = elf_nextscn(elf, section))) {
-		if (!gelf_getshdr(section, &header) ||
-		    (header.sh_type != SHT_SYMTAB &&
-		     header.sh_type != SHT_DYNSYM))
+		if (!gelf_getshdr(section, &header) || header.sh_type != type)
 			continue;
 		if (!collect_table(symbols, elf, section, &header, bias))
 			break;
 	}
 	return symbols->count - before;
+}
+
+/** Collect .symtab and .dynsym. @return symbols found */
+static size_t collect_elf(struct module_symbols *symbols, Elf *elf,
+			  uint64_t bias)
+{
+	return collect_tables(symbols, elf, SHT_DYNSYM, bias) +
+	       collect_tables(symbols, elf, SHT_SYMTAB, bias);
 }
 
 static Elf_Scn *find_section(Elf *elf, const char *name, GElf_Shdr *ret)
@@ -643,11 +649,34 @@ static struct module_symbols *get_symbols(struct module *module,
 	return symbols;
 }
 
+/**
+ * What the matched file of a module exports, which is found without reading
+ * the tables of everything else; NULL where there is no file.
+ */
+static const struct module_symbols *get_exported(struct module *module)
+{
+	struct module_symbols *exported = module->exported;
+	Elf *file;
+
+	if (exported || !module->has_bias || !module->file_bytes)
+		return exported;
+	exported = calloc(1, sizeof(*exported));
+	if (!exported)
+		return NULL;
+	module->exported = exported;
+	file = open_elf(exported, module->file_bytes, module->file_size);
+	if (file && collect_tables(exported, file, SHT_DYNSYM, module->bias))
+		exported->source = SYMBOLS_FROM_FILE;
+	return exported;
+}
+
 /* --- asking --------------------------------------------------------------- */
 
-static struct symbol symbol_of(const struct entry *entry)
+static struct symbol symbol_of(const struct module_symbols *symbols,
+			       const struct entry *entry)
 {
 	return (struct symbol){
+		.source = symbols->source,
 		.name = entry->name,
 		.address = entry->address,
 		.size = entry->size,
@@ -668,10 +697,9 @@ static bool is_meant(const struct entry *a, const struct entry *b)
 	return a->size > b->size;
 }
 
-bool symbols_lookup(struct module *module, const struct memory *memory,
-		    const char *name, struct symbol *ret)
+static bool lookup_in(const struct module_symbols *symbols, const char *name,
+		      struct symbol *ret)
 {
-	struct module_symbols *symbols = get_symbols(module, memory);
 	const struct entry *found = NULL;
 
 	// Few names are asked for: sorting all of them would take longer.
@@ -684,8 +712,15 @@ bool symbols_lookup(struct module *module, const struct memory *memory,
 	}
 	if (!found)
 		return false;
-	*ret = symbol_of(found);
+	*ret = symbol_of(symbols, found);
 	return true;
+}
+
+bool symbols_lookup(struct module *module, const struct memory *memory,
+		    const char *name, struct symbol *ret)
+{
+	return lookup_in(get_exported(module), name, ret) ||
+	       lookup_in(get_symbols(module, memory), name, ret);
 }
 
 /** True if a is the better name for an address that both cover. */
@@ -732,7 +767,7 @@ bool symbols_at(struct module *module, const struct memory *memory,
 	}
 	if (!best)
 		return false;
-	*ret = symbol_of(best);
+	*ret = symbol_of(symbols, best);
 	return true;
 }
 
@@ -752,7 +787,7 @@ void symbols_each(struct module *module, const struct memory *memory,
 
 	sort_symbols(symbols);
 	for (size_t i = 0; symbols && i < symbols->count; i++) {
-		struct symbol symbol = symbol_of(&symbols->entries[i]);
+		struct symbol symbol = symbol_of(symbols, &symbols->entries[i]);
 
 		if (!fn(context, &symbol))
 			return;

@@ -2,7 +2,8 @@
  * Names to addresses and back, in the modules of an image.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Loaded on first use, per module: .symtab and .dynsym of the matched file,
+ * Loaded on first use, per module: of a name that is exported only .dynsym of
+ * the matched file, else .symtab and .dynsym of the matched file,
  * its separate debug file, .gnu_debugdata (xz), else the .dynsym that the
  * dumped image holds (PT_DYNAMIC: DT_SYMTAB, DT_STRTAB, and the number of
  * symbols from DT_GNU_HASH or DT_HASH). Not for concurrent use.
@@ -16,14 +17,6 @@
 #include "image/base/error.h"
 #include "image/modules.h"
 
-struct symbol {
-	const char *name;	/* borrowed from the module */
-	uint64_t address;	/* in the target */
-	uint64_t size;		/* bytes; 0: unknown */
-	uint8_t type;		/* STT_OBJECT, STT_FUNC … */
-	bool dynamic;		/* in .dynsym: exported */
-};
-
 enum symbols_source {
 	SYMBOLS_NONE,
 	SYMBOLS_FROM_FILE,
@@ -31,7 +24,16 @@ enum symbols_source {
 	SYMBOLS_FROM_IMAGE,		/* only .dynsym */
 };
 
-/** A defined symbol by name. False where there is none. */
+struct symbol {
+	const char *name;	/* borrowed from the module */
+	uint64_t address;	/* in the target */
+	uint64_t size;		/* bytes; 0: unknown */
+	uint8_t type;		/* STT_OBJECT, STT_FUNC … */
+	bool dynamic;		/* in .dynsym: exported */
+	enum symbols_source source;
+};
+
+/** A defined symbol by name, exported ones first. False where there is none. */
 bool symbols_lookup(struct module *module, const struct memory *memory,
 		    const char *name, struct symbol *ret);
 

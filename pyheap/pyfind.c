@@ -74,6 +74,7 @@ static struct error *find_in_symbols(struct image *image, bool python,
 		if (symbols_lookup(module, image->memory, "_PyRuntime",
 				   &symbol)) {
 			place.by = PYH_FIND_BY_SYMBOL;
+			place.source = symbol.source;
 			place.address = symbol.address;
 		} else if (symbols_section(module, ".PyRuntime",
 					   &place.address, &size)) {

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "image/image.h"
+#include "image/symbols.h"
 
 enum pyh_find_by {
 	PYH_FIND_BY_SYMBOL,	/* _PyRuntime */
@@ -26,6 +27,7 @@ struct pyh_place {
 	uint64_t address;
 	struct module *module;	/* that holds it, or NULL; borrowed */
 	enum pyh_find_by by;
+	enum symbols_source source;	/* of the symbol, if by that */
 	unsigned int minor;	/* whose invariants they were; 0: not said */
 };
 

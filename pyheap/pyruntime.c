@@ -258,8 +258,7 @@ static void describe_place(struct pyh_runtime *runtime,
 	const char *name = base_name(place->module), *source = "";
 
 	if (place->by == PYH_FIND_BY_SYMBOL)
-		source = sources[symbols_source(place->module,
-						runtime->image->memory)];
+		source = sources[place->source];
 	pyh_note(runtime->found_by, sizeof(runtime->found_by), "%s%s%s%s",
 		 evidence[place->by], name ? " in " : "", name ? name : "",
 		 source);
