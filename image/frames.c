@@ -14,9 +14,12 @@
 #include <zstd.h>
 
 #include "image/base/guard.h"
+#include "image/base/hugemem.h"
 
-/* Bytes that are kept before any frame was wanted a second time. */
-enum { LIMIT_FIRST = 8 << 20 };
+enum {
+	LIMIT_FIRST = 8 << 20,	/* bytes kept before frames are wanted again */
+	SLAB_SLOT_LEAST = 4096,	/* bytes */
+};
 
 /* Where one frame lies in the file. */
 struct frame {
@@ -32,7 +35,15 @@ struct slot {
 	size_t frame;
 	unsigned int pins;
 	bool loading;		/* some thread is filling it, outside the lock */
+	bool of_slab;		/* and not allocated by itself */
 	struct slot *older, *newer;	/* in the list of unpinned ones */
+};
+
+/* Slots whose data share a huge page. */
+struct slab {
+	struct slab *next;
+	uint8_t *memory;	/* HUGEMEM_PAGE bytes */
+	struct slot slots[];
 };
 
 struct frames {
@@ -52,6 +63,9 @@ struct frames {
 	pthread_cond_t loaded;
 	struct slot **slots;	/* by frame; NULL: not in the cache */
 	struct slot *oldest, *newest;
+	size_t slab_slot;	/* bytes of the slots of slabs; 0: none */
+	struct slab *slabs;
+	struct slot *spare;	/* of slabs; by newer */
 	uint64_t resident, peak;
 	/*
 	 * What resident is kept below. A pass in the order of addresses wants
@@ -130,6 +144,16 @@ static struct error *index_offsets(struct frames *frames)
 	return NULL;
 }
 
+/** Frames of one size, several to a huge page, and many of those. */
+static void choose_slabs(struct frames *frames)
+{
+	size_t size = (size_t)1 << frames->shift;
+
+	if (!frames->offsets && size >= SLAB_SLOT_LEAST &&
+	    size <= HUGEMEM_PAGE / 2 && frames->budget >= LIMIT_FIRST)
+		frames->slab_slot = size;
+}
+
 struct error *frames_create(const struct seektable *table,
 			    const struct frames_options *options,
 			    struct frames **ret)
@@ -151,6 +175,8 @@ struct error *frames_create(const struct seektable *table,
 	err = index_frames(frames, table);
 	if (!err)
 		err = index_offsets(frames);
+	if (!err)
+		choose_slabs(frames);
 	if (err) {
 		frames_destroy(frames);
 		return err;
@@ -159,14 +185,32 @@ struct error *frames_create(const struct seektable *table,
 	return NULL;
 }
 
+static void slot_free(struct frames *frames, struct slot *slot)
+{
+	frames->resident -= slot->capacity;
+	if (slot->of_slab) {
+		slot->newer = frames->spare;
+		frames->spare = slot;
+		return;
+	}
+	free(slot->data);
+	free(slot);
+}
+
 void frames_destroy(struct frames *frames)
 {
 	if (!frames)
 		return;
 	for (size_t i = 0; frames->slots && i < frames->count; i++) {
 		if (frames->slots[i])
-			free(frames->slots[i]->data);
-		free(frames->slots[i]);
+			slot_free(frames, frames->slots[i]);
+	}
+	while (frames->slabs) {
+		struct slab *slab = frames->slabs;
+
+		frames->slabs = slab->next;
+		hugemem_free(slab->memory, HUGEMEM_PAGE);
+		free(slab);
 	}
 	free(frames->slots);
 	free(frames->lost);
@@ -346,13 +390,6 @@ static void list_append(struct frames *frames, struct slot *slot)
 	frames->newest = slot;
 }
 
-static void slot_free(struct frames *frames, struct slot *slot)
-{
-	frames->resident -= slot->capacity;
-	free(slot->data);
-	free(slot);
-}
-
 /** Take the least recently used slot out of the cache. */
 static struct slot *evict(struct frames *frames)
 {
@@ -361,6 +398,58 @@ static struct slot *evict(struct frames *frames)
 	frames->oldest = slot->newer;
 	*(slot->newer ? &slot->newer->older : &frames->newest) = NULL;
 	frames->slots[slot->frame] = NULL;
+	slot->newer = NULL;
+	return slot;
+}
+
+static struct slot *slot_alloc(size_t size)
+{
+	struct slot *slot = calloc(1, sizeof(*slot));
+
+	if (slot)
+		slot->data = malloc(size);
+	if (!slot || !slot->data) {
+		free(slot);
+		return NULL;
+	}
+	slot->capacity = size;
+	return slot;
+}
+
+static bool add_slab(struct frames *frames)
+{
+	size_t count = HUGEMEM_PAGE / frames->slab_slot;
+	struct slab *slab = calloc(1, sizeof(*slab) +
+				      count * sizeof(*slab->slots));
+
+	if (slab)
+		slab->memory = hugemem_alloc(HUGEMEM_PAGE);
+	if (!slab || !slab->memory) {
+		free(slab);
+		return false;
+	}
+	slab->next = frames->slabs;
+	frames->slabs = slab;
+	for (size_t i = count; i-- > 0;) {
+		slab->slots[i] = (struct slot){
+			.data = slab->memory + i * frames->slab_slot,
+			.capacity = frames->slab_slot,
+			.of_slab = true,
+			.newer = frames->spare,
+		};
+		frames->spare = &slab->slots[i];
+	}
+	return true;
+}
+
+static struct slot *slot_of_slab(struct frames *frames)
+{
+	struct slot *slot;
+
+	if (!frames->spare && !add_slab(frames))
+		return NULL;
+	slot = frames->spare;
+	frames->spare = slot->newer;
 	slot->newer = NULL;
 	return slot;
 }
@@ -394,14 +483,10 @@ static struct slot *make_room(struct frames *frames, size_t size)
 			return slot;
 		slot_free(frames, slot);
 	}
-	slot = calloc(1, sizeof(*slot));
-	if (slot)
-		slot->data = malloc(size);
-	if (!slot || !slot->data) {
-		free(slot);
+	slot = size == frames->slab_slot ? slot_of_slab(frames) :
+					   slot_alloc(size);
+	if (!slot)
 		return NULL;
-	}
-	slot->capacity = size;
 	frames->resident += size;
 	if (frames->resident > frames->peak)
 		frames->peak = frames->resident;
