@@ -6,13 +6,19 @@
 
 #include <stdlib.h>
 
+#include "image/base/hugemem.h"
+
 #define CHUNK_SIZE (UINT64_C(1) << PYH_CHUNK_LOG2)
 
-enum { LEAF_LOG2 = PYH_CHUNK_LOG2 + 12 };
+enum {
+	LEAF_LOG2 = PYH_CHUNK_LOG2 + 12,
+	BITS_WORDS = HUGEMEM_PAGE / 8,	/* of a struct pyh_bits */
+};
 
 struct error *pyh_space_init(struct pyh_space *space)
 {
 	*space = (struct pyh_space){ 0 };
+	(void)pthread_mutex_init(&space->lock, NULL);
 	space->leaves = calloc(PYH_ROOT_LEAVES, sizeof(*space->leaves));
 	space->filter = calloc(PYH_FILTER_GRANULES, 1);
 	return space->leaves && space->filter ? NULL : error_no_memory();
@@ -20,13 +26,8 @@ struct error *pyh_space_init(struct pyh_space *space)
 
 static void leaf_destroy(struct pyh_leaf *leaf)
 {
-	for (size_t i = 0; leaf && i < PYH_LEAF_CHUNKS; i++) {
-		struct pyh_chunk *chunk = leaf->chunks[i];
-
-		for (int mark = 0; chunk && mark < PYH_NUM_MARKS; mark++)
-			free((void *)atomic_load(&chunk->marks[mark]));
-		free(chunk);
-	}
+	for (size_t i = 0; leaf && i < PYH_LEAF_CHUNKS; i++)
+		free(leaf->chunks[i]);
 	free(leaf);
 }
 
@@ -34,8 +35,16 @@ void pyh_space_deinit(struct pyh_space *space)
 {
 	for (size_t i = 0; space->leaves && i < PYH_ROOT_LEAVES; i++)
 		leaf_destroy(space->leaves[i]);
+	while (space->bits) {
+		struct pyh_bits *bits = space->bits;
+
+		space->bits = bits->next;
+		hugemem_free((void *)bits->words, HUGEMEM_PAGE);
+		free(bits);
+	}
 	free(space->leaves);
 	free(space->filter);
+	(void)pthread_mutex_destroy(&space->lock);
 	*space = (struct pyh_space){ 0 };
 }
 
@@ -108,20 +117,42 @@ void pyh_space_seal(struct pyh_space *space)
 	}
 }
 
+/** PYH_CHUNK_WORDS words that are zero, with the lock; NULL without memory. */
+static _Atomic uint64_t *take_bits(struct pyh_space *space)
+{
+	struct pyh_bits *bits = space->bits;
+
+	if (!bits || bits->used == BITS_WORDS) {
+		bits = calloc(1, sizeof(*bits));
+		if (!bits)
+			return NULL;
+		bits->words = hugemem_alloc(HUGEMEM_PAGE);
+		if (!bits->words) {
+			free(bits);
+			return NULL;
+		}
+		bits->next = space->bits;
+		space->bits = bits;
+	}
+	bits->used += PYH_CHUNK_WORDS;
+	return bits->words + bits->used - PYH_CHUNK_WORDS;
+}
+
 _Atomic uint64_t *pyh_space_bits_slow(struct pyh_space *space,
 				      struct pyh_chunk *chunk,
 				      enum pyh_mark mark)
 {
-	_Atomic uint64_t *bits = NULL;
-	_Atomic uint64_t *made = calloc(PYH_CHUNK_WORDS, sizeof(*made));
+	_Atomic uint64_t *bits;
 
-	if (!made) {
-		atomic_store(&space->no_memory, true);
-		return NULL;
+	(void)pthread_mutex_lock(&space->lock);
+	bits = atomic_load(&chunk->marks[mark]);
+	if (!bits) {	// another worker may have been faster
+		bits = take_bits(space);
+		atomic_store(&chunk->marks[mark], bits);
 	}
-	if (atomic_compare_exchange_strong(&chunk->marks[mark], &bits, made))
-		return made;
-	free((void *)made);	// another worker was faster
+	(void)pthread_mutex_unlock(&space->lock);
+	if (!bits)
+		atomic_store(&space->no_memory, true);
 	return bits;
 }
 

@@ -11,6 +11,7 @@
 #ifndef PYHEAP_PYSPACE_H
 #define PYHEAP_PYSPACE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,12 +53,21 @@ struct pyh_leaf {
 	struct pyh_chunk *chunks[PYH_LEAF_CHUNKS];
 };
 
+/* Memory for bits, handed out in order. */
+struct pyh_bits {
+	struct pyh_bits *next;
+	_Atomic uint64_t *words;
+	size_t used;
+};
+
 struct pyh_space {
 	struct pyh_leaf **leaves;	/* PYH_ROOT_LEAVES */
 	/* a byte for all granules whose numbers are alike modulo
 	   PYH_FILTER_GRANULES: set if any of them has a PYH_PAGE_OTHER */
 	uint8_t *filter;
 	atomic_bool no_memory;		/* a mark could not be kept */
+	pthread_mutex_t lock;		/* of the making of bits */
+	struct pyh_bits *bits;
 };
 
 struct error *pyh_space_init(struct pyh_space *space);
