@@ -12,6 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "image/base/workers.h"
+
+enum {
+	FORGET_PART = 8 << 20,	/* bytes of a mapping given back at once */
+	FORGET_PARTS_LEAST = 4,	/* fewer are no work for many */
+};
+
 /*
  * What the handler may look at. Static, because it must be there for as long
  * as any thread can be inside the handler. A slot is in use while end is not
@@ -77,6 +84,31 @@ struct error *mapping_init(struct mapping *mapping, int fd, bool fd_stays,
 	return NULL;
 }
 
+static struct error *forget_part(void *context, unsigned int worker,
+				 size_t shard)
+{
+	const struct mapping *mapping = context;
+	size_t at = shard * FORGET_PART, left = mapping->size - at;
+
+	(void)worker;
+	(void)madvise((void *)(uintptr_t)(mapping->data + at),
+		      left < FORGET_PART ? left : FORGET_PART, MADV_DONTNEED);
+	return NULL;
+}
+
+/**
+ * Page after page of a large file is given back: a tenth of all that a look at
+ * it takes, unless by all processors.
+ */
+static void forget(struct mapping *mapping)
+{
+	size_t parts = (mapping->size + FORGET_PART - 1) / FORGET_PART;
+
+	if (parts >= FORGET_PARTS_LEAST)
+		error_free(workers_run(workers_available(), parts, forget_part,
+				       mapping));
+}
+
 void mapping_deinit(struct mapping *mapping)
 {
 	if (!mapping->data)
@@ -87,6 +119,7 @@ void mapping_deinit(struct mapping *mapping)
 		atomic_store(&guarded[mapping->slot].start, 0);
 		(void)pthread_mutex_unlock(&guarded_lock);
 	}
+	forget(mapping);
 	(void)munmap((void *)(uintptr_t)mapping->data, mapping->size);
 	*mapping = (struct mapping){ .slot = -1 };
 }
