@@ -178,6 +178,8 @@ static inline bool pyh_object_quick(const struct pyh_object_rules *rules,
 		return false;
 	if (!pyh_measure_quick(rules->runtime, ret->type, body, ret->available,
 			       &ret->measure) &&
+	    !pyh_measure_dict(rules->runtime, ret->type, body, ret->available,
+			      memory, &ret->measure) &&
 	    pyh_measure(rules->runtime, ret->type, ret->address, body,
 			ret->available, memory,
 			&ret->measure) == PYH_MEASURE_REFUSED)

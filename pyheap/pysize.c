@@ -256,6 +256,29 @@ static bool has_words(const struct pyh_runtime *runtime,
 	return true;
 }
 
+/** True if tables of keys begin with a header as pyh_measure_dict() knows it. */
+static bool has_keys(const struct pyh_runtime *runtime)
+{
+	static const struct {
+		enum pyh_field field;
+		uint32_t size;
+	} fields[] = {
+		{ PYH_KEYS_DK_REFCNT, 8 }, { PYH_KEYS_DK_LOG2_SIZE, 1 },
+		{ PYH_KEYS_DK_LOG2_INDEX_BYTES, 1 }, { PYH_KEYS_DK_KIND, 1 },
+		{ PYH_KEYS_DK_USABLE, 8 }, { PYH_KEYS_DK_NENTRIES, 8 },
+	};
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		struct pyh_field_at at = runtime->at[fields[i].field];
+
+		if (at.size != fields[i].size ||
+		    at.offset + at.size > PYH_KEYS_HEADER)
+			return false;
+	}
+	return runtime->size_of[PYH_STRUCT_KEYS] == PYH_KEYS_HEADER &&
+	       !pyh_has(runtime, PYH_KEYS_DK_SIZE);
+}
+
 enum pyh_lane pyh_lane_of(const struct pyh_runtime *runtime,
 			  const struct pyh_type *type)
 {
@@ -263,6 +286,9 @@ enum pyh_lane pyh_lane_of(const struct pyh_runtime *runtime,
 	static const enum pyh_field tag[] = { PYH_LONG_LONG_VALUE_LV_TAG };
 	static const enum pyh_field list[] = {
 		PYH_VAR_OB_SIZE, PYH_LIST_ALLOCATED, PYH_LIST_OB_ITEM,
+	};
+	static const enum pyh_field dict[] = {
+		PYH_DICT_MA_USED, PYH_DICT_MA_KEYS, PYH_DICT_MA_VALUES,
 	};
 	bool tagged = pyh_has(runtime, PYH_LONG_LONG_VALUE_LV_TAG);
 
@@ -288,6 +314,9 @@ enum pyh_lane pyh_lane_of(const struct pyh_runtime *runtime,
 	case PYH_KIND_LIST:
 		return has_words(runtime, type, list, 3) ? PYH_LANE_LIST :
 							   PYH_LANE_NONE;
+	case PYH_KIND_DICT:
+		return has_words(runtime, type, dict, 3) &&
+		       has_keys(runtime) ? PYH_LANE_DICT : PYH_LANE_NONE;
 	default:
 		return PYH_LANE_NONE;
 	}

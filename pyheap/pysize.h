@@ -161,6 +161,58 @@ static inline bool pyh_quick_items(const struct pyh_runtime *runtime,
 	return ret->extent <= PYH_SMALL;
 }
 
+/* Bytes of the header of a table of keys, in 3.11 and later. */
+enum { PYH_KEYS_HEADER = 32 };
+
+/**
+ * What pyh_measure() says of a dict whose table is its own, not large, and in
+ * view.
+ *
+ * @return false if pyh_measure() must be asked; ret then holds nothing of use
+ */
+static inline bool pyh_measure_dict(const struct pyh_runtime *runtime,
+				    const struct pyh_type *type,
+				    const uint8_t *body, size_t available,
+				    const struct memory_reader *memory,
+				    struct pyh_measure *ret)
+{
+	uint64_t basic = (uint64_t)type->basicsize;
+	uint64_t keys, at, usable, count, left, bytes;
+	uint8_t slots, index, kind;
+	const uint8_t *header;
+
+	if (type->lane != PYH_LANE_DICT || available < basic)
+		return false;
+	keys = pyh_word(body, pyh_offset(runtime, PYH_DICT_MA_KEYS));
+	at = keys - memory->view_start;
+	if (at >= memory->view_size ||
+	    memory->view_size - at < PYH_KEYS_HEADER || keys % 8 ||
+	    pyh_word(body, pyh_offset(runtime, PYH_DICT_MA_VALUES)))
+		return false;
+	header = memory->view + at;
+	slots = header[pyh_offset(runtime, PYH_KEYS_DK_LOG2_SIZE)];
+	index = header[pyh_offset(runtime, PYH_KEYS_DK_LOG2_INDEX_BYTES)];
+	kind = header[pyh_offset(runtime, PYH_KEYS_DK_KIND)];
+	left = pyh_word(header, pyh_offset(runtime, PYH_KEYS_DK_USABLE));
+	count = pyh_word(header, pyh_offset(runtime, PYH_KEYS_DK_NENTRIES));
+	if (slots > 16 || index < slots || index > slots + 3 || kind > 2)
+		return false;
+	usable = (UINT64_C(1) << slots) * 2 / 3;
+	bytes = PYH_KEYS_HEADER + (UINT64_C(1) << index) +
+		usable * (kind ? 16 : 24);
+	if (count > usable || left > usable || bytes > PYH_SMALL ||
+	    pyh_word(header, pyh_offset(runtime, PYH_KEYS_DK_REFCNT)) != 1 ||
+	    pyh_word(body, pyh_offset(runtime, PYH_DICT_MA_USED)) > count)
+		return false;
+	ret->size = basic + bytes + type->presize;
+	ret->extent = (basic + 7) & ~UINT64_C(7);
+	ret->exact = type->size_exact;
+	ret->claims[0] = (struct pyh_claim){ .address = keys, .size = bytes };
+	ret->num_claims = 1;
+	ret->more_claims = false;
+	return true;
+}
+
 /**
  * What pyh_measure() says, by the first words of the object alone, and only
  * where there is no doubt.
@@ -182,7 +234,8 @@ static inline bool pyh_measure_quick(const struct pyh_runtime *runtime,
 	if (type->lane == PYH_LANE_ASCII)
 		done = pyh_quick_ascii(runtime, body, available, ret);
 	else if (type->lane != PYH_LANE_NONE && !done && available >= basic)
-		done = type->lane == PYH_LANE_INT ?
+		done = type->lane == PYH_LANE_DICT ? false :
+		       type->lane == PYH_LANE_INT ?
 			       pyh_quick_int(runtime, body, ret) :
 		       type->lane == PYH_LANE_LIST ?
 			       pyh_quick_list(runtime, body, ret) :

@@ -75,6 +75,7 @@ enum pyh_lane {
 	PYH_LANE_INT,		/* by the count of digits */
 	PYH_LANE_ITEMS,		/* by ob_size, nothing owned */
 	PYH_LANE_LIST,		/* one buffer */
+	PYH_LANE_DICT,		/* one table, looked at as well */
 };
 
 /**
