@@ -154,15 +154,20 @@ static inline bool pyh_object_quick(const struct pyh_object_rules *rules,
 				    uint64_t block, const uint8_t *bytes,
 				    uint32_t size, struct pyh_candidate *ret)
 {
-	// Where there is a GC head, the first word is a pointer or zero.
-	uint32_t at = pyh_may_be_refcount(rules, pyh_word(bytes, 0)) ?
-			      0 : PYH_GC_HEAD;
-	const uint8_t *body = bytes + at;
+	// Where there is a GC head or a pre-header, that begins with a pointer
+	// or zero.
+	const uint8_t *body = bytes;
+	uint32_t at = 0;
 	uint64_t need;
 
-	if (rules->overhead || at + 16 > size ||
-	    !pyh_may_be_refcount(rules, pyh_word(body, 0)))
+	if (rules->overhead)
 		return false;
+	while (!pyh_may_be_refcount(rules, pyh_word(body, 0))) {
+		at += PYH_GC_HEAD;
+		body += PYH_GC_HEAD;
+		if (at > rules->presize_max || at + 16 > size)
+			return false;
+	}
 	ret->type = pyh_type_known(types, pyh_word(body, 8));
 	if (!ret->type || ret->type->presize != at)
 		return false;
@@ -174,11 +179,12 @@ static inline bool pyh_object_quick(const struct pyh_object_rules *rules,
 	ret->link = PYH_LINK_NONE;
 	ret->link_damaged = false;
 	pyh_take_refcount(rules, pyh_word(body, 0), ret);
-	if (at && !pyh_quick_link(memory, block, bytes, ret))
+	if (at && !pyh_quick_link(memory, ret->address - PYH_GC_HEAD,
+				  body - PYH_GC_HEAD, ret))
 		return false;
 	if (!pyh_measure_quick(rules->runtime, ret->type, body, ret->available,
 			       &ret->measure) &&
-	    !pyh_measure_dict(rules->runtime, ret->type, body, ret->available,
+	    !pyh_measure_near(rules->runtime, ret->type, body, ret->available,
 			      memory, &ret->measure) &&
 	    pyh_measure(rules->runtime, ret->type, ret->address, body,
 			ret->available, memory,

@@ -256,6 +256,21 @@ static bool has_words(const struct pyh_runtime *runtime,
 	return true;
 }
 
+/** Attribute values inside or beside the object. */
+static enum pyh_lane lane_of_instance(const struct pyh_runtime *runtime,
+				      const struct pyh_type *type)
+{
+	if (type->kind != PYH_KIND_OTHER || type->itemsize != 0)
+		return PYH_LANE_NONE;
+	if (runtime->minor == 11 || runtime->minor == 12)
+		return type->presize == 32 &&
+		       !(type->flags & PYH_TPFLAGS_INLINE_VALUES) ?
+			       PYH_LANE_MANAGED : PYH_LANE_NONE;
+	return type->flags & PYH_TPFLAGS_INLINE_VALUES &&
+	       runtime->at[PYH_VALUES_CAPACITY].size == 1 ?
+		       PYH_LANE_INLINE : PYH_LANE_NONE;
+}
+
 /** True if tables of keys begin with a header as pyh_measure_dict() knows it. */
 static bool has_keys(const struct pyh_runtime *runtime)
 {
@@ -292,10 +307,9 @@ enum pyh_lane pyh_lane_of(const struct pyh_runtime *runtime,
 	};
 	bool tagged = pyh_has(runtime, PYH_LONG_LONG_VALUE_LV_TAG);
 
-	// Attribute values inside or beside the object are for the handlers.
 	if (type->flags & (PYH_TPFLAGS_INLINE_VALUES |
 			   PYH_TPFLAGS_MANAGED_DICT))
-		return PYH_LANE_NONE;
+		return lane_of_instance(runtime, type);
 	switch (type->kind) {
 	case PYH_KIND_OTHER:
 	case PYH_KIND_FLOAT:

@@ -164,25 +164,16 @@ static inline bool pyh_quick_items(const struct pyh_runtime *runtime,
 /* Bytes of the header of a table of keys, in 3.11 and later. */
 enum { PYH_KEYS_HEADER = 32 };
 
-/**
- * What pyh_measure() says of a dict whose table is its own, not large, and in
- * view.
- *
- * @return false if pyh_measure() must be asked; ret then holds nothing of use
- */
-static inline bool pyh_measure_dict(const struct pyh_runtime *runtime,
-				    const struct pyh_type *type,
-				    const uint8_t *body, size_t available,
-				    const struct memory_reader *memory,
-				    struct pyh_measure *ret)
+/** A dict whose table is its own, not large, and in view. */
+static inline bool pyh_quick_dict(const struct pyh_runtime *runtime,
+				  const uint8_t *body,
+				  const struct memory_reader *memory,
+				  struct pyh_measure *ret)
 {
-	uint64_t basic = (uint64_t)type->basicsize;
 	uint64_t keys, at, usable, count, left, bytes;
 	uint8_t slots, index, kind;
 	const uint8_t *header;
 
-	if (type->lane != PYH_LANE_DICT || available < basic)
-		return false;
 	keys = pyh_word(body, pyh_offset(runtime, PYH_DICT_MA_KEYS));
 	at = keys - memory->view_start;
 	if (at >= memory->view_size ||
@@ -204,13 +195,86 @@ static inline bool pyh_measure_dict(const struct pyh_runtime *runtime,
 	    pyh_word(header, pyh_offset(runtime, PYH_KEYS_DK_REFCNT)) != 1 ||
 	    pyh_word(body, pyh_offset(runtime, PYH_DICT_MA_USED)) > count)
 		return false;
-	ret->size = basic + bytes + type->presize;
-	ret->extent = (basic + 7) & ~UINT64_C(7);
-	ret->exact = type->size_exact;
+	ret->size += bytes;
 	ret->claims[0] = (struct pyh_claim){ .address = keys, .size = bytes };
 	ret->num_claims = 1;
-	ret->more_claims = false;
 	return true;
+}
+
+/** 3.11 and 3.12: a buffer of values that is in view, or none. */
+static inline bool pyh_quick_managed(const struct pyh_runtime *runtime,
+				     const struct pyh_type *type,
+				     const uint8_t *body,
+				     const struct memory_reader *memory,
+				     struct pyh_measure *ret)
+{
+	bool old = runtime->minor == 11;
+	uint64_t values = pyh_word(body - (old ? 32 : 24), 0), at;
+	uint32_t prefix, count = type->shared_values;
+
+	// In 3.12 an even word is a dict, or nothing.
+	if (old ? values == 0 : !(values & 1))
+		return true;
+	values += !old;
+	at = values - 1 - memory->view_start;
+	if (values % 8 || at >= memory->view_size)
+		return false;
+	prefix = memory->view[at];
+	if (prefix < 8 || prefix % 8)
+		return false;
+	if (count + 9 < prefix)
+		count = prefix - 9;
+	ret->claims[0] = (struct pyh_claim){
+		.address = values - prefix, .size = prefix + count * 8 };
+	ret->num_claims = 1;
+	return true;
+}
+
+/** 3.13 and later: values behind the fields, as many as they say. */
+static inline bool pyh_quick_inline(const struct pyh_runtime *runtime,
+				    const struct pyh_type *type,
+				    const uint8_t *body, size_t available,
+				    struct pyh_measure *ret)
+{
+	uint64_t basic = (uint64_t)type->basicsize;
+	uint64_t at = basic + pyh_offset(runtime, PYH_VALUES_CAPACITY);
+	uint64_t capacity;
+
+	if (at >= available)
+		return false;
+	capacity = body[at];
+	ret->extent = basic + pyh_offset(runtime, PYH_VALUES_VALUES) +
+		      capacity * 8 + ((capacity + 7) & ~UINT64_C(7));
+	return true;
+}
+
+/**
+ * What pyh_measure() says of those objects that pyh_measure_quick() leaves,
+ * where all that has to be looked at is in view.
+ *
+ * @param body  of an object in a block: what lies before it is there, too
+ * @return false if pyh_measure() must be asked; ret then holds nothing of use
+ */
+static inline bool pyh_measure_near(const struct pyh_runtime *runtime,
+				    const struct pyh_type *type,
+				    const uint8_t *body, size_t available,
+				    const struct memory_reader *memory,
+				    struct pyh_measure *ret)
+{
+	uint64_t basic = (uint64_t)type->basicsize;
+
+	if (type->lane < PYH_LANE_DICT || available < basic)
+		return false;
+	ret->size = basic + type->presize;
+	ret->extent = (basic + 7) & ~UINT64_C(7);
+	ret->exact = type->size_exact;
+	ret->num_claims = 0;
+	ret->more_claims = false;
+	return type->lane == PYH_LANE_DICT ?
+		       pyh_quick_dict(runtime, body, memory, ret) :
+	       type->lane == PYH_LANE_MANAGED ?
+		       pyh_quick_managed(runtime, type, body, memory, ret) :
+		       pyh_quick_inline(runtime, type, body, available, ret);
 }
 
 /**
@@ -234,7 +298,7 @@ static inline bool pyh_measure_quick(const struct pyh_runtime *runtime,
 	if (type->lane == PYH_LANE_ASCII)
 		done = pyh_quick_ascii(runtime, body, available, ret);
 	else if (type->lane != PYH_LANE_NONE && !done && available >= basic)
-		done = type->lane == PYH_LANE_DICT ? false :
+		done = type->lane >= PYH_LANE_DICT ? false :
 		       type->lane == PYH_LANE_INT ?
 			       pyh_quick_int(runtime, body, ret) :
 		       type->lane == PYH_LANE_LIST ?

@@ -75,7 +75,10 @@ enum pyh_lane {
 	PYH_LANE_INT,		/* by the count of digits */
 	PYH_LANE_ITEMS,		/* by ob_size, nothing owned */
 	PYH_LANE_LIST,		/* one buffer */
+	/* from here on by pyh_measure_near(): */
 	PYH_LANE_DICT,		/* one table, looked at as well */
+	PYH_LANE_INLINE,	/* values of attributes inside */
+	PYH_LANE_MANAGED,	/* … or beside, in a buffer of a prefix */
 };
 
 /**
