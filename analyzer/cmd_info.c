@@ -241,6 +241,7 @@ static const char *const reasons[] = {
 	[FORMAT_KERNEL] = "not_captured_kernel",
 	[FORMAT_DONTFORK] = "not_captured_dontfork",
 	[FORMAT_WIPEONFORK] = "not_captured_wipeonfork",
+	[FORMAT_CONTENT] = "not_captured_content",
 };
 
 enum { NUM_REASONS = sizeof(reasons) / sizeof(*reasons) };

@@ -130,6 +130,19 @@ static struct error *name_target(struct job *job)
 	return NULL;
 }
 
+static const char *content_option(const struct job *job)
+{
+	switch (job->options->content) {
+	case SELECT_FULL:
+		return " --content full ";
+	case SELECT_STACKS:
+		return " --content stacks ";
+	case SELECT_HEAP:
+		break;
+	}
+	return " ";
+}
+
 /** The same command with what would make it work. */
 static struct error *advise(struct job *job, struct error *err,
 			    const char *option)
@@ -139,8 +152,7 @@ static struct error *advise(struct job *job, struct error *err,
 
 	if (asprintf(&message, "process %d: %s. To do it nevertheless: heapdump "
 		     "%s%s%d", job->target.pid, err->message, option,
-		     job->options->content == SELECT_FULL ?
-			" --content full " : " ", job->target.pid) < 0)
+		     content_option(job), job->target.pid) < 0)
 		return err;
 	error_free(err);
 	err = error_new(kind, "%s", message);

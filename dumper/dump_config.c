@@ -34,8 +34,13 @@ typedef struct error *key_fn(struct dump_config *config, const char *value);
 
 static struct error *set_content(struct dump_config *config, const char *value)
 {
+	struct error *err = select_content_parse(value, &config->content);
+
+	// The kernel's cores are taken by it, too, and they are of the heap.
+	if (!err && config->content == SELECT_STACKS)
+		err = error_new(ERROR_USAGE, "'stacks' is none of heap, full");
 	config->caps_content = true;
-	return select_content_parse(value, &config->content);
+	return err;
 }
 
 static struct error *set_folder(struct dump_config *config, const char *value)

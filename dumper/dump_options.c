@@ -130,17 +130,8 @@ static struct error *set_output(struct dump_options *options, const char *value)
 static struct error *set_content(struct dump_options *options,
 				 const char *value)
 {
-	if (strcmp(value, "heap") == 0)
-		options->content = SELECT_HEAP;
-	else if (strcmp(value, "full") == 0)
-		options->content = SELECT_FULL;
-	else if (strcmp(value, "stacks") == 0)
-		return error_new(ERROR_USAGE,
-				 "--content stacks: not in this version");
-	else
-		return error_new(ERROR_USAGE, "--content: '%s' is none of "
-				 "stacks, heap, full", value);
-	return NULL;
+	return error_context(select_content_parse(value, &options->content),
+			     "--content");
 }
 
 static struct error *add_method(struct dump_options *options,
@@ -342,7 +333,8 @@ static const struct option_row rows[] = {
 	{ "content", 0, "stacks|heap|full", GROUP_WHAT, set_content,
 	  "heap (default): private memory, and shared memory up to 64 MiB a "
 	  "mapping, without the data of big buffers (tensors, arrays). full: "
-	  "that data and all shared memory too. stacks: not in this version" },
+	  "that data and all shared memory too. stacks: only what shows the "
+	  "threads and their stacks, native and Python's; for snapshot and stop" },
 	{ "include", 0, "RANGE|REGEX", GROUP_WHAT, set_include,
 	  "take mappings that would be left out: 0xSTART-0xEND, or a "
 	  "regular expression on their names; never devices" },
@@ -642,6 +634,22 @@ static void default_method(struct dump_options *options)
 		options->methods[options->num_methods++] = DUMP_METHOD_SNAPSHOT;
 }
 
+/** Others write whole cores, of which nothing can be left out in time. */
+static struct error *check_content(const struct dump_options *options)
+{
+	for (size_t i = 0; i < options->num_methods; i++) {
+		enum dump_method method = options->methods[i];
+
+		if (options->content == SELECT_STACKS &&
+		    method != DUMP_METHOD_SNAPSHOT &&
+		    method != DUMP_METHOD_STOP)
+			return error_new(ERROR_USAGE, "--content stacks: not "
+					 "with --method %s; snapshot and stop "
+					 "can do that", method_words[method]);
+	}
+	return NULL;
+}
+
 static struct error *check_together(const struct dump_options *options)
 {
 	bool one_file;
@@ -698,6 +706,8 @@ struct error *dump_options_parse(int argc, char **argv,
 	default_method(&options);
 	if (!err)
 		err = watch_options_check(&options);
+	if (!err)
+		err = check_content(&options);
 	if (!err)
 		err = check_together(&options);
 	if (err) {

@@ -62,6 +62,7 @@ static const char *explain(enum format_reason reason)
 		[FORMAT_KERNEL] = "the kernel's own",
 		[FORMAT_DONTFORK] = "not in a snapshot (MADV_DONTFORK)",
 		[FORMAT_WIPEONFORK] = "not in a snapshot (MADV_WIPEONFORK)",
+		[FORMAT_CONTENT] = "not part of --content stacks",
 	};
 
 	return (size_t)reason < sizeof(words) / sizeof(*words) &&
@@ -75,6 +76,11 @@ static void show_skipped(FILE *out, const struct live_result *result)
 	if (result->payload_kept[0]) {
 		(void)fputs("  kept        the data of big buffers: ", out);
 		escape_puts(out, ESCAPE_TEXT, result->payload_kept);
+		(void)fputc('\n', out);
+	}
+	if (result->native_only[0]) {
+		(void)fputs("  left out    what is not for debuggers: ", out);
+		escape_puts(out, ESCAPE_TEXT, result->native_only);
 		(void)fputc('\n', out);
 	}
 	for (unsigned int i = 1; i < FORMAT_NUM_REASONS; i++)
@@ -198,6 +204,8 @@ void dump_report_json(FILE *out, const struct dump_report *report)
 	json_skipped(&json, result);
 	json_string(&json, "payload_kept", result->payload_kept[0] ?
 		    result->payload_kept : NULL);
+	if (result->native_only[0])
+		json_string(&json, "native_only", result->native_only);
 	json_string(&json, "sha256", result->hashed ? digest : NULL);
 	json_finish(&json);
 }

@@ -20,7 +20,7 @@ struct dump_report {
 	pid_t pid;
 	uint32_t uid;		/* of the target */
 	const char *script;	/* may be NULL */
-	const char *content;	/* heap, full */
+	const char *content;	/* stacks, heap, full */
 	const char *method;
 	const char *trigger;
 	const char *reason;	/* may be NULL */

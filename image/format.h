@@ -72,6 +72,7 @@ enum format_reason {
 	FORMAT_KERNEL = 11,	/* [vvar], [vsyscall]: the kernel's own */
 	FORMAT_DONTFORK = 12,	/* MADV_DONTFORK: a snapshot has it not */
 	FORMAT_WIPEONFORK = 13,	/* MADV_WIPEONFORK: zeroes in a snapshot */
+	FORMAT_CONTENT = 14,	/* not part of what --content names */
 	FORMAT_NUM_REASONS
 };
 

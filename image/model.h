@@ -2,6 +2,8 @@
  * What an object model tells a dumper: which memory its objects own.
  * SPDX-License-Identifier: Apache-2.0
  *
+ * Of a dump without the heap it also says what reading the threads takes.
+ *
  * A dump without the data of big buffers must hold every object all the same,
  * and the tables that objects own: a dict of ten million entries is a piece of
  * memory like a tensor's data. A model is asked about the few pieces that might
@@ -53,6 +55,18 @@ struct model {
 	 */
 	bool (*needs_buffer)(void *opened, unsigned int worker, uint64_t holder,
 			     uint64_t buffer);
+
+	/**
+	 * Read what a reader of the threads' stacks reads: the runtime, the
+	 * threads, their frames, and what names them. Call fn with what belongs
+	 * to it beyond what was read. Needs no open().
+	 *
+	 * @param ret_found  false where the process has nothing of this model
+	 * @return an error where it has, and cannot be understood
+	 */
+	struct error *(*each_of_threads)(struct image *image,
+					 model_range_fn *fn, void *context,
+					 bool *ret_found);
 };
 
 #endif

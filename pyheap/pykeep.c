@@ -1,5 +1,6 @@
 /*
- * What a dump without payload must hold of a CPython heap; see pykeep.h.
+ * What a dump without payload, or without the heap, must hold of CPython; see
+ * pykeep.h.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "pyheap/pykeep.h"
@@ -11,6 +12,8 @@
 #include "pyheap/pyobject.h"
 #include "pyheap/pypath.h"
 #include "pyheap/pyruntime.h"
+#include "pyheap/pystack.h"
+#include "pyheap/pystr.h"
 #include "pyheap/pytypes.h"
 
 enum {
@@ -226,6 +229,212 @@ static bool keep_needs_buffer(void *opened, unsigned int worker,
 	return false;
 }
 
+/* --- threads alone ----------------------------------------------------------- */
+
+enum {
+	CODES = 1 << 12,	/* remembered as kept */
+	TUPLE_MAX = 1 << 16,	/* names of one code object */
+	BYTES_MAX = 1 << 20,	/* of one object */
+	CHUNK_MAX = 1 << 20,	/* of a piece of a data stack */
+	CHUNKS_MAX = 1 << 12,	/* pieces of one */
+	FRAMES_MAX = 1 << 22,	/* of all threads */
+	FRAME_HEAD = 512,	/* of a frame, without its locals */
+};
+
+struct stack_keep {
+	const struct pyh_runtime *runtime;
+	struct memory_reader *memory;
+	model_range_fn *fn;
+	void *context;
+	struct error *err;	/* of fn */
+	uint64_t codes[CODES];
+	size_t frames;
+};
+
+static bool keep_piece(struct stack_keep *keep, uint64_t start, uint64_t size)
+{
+	if (start != 0 && start <= UINT64_MAX - size && !keep->err)
+		keep->err = keep->fn(keep->context, start, start + size);
+	return !keep->err;
+}
+
+static void keep_str(struct stack_keep *keep, uint64_t address)
+{
+	struct pyh_str str;
+
+	if (pyh_str_read(keep->runtime, keep->memory, address, &str) !=
+	    PYH_FOUND)
+		return;
+	(void)keep_piece(keep, address,
+			 keep->runtime->size_of[PYH_STRUCT_COMPACT]);
+	if (str.data != 0 && str.length <= BYTES_MAX)
+		(void)keep_piece(keep, str.data, (str.length + 1) * 4);
+}
+
+static bool object_is(struct stack_keep *keep, uint64_t address, uint64_t type)
+{
+	uint64_t its;
+
+	return pyh_field(keep->runtime, keep->memory, address,
+			 PYH_OBJECT_OB_TYPE, &its) && its == type;
+}
+
+static void keep_items(struct stack_keep *keep, uint64_t tuple, uint64_t count)
+{
+	uint64_t first = tuple + pyh_offset(keep->runtime, PYH_TUPLE_OB_ITEM);
+	uint64_t item;
+
+	for (uint64_t i = 0; i < count && i < TUPLE_MAX; i++) {
+		if (memory_try_u64(keep->memory, first + i * sizeof(item),
+				   &item) &&
+		    object_is(keep, item, keep->runtime->types.str))
+			keep_str(keep, item);
+	}
+}
+
+/** One of a code object's own: a str, a tuple of them, or bytes. */
+static void keep_part(struct stack_keep *keep, uint64_t address)
+{
+	const struct pyh_runtime *runtime = keep->runtime;
+	uint64_t count, item = 1;
+	bool tuple;
+
+	if (object_is(keep, address, runtime->types.str)) {
+		keep_str(keep, address);
+		return;
+	}
+	tuple = object_is(keep, address, runtime->types.tuple);
+	if (!pyh_field(runtime, keep->memory, address, PYH_VAR_OB_SIZE, &count))
+		return;
+	if (tuple) {
+		item = sizeof(uint64_t);
+		keep_items(keep, address, count);
+	}
+	if (count <= BYTES_MAX / item)
+		(void)keep_piece(keep, address,
+				 runtime->size_of[PYH_STRUCT_BYTES] +
+				 runtime->size_of[PYH_STRUCT_TUPLE] +
+				 count * item);
+}
+
+static void keep_code(struct stack_keep *keep, uint64_t code)
+{
+	static const enum pyh_field parts[] = {
+		PYH_CODE_CO_FILENAME, PYH_CODE_CO_NAME, PYH_CODE_CO_QUALNAME,
+		PYH_CODE_CO_LINETABLE, PYH_CODE_CO_LNOTAB, PYH_CODE_CO_NAMES,
+		PYH_CODE_CO_VARNAMES, PYH_CODE_CO_FREEVARS,
+		PYH_CODE_CO_CELLVARS, PYH_CODE_CO_LOCALSPLUSNAMES,
+		PYH_CODE_CO_LOCALSPLUSKINDS, PYH_CODE_CO_EXCEPTIONTABLE,
+		PYH_CODE_CO_CODE,
+	};
+	const struct pyh_runtime *runtime = keep->runtime;
+	uint64_t size = runtime->size_of[PYH_STRUCT_CODE], units, part;
+	size_t slot = (size_t)(code >> 4 ^ code >> 16) % CODES;
+
+	if (keep->codes[slot] == code)
+		return;
+	keep->codes[slot] = code;
+	// Its instructions follow, of two bytes each.
+	if (pyh_has(runtime, PYH_CODE_CO_CODE_ADAPTIVE) &&
+	    pyh_field(runtime, keep->memory, code, PYH_VAR_OB_SIZE, &units) &&
+	    units <= BYTES_MAX / 2)
+		size += 2 * units;
+	(void)keep_piece(keep, code, size);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
+		if (pyh_field(runtime, keep->memory, code, parts[i], &part) &&
+		    part != 0)
+			keep_part(keep, part);
+}
+
+static bool keep_frame(void *context, const struct pyh_frame *frame)
+{
+	struct stack_keep *keep = context;
+
+	(void)keep_piece(keep, frame->address, FRAME_HEAD);
+	keep_code(keep, frame->code);
+	return !keep->err && ++keep->frames < FRAMES_MAX;
+}
+
+/** struct _stack_chunk: previous, size, top; Include/cpython/pystate.h. */
+static void keep_data_stack(struct stack_keep *keep, uint64_t thread)
+{
+	uint64_t chunk, size;
+
+	if (!pyh_field(keep->runtime, keep->memory, thread,
+		       PYH_TSTATE_DATASTACK_CHUNK, &chunk))
+		return;
+	for (unsigned int i = 0; chunk != 0 && i < CHUNKS_MAX; i++) {
+		if (!memory_try_u64(keep->memory, chunk + sizeof(chunk),
+				    &size) ||
+		    !keep_piece(keep, chunk,
+				size < CHUNK_MAX ? size : CHUNK_MAX) ||
+		    !memory_try_u64(keep->memory, chunk, &chunk))
+			break;
+	}
+}
+
+static bool keep_thread(void *context, const struct pyh_thread *thread)
+{
+	struct stack_keep *keep = context;
+
+	(void)keep_piece(keep, thread->address,
+			 keep->runtime->size_of[PYH_STRUCT_TSTATE]);
+	pyh_frames_each(keep->runtime, keep->memory, thread, keep_frame, keep);
+	keep_data_stack(keep, thread->address);
+	return !keep->err && keep->frames < FRAMES_MAX;
+}
+
+static struct error *keep_stacks(const struct pyh_runtime *runtime,
+				 model_range_fn *fn, void *context)
+{
+	struct memory_reader memory = { 0 };
+	CLEANUP(free_pointer) struct stack_keep *keep =
+		calloc(1, sizeof(*keep));
+	struct error *err = keep ? memory_reader_init(&memory,
+						      runtime->image->memory) :
+				   error_no_memory();
+
+	if (err)
+		return err;
+	keep->runtime = runtime;
+	keep->memory = &memory;
+	keep->fn = fn;
+	keep->context = context;
+	for (size_t i = 0; i < runtime->num_interpreters; i++)
+		(void)keep_piece(keep, runtime->interpreters[i].address,
+				 runtime->size_of[PYH_STRUCT_INTERP]);
+	pyh_threads_each(runtime, &memory, keep_thread, keep);
+	memory_reader_deinit(&memory);
+	return keep->err;
+}
+
+/**
+ * The frames first: what the names of types take may be more than there is room
+ * for.
+ */
+static struct error *keep_each_of_threads(struct image *image,
+					  model_range_fn *fn, void *context,
+					  bool *ret_found)
+{
+	struct pyh_runtime *runtime = NULL;
+	struct pyh_types *types = NULL;
+	struct error *err = pyh_runtime_open(image, &runtime);
+
+	*ret_found = true;
+	if (err && err->kind == ERROR_NOT_FOUND && !any_python(image)) {
+		error_free(err);
+		*ret_found = false;
+		return NULL;
+	}
+	if (!err)
+		err = keep_stacks(runtime, fn, context);
+	if (!err)
+		err = pyh_types_create(runtime, &types);
+	pyh_types_destroy(types);
+	pyh_runtime_close(runtime);
+	return err;
+}
+
 const struct model pyh_model = {
 	.name = "CPython",
 	.open = keep_open,
@@ -234,4 +443,5 @@ const struct model pyh_model = {
 	.uses_malloc = keep_uses_malloc,
 	.is_object = keep_is_object,
 	.needs_buffer = keep_needs_buffer,
+	.each_of_threads = keep_each_of_threads,
 };

@@ -171,7 +171,7 @@ struct error *live_estimate(const struct target *target,
 	struct error *err = plan_select(&plan, &source, options);
 
 	if (!err)
-		err = plan_payload(&plan, &source, options, NULL);
+		err = plan_content(&plan, &source, options, NULL);
 	// The same will be done while it stands still.
 	looking = now_ns() - began;
 	if (!err)

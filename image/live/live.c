@@ -97,7 +97,7 @@ static struct error *prepare(struct run *run)
 	if (!err)
 		err = plan_select(&run->plan, &source, run->options);
 	if (!err)
-		err = plan_payload(&run->plan, &source, run->options,
+		err = plan_content(&run->plan, &source, run->options,
 				   still_frozen);
 	if (!err)
 		err = plan_layout(&run->plan, run->options, run->freeze);
@@ -175,6 +175,8 @@ static void summarize(const struct run *run, struct live_result *result)
 	result->num_threads = run->plan.num_threads;
 	memcpy(result->payload_kept, run->plan.payload_kept,
 	       sizeof(result->payload_kept));
+	memcpy(result->native_only, run->plan.native_only,
+	       sizeof(result->native_only));
 	result->memory_bytes = selection->bytes_read;
 	result->image_bytes = corewriter_size(run->plan.writer);
 	result->pause_ns = freeze_pause(run->freeze);

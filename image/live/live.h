@@ -26,6 +26,7 @@
 #include "image/live/pack.h"
 #include "image/live/payload.h"
 #include "image/live/select.h"
+#include "image/live/stacks.h"
 #include "image/live/target.h"
 #include "image/model.h"
 
@@ -52,8 +53,8 @@ struct live_options {
 	enum select_content content;
 	const struct select_rules *rules;	/* borrowed; may be NULL */
 	/*
-	 * Asked what SELECT_HEAP must not leave out, ended by a NULL. Without
-	 * any it leaves no payload out.
+	 * Asked what SELECT_HEAP must not leave out, and what SELECT_STACKS
+	 * takes of them, ended by a NULL. Without any no payload is left out.
 	 */
 	const struct model *const *models;
 	uint64_t max_pause_ns;	/* 0: LIVE_MAX_PAUSE_NS */
@@ -103,6 +104,9 @@ struct live_result {
 	size_t num_threads;
 	/* Why no payload was left out, where it was to be; else "" */
 	char payload_kept[PAYLOAD_WHY_MAX];
+	/* Of SELECT_STACKS: why only what debuggers need was taken, or not all
+	   of the rest; else "" */
+	char native_only[STACKS_WHY_MAX];
 	struct live_skipped skipped[FORMAT_NUM_REASONS];	/* by reason */
 	bool hashed;
 	uint8_t sha256[PACK_SHA256_SIZE];	/* of the file, if hashed */

@@ -155,40 +155,120 @@ struct error *plan_select(struct plan *plan, const struct plan_source *source,
 	return select_ranges(&plan->maps, pagemap, &select, &plan->selection);
 }
 
+/* Words in the first register set. struct user_regs_struct: rsp, fs_base; struct
+ * user_pt_regs: sp follows x0 … x30. */
+#if defined(__x86_64__)
+enum { WORD_STACK = 19, WORD_LOCAL = 21 };
+#else
+enum { WORD_STACK = 31, WORD_LOCAL = -1 };
+#endif
+
+static uint64_t register_word(const struct freeze_regset *set, size_t word)
+{
+	uint64_t value = 0;
+
+	if (set->data && set->size >= (word + 1) * sizeof(value))
+		memcpy(&value, set->data + word * sizeof(value), sizeof(value));
+	return value;
+}
+
+static struct stacks_thread thread_registers(const struct frozen_thread *thread)
+{
+	struct stacks_thread ret = { 0 };
+
+	if (thread->num_regsets == 0)
+		return ret;
+	ret.stack = register_word(&thread->regsets[0], WORD_STACK);
+	if (WORD_LOCAL >= 0)
+		ret.local = register_word(&thread->regsets[0], WORD_LOCAL);
+	for (size_t i = 1; WORD_LOCAL < 0 && i < thread->num_regsets; i++)
+		if (thread->regsets[i].type == NT_ARM_TLS)
+			ret.local = register_word(&thread->regsets[i], 0);
+	return ret;
+}
+
 /** The threads' stack pointers; their number, 0 without memory for them. */
 static size_t stack_pointers(const struct freeze *freeze, uint64_t **ret)
 {
-	// struct user_regs_struct: rsp is the 20th word; struct
-	// user_pt_regs: sp follows x0 … x30.
-#if defined(__x86_64__)
-	const size_t at = 19 * sizeof(uint64_t);
-#else
-	const size_t at = 31 * sizeof(uint64_t);
-#endif
 	size_t count = 0, found = 0;
 	const struct frozen_thread *threads =
 		freeze ? freeze_threads(freeze, &count) : NULL;
 	uint64_t *pointers = calloc(count + 1, sizeof(*pointers));
 
 	for (size_t i = 0; pointers && i < count; i++) {
-		const struct freeze_regset *set = threads[i].regsets;
+		uint64_t pointer = thread_registers(&threads[i]).stack;
 
-		if (threads[i].num_regsets > 0 && set->data &&
-		    set->size >= at + sizeof(uint64_t))
-			memcpy(&pointers[found++], set->data + at,
-			       sizeof(uint64_t));
+		if (pointer != 0)
+			pointers[found++] = pointer;
 	}
 	*ret = pointers;
 	return found;
 }
 
-struct error *plan_payload(struct plan *plan, const struct plan_source *source,
+static struct error *leave_payload_out(struct plan *plan,
+				       const struct plan_source *source,
+				       const struct live_options *options,
+				       struct standing *standing)
+{
+	CLEANUP(payload_deinit) struct payload payload = { 0 };
+	CLEANUP(free_pointer) uint64_t *pointers = NULL;
+	struct payload_options find = {
+		.models = options->models,
+		.rules = options->rules,
+		.workers = live_workers(options),
+	};
+	struct error *err;
+
+	find.num_stack_pointers = stack_pointers(source->freeze, &pointers);
+	find.stack_pointers = pointers;
+	err = payload_find(standing, &find, &payload);
+	(void)snprintf(plan->payload_kept, sizeof(plan->payload_kept), "%s",
+		       payload.kept_because);
+	if (!err && payload.count > 0)
+		err = selection_leave_out(&plan->selection, payload.spans,
+					  payload.count, FORMAT_PAYLOAD);
+	return err;
+}
+
+/** Of a process that runs the threads are not known; they are small. */
+static struct error *keep_stacks_only(struct plan *plan,
+				      const struct plan_source *source,
+				      const struct live_options *options,
+				      struct standing *standing)
+{
+	CLEANUP(stacks_deinit) struct stacks stacks = { 0 };
+	size_t count = 0;
+	const struct frozen_thread *frozen =
+		source->freeze ? freeze_threads(source->freeze, &count) : NULL;
+	CLEANUP(free_pointer) struct stacks_thread *threads =
+		calloc(count + 1, sizeof(*threads));
+	const struct stacks_options find = {
+		.models = options->models,
+		.rules = options->rules,
+		.threads = threads,
+		.num_threads = count,
+		.page_size = plan->page_size,
+	};
+	struct error *err;
+
+	if (!threads)
+		return error_no_memory();
+	for (size_t i = 0; i < count; i++)
+		threads[i] = thread_registers(&frozen[i]);
+	err = stacks_find(standing, &find, &stacks);
+	if (err)
+		return err;
+	(void)snprintf(plan->native_only, sizeof(plan->native_only), "%s",
+		       stacks.native_only);
+	return selection_keep_only(&plan->selection, stacks.spans, stacks.count,
+				   FORMAT_CONTENT);
+}
+
+struct error *plan_content(struct plan *plan, const struct plan_source *source,
 			   const struct live_options *options,
 			   bool (*holds)(const void *context))
 {
 	CLEANUP(standing_deinit) struct standing standing = { .peek.mem_fd = -1 };
-	CLEANUP(payload_deinit) struct payload payload = { 0 };
-	CLEANUP(free_pointer) uint64_t *pointers = NULL;
 	struct standing_options memory = {
 		.pid = memory_pid(source),
 		.snapshot = source->freeze && options->snapshot,
@@ -198,26 +278,17 @@ struct error *plan_payload(struct plan *plan, const struct plan_source *source,
 		.context = source->freeze,
 		.may_run = !source->freeze,
 	};
-	struct payload_options find = {
-		.models = options->models,
-		.rules = options->rules,
-		.workers = live_workers(options),
-	};
 	struct error *err;
 
-	if (options->content != SELECT_HEAP || !options->models)
+	if (options->content == SELECT_FULL ||
+	    (options->content == SELECT_HEAP && !options->models))
 		return NULL;
-	find.num_stack_pointers = stack_pointers(source->freeze, &pointers);
-	find.stack_pointers = pointers;
 	err = standing_init(&standing, &memory);
-	if (!err)
-		err = payload_find(&standing, &find, &payload);
-	(void)snprintf(plan->payload_kept, sizeof(plan->payload_kept), "%s",
-		       payload.kept_because);
-	if (!err && payload.count > 0)
-		err = selection_leave_out(&plan->selection, payload.spans,
-					  payload.count, FORMAT_PAYLOAD);
-	return err;
+	if (err)
+		return err;
+	return options->content == SELECT_HEAP ?
+		leave_payload_out(plan, source, options, &standing) :
+		keep_stacks_only(plan, source, options, &standing);
 }
 
 static int64_t clock_ns(clockid_t clock)

@@ -16,6 +16,7 @@
 #include "image/live/payload.h"
 #include "image/live/procmaps.h"
 #include "image/live/select.h"
+#include "image/live/stacks.h"
 
 /** Where a plan is made from. */
 struct plan_source {
@@ -31,6 +32,7 @@ struct plan {
 	size_t num_threads;
 	char payload_kept[PAYLOAD_WHY_MAX];	/* why no payload was left out,
 						   where that went wrong */
+	char native_only[STACKS_WHY_MAX];	/* see struct stacks */
 };
 
 /** Read the mappings and decide what is taken. */
@@ -38,12 +40,13 @@ struct error *plan_select(struct plan *plan, const struct plan_source *source,
 			  const struct live_options *options);
 
 /**
- * After plan_select(): leave payload out, where options ask for it.
+ * After plan_select(): leave out payload, or all but the threads, where options
+ * ask for it.
  *
  * @param holds  as in struct copy_options, of source->freeze; NULL where that
  *	is, too: the target runs, and an estimate will do
  */
-struct error *plan_payload(struct plan *plan, const struct plan_source *source,
+struct error *plan_content(struct plan *plan, const struct plan_source *source,
 			   const struct live_options *options,
 			   bool (*holds)(const void *context));
 

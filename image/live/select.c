@@ -49,6 +49,7 @@ static const char *const reason_words[] = {
 	[FORMAT_KERNEL] = "kernel",
 	[FORMAT_DONTFORK] = "dontfork",
 	[FORMAT_WIPEONFORK] = "wipeonfork",
+	[FORMAT_CONTENT] = "content",
 };
 
 const char *select_reason_word(enum format_reason reason)
@@ -62,6 +63,7 @@ static const struct {
 	enum select_content content;
 	const char *word;
 } contents[] = {
+	{ SELECT_STACKS, "stacks" },
 	{ SELECT_HEAP, "heap" },
 	{ SELECT_FULL, "full" },
 };
@@ -91,7 +93,7 @@ struct error *select_content_parse(const char *word, enum select_content *ret)
 		*ret = contents[i].content;
 		return NULL;
 	}
-	return error_new(ERROR_USAGE, "'%s' is none of heap, full", word);
+	return error_new(ERROR_USAGE, "'%s' is none of stacks, heap, full", word);
 }
 
 /* --- rules ---------------------------------------------------------------- */
@@ -299,6 +301,23 @@ static size_t first_of_file(const struct procmaps *maps, size_t i)
 	return i;
 }
 
+bool select_is_module(const struct procmaps *maps, size_t i)
+{
+	const struct procmap *map = &maps->items[i];
+
+	if (!procmap_is_file(map) || (map->flags & FORMAT_MAPPING_SHARED))
+		return false;
+	for (size_t k = first_of_file(maps, i); k < maps->count; k++) {
+		const struct procmap *other = &maps->items[k];
+
+		if (other->inode != map->inode || other->device != map->device)
+			break;
+		if (other->protection & PF_X)
+			return true;
+	}
+	return false;
+}
+
 /**
  * How much of a module's file pages to keep: sets the addresses up to which
  * and from which on. The budget is used up in address order.
@@ -379,7 +398,8 @@ static void plan_piece(struct walk *walk, size_t i, uint64_t address)
 	} else if (shared && procmap_is_shared_memory(map)) {
 		walk->absent = FORMAT_SHARED;
 		if (walk->options->content == SELECT_FULL ||
-		    size <= SELECT_SHARED_MAX || verdict == VERDICT_INCLUDE)
+		    (walk->options->content == SELECT_HEAP &&
+		     size <= SELECT_SHARED_MAX) || verdict == VERDICT_INCLUDE)
 			walk->policy = POLICY_SHARED;
 	} else if (verdict == VERDICT_INCLUDE && procmap_is_file(map)) {
 		walk->policy = POLICY_ALL;
@@ -711,6 +731,55 @@ struct error *selection_leave_out(struct selection *selection,
 			at = high;
 		}
 		put(&made, *range, at, range->end);
+	}
+	free(selection->ranges);
+	selection->ranges = made.ranges;
+	selection->count = made.count;
+	add_up(selection);
+	return NULL;
+}
+
+/** True where a span may say that a range, or a part of it, stays. */
+static bool is_choice(const struct select_range *range)
+{
+	return range->reason == FORMAT_CAPTURED ||
+	       range->reason == FORMAT_SWAPPED;
+}
+
+struct error *selection_keep_only(struct selection *selection,
+				  const struct select_span *spans, size_t count,
+				  enum format_reason reason)
+{
+	struct selection made = { 0 };
+	size_t first = 0;
+
+	// Each edge of a span can cut one range in two.
+	made.ranges = calloc(selection->count + 2 * count + 1,
+			     sizeof(*made.ranges));
+	if (!made.ranges)
+		return error_no_memory();
+	for (size_t i = 0; i < selection->count; i++) {
+		const struct select_range *range = &selection->ranges[i];
+		struct select_range left_out = *range;
+		uint64_t at = range->start;
+
+		if (is_choice(range)) {
+			left_out.reason = (uint16_t)reason;
+			left_out.known_zero = false;
+		}
+		while (first < count && spans[first].end <= at)
+			first++;
+		for (size_t k = first;
+		     k < count && spans[k].start < range->end; k++) {
+			uint64_t low = spans[k].start, high = spans[k].end;
+
+			low = low < at ? at : low;
+			high = high > range->end ? range->end : high;
+			put(&made, left_out, at, low);
+			put(&made, *range, low, high);
+			at = high;
+		}
+		put(&made, left_out, at, range->end);
 	}
 	free(selection->ranges);
 	selection->ranges = made.ranges;

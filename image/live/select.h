@@ -28,6 +28,8 @@ enum select_content {
 	 */
 	SELECT_HEAP,
 	SELECT_FULL,	/* all private and all shared memory */
+	/* Private memory; later only what stacks.h finds of it. */
+	SELECT_STACKS,
 };
 
 enum {
@@ -109,6 +111,14 @@ struct error *selection_leave_out(struct selection *selection,
 				  const struct select_span *holes,
 				  size_t count, enum format_reason reason);
 
+/** Leave out all that lies outside of spans, for a reason. */
+struct error *selection_keep_only(struct selection *selection,
+				  const struct select_span *spans, size_t count,
+				  enum format_reason reason);
+
+/** True where a mapping is of a file that is mapped for execution, too. */
+bool select_is_module(const struct procmaps *maps, size_t i);
+
 /**
  * Why none of a mapping may be taken, by what it is and whatever the options
  * say: a device, no permission to read, the kernel's own. FORMAT_CAPTURED:
@@ -121,7 +131,7 @@ struct error *select_segments(const struct selection *selection,
 			      const struct procmaps *maps,
 			      struct corewriter *writer);
 
-/** "heap", "full". Static storage. */
+/** "stacks", "heap", "full". Static storage. */
 const char *select_content_word(enum select_content content);
 
 /** By its word. ERROR_USAGE where it is none. */

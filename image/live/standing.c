@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "image/live/page_set.h"
+
 bool standing_has(const struct standing *standing,
 		  const struct select_range *range)
 {
@@ -105,6 +107,10 @@ bool standing_read(struct standing *standing, uint64_t address, void *buffer,
 	bool good = standing_holds(standing) &&
 		    peek_read(&standing->peek, address, buffer, size);
 
+	// What is read begins there and may end on the next page.
+	if (good && standing->read)
+		page_set_add(standing->read, address,
+			     address + size + standing->read->page_size);
 	if (!good && !standing->options.may_run)
 		atomic_store(&standing->failed, true);
 	return good;

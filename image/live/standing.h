@@ -32,8 +32,12 @@ struct standing_options {
 				   not hold together, and some may be gone */
 };
 
+struct page_set;
+
 struct standing {
 	struct standing_options options;
+	struct page_set *read;	/* gets what standing_read() reads, of one
+				   thread, and the page behind; NULL: none */
 	struct peek peek;
 	/* what can be read of the dump's; ascending, never adjacent */
 	struct select_span *there;

@@ -1,0 +1,163 @@
+/*
+ * Python's threads and what each was running; see pystack.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "pyheap/pystack.h"
+
+enum {
+	/* enum _frameowner: from here on it is nobody's function. 3.12 and
+	   3.13: FRAME_OWNED_BY_CSTACK; 3.14: FRAME_OWNED_BY_INTERPRETER too. */
+	OWNER_NO_FUNCTION = 3,
+	/* Low bits of a _PyStackRef are tags. */
+	TAG_BITS = 7,
+};
+
+static struct pyh_thread read_thread(const struct pyh_runtime *runtime,
+				     struct memory_reader *memory,
+				     uint64_t address, size_t interpreter)
+{
+	struct pyh_thread thread = {
+		.address = address,
+		.interpreter = interpreter,
+	};
+
+	(void)pyh_field(runtime, memory, address, PYH_TSTATE_THREAD_ID,
+			&thread.ident);
+	(void)pyh_field(runtime, memory, address, PYH_TSTATE_NATIVE_THREAD_ID,
+			&thread.native);
+	return thread;
+}
+
+void pyh_threads_each(const struct pyh_runtime *runtime,
+		      struct memory_reader *memory, pyh_thread_fn *fn,
+		      void *context)
+{
+	size_t left = PYH_STACK_THREADS_MAX;
+
+	for (size_t i = 0; i < runtime->num_interpreters; i++) {
+		uint64_t at = runtime->interpreters[i].first_thread, interp;
+
+		for (; at != 0 && left > 0; left--) {
+			struct pyh_thread thread;
+
+			if (!pyh_field(runtime, memory, at, PYH_TSTATE_INTERP,
+				       &interp) ||
+			    interp != runtime->interpreters[i].address)
+				break;
+			thread = read_thread(runtime, memory, at, i);
+			if (!fn(context, &thread))
+				return;
+			if (!pyh_field(runtime, memory, at, PYH_TSTATE_NEXT,
+				       &at))
+				break;
+		}
+	}
+}
+
+/** The innermost frame; 0: it runs none. */
+static bool first_frame(const struct pyh_runtime *runtime,
+			struct memory_reader *memory, uint64_t thread,
+			uint64_t *ret)
+{
+	uint64_t cframe;
+
+	if (pyh_has(runtime, PYH_TSTATE_CURRENT_FRAME))
+		return pyh_field(runtime, memory, thread,
+				 PYH_TSTATE_CURRENT_FRAME, ret);
+	if (!pyh_has(runtime, PYH_CFRAME_CURRENT_FRAME))
+		return pyh_field(runtime, memory, thread, PYH_TSTATE_FRAME,
+				 ret);
+	*ret = 0;
+	return pyh_field(runtime, memory, thread, PYH_TSTATE_CFRAME, &cframe) &&
+	       (cframe == 0 || pyh_field(runtime, memory, cframe,
+					 PYH_CFRAME_CURRENT_FRAME, ret));
+}
+
+static bool is_str(const struct pyh_runtime *runtime,
+		   struct memory_reader *memory, uint64_t address)
+{
+	uint64_t type;
+
+	return pyh_field(runtime, memory, address, PYH_OBJECT_OB_TYPE, &type) &&
+	       type == runtime->types.str;
+}
+
+/** False where it is no code object, told by what names it. */
+static bool read_code(const struct pyh_runtime *runtime,
+		      struct memory_reader *memory, struct pyh_frame *frame)
+{
+	uint64_t line;
+
+	if (!pyh_field(runtime, memory, frame->code, PYH_CODE_CO_NAME,
+		       &frame->name) ||
+	    !pyh_field(runtime, memory, frame->code, PYH_CODE_CO_FILENAME,
+		       &frame->filename) ||
+	    !is_str(runtime, memory, frame->name) ||
+	    !is_str(runtime, memory, frame->filename))
+		return false;
+	if (pyh_field(runtime, memory, frame->code, PYH_CODE_CO_QUALNAME,
+		      &frame->qualname) &&
+	    !is_str(runtime, memory, frame->qualname))
+		frame->qualname = 0;
+	if (pyh_field(runtime, memory, frame->code, PYH_CODE_CO_FIRSTLINENO,
+		      &line))
+		frame->first_line = (uint32_t)line;
+	return true;
+}
+
+/** Up to 3.10: an object. */
+static bool read_frame_object(const struct pyh_runtime *runtime,
+			      struct memory_reader *memory,
+			      struct pyh_frame *frame, uint64_t *ret_next)
+{
+	return pyh_field(runtime, memory, frame->address, PYH_FRAME_F_CODE,
+			 &frame->code) &&
+	       pyh_field(runtime, memory, frame->address, PYH_FRAME_F_BACK,
+			 ret_next);
+}
+
+/** From 3.11 on. One of the interpreter's own has no code for anybody. */
+static bool read_internal_frame(const struct pyh_runtime *runtime,
+				struct memory_reader *memory,
+				struct pyh_frame *frame, uint64_t *ret_next)
+{
+	enum pyh_field code = pyh_has(runtime, PYH_IFRAME_F_EXECUTABLE) ?
+		PYH_IFRAME_F_EXECUTABLE : PYH_IFRAME_F_CODE;
+	uint64_t owner;
+
+	if (!pyh_field(runtime, memory, frame->address, code, &frame->code) ||
+	    !pyh_field(runtime, memory, frame->address, PYH_IFRAME_OWNER,
+		       &owner) ||
+	    !pyh_field(runtime, memory, frame->address, PYH_IFRAME_PREVIOUS,
+		       ret_next))
+		return false;
+	frame->code &= ~(uint64_t)TAG_BITS;
+	if (owner >= OWNER_NO_FUNCTION)
+		frame->code = 0;
+	return true;
+}
+
+bool pyh_frames_each(const struct pyh_runtime *runtime,
+		     struct memory_reader *memory,
+		     const struct pyh_thread *thread, pyh_frame_fn *fn,
+		     void *context)
+{
+	uint64_t at, next;
+
+	if (!first_frame(runtime, memory, thread->address, &at))
+		return false;
+	for (size_t i = 0; at != 0 && i < PYH_STACK_FRAMES_MAX; i++) {
+		struct pyh_frame frame = { .address = at };
+
+		if (!(pyh_has(runtime, PYH_IFRAME_PREVIOUS) ?
+			      read_internal_frame : read_frame_object)
+		    (runtime, memory, &frame, &next))
+			return false;
+		if (frame.code != 0 && !read_code(runtime, memory, &frame))
+			frame.code = 0;
+		if (frame.code != 0 && !fn(context, &frame))
+			return true;
+		at = next;
+	}
+	return at == 0;
+}

@@ -1,0 +1,61 @@
+/*
+ * Python's threads and what each was running: frames and their code.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Up to 3.10 a frame is an object that leads to its caller's; since then it is
+ * a piece of the thread's data stack, of a generator or of a frame object, and
+ * leads on all the same. Frames that the interpreter puts between for itself
+ * are passed over.
+ *
+ * Source: CPython Include/cpython/pystate.h, Include/internal/pycore_frame.h.
+ */
+#ifndef PYHEAP_PYSTACK_H
+#define PYHEAP_PYSTACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/memory.h"
+#include "pyheap/pyruntime.h"
+
+enum {
+	PYH_STACK_THREADS_MAX = 1 << 16,	/* of all interpreters */
+	PYH_STACK_FRAMES_MAX = 100000,		/* of one thread */
+};
+
+struct pyh_thread {
+	uint64_t address;	/* of PyThreadState */
+	size_t interpreter;	/* index in the runtime */
+	uint64_t ident;		/* threading.get_ident() */
+	uint64_t native;	/* the kernel's number; 0: not kept (3.10) */
+};
+
+struct pyh_frame {
+	uint64_t address;
+	uint64_t code;			/* PyCodeObject */
+	uint64_t name, filename;	/* str objects */
+	uint64_t qualname;		/* 0: not kept (3.10 and older) */
+	uint32_t first_line;		/* of the code, not of the call */
+};
+
+/** Return false to end the walk. */
+typedef bool pyh_thread_fn(void *context, const struct pyh_thread *thread);
+typedef bool pyh_frame_fn(void *context, const struct pyh_frame *frame);
+
+/** Each thread of each interpreter, the newest of each first. */
+void pyh_threads_each(const struct pyh_runtime *runtime,
+		      struct memory_reader *memory, pyh_thread_fn *fn,
+		      void *context);
+
+/**
+ * The frames of a thread, the innermost first.
+ *
+ * @return false where a frame could not be read: there were more
+ */
+bool pyh_frames_each(const struct pyh_runtime *runtime,
+		     struct memory_reader *memory,
+		     const struct pyh_thread *thread, pyh_frame_fn *fn,
+		     void *context);
+
+#endif
