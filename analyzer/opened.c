@@ -192,6 +192,18 @@ static struct error *report_refused(struct opened *opened)
 						       opened->census, shapes);
 }
 
+/** A census of what lies around the frames would pass for one of the heap. */
+static struct error *check_content(const struct opened *opened)
+{
+	const char *content = core_notes_fact(&opened->image->notes,
+					      FORMAT_FACT_CONTENT);
+
+	return content && strcmp(content, "stacks") == 0 ?
+		error_new(ERROR_UNSUPPORTED, "the dump was made with --content "
+			  "stacks: it has the threads and the runtime, the "
+			  "objects are not in it") : NULL;
+}
+
 static struct error *take_census(struct opened *opened, pyh_visit_fn *visit,
 				 void *context, const _Atomic uint64_t *least)
 {
@@ -207,8 +219,10 @@ static struct error *take_census(struct opened *opened, pyh_visit_fn *visit,
 
 	if (err)
 		return err;
-	opened->no_census = pyh_census_take(opened->runtime, types, &options,
-					    &opened->census);
+	opened->no_census = check_content(opened);
+	if (!opened->no_census)
+		opened->no_census = pyh_census_take(opened->runtime, types,
+						    &options, &opened->census);
 	if (!opened->no_census)
 		opened->no_census = report_refused(opened);
 	// What is printed next says whether it is whole.

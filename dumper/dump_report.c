@@ -135,7 +135,8 @@ void dump_report_text(FILE *out, const struct dump_report *report, bool verbose)
 	if (strcmp(report->path, "-") != 0) {
 		(void)fputs("  next: heapscan ", out);
 		shell_quote(out, report->path);
-		(void)fputs(" --top 20\n", out);
+		(void)fputs(strcmp(report->content, "stacks") == 0 ?
+			    " info\n" : " --top 20\n", out);
 	}
 }
 

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "image/base/bytes.h"
+#include "image/modules.h"
+#include "image/notes.h"
 
 enum {
 	DYNAMIC_MAX = 512,	/* entries of one PT_DYNAMIC */
@@ -93,6 +95,32 @@ uint64_t linkmap_by_loader(struct memory_reader *reader, uint64_t base)
 		}
 	}
 	return 0;
+}
+
+uint64_t linkmap_find(struct memory_reader *reader,
+		      const struct core_notes *notes,
+		      const struct module *program, uint64_t page)
+{
+	const Elf64_Phdr *dynamic;
+	struct elf_image image;
+	uint64_t base, list = 0;
+
+	if (program && elf_image_in_memory(reader, program->start, &image) ==
+			       ELF_IMAGE_FOUND) {
+		dynamic = elf_image_header(&image, PT_DYNAMIC);
+		if (dynamic)
+			list = linkmap_by_dynamic(reader, program->bias +
+							  dynamic->p_vaddr);
+	}
+	if (list)
+		return list;
+	// A loader that was called as a program has no other one.
+	if (!core_notes_auxv(notes, AT_BASE, &base) || base == 0) {
+		if (!core_notes_auxv(notes, AT_PHDR, &base))
+			return 0;
+		base &= ~(page - 1);
+	}
+	return linkmap_by_loader(reader, base);
 }
 
 bool linkmap_read(struct memory_reader *reader, uint64_t address,

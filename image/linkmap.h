@@ -22,6 +22,11 @@
 #include "image/elfimage.h"
 #include "image/memory.h"
 
+struct core_notes;
+struct module;
+
+enum { LINKMAP_MAX = 1 << 14 };	/* entries of a list */
+
 struct linkmap_entry {
 	uint64_t bias;		/* address = bias + p_vaddr */
 	uint64_t name;		/* address of its path; "" for the program */
@@ -44,6 +49,16 @@ uint64_t linkmap_by_dynamic(struct memory_reader *reader, uint64_t dynamic);
  *		of the page that AT_PHDR is in
  */
 uint64_t linkmap_by_loader(struct memory_reader *reader, uint64_t base);
+
+/**
+ * The same by either way.
+ *
+ * @param program  the module that is the program; may be NULL
+ * @param page  bytes of a page
+ */
+uint64_t linkmap_find(struct memory_reader *reader,
+		      const struct core_notes *notes,
+		      const struct module *program, uint64_t page);
 
 /**
  * Read the entry at address.

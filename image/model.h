@@ -61,8 +61,9 @@ struct model {
 	 * threads, their frames, and what names them. Call fn with what belongs
 	 * to it beyond what was read. Needs no open().
 	 *
-	 * @param ret_found  false where the process has nothing of this model
-	 * @return an error where it has, and cannot be understood
+	 * @param ret_found  false where there is nothing of this model, or it
+	 *	was not understood at all
+	 * @return an error where there is, and was not understood, or not all
 	 */
 	struct error *(*each_of_threads)(struct image *image,
 					 model_range_fn *fn, void *context,

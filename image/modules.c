@@ -24,7 +24,6 @@
 enum {
 	MODULES_MAX = 16384,
 	PROBES_MAX = 1 << 17,	/* ELF headers looked at */
-	LINK_MAP_MAX = MODULES_MAX,
 	BSS_STEPS_MAX = 64,	/* ranges that a .bss may consist of */
 	PAGE_MAX = 1 << 16,	/* bytes */
 	PATH_LIMIT = 4096,
@@ -476,33 +475,6 @@ static struct error *name_program(struct search *search,
 	return NULL;
 }
 
-/** Where the loader's list begins, or 0; program may be NULL. */
-static uint64_t find_link_map(struct search *search,
-			      const struct module *program)
-{
-	const Elf64_Phdr *dynamic;
-	struct elf_image image;
-	uint64_t base, list = 0;
-
-	if (program && elf_image_in_memory(&search->reader, program->start,
-					   &image) == ELF_IMAGE_FOUND) {
-		dynamic = elf_image_header(&image, PT_DYNAMIC);
-		if (dynamic)
-			list = linkmap_by_dynamic(&search->reader,
-						  program->bias +
-						  dynamic->p_vaddr);
-	}
-	if (list)
-		return list;
-	// A loader that was called as a program has no other one.
-	if (!core_notes_auxv(search->notes, AT_BASE, &base) || base == 0) {
-		if (!core_notes_auxv(search->notes, AT_PHDR, &base))
-			return 0;
-		base &= ~(search->modules->page - 1);
-	}
-	return linkmap_by_loader(&search->reader, base);
-}
-
 /**
  * The path in an entry of the loader's list; the program's is that by which it
  * was started. False where it has no file, as the vdso.
@@ -596,8 +568,9 @@ static struct error *modules_of_link_map(struct search *search)
 	err = name_program(search, program);
 	if (err)
 		return err;
-	address = find_link_map(search, program);
-	for (size_t i = 0; address && i < LINK_MAP_MAX; i++) {
+	address = linkmap_find(&search->reader, search->notes, program,
+			       modules->page);
+	for (size_t i = 0; address && i < LINKMAP_MAX; i++) {
 		struct module *module;
 
 		if (!linkmap_read(&search->reader, address, previous, &entry))

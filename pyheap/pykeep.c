@@ -420,10 +420,9 @@ static struct error *keep_each_of_threads(struct image *image,
 	struct pyh_types *types = NULL;
 	struct error *err = pyh_runtime_open(image, &runtime);
 
-	*ret_found = true;
+	*ret_found = !err;
 	if (err && err->kind == ERROR_NOT_FOUND && !any_python(image)) {
 		error_free(err);
-		*ret_found = false;
 		return NULL;
 	}
 	if (!err)

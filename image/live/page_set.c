@@ -5,6 +5,9 @@
 #include "image/live/page_set.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "image/live/standing.h"
 
 struct error *page_set_init(struct page_set *set, uint32_t page_size,
 			    uint64_t most_bytes)
@@ -23,7 +26,34 @@ struct error *page_set_init(struct page_set *set, uint32_t page_size,
 void page_set_deinit(struct page_set *set)
 {
 	free(set->slots);
+	free(set->except);
 	*set = (struct page_set){ 0 };
+}
+
+struct error *page_set_except(struct page_set *set,
+			      const struct select_span *spans, size_t count)
+{
+	set->except = calloc(count + 1, sizeof(*set->except));
+	if (!set->except)
+		return error_no_memory();
+	if (count > 0)
+		memcpy(set->except, spans, count * sizeof(*spans));
+	set->num_except = count;
+	return NULL;
+}
+
+void page_set_clear(struct page_set *set)
+{
+	memset(set->slots, 0, set->num_slots * sizeof(*set->slots));
+	set->count = 0;
+	set->full = false;
+}
+
+static bool is_except(const struct page_set *set, uint64_t address)
+{
+	size_t i = standing_find(set->except, set->num_except, address);
+
+	return i < set->num_except && set->except[i].start <= address;
 }
 
 /** The slot that has the page, or the free one that it belongs in. */
@@ -48,7 +78,7 @@ void page_set_add(struct page_set *set, uint64_t start, uint64_t end)
 	     page <= (end - 1) / set->page_size; page++) {
 		uint64_t *slot = slot_of(set, page);
 
-		if (*slot != 0)
+		if (*slot != 0 || is_except(set, page * set->page_size))
 			continue;
 		if (set->count == set->most) {
 			set->full = true;

@@ -5,11 +5,13 @@
 #include "image/live/stacks.h"
 
 #include <elf.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "image/base/guard.h"
+#include "image/linkmap.h"
 #include "image/live/liveimage.h"
 #include "image/live/page_set.h"
 
@@ -64,6 +66,31 @@ static struct error *keep(struct finder *finder, uint64_t start, uint64_t end)
 		start & ~mask, (end + mask) & ~mask,
 	};
 	return NULL;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = ((const struct select_span *)a)->start;
+	uint64_t y = ((const struct select_span *)b)->start;
+
+	return (x > y) - (x < y);
+}
+
+/** Sort, and join what overlaps or touches. */
+static size_t join(struct select_span *spans, size_t count)
+{
+	size_t last = 0;
+
+	if (count == 0)
+		return 0;
+	qsort(spans, count, sizeof(*spans), compare);
+	for (size_t i = 1; i < count; i++) {
+		if (spans[i].start > spans[last].end)
+			spans[++last] = spans[i];
+		else if (spans[i].end > spans[last].end)
+			spans[last].end = spans[i].end;
+	}
+	return last + 1;
 }
 
 /* --- modules -------------------------------------------------------------- */
@@ -169,6 +196,22 @@ static struct error *keep_threads(struct finder *finder)
 
 /* --- what is read ----------------------------------------------------------- */
 
+/** Keep what has been read, and begin anew. */
+static struct error *keep_pages(struct finder *finder)
+{
+	size_t capacity = finder->count + finder->read.count + 1;
+	struct select_span *grown = reallocarray(finder->spans, capacity,
+						 sizeof(*grown));
+
+	if (!grown)
+		return error_no_memory();
+	finder->spans = grown;
+	finder->capacity = capacity;
+	page_set_spans(&finder->read, finder->spans, &finder->count);
+	page_set_clear(&finder->read);
+	return NULL;
+}
+
 static struct error *keep_range(void *context, uint64_t start, uint64_t end)
 {
 	page_set_add(context, start, end);
@@ -182,44 +225,74 @@ static void tell(struct finder *finder, const char *text)
 
 /** Why there is nothing of a model is no reason not to dump. */
 static struct error *ask_model(struct finder *finder, struct image *image,
-			       const struct model *model, bool *found)
+			       const struct model *model)
 {
+	bool found = false;
 	struct error *err = model->each_of_threads(image, keep_range,
-						   &finder->read, found);
+						   &finder->read, &found);
 
-	if (!err || err->kind == ERROR_NO_MEMORY)
+	// Looking for what is not there reads all there is.
+	if (!found)
+		page_set_clear(&finder->read);
+	else
+		finder->why[0] = '\0';
+	if (err && err->kind != ERROR_NO_MEMORY) {
+		tell(finder, err->message);
+		error_free(err);
+		err = NULL;
+	}
+	if (finder->read.full)
+		tell(finder, "the pages of runtime and frames come to more "
+			     "than 64 MiB, some are not in the dump");
+	return err ? err : keep_pages(finder);
+}
+
+/** The loader's list of modules, which debuggers follow: it is on the heap. */
+static struct error *read_loader(struct image *image)
+{
+	struct memory_reader reader = { 0 };
+	const struct module *program = NULL;
+	struct linkmap_entry entry;
+	uint64_t address, previous = 0;
+	char path[PATH_MAX];
+	struct error *err = memory_reader_init(&reader, image->memory);
+
+	if (err)
 		return err;
-	tell(finder, err->message);
-	error_free(err);
-	*found = true;
+	if (core_notes_auxv(&image->notes, AT_PHDR, &address))
+		program = modules_find(image->modules, address);
+	address = linkmap_find(&reader, &image->notes, program,
+			       image->page_size);
+	for (size_t i = 0; address != 0 && i < LINKMAP_MAX; i++) {
+		if (!linkmap_read(&reader, address, previous, &entry))
+			break;
+		(void)memory_try_string(&reader, entry.name, path,
+					sizeof(path));
+		previous = address;
+		address = entry.next;
+	}
+	memory_reader_deinit(&reader);
 	return NULL;
 }
 
-/** Opening the image reads the loader's list. */
 static struct error *read_all(struct finder *finder)
 {
 	CLEANUP(close_image) struct image *image = NULL;
 	const struct model *const *models = finder->options->models;
 	struct error *err = live_image_open(finder->standing, &image);
-	bool any = false;
 
-	for (size_t i = 0; !err && models && models[i]; i++) {
-		bool found = false;
-
-		err = ask_model(finder, image, models[i], &found);
-		any |= found;
-	}
-	if (!err && !any)
-		tell(finder, "no runtime of a language was found");
-	if (!err && finder->read.full)
-		tell(finder, "the pages of runtime and frames come to more "
-			     "than 64 MiB, some are not in the dump");
+	if (!err)
+		err = read_loader(image);
+	if (!err)
+		err = keep_pages(finder);
+	tell(finder, "no runtime of a language was found");
+	for (size_t i = 0; !err && models && models[i]; i++)
+		err = ask_model(finder, image, models[i]);
 	return err;
 }
 
 static struct error *keep_read(struct finder *finder)
 {
-	struct select_span *grown;
 	struct error *err;
 
 	finder->standing->read = &finder->read;
@@ -231,14 +304,6 @@ static struct error *keep_read(struct finder *finder)
 		tell(finder, err->message);
 		error_free(err);
 	}
-	grown = reallocarray(finder->spans,
-			     finder->count + finder->read.count + 1,
-			     sizeof(*grown));
-	if (!grown)
-		return error_no_memory();
-	finder->spans = grown;
-	finder->capacity = finder->count + finder->read.count + 1;
-	page_set_spans(&finder->read, finder->spans, &finder->count);
 	return NULL;
 }
 
@@ -271,31 +336,6 @@ static struct error *keep_included(struct finder *finder)
 
 /* -------------------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = ((const struct select_span *)a)->start;
-	uint64_t y = ((const struct select_span *)b)->start;
-
-	return (x > y) - (x < y);
-}
-
-/** Sort, and join what overlaps or touches. */
-static size_t join(struct select_span *spans, size_t count)
-{
-	size_t last = 0;
-
-	if (count == 0)
-		return 0;
-	qsort(spans, count, sizeof(*spans), compare);
-	for (size_t i = 1; i < count; i++) {
-		if (spans[i].start > spans[last].end)
-			spans[++last] = spans[i];
-		else if (spans[i].end > spans[last].end)
-			spans[last].end = spans[i].end;
-	}
-	return last + 1;
-}
-
 struct error *stacks_find(struct standing *standing,
 			  const struct stacks_options *options,
 			  struct stacks *ret)
@@ -311,6 +351,10 @@ struct error *stacks_find(struct standing *standing,
 	err = page_set_init(&finder.read, options->page_size, STACKS_READ_MAX);
 	if (!err)
 		err = keep_modules(&finder);
+	// What is kept anyway takes no room among what is read.
+	finder.count = join(finder.spans, finder.count);
+	if (!err)
+		err = page_set_except(&finder.read, finder.spans, finder.count);
 	if (!err)
 		err = keep_threads(&finder);
 	if (!err)

@@ -21,7 +21,8 @@ HEADER, FACTS, MAPPINGS, THREADS, SKIPPED, FINAL, MISSING = (
     0x48440000 + number for number in (1, 2, 3, 4, 5, 16, 17))
 REASONS = {1: "zero", 2: "device", 3: "unreadable", 4: "file", 5: "shared",
            6: "dontdump", 7: "excluded", 8: "payload", 9: "swapped",
-           10: "failed", 11: "kernel", 12: "dontfork", 13: "wipeonfork", 14: "content"}
+           10: "failed", 11: "kernel", 12: "dontfork", 13: "wipeonfork",
+           14: "content"}
 
 
 class Patient:

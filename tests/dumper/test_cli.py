@@ -73,8 +73,7 @@ def test_later():
         for name, value in LATER.items():
             told = refused("--" + name, *([value] if value else []), "1")
             assert "--%s: not in this version" % name in told, told
-        for args in (["--content", "stacks"], ["--gpu", "core"],
-                     ["--gpu=full"]):
+        for args in (["--gpu", "core"], ["--gpu=full"]):
             told = refused(*args, "1")
             assert args[0].split("=")[0] in told and \
                 "not in this version" in told, told
@@ -129,6 +128,9 @@ def test_usage():
                 (["-z0", "1"], "--level"),
                 (["--content", "all", "1"], "stacks, heap, full"),
                 (["--method", "magic", "1"], "magic"),
+                (["--content", "stacks", "--method", "gcore", "1"], "gcore"),
+                (["--content", "stacks", "--method", "stop,signal", "1"],
+                 "signal"),
                 (["--gpu", "yes", "1"], "auto"),
                 (["--include", "(", "1"], "--include"),
                 (["--exclude", "0x2-0x1(", "1"], "--exclude"),
