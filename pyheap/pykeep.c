@@ -237,7 +237,7 @@ enum {
 	BYTES_MAX = 1 << 20,	/* of one object */
 	CHUNK_MAX = 1 << 20,	/* of a piece of a data stack */
 	CHUNKS_MAX = 1 << 12,	/* pieces of one */
-	FRAMES_MAX = 1 << 22,	/* of all threads */
+	WORK_MAX = 1 << 22,	/* frames and names of all threads */
 	FRAME_HEAD = 512,	/* of a frame, without its locals */
 };
 
@@ -248,7 +248,7 @@ struct stack_keep {
 	void *context;
 	struct error *err;	/* of fn */
 	uint64_t codes[CODES];
-	size_t frames;
+	size_t work;
 };
 
 static bool keep_piece(struct stack_keep *keep, uint64_t start, uint64_t size)
@@ -284,7 +284,8 @@ static void keep_items(struct stack_keep *keep, uint64_t tuple, uint64_t count)
 	uint64_t first = tuple + pyh_offset(keep->runtime, PYH_TUPLE_OB_ITEM);
 	uint64_t item;
 
-	for (uint64_t i = 0; i < count && i < TUPLE_MAX; i++) {
+	for (uint64_t i = 0; i < count && i < TUPLE_MAX &&
+	     keep->work < WORK_MAX; i++, keep->work++) {
 		if (memory_try_u64(keep->memory, first + i * sizeof(item),
 				   &item) &&
 		    object_is(keep, item, keep->runtime->types.str))
@@ -352,7 +353,7 @@ static bool keep_frame(void *context, const struct pyh_frame *frame)
 
 	(void)keep_piece(keep, frame->address, FRAME_HEAD);
 	keep_code(keep, frame->code);
-	return !keep->err && ++keep->frames < FRAMES_MAX;
+	return !keep->err && ++keep->work < WORK_MAX;
 }
 
 /** struct _stack_chunk: previous, size, top; Include/cpython/pystate.h. */
@@ -381,7 +382,7 @@ static bool keep_thread(void *context, const struct pyh_thread *thread)
 			 keep->runtime->size_of[PYH_STRUCT_TSTATE]);
 	pyh_frames_each(keep->runtime, keep->memory, thread, keep_frame, keep);
 	keep_data_stack(keep, thread->address);
-	return !keep->err && keep->frames < FRAMES_MAX;
+	return !keep->err && keep->work < WORK_MAX;
 }
 
 static struct error *keep_stacks(const struct pyh_runtime *runtime,

@@ -10,6 +10,8 @@ enum {
 	OWNER_NO_FUNCTION = 3,
 	/* Low bits of a _PyStackRef are tags. */
 	TAG_BITS = 7,
+	/* Between functions there is one at most; more are no stack. */
+	PASSED_MAX = 16,
 };
 
 static struct pyh_thread read_thread(const struct pyh_runtime *runtime,
@@ -143,6 +145,7 @@ bool pyh_frames_each(const struct pyh_runtime *runtime,
 		     void *context)
 {
 	uint64_t at, next;
+	size_t passed = 0;
 
 	if (!first_frame(runtime, memory, thread->address, &at))
 		return false;
@@ -155,6 +158,9 @@ bool pyh_frames_each(const struct pyh_runtime *runtime,
 			return false;
 		if (frame.code != 0 && !read_code(runtime, memory, &frame))
 			frame.code = 0;
+		passed = frame.code != 0 ? 0 : passed + 1;
+		if (passed > PASSED_MAX)
+			return false;
 		if (frame.code != 0 && !fn(context, &frame))
 			return true;
 		at = next;

@@ -41,6 +41,8 @@ def test_strict(machine, pid):
             ("no equals sign", "content heap\n", ":1: ", "key = value"),
             ("a key twice", "max_rate = 1\nmax_rate = 2\n", ":2: ", "twice"),
             ("a content that is none", "content = all\n", ":1: ", "'all'"),
+            ("a content of live processes", "content = stacks\n", ":1: ",
+             "'stacks'"),
             ("a method that is none", "forbid = stop, magic\n", ":1: ",
              "'magic'"),
             ("a folder that is none", "folder = dumps\n", ":1: ",

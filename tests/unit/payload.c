@@ -499,6 +499,49 @@ static void check_holes(void)
 	selection_deinit(&selection);
 }
 
+static void check_keep_only(void)
+{
+	struct selection selection = { 0 };
+	const struct select_range ranges[] = {
+		{ 0x1000, 0x9000, 0, FORMAT_CAPTURED, false },
+		{ 0x9000, 0xa000, 0, FORMAT_ZERO, true },
+		{ 0xa000, 0xc000, 1, FORMAT_SWAPPED, false },
+		{ 0xc000, 0xd000, 1, FORMAT_CAPTURED, true },
+	};
+	const struct select_span spans[] = {
+		{ 0x0, 0x2000 }, { 0x4000, 0x5000 }, { 0x8000, 0xb000 },
+	};
+	const struct select_range made[] = {
+		{ 0x1000, 0x2000, 0, FORMAT_CAPTURED, false },
+		{ 0x2000, 0x4000, 0, FORMAT_CONTENT, false },
+		{ 0x4000, 0x5000, 0, FORMAT_CAPTURED, false },
+		{ 0x5000, 0x8000, 0, FORMAT_CONTENT, false },
+		{ 0x8000, 0x9000, 0, FORMAT_CAPTURED, false },
+		{ 0x9000, 0xa000, 0, FORMAT_ZERO, true },
+		{ 0xa000, 0xb000, 1, FORMAT_SWAPPED, false },
+		{ 0xb000, 0xd000, 1, FORMAT_CONTENT, false },
+	};
+
+	selection.ranges = malloc(sizeof(ranges));
+	memcpy(selection.ranges, ranges, sizeof(ranges));
+	selection.count = 4;
+	CHECK("spans", selection_keep_only(&selection, spans, 3,
+					   FORMAT_CONTENT) == NULL);
+	if (CHECK_U64("pieces", selection.count, 8))
+		for (size_t i = 0; i < 8; i++) {
+			const struct select_range *range =
+				&selection.ranges[i];
+
+			CHECK_U64("its start", range->start, made[i].start);
+			CHECK_U64("its end", range->end, made[i].end);
+			CHECK_U64("its reason", range->reason, made[i].reason);
+			CHECK_U64("zero", range->known_zero,
+				  made[i].known_zero);
+		}
+	CHECK_U64("bytes that are kept", selection.bytes_read, 0x3000);
+	selection_deinit(&selection);
+}
+
 int main(void)
 {
 	page = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -509,5 +552,6 @@ int main(void)
 	check_payload();
 	check_doubt();
 	check_holes();
+	check_keep_only();
 	return check_result();
 }
