@@ -9,7 +9,7 @@
 #define DUMPER_DUMP_TREE_H
 
 #include "dumper/after_dump.h"
-#include "dumper/cmd_dump.h"
+#include "dumper/dump_one.h"
 
 /**
  * Dump, and start what --exec says after each.
