@@ -78,9 +78,10 @@ def sources():
 def substituted(command, pid, address, folder):
     words = {word: str(pid) for word in PIDS}
     words.update({word: address for word in ADDRESSES})
-    words["/var/dumps"] = folder
-    # The other machine is this one.
+    words["/var/dumps"] = words["/dumps"] = folder
+    # The other machine is this one; a watcher has better things to do.
     command = command.replace("ssh host", "sh -c")
+    command = command.replace("heapdump --watch", "heapdump --watch --for 1s")
     return re.sub(r"(?<![\w./-])(%s)(?![\w./-])" % "|".join(
         map(re.escape, words)), lambda match: words[match[1]], command)
 
@@ -95,6 +96,8 @@ def run_example(place, command, pid, address, kept):
             source = kept["plain" if name.endswith(".core") else "zst"]
             if "-o " + name not in command:
                 os.link(source, os.path.join(folder, name))
+        with open(os.path.join(folder, "train.py"), "w") as file:
+            file.write("print('trained')\n")
         env = dict(os.environ, HEAPDUMP_DIR=folder, PATH=os.pathsep.join(
             [os.path.abspath(heaptest.BUILD), os.environ["PATH"]]))
         line = substituted(command, pid, address,
@@ -102,9 +105,19 @@ def run_example(place, command, pid, address, kept):
         if line.startswith("zstd "):
             heaptest.tool("zstd", "zstd")
         done = heaptest.run(["sh", "-c", line], cwd=folder, env=env)
+        if "--watch" in line:
+            assert done.returncode == 4, "exit %d: %s" % (done.returncode,
+                                                          done.stderr)
+            assert re.match("heapdump: (watching|waiting for)",
+                            done.stderr), done.stderr
+            return
         assert done.returncode == 0, "exit %d: %s" % (done.returncode,
                                                       done.stderr)
-        assert "heapdump:" not in done.stderr, done.stderr
+        said = done.stderr
+        if " -- " in line:
+            assert said.startswith("heapdump: watching"), said
+            said = said.partition("\n")[2]
+        assert "heapdump:" not in said, said
         made = re.search(r"(?:-o |> |cat >)(\w[\w.]*)'?$", line)
         if made:
             path = os.path.join(folder, made[1])
