@@ -2,10 +2,10 @@
 
 SPDX-License-Identifier: Apache-2.0
 
-Used by bench.py. The target is tests/tools/workload: 64 threads, and one that
-looks at the clock without a pause and keeps the longest gap. So what the
-target itself saw stands beside what heapdump says, for gcore too, which says
-nothing.
+Used by bench.py. The target is tests/tools/workload: 64 threads that sleep most
+of the time (two processors have no room for more), and one that looks at the
+clock without a pause and keeps the longest gap. So what the target itself saw
+stands beside what heapdump says, for gcore too, which says nothing.
 """
 import contextlib
 import http.client
@@ -37,7 +37,7 @@ class Workload:
             os.remove(self.path)
         self.process = subprocess.Popen(
             ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", WORKLOAD,
-             self.path, "threads", "64", "megabytes", str(megabytes), "spin",
+             self.path, "threads", "64", "idle", "megabytes", str(megabytes), "spin",
              *words], cwd=tmp, stderr=subprocess.DEVNULL)
         self.pid = self.process.pid
         while not (os.path.exists(self.path) and os.path.getsize(self.path)

@@ -2,11 +2,12 @@
  * A process that does what dumping may disturb, and checks that it was not.
  * SPDX-License-Identifier: Apache-2.0
  *
- * usage: workload FILE [threads N] [megabytes N] [huge] [spin]
+ * usage: workload FILE [threads N] [idle] [megabytes N] [huge] [spin]
  *
  * Threads wait in futexes, epoll, poll, pipes, sleeps and for signals, compute
  * in vector registers, map and unmap memory, make children by fork and vfork
- * and wait for them. Each checks what it gets. FILE is an array of 64-bit
+ * and wait for them. Each checks what it gets; with idle they only sleep, for
+ * who measures and wants no noise. FILE is an array of 64-bit
  * numbers that tests read and may write while it runs:
  *
  *	[0] complaints: anything that was not as it must be
@@ -416,12 +417,23 @@ static void start(const struct kind *kind, void *state, unsigned int side,
 		abort();
 }
 
-static unsigned int start_all(unsigned int threads)
+static void idle_turn(void *state, unsigned int side)
+{
+	(void)state;
+	(void)side;
+	(void)usleep(20000);
+}
+
+static const struct kind idle_kind = { "idle", idle_turn, NULL, false, 0 };
+
+static unsigned int start_all(unsigned int threads, bool idle)
 {
 	unsigned int slot = COUNTERS, end = COUNTERS + threads;
 
 	if (end > SLOTS)
 		end = SLOTS;
+	while (idle && slot < end)
+		start(&idle_kind, NULL, 0, slot++);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
 		const struct kind *kind = &kinds[i];
 		unsigned int count = kind->weight * threads / 60;
@@ -515,7 +527,7 @@ int main(int argc, char **argv)
 {
 	unsigned int threads = 60;
 	size_t megabytes = 0;
-	bool huge = false, spinning = false;
+	bool huge = false, spinning = false, idle = false;
 	sigset_t children;
 	int fd;
 
@@ -526,6 +538,8 @@ int main(int argc, char **argv)
 			threads = (unsigned int)atoi(argv[++i]);
 		else if (strcmp(argv[i], "megabytes") == 0 && argv[i + 1])
 			megabytes = (size_t)atol(argv[++i]);
+		else if (strcmp(argv[i], "idle") == 0)
+			idle = true;
 		else if (strcmp(argv[i], "huge") == 0)
 			huge = true;
 		else if (strcmp(argv[i], "spin") == 0)
@@ -543,7 +557,7 @@ int main(int argc, char **argv)
 	fill(megabytes, huge);
 	set_up_signals();
 	if (threads > 0)
-		(void)start_all(threads);
+		(void)start_all(threads, idle);
 	(void)sigemptyset(&children);
 	(void)sigaddset(&children, SIGCHLD);
 	(void)sigaddset(&children, SIGUSR2);
