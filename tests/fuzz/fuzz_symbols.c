@@ -60,6 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 	(void)symbols_lookup(&module, memory, "main", &symbol);
 	(void)symbols_section(&module, ".data", &address, &length);
 	module_symbols_destroy(module.symbols);
+	module_symbols_destroy(module.exported);
 	memory_destroy(memory);
 	free(file);
 	return 0;
