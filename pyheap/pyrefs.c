@@ -36,6 +36,8 @@ struct walk {
 
 static void emit(struct walk *walk, struct pyh_ref ref)
 {
+	if (ref.kind == PYH_REF_GUESS)
+		ref.hold = PYH_HOLD_GUESSED;
 	if (ref.address != 0 && !walk->stopped)
 		walk->stopped = !walk->fn(walk->context, &ref);
 }
@@ -407,7 +409,7 @@ static void each_of_frame(struct walk *walk)
 /* --- attributes without a dict ---------------------------------------------------------- */
 
 /** Values whose names are the shared keys of the type. */
-static void each_value(struct walk *walk, uint64_t values, bool borrowed)
+static void each_value(struct walk *walk, uint64_t values, enum pyh_hold hold)
 {
 	uint64_t keys_at = field_at(walk, walk->of->type->address,
 				    PYH_HEAPTYPE_HT_CACHED_KEYS);
@@ -429,18 +431,18 @@ static void each_value(struct walk *walk, uint64_t values, bool borrowed)
 			return;
 		emit(walk, (struct pyh_ref){ .kind = PYH_REF_ATTRIBUTE,
 			.address = value, .key = key, .index = i,
-			.borrowed = borrowed });
+			.hold = hold });
 	}
 }
 
-static void each_inline_value(struct walk *walk, bool borrowed)
+static void each_inline_value(struct walk *walk, enum pyh_hold hold)
 {
 	const struct pyh_runtime *runtime = walk->runtime;
 	uint64_t at = walk->of->address + (uint64_t)walk->of->type->basicsize;
 
 	if (field_at(walk, at, PYH_VALUES_VALID) & 1)
 		each_value(walk, at + pyh_offset(runtime, PYH_VALUES_VALUES),
-			   borrowed);
+			   hold);
 }
 
 /**
@@ -470,12 +472,13 @@ static void each_managed(struct walk *walk)
 	emit(walk, (struct pyh_ref){ .kind = PYH_REF_DICT, .address = dict,
 				     .name = "__dict__" });
 	if (values && values % 8 == 0)
-		each_value(walk, values, /* borrowed= */ false);
+		each_value(walk, values, PYH_HOLD_TRAVERSED);
 	// A dict that was made later holds them, in the same place, until one
 	// of the two dies.
 	if (walk->of->type->flags & PYH_TPFLAGS_INLINE_VALUES &&
 	    pyh_has(walk->runtime, PYH_VALUES_VALUES))
-		each_inline_value(walk, /* borrowed= */ dict != 0);
+		each_inline_value(walk, dict ? PYH_HOLD_NONE :
+					       PYH_HOLD_TRAVERSED);
 }
 
 /* --- fields -------------------------------------------------------------------------------- */

@@ -5,7 +5,8 @@
  * Typed: each comes with what it is (an attribute, an item, a key, a field of
  * the C structure). Where the structure of a type is not known, its words are
  * handed out as guesses, and the caller finds out whether an object is there.
- * Nothing is checked about the other end; addresses are not 0.
+ * Nothing is checked about the other end; addresses are not 0. A reference that
+ * owns a count is told once for each count.
  */
 #ifndef PYHEAP_PYREFS_H
 #define PYHEAP_PYREFS_H
@@ -31,13 +32,22 @@ enum pyh_ref_kind {
 				   offset in the object */
 };
 
+/** How the referrer holds what it refers to. */
+enum pyh_hold {
+	PYH_HOLD_TRAVERSED,	/* it owns a count, and tp_traverse tells the
+				   collector */
+	PYH_HOLD_UNTRAVERSED,	/* it owns a count that no collector sees */
+	PYH_HOLD_GUESSED,	/* perhaps: a word of an unknown structure */
+	PYH_HOLD_NONE,		/* it owns none: weak references, and what
+				   another object holds */
+};
+
 struct pyh_ref {
 	enum pyh_ref_kind kind;
+	enum pyh_hold hold;
 	uint64_t address;	/* what is referred to */
 	uint64_t key;		/* address of the name or key object */
 	uint64_t index;
-	bool borrowed;		/* another object holds it: attributes in an
-				   instance that also has a dict of them */
 	const char *name;	/* valid as long as the shapes; else NULL */
 };
 

@@ -17,8 +17,9 @@ SHOWN = 5   # differences named in a failure
 SIZE_CHANGES = {"code", "_io.BytesIO"}
 
 # Names that the cache of attributes took up or let go of while the twin looked
-# at its objects, and how often one of them.
-NAMES_MAX, CACHED_MAX = 100, 4
+# at its objects, and how often all of them: an entry for each type and name, so
+# that one name has as many as there are types.
+NAMES_MAX, CACHED_MAX = 100, 200
 
 
 # What heapscan says of an object. The size is None where it is not exact, the
@@ -157,18 +158,20 @@ def counts_hold(census, core, found):
     types = dict(zip(census.column("address"), census.column("type")))
     # Others have died: the twin came to them by stale pointers of frames.
     words = {address: words[address] for address in twins.keys() & words.keys()}
-    names = 0
+    names = cached = 0
     for address, word in words.items() - twins.items():
         if address in census.own:
             continue
         name = census.types[types[address]].name
-        if name == "str" and abs(word - twins[address]) <= CACHED_MAX:
+        if name == "str":
             names += 1
+            cached += abs(word - twins[address])
         else:
             wrong.append("%s at %#x: %d here, %d in the twin" % (
                 name, address, word, twins[address]))
     assert not wrong, "counts are not the twin's: " + some(wrong)
-    assert names <= NAMES_MAX, "counts of %d names are not the twin's" % names
+    assert names <= NAMES_MAX and cached <= CACHED_MAX, \
+        "counts of %d names are not the twin's, by %d in all" % (names, cached)
 
 
 def compare(census, core, dump, *options):

@@ -58,7 +58,7 @@ static uint64_t hash_text(uint64_t hash, const char *text)
 /** The number of this kind of reference, which is printed when it is new. */
 static uint32_t number_of(struct dump *dump, const struct pyh_ref *ref)
 {
-	const char *held = ref->borrowed ? "borrowed" :
+	const char *held = ref->hold == PYH_HOLD_NONE ? "borrowed" :
 			   ref->kind == PYH_REF_VALUE &&
 			   ref->key == ref->address ? "itself" : "held";
 	const char *name = ref->name ? ref->name : "-";
@@ -90,7 +90,7 @@ static bool print_ref(void *context, const struct pyh_ref *ref)
 	(void)context;
 	printf("%s %" PRIx64 " %" PRIx64 " %" PRIu64 " %s %s\n",
 	       kinds[ref->kind], ref->address, ref->key, ref->index,
-	       ref->borrowed ? "borrowed" : "held",
+	       ref->hold == PYH_HOLD_NONE ? "borrowed" : "held",
 	       ref->name ? ref->name : "-");
 	return true;
 }

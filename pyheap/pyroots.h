@@ -1,0 +1,60 @@
+/*
+ * Roots: what holds objects and is no object itself.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The states of interpreters and threads with their frames, of which each word
+ * is known. What is not known (static variables of modules, native stacks,
+ * memory of malloc) shows itself only by counts that no object accounts for;
+ * the words that lead to such an object are looked for when there is one.
+ */
+#ifndef PYHEAP_PYROOTS_H
+#define PYHEAP_PYROOTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/base/error.h"
+#include "image/memory.h"
+#include "pyheap/pyrefs.h"
+#include "pyheap/pyruntime.h"
+
+enum pyh_root_kind {
+	PYH_ROOT_LOCAL,		/* a variable of a frame that runs: code, index */
+	PYH_ROOT_STACK,		/* an entry of the stack of such a frame: the same */
+	PYH_ROOT_FRAME,		/* another field of such a frame: name, code */
+	PYH_ROOT_THREAD,	/* a field of a thread's state: name */
+	PYH_ROOT_INTERPRETER,	/* a field of an interpreter's state: name */
+	PYH_ROOT_RUNTIME,	/* a field of _PyRuntime: name */
+	PYH_ROOT_STATIC,	/* a static variable of a module: module, name */
+	PYH_ROOT_NATIVE_STACK,	/* a word of a thread's native stack */
+	PYH_ROOT_NATIVE,	/* a word of other memory: of malloc, mapped */
+};
+
+struct pyh_root {
+	enum pyh_root_kind kind;
+	enum pyh_hold hold;	/* GUESSED: found by the word alone */
+	uint64_t address;	/* of the object */
+	uint64_t holder;	/* address of the word; 0: none of its own */
+	uint64_t thread;	/* native number of the thread; 0: none */
+	uint64_t code;		/* PyCodeObject of the frame */
+	uint64_t index;		/* of the variable (co_localsplusnames), or of
+				   the stack entry */
+	const char *name;	/* CPython's name of the field, or a symbol;
+				   NULL: not known. Valid as long as the image */
+	const char *module;	/* base name of the file, or NULL; the same */
+};
+
+/** Return false to stop. */
+typedef bool pyh_root_fn(void *context, const struct pyh_root *root);
+
+/**
+ * Call fn for each reference from the states of the runtime, of interpreters
+ * and of threads, and from the frames that run: in the order of memory of each,
+ * always the same. One that owns a count is told once for each count.
+ */
+void pyh_roots_each(const struct pyh_runtime *runtime,
+		    struct memory_reader *memory, pyh_root_fn *fn,
+		    void *context);
+
+#endif
