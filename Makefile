@@ -73,22 +73,23 @@ ALL_LIBS   = $(PKG_LIBS) -lpthread -lm -ldl
 # --- what is built from what -------------------------------------------------
 
 # Lowest layer first; a program links the layers below it.
-LAYERS   := image/base image image/live pyheap cudaheap
-LIB_DIRS := image/base image image/live pyheap pyheap/layouts cudaheap
+LAYERS   := image/base image image/live pyheap cudaheap analyzer/graph
+LIB_DIRS := image/base image image/live pyheap pyheap/layouts cudaheap analyzer/graph
 lib_of    = $(B)/lib$(subst /,-,$(1)).a
 srcs_of   = $(wildcard $(1)/*.c)
-LIBS     := $(call lib_of,pyheap) $(call lib_of,image/live) $(call lib_of,image) $(call lib_of,image/base)
+LIBS     := $(call lib_of,analyzer/graph) $(call lib_of,pyheap) $(call lib_of,image/live) $(call lib_of,image) $(call lib_of,image/base)
 
 $(call lib_of,image/base): $(patsubst %.c,$(B)/%.o,$(wildcard image/base/*.c))
 $(call lib_of,image):      $(patsubst %.c,$(B)/%.o,$(wildcard image/*.c))
 $(call lib_of,image/live): $(patsubst %.c,$(B)/%.o,$(wildcard image/live/*.c))
 $(call lib_of,pyheap):     $(patsubst %.c,$(B)/%.o,$(wildcard pyheap/*.c pyheap/layouts/*.c))
+$(call lib_of,analyzer/graph): $(patsubst %.c,$(B)/%.o,$(wildcard analyzer/graph/*.c))
 
 HEAPDUMP_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard dumper/*.c))
 HEAPSCAN_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard analyzer/*.c))
 UNIT_TESTS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*.c))
 TEST_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
-HEADERS       := $(wildcard image/*.h image/*/*.h pyheap/*.h pyheap/*/*.h cudaheap/*.h dumper/*.h analyzer/*.h tests/lib/*.h)
+HEADERS       := $(wildcard image/*.h image/*/*.h pyheap/*.h pyheap/*/*.h cudaheap/*.h dumper/*.h analyzer/*.h analyzer/*/*.h tests/lib/*.h)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -233,7 +234,7 @@ fuzz:
 			-artifact_prefix=$(FUZZ_BUILD)/$$f- $(FUZZ_BUILD)/corpus/$$f $$saved || exit 1; \
 	done
 
-SOURCES := $(wildcard image/*.c image/*/*.c pyheap/*.c cudaheap/*.c dumper/*.c analyzer/*.c)
+SOURCES := $(wildcard image/*.c image/*/*.c pyheap/*.c cudaheap/*.c dumper/*.c analyzer/*.c analyzer/*/*.c)
 # Left out: what both analyzers of Debian 12 report of sound code. They do not
 # follow __attribute__((cleanup)), nor memory that is stored through a pointer
 # (leaks are what the sanitizers' run in `make check` finds); clang 14 loses

@@ -24,6 +24,7 @@
 
 #include "image/base/bytes.h"
 #include "image/base/guard.h"
+#include "image/base/tempfile.h"
 #include "image/base/units.h"
 
 enum {
@@ -101,30 +102,6 @@ static struct error *ran_out(const struct sink *sink, const char *why)
 			 why);
 }
 
-/** A temporary file that nobody else can open. */
-static struct error *create_unlinked(const char *folder, int *ret)
-{
-	CLEANUP(free_pointer) char *path = NULL;
-	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	// Some file systems (overlay of old, NFS) have no O_TMPFILE.
-	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR)) {
-		if (asprintf(&path, "%s/heapscan-XXXXXX", folder) < 0) {
-			path = NULL;
-			return error_no_memory();
-		}
-		fd = mkostemp(path, O_CLOEXEC);
-		if (fd >= 0)
-			(void)unlink(path);
-	}
-	if (fd < 0)
-		return error_os(errno,
-				"making a temporary file in %s (see --tmp)",
-				folder);
-	*ret = fd;
-	return NULL;
-}
-
 static void sink_deinit(struct sink *sink)
 {
 	close_fd(&sink->fd);
@@ -141,7 +118,7 @@ static struct error *sink_init(struct sink *sink, const char *name,
 
 	*sink = (struct sink){ .name = name, .folder = folder, .fd = -1,
 			       .size_max = UINT64_MAX };
-	err = create_unlinked(folder, &sink->fd);
+	err = tempfile_create(folder, &sink->fd);
 	if (!err)
 		err = space_left(sink, &left);
 	if (err)

@@ -10,7 +10,8 @@ import sys
 
 # A file may include its own layer and those to the right of it.
 MAY_USE = {
-    "analyzer": ["analyzer", "pyheap", "cudaheap", "image/live", "image", "image/base"],
+    "analyzer": ["analyzer", "analyzer/graph", "pyheap", "cudaheap", "image/live", "image", "image/base"],
+    "analyzer/graph": ["analyzer/graph", "image/base"],
     "dumper": ["dumper", "pyheap", "cudaheap", "image/live", "image", "image/base"],
     "pyheap": ["pyheap", "image", "image/base"],
     "pyheap/layouts": ["pyheap", "image", "image/base"],

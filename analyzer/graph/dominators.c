@@ -1,0 +1,465 @@
+/*
+ * Dominators; see dominators.h.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Nodes with edges that count get numbers 2, 3 … in the order in which a search
+ * in depth comes to them; 1 is what refers to the roots. All arrays of the
+ * search are by these numbers, so that neighbours of the search are neighbours
+ * in memory.
+ */
+#include "analyzer/graph/dominators.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "image/base/workers.h"
+
+enum {
+	TOP = 1,			/* refers to all roots */
+	LEAVES_SHARD = 1 << 16,
+};
+
+/*
+ * By number. Some memory serves two purposes, one after the other: while nodes
+ * are looked for, label is the next edge to look at; when all parents are
+ * known, ancestor is the depth and label the jump.
+ */
+struct search {
+	const struct graph *graph;
+	const struct dominators_options *options;
+	uint32_t *number;	/* by node: 0 not reached, or without edges */
+	uint32_t *node;		/* number -> node */
+	uint32_t *idom;
+	uint32_t *ancestor;
+	uint32_t *label;
+	uint32_t *semi;
+	uint32_t count;		/* numbers go up to here */
+	uint32_t *path;		/* of a compression */
+	size_t path_room;
+	_Atomic uint64_t *weight;	/* by number */
+	struct spill_array arrays[7];
+	struct dominators *result;
+};
+
+/* --- the search in depth --------------------------------------------------- */
+
+static bool counts(const struct search *search, uint32_t edge)
+{
+	return graph_in(edge, search->options->mask);
+}
+
+static bool has_edges(const struct search *search, uint32_t node)
+{
+	const struct graph *graph = search->graph;
+
+	for (uint32_t j = graph->out_at[node]; j < graph->out_at[node + 1]; j++)
+		if (counts(search, graph->out[j]))
+			return true;
+	return false;
+}
+
+static void give_number(struct search *search, uint32_t node, uint32_t from)
+{
+	uint32_t number = ++search->count;
+
+	search->number[node] = number;
+	search->node[number] = node;
+	search->idom[number] = search->ancestor[number] = from;
+	search->label[number] = search->graph->out_at[node];
+}
+
+/** Give numbers to all that can be reached from a node, itself included. */
+static void search_from(struct search *search, uint32_t root)
+{
+	const struct graph *graph = search->graph;
+	uint32_t at;
+
+	give_number(search, root, TOP);
+	at = search->count;
+	while (at != TOP) {
+		uint32_t node = search->node[at], end = graph->out_at[node + 1];
+		uint32_t j = search->label[at];
+		uint32_t next = GRAPH_NONE;
+
+		for (; j < end && next == GRAPH_NONE; j++) {
+			uint32_t target = graph_end(graph->out[j]);
+
+			if (counts(search, graph->out[j]) &&
+			    search->number[target] == 0 &&
+			    has_edges(search, target))
+				next = target;
+		}
+		search->label[at] = j;
+		if (next == GRAPH_NONE) {
+			at = search->idom[at];
+		} else {
+			give_number(search, next, at);
+			at = search->count;
+		}
+	}
+}
+
+typedef void root_fn(struct search *search, uint32_t node);
+
+static void each_root(struct search *search, root_fn *fn)
+{
+	const struct node_set *roots = search->options->roots;
+
+	for (uint32_t i = 0; i < roots->num_nodes; i += 64) {
+		for (uint64_t bits = roots->words[i / 64]; bits;
+		     bits &= bits - 1)
+			fn(search, i + (uint32_t)__builtin_ctzll(bits));
+	}
+}
+
+static void search_root(struct search *search, uint32_t node)
+{
+	if (search->number[node] == 0 && has_edges(search, node))
+		search_from(search, node);
+}
+
+/* --- parents of nodes with edges ------------------------------------------- */
+
+static bool path_add(struct search *search, size_t count, uint32_t number)
+{
+	if (count == search->path_room) {
+		size_t room = count ? count * 2 : 256;
+		uint32_t *path = realloc(search->path, room * sizeof(*path));
+
+		if (!path)
+			return false;
+		search->path = path;
+		search->path_room = room;
+	}
+	search->path[count] = number;
+	return true;
+}
+
+/**
+ * The smallest label on the way up from v, as far as nodes are linked, which
+ * those from `linked` on are; v is one of them. The way is made short.
+ */
+static bool evaluate(struct search *search, uint32_t v, uint32_t linked,
+		     uint32_t *ret)
+{
+	uint32_t *ancestor = search->ancestor, *label = search->label;
+	size_t count = 0;
+	uint32_t at = v;
+
+	if (ancestor[v] >= linked) {
+		while (ancestor[ancestor[at]] >= linked) {
+			if (!path_add(search, count, at))
+				return false;
+			count++;
+			at = ancestor[at];
+		}
+		// at's ancestor is the last that is linked.
+		for (;;) {
+			uint32_t above = ancestor[at];
+
+			if (label[above] < label[at])
+				label[at] = label[above];
+			ancestor[at] = ancestor[above];
+			if (count == 0)
+				break;
+			at = search->path[--count];
+		}
+	}
+	*ret = label[v];
+	return true;
+}
+
+static struct error *find_semi(struct search *search)
+{
+	const struct graph *graph = search->graph;
+	const struct node_set *roots = search->options->roots;
+
+	for (uint32_t i = 0; i <= search->count; i++)
+		search->label[i] = i;
+	for (uint32_t w = search->count; w > TOP; w--) {
+		uint32_t node = search->node[w], best = search->idom[w];
+
+		if (node_set_has(roots, node))
+			best = TOP;
+		for (uint32_t j = graph->in_at[node];
+		     best > TOP && j < graph->in_at[node + 1]; j++) {
+			uint32_t from, found;
+
+			if (!counts(search, graph->in[j]))
+				continue;
+			from = search->number[graph_end(graph->in[j])];
+			if (from == 0)
+				continue;
+			found = from;
+			if (from > w && !evaluate(search, from, w + 1, &found))
+				return error_no_memory();
+			if (found < best)
+				best = found;
+		}
+		search->semi[w] = search->label[w] = best;
+	}
+	return NULL;
+}
+
+/** Depth and jump of a number whose parent's are known. */
+static void hang(struct search *search, uint32_t w, uint32_t parent)
+{
+	uint32_t *depth = search->ancestor, *jump = search->label;
+	uint32_t over = jump[parent];
+
+	search->idom[w] = parent;
+	depth[w] = depth[parent] + 1;
+	jump[w] = depth[parent] - depth[over] ==
+				  depth[over] - depth[jump[over]] ?
+			  jump[over] : parent;
+}
+
+/** The first ancestor that is not above a number: they only get smaller. */
+static uint32_t climb(const struct search *search, uint32_t from,
+		      uint32_t most)
+{
+	const uint32_t *jump = search->label;
+
+	while (from > most)
+		from = jump[from] >= most ? jump[from] : search->idom[from];
+	return from;
+}
+
+static void find_parents(struct search *search)
+{
+	search->ancestor[TOP] = 0;
+	search->label[TOP] = TOP;
+	search->idom[TOP] = TOP;
+	for (uint32_t w = TOP + 1; w <= search->count; w++)
+		hang(search, w, climb(search, search->idom[w],
+				      search->semi[w]));
+}
+
+static uint32_t common_ancestor(const struct search *search, uint32_t a,
+				uint32_t b)
+{
+	const uint32_t *depth = search->ancestor, *jump = search->label;
+
+	while (depth[a] > depth[b])
+		a = depth[jump[a]] >= depth[b] ? jump[a] : search->idom[a];
+	while (depth[b] > depth[a])
+		b = depth[jump[b]] >= depth[a] ? jump[b] : search->idom[b];
+	while (a != b) {
+		if (jump[a] != jump[b]) {
+			a = jump[a];
+			b = jump[b];
+		} else {
+			a = search->idom[a];
+			b = search->idom[b];
+		}
+	}
+	return a;
+}
+
+/* --- parents of all, and weights ------------------------------------------- */
+
+static uint64_t weight_of(const struct search *search, uint32_t node)
+{
+	const struct dominators_options *options = search->options;
+
+	return options->weight ? options->weight(options->context, node) :
+				 options->weights[node];
+}
+
+/** The number that a node without edges hangs under; 0: none. */
+static uint32_t holder_of(const struct search *search, uint32_t node)
+{
+	const struct graph *graph = search->graph;
+	uint32_t holder = 0;
+
+	if (node_set_has(search->options->roots, node))
+		return TOP;
+	for (uint32_t j = graph->in_at[node];
+	     holder != TOP && j < graph->in_at[node + 1]; j++) {
+		uint32_t from;
+
+		if (!counts(search, graph->in[j]))
+			continue;
+		from = search->number[graph_end(graph->in[j])];
+		if (from == 0 || from == holder)
+			continue;
+		holder = holder == 0 ? from :
+				       common_ancestor(search, holder, from);
+	}
+	return holder;
+}
+
+static uint32_t parent_node(const struct search *search, uint32_t number)
+{
+	return number == TOP ? DOMINATOR_ROOT : search->node[number];
+}
+
+struct shard_total {
+	uint64_t weight;
+	uint32_t reached;
+};
+
+struct leaves {
+	struct search *search;
+	struct shard_total *totals;	/* by shard */
+};
+
+static struct error *hang_leaves(void *context, unsigned int worker,
+				 size_t shard)
+{
+	const struct leaves *leaves = context;
+	struct search *search = leaves->search;
+	struct dominators *result = search->result;
+	uint32_t begin = (uint32_t)shard * LEAVES_SHARD, end;
+	struct shard_total *total = &leaves->totals[shard];
+
+	(void)worker;
+	end = result->num_nodes - begin < LEAVES_SHARD ?
+		      result->num_nodes : begin + LEAVES_SHARD;
+	for (uint32_t node = begin; node < end; node++) {
+		uint64_t weight = weight_of(search, node);
+		uint32_t number = search->number[node], holder;
+
+		result->retained[node] = weight;
+		if (number) {
+			// Its own weight, beside that of its leaves.
+			holder = search->idom[number];
+			(void)atomic_fetch_add_explicit(
+				&search->weight[number], weight,
+				memory_order_relaxed);
+		} else {
+			holder = holder_of(search, node);
+			if (holder > TOP)
+				(void)atomic_fetch_add_explicit(
+					&search->weight[holder], weight,
+					memory_order_relaxed);
+		}
+		result->parent[node] = holder ? parent_node(search, holder) :
+						DOMINATOR_UNREACHED;
+		if (holder) {
+			total->weight += weight;
+			total->reached++;
+		}
+	}
+	return NULL;
+}
+
+static struct error *weigh(struct search *search)
+{
+	struct dominators *result = search->result;
+	size_t shards = ((size_t)result->num_nodes + LEAVES_SHARD - 1) /
+			LEAVES_SHARD;
+	struct leaves leaves = { search, calloc(shards + 1,
+						sizeof(*leaves.totals)) };
+	struct error *err;
+
+	if (!leaves.totals)
+		return error_no_memory();
+	err = workers_run(search->options->workers, shards, hang_leaves,
+			  &leaves);
+	for (size_t i = 0; i < shards; i++) {
+		result->reached_weight += leaves.totals[i].weight;
+		result->num_reached += leaves.totals[i].reached;
+	}
+	free(leaves.totals);
+	if (err)
+		return err;
+	for (uint32_t w = search->count; w > TOP; w--) {
+		uint64_t weight = atomic_load_explicit(&search->weight[w],
+						       memory_order_relaxed);
+
+		result->retained[search->node[w]] = weight;
+		(void)atomic_fetch_add_explicit(
+			&search->weight[search->idom[w]], weight,
+			memory_order_relaxed);
+	}
+	return NULL;
+}
+
+/* --- all of it ------------------------------------------------------------- */
+
+/** How many nodes will get numbers, at most. */
+static uint32_t count_inner(const struct graph *graph)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < graph->num_nodes; i++)
+		count += graph->out_at[i] != graph->out_at[i + 1];
+	return count;
+}
+
+static struct error *search_init(struct search *search)
+{
+	struct spill *spill = search->options->spill;
+	uint64_t nodes = search->graph->num_nodes;
+	uint64_t numbers = (uint64_t)count_inner(search->graph) + 2;
+	uint32_t **small[] = { &search->number, &search->node, &search->idom,
+			       &search->ancestor, &search->label,
+			       &search->semi };
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < sizeof(small) / sizeof(small[0]); i++) {
+		err = spill_alloc(spill, (i == 0 ? nodes : numbers) *
+						 sizeof(uint32_t),
+				  &search->arrays[i]);
+		*small[i] = search->arrays[i].data;
+	}
+	if (!err)
+		err = spill_alloc(spill, numbers * sizeof(uint64_t),
+				  &search->arrays[6]);
+	search->weight = search->arrays[6].data;
+	return err;
+}
+
+static struct error *result_init(struct dominators *result,
+				 const struct graph *graph, struct spill *spill)
+{
+	uint64_t nodes = graph->num_nodes;
+	struct error *err = spill_alloc(spill, nodes * sizeof(uint32_t),
+					&result->arrays[0]);
+
+	if (!err)
+		err = spill_alloc(spill, nodes * sizeof(uint64_t),
+				  &result->arrays[1]);
+	result->num_nodes = graph->num_nodes;
+	result->parent = result->arrays[0].data;
+	result->retained = result->arrays[1].data;
+	return err;
+}
+
+struct error *dominators_find(const struct graph *graph,
+			      const struct dominators_options *options,
+			      struct dominators *ret)
+{
+	struct search search = { .graph = graph, .options = options,
+				 .result = ret, .count = TOP };
+	struct error *err;
+
+	*ret = (struct dominators){ 0 };
+	err = search_init(&search);
+	if (!err)
+		err = result_init(ret, graph, options->spill);
+	if (!err) {
+		each_root(&search, search_root);
+		err = find_semi(&search);
+	}
+	if (!err) {
+		find_parents(&search);
+		err = weigh(&search);
+	}
+	for (size_t i = 0; i < sizeof(search.arrays) / sizeof(search.arrays[0]);
+	     i++)
+		spill_free(&search.arrays[i]);
+	free(search.path);
+	if (err)
+		dominators_deinit(ret);
+	return err;
+}
+
+void dominators_deinit(struct dominators *dominators)
+{
+	spill_free(&dominators->arrays[0]);
+	spill_free(&dominators->arrays[1]);
+	*dominators = (struct dominators){ 0 };
+}

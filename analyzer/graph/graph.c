@@ -1,0 +1,281 @@
+/*
+ * Edges put together, and turned round; see graph.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/graph/graph.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/base/workers.h"
+
+enum { OUT_AT, OUT, IN_AT, IN };
+
+#define EDGES_MAX	UINT32_MAX
+#define GROW_BYTES	(UINT64_C(32) << 20)
+
+/* --- edges as they are found ----------------------------------------------- */
+
+/** A run that came too early, with copies of its arrays behind it. */
+struct waiting {
+	struct waiting *next;
+	struct edge_run run;
+};
+
+struct edge_writer {
+	struct spill_array out_at, out;
+	uint32_t num_nodes, next;	/* the node whose edges come next */
+	uint64_t num_edges;
+	struct waiting *waiting;	/* by their first nodes */
+	pthread_mutex_t lock;
+};
+
+struct error *edge_writer_create(uint32_t num_nodes, struct spill *spill,
+				 struct edge_writer **ret)
+{
+	struct edge_writer *writer = calloc(1, sizeof(*writer));
+	struct error *err;
+
+	if (!writer)
+		return error_no_memory();
+	writer->num_nodes = num_nodes;
+	(void)pthread_mutex_init(&writer->lock, NULL);
+	err = spill_alloc(spill, ((uint64_t)num_nodes + 1) * sizeof(uint32_t),
+			  &writer->out_at);
+	if (!err)
+		err = spill_reserve(spill, EDGES_MAX * sizeof(uint32_t),
+				    &writer->out);
+	if (err)
+		edge_writer_destroy(writer);
+	else
+		*ret = writer;
+	return err;
+}
+
+void edge_writer_destroy(struct edge_writer *writer)
+{
+	if (!writer)
+		return;
+	while (writer->waiting) {
+		struct waiting *first = writer->waiting;
+
+		writer->waiting = first->next;
+		free(first);
+	}
+	spill_free(&writer->out_at);
+	spill_free(&writer->out);
+	(void)pthread_mutex_destroy(&writer->lock);
+	free(writer);
+}
+
+static struct error *append(struct edge_writer *writer,
+			    const struct edge_run *run)
+{
+	uint32_t *degrees = (uint32_t *)writer->out_at.data + 1;
+	uint64_t end = writer->num_edges + run->num_edges;
+	uint64_t bytes = end * sizeof(uint32_t);
+
+	if (end > EDGES_MAX)
+		return error_new(ERROR_LIMIT, "more than %" PRIu32 " references "
+				 "are more than this version can number",
+				 EDGES_MAX);
+	if (bytes > writer->out.size) {
+		struct error *err = spill_grow(&writer->out,
+					       bytes + GROW_BYTES <
+						       writer->out.reserved ?
+					       bytes + GROW_BYTES : bytes);
+
+		if (err)
+			return err;
+	}
+	for (uint32_t i = run->first; i <= run->last; i++)
+		degrees[i] += run->degrees[i - run->first];
+	if (run->num_edges > 0)
+		memcpy((uint32_t *)writer->out.data + writer->num_edges,
+		       run->edges, run->num_edges * sizeof(uint32_t));
+	writer->num_edges = end;
+	writer->next = run->more ? run->last : run->last + 1;
+	return NULL;
+}
+
+static struct error *keep(struct edge_writer *writer,
+			  const struct edge_run *run)
+{
+	size_t degrees = ((size_t)(run->last - run->first) + 1) *
+			 sizeof(uint32_t);
+	size_t edges = run->num_edges * sizeof(uint32_t);
+	struct waiting *kept = malloc(sizeof(*kept) + degrees + edges);
+	struct waiting **at = &writer->waiting;
+	uint8_t *bytes;
+
+	if (!kept)
+		return error_no_memory();
+	bytes = (uint8_t *)(kept + 1);
+	memcpy(bytes, run->degrees, degrees);
+	if (edges)
+		memcpy(bytes + degrees, run->edges, edges);
+	kept->run = *run;
+	kept->run.degrees = (const uint32_t *)(const void *)bytes;
+	kept->run.edges = (const uint32_t *)(const void *)(bytes + degrees);
+	// One that goes on with a node stands behind that which began it.
+	while (*at && (*at)->run.first <= run->first)
+		at = &(*at)->next;
+	kept->next = *at;
+	*at = kept;
+	return NULL;
+}
+
+/** Append those that wait, as far as no node is missing between, or all. */
+static struct error *append_waiting(struct edge_writer *writer, bool all)
+{
+	struct error *err = NULL;
+
+	while (!err && writer->waiting &&
+	       (all || writer->waiting->run.first == writer->next)) {
+		struct waiting *first = writer->waiting;
+
+		writer->waiting = first->next;
+		err = append(writer, &first->run);
+		free(first);
+	}
+	return err;
+}
+
+struct error *edge_writer_put(struct edge_writer *writer,
+			      const struct edge_run *run)
+{
+	struct error *err;
+
+	(void)pthread_mutex_lock(&writer->lock);
+	if (run->first == writer->next) {
+		err = append(writer, run);
+		if (!err)
+			err = append_waiting(writer, /* all= */ false);
+	} else {
+		err = keep(writer, run);
+	}
+	(void)pthread_mutex_unlock(&writer->lock);
+	return err;
+}
+
+struct error *edge_writer_finish(struct edge_writer *writer,
+				 struct graph *graph)
+{
+	struct error *err = append_waiting(writer, /* all= */ true);
+	uint32_t *at = writer->out_at.data;
+
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < writer->num_nodes; i++)
+		at[i + 1] += at[i];
+	spill_trim(&writer->out, writer->num_edges * sizeof(uint32_t));
+	*graph = (struct graph){
+		.num_nodes = writer->num_nodes,
+		.num_edges = (uint32_t)writer->num_edges,
+		.out_at = at,
+		.out = writer->out.data,
+		.arrays = { [OUT_AT] = writer->out_at, [OUT] = writer->out },
+	};
+	writer->out_at = (struct spill_array){ .fd = -1 };
+	writer->out = (struct spill_array){ .fd = -1 };
+	return NULL;
+}
+
+/* --- turned round ---------------------------------------------------------- */
+
+/*
+ * Each worker has the edges that lead to a range of nodes, and looks at all:
+ * what it writes to is its own, and as small as can be.
+ */
+struct reversing {
+	struct graph *graph;
+	unsigned int parts;
+};
+
+static void part_of(const struct reversing *reversing, size_t shard,
+		    uint32_t *ret_begin, uint32_t *ret_end)
+{
+	uint64_t nodes = reversing->graph->num_nodes;
+
+	*ret_begin = (uint32_t)(nodes * shard / reversing->parts);
+	*ret_end = (uint32_t)(nodes * (shard + 1) / reversing->parts);
+}
+
+static struct error *count_part(void *context, unsigned int worker,
+				size_t shard)
+{
+	const struct reversing *reversing = context;
+	const struct graph *graph = reversing->graph;
+	uint32_t *counts = graph->in_at + 1, begin, end;
+
+	(void)worker;
+	part_of(reversing, shard, &begin, &end);
+	for (uint32_t i = 0; i < graph->num_edges; i++) {
+		uint32_t target = graph_end(graph->out[i]);
+
+		if (target - begin < end - begin)
+			counts[target]++;
+	}
+	return NULL;
+}
+
+/** in_at[i] is where the next edge that leads to node i goes. */
+static struct error *fill_part(void *context, unsigned int worker, size_t shard)
+{
+	const struct reversing *reversing = context;
+	const struct graph *graph = reversing->graph;
+	uint32_t begin, end;
+
+	(void)worker;
+	part_of(reversing, shard, &begin, &end);
+	for (uint32_t i = 0; i < graph->num_nodes; i++) {
+		for (uint32_t j = graph->out_at[i]; j < graph->out_at[i + 1];
+		     j++) {
+			uint32_t edge = graph->out[j];
+			uint32_t target = graph_end(edge);
+
+			if (target - begin < end - begin)
+				graph->in[graph->in_at[target]++] =
+					graph_edge(i, graph_hold(edge));
+		}
+	}
+	return NULL;
+}
+
+struct error *graph_reverse(struct graph *graph, unsigned int workers,
+			    struct spill *spill)
+{
+	struct reversing reversing = { graph, workers ? workers : 1 };
+	uint64_t nodes = graph->num_nodes;
+	struct error *err;
+
+	err = spill_alloc(spill, (nodes + 1) * sizeof(uint32_t),
+			  &graph->arrays[IN_AT]);
+	if (!err)
+		err = spill_alloc(spill, (uint64_t)graph->num_edges *
+						 sizeof(uint32_t),
+				  &graph->arrays[IN]);
+	if (err)
+		return err;
+	graph->in_at = graph->arrays[IN_AT].data;
+	graph->in = graph->arrays[IN].data;
+	err = workers_run(workers, reversing.parts, count_part, &reversing);
+	if (err)
+		return err;
+	for (uint32_t i = 0; i < graph->num_nodes; i++)
+		graph->in_at[i + 1] += graph->in_at[i];
+	err = workers_run(workers, reversing.parts, fill_part, &reversing);
+	// Each has been moved to where the one behind it began.
+	memmove(graph->in_at + 1, graph->in_at, nodes * sizeof(uint32_t));
+	graph->in_at[0] = 0;
+	return err;
+}
+
+void graph_deinit(struct graph *graph)
+{
+	for (int i = 0; i < 4; i++)
+		spill_free(&graph->arrays[i]);
+	*graph = (struct graph){ 0 };
+}

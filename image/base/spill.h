@@ -1,0 +1,52 @@
+/*
+ * Large arrays: in memory as long as the budget lasts, then in files.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * A file is temporary, unlinked at once and mapped, and its blocks are the
+ * file system's own before they are written to, so that a full disk is an error
+ * and no signal. What is in a file the kernel may write out and forget; a limit
+ * on memory holds.
+ */
+#ifndef IMAGE_BASE_SPILL_H
+#define IMAGE_BASE_SPILL_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "image/base/error.h"
+
+/** Where arrays of one analysis go. */
+struct spill {
+	const char *folder;	/* of temporary files; borrowed */
+	uint64_t budget;	/* bytes that may be in memory */
+	_Atomic uint64_t used;	/* … that are */
+};
+
+struct spill_array {
+	void *data;		/* NULL: released, or never made */
+	uint64_t size;		/* bytes that may be touched */
+	uint64_t reserved;	/* bytes of address space */
+	int fd;			/* -1: in memory */
+	struct spill *spill;	/* borrowed */
+};
+
+/** An array of size bytes, all zero. */
+struct error *spill_alloc(struct spill *spill, uint64_t size,
+			  struct spill_array *ret);
+
+/** An array that may grow up to most bytes without moving; none at first. */
+struct error *spill_reserve(struct spill *spill, uint64_t most,
+			    struct spill_array *ret);
+
+/**
+ * Let the first size bytes of a reserved array be touched. What is new is zero.
+ */
+struct error *spill_grow(struct spill_array *array, uint64_t size);
+
+/** Give back what is beyond the first size bytes. */
+void spill_trim(struct spill_array *array, uint64_t size);
+
+/** Safe on a zeroed or released array. */
+void spill_free(struct spill_array *array);
+
+#endif

@@ -1,0 +1,418 @@
+/*
+ * Test of analyzer/graph: random graphs, against the definitions themselves.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/graph/components.h"
+#include "analyzer/graph/dominators.h"
+#include "analyzer/graph/graph.h"
+#include "analyzer/graph/rank.h"
+#include "analyzer/graph/reach.h"
+#include "tests/lib/check.h"
+
+/* So many things are checked that only what fails is worth a line. */
+#define EXPECT(name, holds) \
+	do { \
+		if (!(holds)) \
+			CHECK(name, false && (holds)); \
+	} while (0)
+#define EXPECT_U64(name, got, expected) \
+	do { \
+		if ((uint64_t)(got) != (uint64_t)(expected)) \
+			CHECK_U64(name, got, expected); \
+	} while (0)
+#define EXPECT_OK(name, err) expect_ok(name, err, __LINE__)
+
+static void expect_ok(const char *name, struct error *err, int line)
+{
+	if (err)
+		(void)check_that(name, false, err->message, line);
+	error_free(err);
+}
+
+enum { NODES_MAX = 64, GRAPHS = 2000 };
+
+static uint64_t seed = 88172645463325252;
+
+static uint32_t random_below(uint32_t limit)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (uint32_t)(seed >> 32) % limit;
+}
+
+/** A graph, and the same as a matrix of [from][to]. */
+struct sample {
+	struct spill spill;
+	struct graph graph;
+	uint32_t nodes;
+	bool strong[NODES_MAX][NODES_MAX];
+	uint32_t weights[NODES_MAX];
+	struct node_set roots;
+};
+
+static void put_node(struct sample *sample, struct edge_writer *writer,
+		     uint32_t node, uint32_t edges_max)
+{
+	uint32_t edges[NODES_MAX], count = random_below(edges_max + 1);
+	uint32_t degrees[2];
+	struct edge_run run = { .first = node, .last = node,
+				.degrees = &count, .edges = edges };
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t to = random_below(sample->nodes);
+		unsigned int hold = random_below(4);
+
+		edges[i] = graph_edge(to, hold);
+		if (hold != GRAPH_WEAK)
+			sample->strong[node][to] = true;
+	}
+	run.num_edges = count;
+	// Now and then in two pieces.
+	if (count > 1 && random_below(4) == 0) {
+		struct edge_run half = run;
+
+		degrees[0] = count / 2;
+		degrees[1] = count - count / 2;
+		half.degrees = &degrees[0];
+		half.num_edges = degrees[0];
+		half.more = true;
+		EXPECT_OK("a piece", edge_writer_put(writer, &half));
+		run.degrees = &degrees[1];
+		run.edges = edges + degrees[0];
+		run.num_edges = degrees[1];
+	}
+	EXPECT_OK("a run", edge_writer_put(writer, &run));
+}
+
+static void make(struct sample *sample, bool on_disk)
+{
+	uint32_t order[NODES_MAX], edges_max;
+	struct edge_writer *writer;
+
+	memset(sample, 0, sizeof(*sample));
+	sample->spill = (struct spill){ .folder = "/tmp",
+					.budget = on_disk ? 0 : UINT64_MAX };
+	sample->nodes = 1 + random_below(NODES_MAX);
+	edges_max = 1 + random_below(4);
+	EXPECT_OK("set", node_set_init(&sample->roots, sample->nodes));
+	EXPECT_OK("writer", edge_writer_create(sample->nodes, &sample->spill,
+					      &writer));
+	for (uint32_t i = 0; i < sample->nodes; i++) {
+		uint32_t j = random_below(i + 1);
+
+		order[i] = order[j];
+		order[j] = i;
+		sample->weights[i] = 1 + random_below(100);
+		if (random_below(sample->nodes) < 2)
+			(void)node_set_add(&sample->roots, i);
+	}
+	for (uint32_t i = 0; i < sample->nodes; i++)
+		put_node(sample, writer, order[i], edges_max);
+	EXPECT_OK("finish", edge_writer_finish(writer, &sample->graph));
+	edge_writer_destroy(writer);
+	EXPECT_OK("reverse", graph_reverse(&sample->graph, 1 + random_below(3),
+					  &sample->spill));
+}
+
+static void unmake(struct sample *sample)
+{
+	graph_deinit(&sample->graph);
+	node_set_deinit(&sample->roots);
+	EXPECT_U64("memory given back", atomic_load(&sample->spill.used), 0);
+}
+
+/** Both directions say the same, in order. */
+static void check_edges(const struct sample *sample)
+{
+	const struct graph *graph = &sample->graph;
+	uint32_t seen = 0;
+
+	for (uint32_t to = 0; to < sample->nodes; to++) {
+		uint32_t last = 0;
+
+		for (uint32_t j = graph->in_at[to]; j < graph->in_at[to + 1];
+		     j++) {
+			uint32_t from = graph_end(graph->in[j]);
+			bool found = false;
+
+			EXPECT("in order", from >= last);
+			last = from;
+			for (uint32_t k = graph->out_at[from];
+			     k < graph->out_at[from + 1]; k++)
+				found |= graph->out[k] ==
+					 graph_edge(to,
+						    graph_hold(graph->in[j]));
+			EXPECT("an edge both ways", found);
+			seen++;
+		}
+	}
+	EXPECT_U64("edges", seen, graph->num_edges);
+}
+
+/** What can be reached from the roots without passing a node. */
+static void naive_reach(const struct sample *sample, uint32_t without,
+			bool reached[NODES_MAX])
+{
+	bool changed = true;
+
+	for (uint32_t i = 0; i < sample->nodes; i++)
+		reached[i] = i != without && node_set_has(&sample->roots, i);
+	while (changed) {
+		changed = false;
+		for (uint32_t i = 0; i < sample->nodes; i++) {
+			for (uint32_t j = 0; reached[i] && j < sample->nodes;
+			     j++) {
+				if (!sample->strong[i][j] || reached[j] ||
+				    j == without)
+					continue;
+				reached[j] = changed = true;
+			}
+		}
+	}
+}
+
+/** A dominates B if B cannot be reached without A; by the definition. */
+static void check_dominators(struct sample *sample)
+{
+	struct dominators_options options = {
+		.workers = 2, .mask = GRAPH_MASK_STRONG,
+		.roots = &sample->roots, .weights = sample->weights,
+		.spill = &sample->spill,
+	};
+	static bool reached[NODES_MAX + 1][NODES_MAX];
+	struct dominators found;
+	uint64_t total = 0;
+
+	EXPECT_OK("dominators", dominators_find(&sample->graph, &options,
+					       &found));
+	for (uint32_t i = 0; i <= sample->nodes; i++)
+		naive_reach(sample, i < sample->nodes ? i : UINT32_MAX,
+			    reached[i == sample->nodes ? NODES_MAX : i]);
+	for (uint32_t i = 0; i < sample->nodes; i++) {
+		uint64_t retained = sample->weights[i];
+		uint32_t parent = DOMINATOR_ROOT, best = 0;
+
+		if (!reached[NODES_MAX][i]) {
+			EXPECT_U64("unreached", found.parent[i],
+				  DOMINATOR_UNREACHED);
+			EXPECT_U64("its weight", found.retained[i], retained);
+			continue;
+		}
+		total += retained;
+		for (uint32_t j = 0; j < sample->nodes; j++) {
+			uint32_t dominators = 0;
+
+			if (j == i || !reached[NODES_MAX][j])
+				continue;
+			if (!reached[i][j])
+				retained += sample->weights[j];
+			if (reached[j][i])
+				continue;
+			// The nearest has the most dominators of its own.
+			for (uint32_t k = 0; k < sample->nodes; k++)
+				dominators += reached[NODES_MAX][k] &&
+					      !reached[k][j];
+			if (dominators > best) {
+				best = dominators;
+				parent = j;
+			}
+		}
+		EXPECT_U64("parent", found.parent[i], parent);
+		EXPECT_U64("retained", found.retained[i], retained);
+	}
+	EXPECT_U64("all of it", found.reached_weight, total);
+	dominators_deinit(&found);
+}
+
+static void check_components(struct sample *sample)
+{
+	static bool way[NODES_MAX][NODES_MAX];
+	uint32_t component[NODES_MAX], nodes = sample->nodes, cyclic = 0;
+	struct components found;
+
+	memcpy(way, sample->strong, sizeof(way));
+	for (uint32_t k = 0; k < nodes; k++)
+		for (uint32_t i = 0; i < nodes; i++)
+			for (uint32_t j = 0; j < nodes; j++)
+				way[i][j] |= way[i][k] && way[k][j];
+	EXPECT_OK("components", components_find(&sample->graph,
+					       GRAPH_MASK_STRONG, NULL,
+					       &sample->spill, &found));
+	memset(component, 0xFF, sizeof(component));
+	for (uint32_t i = 0; i < found.count; i++)
+		for (uint32_t j = found.at[i]; j < found.at[i + 1]; j++)
+			component[found.members[j]] = i;
+	for (uint32_t i = 0; i < nodes; i++) {
+		EXPECT("in a cycle", way[i][i] == (component[i] != UINT32_MAX));
+		cyclic += way[i][i];
+		for (uint32_t j = 0; way[i][i] && j < nodes; j++)
+			EXPECT("together", (way[i][j] && way[j][i]) ==
+						  (component[i] == component[j]));
+	}
+	EXPECT_U64("members", found.count ? found.at[found.count] : 0, cyclic);
+	components_deinit(&found);
+}
+
+static bool is_root(void *context, uint32_t node)
+{
+	return node_set_has(context, node);
+}
+
+/** The shortest way, by relaxing all edges until nothing gets shorter. */
+static void check_ways(struct sample *sample)
+{
+	uint32_t far[NODES_MAX], nodes = sample->nodes;
+	bool changed = true;
+
+	for (uint32_t i = 0; i < nodes; i++)
+		far[i] = node_set_has(&sample->roots, i) ? 1 : NODES_MAX + 1;
+	while (changed) {
+		changed = false;
+		for (uint32_t i = 0; i < nodes; i++)
+			for (uint32_t j = 0; j < nodes; j++)
+				if (sample->strong[i][j] &&
+				    far[i] + 1 < far[j]) {
+					far[j] = far[i] + 1;
+					changed = true;
+				}
+	}
+	for (uint32_t i = 0; i < nodes; i++) {
+		uint32_t *way, count;
+
+		EXPECT_OK("way", reach_way(&sample->graph, GRAPH_MASK_STRONG, i,
+					  NULL, is_root, &sample->roots, &way,
+					  &count));
+		EXPECT_U64("length", count, far[i] > NODES_MAX ? 0 : far[i]);
+		if (count) {
+			EXPECT("begins", node_set_has(&sample->roots, way[0]));
+			EXPECT_U64("ends", way[count - 1], i);
+		}
+		for (uint32_t j = 1; j < count; j++)
+			EXPECT("a step", sample->strong[way[j - 1]][way[j]]);
+		free(way);
+	}
+}
+
+static void check_reach(struct sample *sample)
+{
+	bool reached[NODES_MAX];
+	struct node_set set;
+
+	EXPECT_OK("set", node_set_init(&set, sample->nodes));
+	for (uint32_t i = 0; i < sample->nodes; i++)
+		if (node_set_has(&sample->roots, i))
+			(void)node_set_add(&set, i);
+	EXPECT_OK("reach", reach(&sample->graph, GRAPH_MASK_STRONG, NULL, &set));
+	naive_reach(sample, UINT32_MAX, reached);
+	for (uint32_t i = 0; i < sample->nodes; i++)
+		EXPECT("reached", node_set_has(&set, i) == reached[i]);
+	node_set_deinit(&set);
+}
+
+static void check_random_graphs(void)
+{
+	struct sample *sample = calloc(1, sizeof(*sample));
+
+	for (int i = 0; i < GRAPHS; i++) {
+		make(sample, i % 100 == 0);
+		check_edges(sample);
+		check_reach(sample);
+		check_dominators(sample);
+		check_components(sample);
+		check_ways(sample);
+		unmake(sample);
+	}
+	free(sample);
+}
+
+/** A list of a million nodes, one behind the other, which share their leaves. */
+static void check_long_chain(void)
+{
+	enum { LINKS = 1 << 20 };
+	struct spill spill = { .folder = "/tmp", .budget = UINT64_MAX };
+	struct edge_writer *writer;
+	struct graph graph;
+	struct node_set roots;
+	struct dominators found;
+	uint32_t *weights = calloc(3 * LINKS, sizeof(*weights));
+	struct dominators_options options = {
+		.workers = 2, .mask = GRAPH_MASK_STRONG, .roots = &roots,
+		.weights = weights, .spill = &spill,
+	};
+
+	// Two chains side by side, whose i-th links share the i-th leaf.
+	EXPECT_OK("writer", edge_writer_create(3 * LINKS, &spill, &writer));
+	for (uint32_t i = 0; i < 3 * LINKS; i++) {
+		uint32_t edges[2] = { i + 1, 2 * LINKS + i % LINKS };
+		uint32_t degree = i >= 2 * LINKS ? 0 : 2;
+
+		if (i % LINKS == LINKS - 1)
+			edges[0] = edges[1];
+		weights[i] = 1;
+		EXPECT_OK("run", edge_writer_put(writer, &(struct edge_run){
+			.first = i, .last = i, .degrees = &degree,
+			.edges = edges, .num_edges = degree }));
+	}
+	EXPECT_OK("finish", edge_writer_finish(writer, &graph));
+	edge_writer_destroy(writer);
+	EXPECT_OK("reverse", graph_reverse(&graph, 2, &spill));
+	EXPECT_OK("set", node_set_init(&roots, 3 * LINKS));
+	(void)node_set_add(&roots, 0);
+	(void)node_set_add(&roots, LINKS);
+	EXPECT_OK("dominators", dominators_find(&graph, &options, &found));
+	EXPECT_U64("of a chain", found.retained[0], LINKS);
+	EXPECT_U64("the last", found.parent[LINKS - 1], LINKS - 2);
+	EXPECT_U64("a leaf", found.parent[3 * LINKS - 1], DOMINATOR_ROOT);
+	dominators_deinit(&found);
+	node_set_deinit(&roots);
+	graph_deinit(&graph);
+	free(weights);
+}
+
+static void check_rank(void)
+{
+	static const uint64_t marks[] = {
+		0x10000, 0x10010, 0x101F8, 0x10200, 0x7F0000000000,
+		0x7F00000FFFF8, 0x7F0000100000, UINT64_C(0xFFFFFFFFFFF8),
+	};
+	enum { COUNT = sizeof(marks) / sizeof(marks[0]) };
+	uint64_t addresses[COUNT];
+	struct rank *rank;
+	uint32_t count;
+
+	EXPECT_OK("create", rank_create(&rank));
+	for (int i = COUNT; i-- > 0;)
+		rank_mark(rank, marks[i]);
+	rank_mark(rank, 0x20000);
+	rank_unmark(rank, 0x20000);
+	rank_mark(rank, 0x30004);
+	rank_mark(rank, UINT64_C(1) << 48);
+	EXPECT_OK("seal", rank_seal(rank, 100, &count));
+	EXPECT_U64("count", count, COUNT);
+	rank_addresses(rank, addresses);
+	for (uint32_t i = 0; i < COUNT; i++) {
+		EXPECT_U64("number", rank_id(rank, marks[i]), i);
+		EXPECT_U64("address", addresses[i], marks[i]);
+		if (i == 0 || marks[i - 1] != marks[i] - 8)
+			EXPECT_U64("none", rank_id(rank, marks[i] - 8),
+				   RANK_NONE);
+		EXPECT_U64("odd", rank_id(rank, marks[i] + 4), RANK_NONE);
+	}
+	EXPECT_U64("unmarked", rank_id(rank, 0x20000), RANK_NONE);
+	rank_destroy(rank);
+}
+
+int main(void)
+{
+	check_rank();
+	CHECK("numbers of addresses", check_failures == 0);
+	check_random_graphs();
+	CHECK("random graphs", check_failures == 0);
+	check_long_chain();
+	CHECK("long chains", check_failures == 0);
+	return check_result();
+}
