@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/analysis.h"
 #include "analyzer/scan_options.h"
 #include "analyzer/scan_progress.h"
 #include "image/base/guard.h"
+#include "image/base/tempfile.h"
 #include "image/base/workers.h"
 #include "image/live/live.h"
 #include "pyheap/pyevidence.h"
@@ -25,6 +27,7 @@ struct opened {
 	struct pyh_types *types;
 	struct pyh_census *census;
 	struct pyh_shapes *shapes;
+	struct analysis *analysis;
 	bool settled;
 	/* why there is no runtime, census: to be said again when asked again */
 	struct error *no_runtime, *no_census;
@@ -125,6 +128,7 @@ void opened_destroy(struct opened *opened)
 {
 	if (!opened)
 		return;
+	analysis_destroy(opened->analysis);
 	pyh_shapes_destroy(opened->shapes);
 	pyh_census_destroy(opened->census);
 	pyh_types_destroy(opened->types);
@@ -180,6 +184,23 @@ unsigned int opened_workers(const struct opened *opened)
 	return opened->options->threads ?
 		       (unsigned int)opened->options->threads :
 		       workers_available();
+}
+
+uint64_t opened_memory(const struct opened *opened)
+{
+	// Three quarters; the cache of frames has the fourth.
+	return opened->options->memory ? opened->options->memory / 4 * 3 :
+					 UINT64_C(1) << 30;
+}
+
+const char *opened_tmp_dir(const struct opened *opened)
+{
+	return tempfile_folder(opened->options->tmp_dir);
+}
+
+struct analysis **opened_analysis(struct opened *opened)
+{
+	return &opened->analysis;
 }
 
 /** Damaged objects, of which only those who refer to them know. */

@@ -15,6 +15,7 @@
 #include "pyheap/pyshape.h"
 #include "pyheap/pytypes.h"
 
+struct analysis;
 struct options;
 struct opened;
 
@@ -69,6 +70,13 @@ struct error *opened_settle_few(struct opened *opened,
 
 /** Workers that a census is, or would be, taken by. */
 unsigned int opened_workers(const struct opened *opened);
+
+/** Bytes that tables may take in memory, and the folder for those beyond. */
+uint64_t opened_memory(const struct opened *opened);
+const char *opened_tmp_dir(const struct opened *opened);
+
+/** Where analysis_of() keeps what it made; *NULL at first. */
+struct analysis **opened_analysis(struct opened *opened);
 
 /** The runtime if it has been looked for and found, else NULL. */
 struct pyh_runtime *opened_runtime_if_found(const struct opened *opened);

@@ -67,7 +67,8 @@ static const char *const groups[] = { "type", "owner", "module", "thread",
 				      "root", NULL };
 
 #define FIELD(field) .offset = offsetof(struct options, field)
-#define TABLES (VIEW_TYPES | VIEW_OBJECTS | VIEW_COLLECTIONS | VIEW_DUPLICATES)
+#define SORTED (VIEW_TYPES | VIEW_OBJECTS | VIEW_COLLECTIONS | VIEW_DUPLICATES)
+#define TABLES (SORTED | VIEW_RETAINED)
 
 static const struct option_spec specs[] = {
 	{ "format", 'f', OPTION_CHOICE, GROUP_OUTPUT, VIEW_EVERY, "FORMAT",
@@ -88,7 +89,7 @@ static const struct option_spec specs[] = {
 
 	{ "top", 'n', OPTION_COUNT, GROUP_FILTER, VIEW_EVERY, "N", NULL,
 	  "rows of the table (default 20; 0: all)", FIELD(top) },
-	{ "sort", 0, OPTION_TEXT, GROUP_FILTER, TABLES, "KEY", NULL,
+	{ "sort", 0, OPTION_TEXT, GROUP_FILTER, SORTED, "KEY", NULL,
 	  "order by this column (default size, or what is wasted), numbers "
 	  "largest first", FIELD(sort) },
 	{ "type", 0, OPTION_TEXT, GROUP_FILTER, TABLES, "NAME", NULL,

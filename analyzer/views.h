@@ -22,7 +22,8 @@ enum view_bit {
 	VIEW_COLLECTIONS = 1 << 4,
 	VIEW_DUPLICATES = 1 << 5,
 	VIEW_OBJECT = 1 << 6,
-	VIEW_EVERY = 0x7F,
+	VIEW_RETAINED = 1 << 7,
+	VIEW_EVERY = 0xFF,
 };
 
 struct view {

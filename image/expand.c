@@ -52,15 +52,6 @@ struct sink {
 	size_t filled;
 };
 
-static const char *tmp_folder(const struct backing_options *options)
-{
-	const char *folder = options->tmp_dir;
-
-	if (!folder)
-		folder = getenv("TMPDIR");
-	return folder && *folder ? folder : "/var/tmp";
-}
-
 /** Bytes that may still be written, the margin kept back. */
 static struct error *space_left(struct sink *sink, uint64_t *ret)
 {
@@ -724,7 +715,7 @@ struct error *expand(int fd, uint64_t stored_size, enum expand_format format,
 	if (!work.input)
 		return error_no_memory();
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	err = sink_init(&work.sink, name, tmp_folder(options),
+	err = sink_init(&work.sink, name, tempfile_folder(options->tmp_dir),
 			space_needed(&work));
 	if (!err)
 		err = run(&work, ret);

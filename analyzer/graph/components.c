@@ -15,8 +15,7 @@ struct step {
 
 struct search {
 	const struct graph *graph;
-	unsigned int mask;
-	const struct node_set *within;
+	const struct components_options *options;
 	/* by node: 0 not seen; while it is searched from, a number in the order
 	   of seeing; when its component is known, DONE */
 	uint32_t *index;
@@ -77,13 +76,22 @@ static bool add_member(struct search *search, uint32_t node)
 	return true;
 }
 
+static bool counts(const struct search *search, uint32_t node, uint32_t edge)
+{
+	const struct components_options *options = search->options;
+
+	return graph_in(edge, options->mask) &&
+	       (!options->kinds ||
+		graph_end(edge) != options->kind_nodes[options->kinds[node]]);
+}
+
 static bool refers_to_itself(const struct search *search, uint32_t node)
 {
 	const struct graph *graph = search->graph;
 
 	for (uint32_t j = graph->out_at[node]; j < graph->out_at[node + 1]; j++)
 		if (graph_end(graph->out[j]) == node &&
-		    graph_in(graph->out[j], search->mask))
+		    counts(search, node, graph->out[j]))
 			return true;
 	return false;
 }
@@ -122,8 +130,7 @@ static bool advance(struct search *search, struct step *step,
 		uint32_t edge = graph->out[step->edge];
 		uint32_t target = graph_end(edge);
 
-		if (!graph_in(edge, search->mask) ||
-		    (search->within && !node_set_has(search->within, target)))
+		if (!counts(search, step->node, edge))
 			continue;
 		if (search->index[target] == 0) {
 			// What leads nowhere is in no cycle.
@@ -217,23 +224,23 @@ static struct error *list(struct search *search, struct components *ret)
 	return NULL;
 }
 
-struct error *components_find(const struct graph *graph, unsigned int mask,
-			      const struct node_set *within,
-			      struct spill *spill, struct components *ret)
+struct error *components_find(const struct graph *graph,
+			      const struct components_options *options,
+			      struct components *ret)
 {
-	struct search search = { .graph = graph, .mask = mask, .within = within,
+	struct search search = { .graph = graph, .options = options,
 				 .next_index = 1 };
 	struct spill_array index = { .fd = -1 };
-	struct error *err = spill_alloc(spill, (uint64_t)graph->num_nodes *
-						       sizeof(uint32_t),
+	struct error *err = spill_alloc(options->spill,
+					(uint64_t)graph->num_nodes *
+						sizeof(uint32_t),
 					&index);
 
 	*ret = (struct components){ 0 };
 	search.index = index.data;
 	for (uint32_t i = 0; !err && i < graph->num_nodes; i++) {
 		if (search.index[i] != 0 ||
-		    graph->out_at[i] == graph->out_at[i + 1] ||
-		    (within && !node_set_has(within, i)))
+		    graph->out_at[i] == graph->out_at[i + 1])
 			continue;
 		if (!search_from(&search, i))
 			err = error_no_memory();

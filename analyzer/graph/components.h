@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "analyzer/graph/graph.h"
-#include "analyzer/graph/reach.h"
+#include "image/base/spill.h"
 
 /** Those of more than one node, and single nodes with an edge to themselves. */
 struct components {
@@ -22,14 +22,18 @@ struct components {
 	uint32_t *members;
 };
 
-/**
- * @param mask  of the edges that count
- * @param within  nodes outside are left out; NULL: all are within
- * @param spill  of what is needed meanwhile
- */
-struct error *components_find(const struct graph *graph, unsigned int mask,
-			      const struct node_set *within,
-			      struct spill *spill, struct components *ret);
+struct components_options {
+	unsigned int mask;		/* of the edges that count */
+	/* an edge from node i to kind_nodes[kinds[i]] does not count: to its
+	   class, by which all instances would be in one component with all
+	   that the class leads to. NULL: all count */
+	const uint32_t *kinds, *kind_nodes;
+	struct spill *spill;		/* of what is needed meanwhile */
+};
+
+struct error *components_find(const struct graph *graph,
+			      const struct components_options *options,
+			      struct components *ret);
 void components_deinit(struct components *components);
 
 #endif

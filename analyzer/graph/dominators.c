@@ -37,8 +37,8 @@ struct search {
 	uint32_t count;		/* numbers go up to here */
 	uint32_t *path;		/* of a compression */
 	size_t path_room;
-	_Atomic uint64_t *weight;	/* by number */
-	struct spill_array arrays[7];
+	_Atomic uint64_t *weight;	/* by node: what becomes retained */
+	struct spill_array arrays[6];
 	struct dominators *result;
 };
 
@@ -319,22 +319,17 @@ static struct error *hang_leaves(void *context, unsigned int worker,
 		      result->num_nodes : begin + LEAVES_SHARD;
 	for (uint32_t node = begin; node < end; node++) {
 		uint64_t weight = weight_of(search, node);
-		uint32_t number = search->number[node], holder;
+		uint32_t number = search->number[node];
+		uint32_t holder = number ? search->idom[number] :
+					   holder_of(search, node);
 
-		result->retained[node] = weight;
-		if (number) {
-			// Its own weight, beside that of its leaves.
-			holder = search->idom[number];
+		// Leaves of others may have added to it already.
+		(void)atomic_fetch_add_explicit(&search->weight[node], weight,
+						memory_order_relaxed);
+		if (!number && holder > TOP)
 			(void)atomic_fetch_add_explicit(
-				&search->weight[number], weight,
+				&search->weight[search->node[holder]], weight,
 				memory_order_relaxed);
-		} else {
-			holder = holder_of(search, node);
-			if (holder > TOP)
-				(void)atomic_fetch_add_explicit(
-					&search->weight[holder], weight,
-					memory_order_relaxed);
-		}
 		result->parent[node] = holder ? parent_node(search, holder) :
 						DOMINATOR_UNREACHED;
 		if (holder) {
@@ -365,15 +360,10 @@ static struct error *weigh(struct search *search)
 	free(leaves.totals);
 	if (err)
 		return err;
-	for (uint32_t w = search->count; w > TOP; w--) {
-		uint64_t weight = atomic_load_explicit(&search->weight[w],
-						       memory_order_relaxed);
-
-		result->retained[search->node[w]] = weight;
-		(void)atomic_fetch_add_explicit(
-			&search->weight[search->idom[w]], weight,
-			memory_order_relaxed);
-	}
+	for (uint32_t w = search->count; w > TOP; w--)
+		if (search->idom[w] != TOP)
+			result->retained[search->node[search->idom[w]]] +=
+				result->retained[search->node[w]];
 	return NULL;
 }
 
@@ -405,10 +395,6 @@ static struct error *search_init(struct search *search)
 				  &search->arrays[i]);
 		*small[i] = search->arrays[i].data;
 	}
-	if (!err)
-		err = spill_alloc(spill, numbers * sizeof(uint64_t),
-				  &search->arrays[6]);
-	search->weight = search->arrays[6].data;
 	return err;
 }
 
@@ -441,6 +427,7 @@ struct error *dominators_find(const struct graph *graph,
 	if (!err)
 		err = result_init(ret, graph, options->spill);
 	if (!err) {
+		search.weight = ret->arrays[1].data;
 		each_root(&search, search_root);
 		err = find_semi(&search);
 	}

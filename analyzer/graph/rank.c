@@ -28,6 +28,7 @@ void rank_destroy(struct rank *rank)
 			free(leaf->chunks[j]);
 		free(leaf);
 	}
+	free(rank->chunks);
 	(void)pthread_mutex_destroy(&rank->lock);
 	free(rank);
 }
@@ -71,60 +72,88 @@ struct rank_cell *rank_cells_slow(struct rank *rank, uint64_t address)
 	return cells;
 }
 
-typedef void cell_fn(void *context, struct rank_cell *cell, uint64_t address);
-
-static void each_cell(const struct rank *rank, cell_fn *fn, void *context)
+/** The chunks of a leaf, behind those there are. */
+static bool list_leaf(struct rank *rank, size_t number)
 {
-	for (uint64_t i = 0; i < RANK_ROOT_LEAVES; i++) {
-		struct rank_leaf *leaf = rank->leaves[i];
+	const struct rank_leaf *leaf = rank->leaves[number];
+	struct rank_chunk *chunks;
 
-		for (uint64_t j = 0; leaf && j < RANK_LEAF_CHUNKS; j++) {
-			struct rank_cell *cells = leaf->chunks[j];
-			uint64_t at = (i * RANK_LEAF_CHUNKS + j)
-				      << RANK_CHUNK_LOG2;
-
-			for (uint64_t k = 0; cells && k < RANK_CELLS; k++)
-				fn(context, &cells[k], at + k * 512);
-		}
+	if (!leaf)
+		return true;
+	chunks = realloc(rank->chunks, (rank->num_chunks + RANK_LEAF_CHUNKS) *
+					       sizeof(*chunks));
+	if (!chunks)
+		return false;
+	rank->chunks = chunks;
+	for (size_t i = 0; i < RANK_LEAF_CHUNKS; i++) {
+		if (leaf->chunks[i])
+			chunks[rank->num_chunks++] = (struct rank_chunk){
+				(number * RANK_LEAF_CHUNKS + i)
+					<< RANK_CHUNK_LOG2,
+				leaf->chunks[i] };
 	}
-}
-
-static void count_cell(void *context, struct rank_cell *cell, uint64_t address)
-{
-	uint64_t *count = context;
-
-	(void)address;
-	cell->before = (uint32_t)*count;
-	*count += (uint64_t)__builtin_popcountll(
-		atomic_load_explicit(&cell->bits, memory_order_relaxed));
+	return true;
 }
 
 struct error *rank_seal(struct rank *rank, uint32_t max, uint32_t *ret_count)
 {
 	uint64_t count = 0;
 
+	for (size_t i = 0; i < RANK_ROOT_LEAVES; i++)
+		if (!list_leaf(rank, i))
+			return error_no_memory();
 	if (atomic_load(&rank->no_memory))
 		return error_no_memory();
-	each_cell(rank, count_cell, &count);
+	for (size_t i = 0; i < rank->num_chunks; i++) {
+		struct rank_cell *cells = rank_cell(rank,
+						    rank->chunks[i].address);
+
+		for (size_t j = 0; j < RANK_CELLS; j++) {
+			cells[j].before = (uint32_t)count;
+			count += rank_bits(atomic_load_explicit(
+				&cells[j].bits, memory_order_relaxed));
+		}
+	}
 	if (count > max)
 		return error_new(ERROR_LIMIT, "%llu objects are more than this "
 				 "version can number (%u)",
 				 (unsigned long long)count, max);
-	*ret_count = (uint32_t)count;
+	*ret_count = rank->count = (uint32_t)count;
 	return NULL;
 }
 
-static void list_cell(void *context, struct rank_cell *cell, uint64_t address)
+uint64_t rank_address(const struct rank *rank, uint32_t id)
 {
-	uint64_t **next = context;
-	uint64_t bits = atomic_load_explicit(&cell->bits, memory_order_relaxed);
+	size_t low = 0, high = rank->num_chunks;
+	const struct rank_cell *cells;
+	uint64_t bits, address;
 
-	for (; bits; bits &= bits - 1)
-		*(*next)++ = address +
-			     8 * (uint64_t)__builtin_ctzll(bits);
-}
+	if (id >= rank->count)
+		return 0;
+	// The last chunk, then the last cell, before which are at most id.
+	while (high - low > 1) {
+		size_t middle = low + (high - low) / 2;
 
-void rank_addresses(const struct rank *rank, uint64_t *ret)
-{
-	each_cell(rank, list_cell, &ret);
+		if (rank->chunks[middle].cells[0].before <= id)
+			low = middle;
+		else
+			high = middle;
+	}
+	cells = rank->chunks[low].cells;
+	address = rank->chunks[low].address;
+	low = 0;
+	high = RANK_CELLS;
+	while (high - low > 1) {
+		size_t middle = low + (high - low) / 2;
+
+		if (cells[middle].before <= id)
+			low = middle;
+		else
+			high = middle;
+	}
+	bits = atomic_load_explicit(&cells[low].bits, memory_order_relaxed);
+	for (uint32_t skip = id - cells[low].before; skip > 0; skip--)
+		bits &= bits - 1;
+	return address + low * 512 +
+	       8 * (uint64_t)__builtin_ctzll(bits);
 }

@@ -39,10 +39,19 @@ struct rank_leaf {
 	_Atomic(struct rank_cell *) chunks[RANK_LEAF_CHUNKS];
 };
 
+/** A chunk that has marks. */
+struct rank_chunk {
+	uint64_t address;
+	const struct rank_cell *cells;
+};
+
 struct rank {
 	_Atomic(struct rank_leaf *) leaves[RANK_ROOT_LEAVES];
 	atomic_bool no_memory;	/* a mark was lost */
 	pthread_mutex_t lock;	/* of the making of chunks */
+	struct rank_chunk *chunks;	/* in order; after rank_seal() */
+	size_t num_chunks;
+	uint32_t count;
 };
 
 struct error *rank_create(struct rank **ret);
@@ -110,13 +119,22 @@ static inline void rank_unmark(struct rank *rank, uint64_t address)
  */
 struct error *rank_seal(struct rank *rank, uint32_t max, uint32_t *ret_count);
 
+/** Bits set; machines that count them in one instruction are not assumed. */
+static inline uint32_t rank_bits(uint64_t bits)
+{
+	bits -= bits >> 1 & UINT64_C(0x5555555555555555);
+	bits = (bits & UINT64_C(0x3333333333333333)) +
+	       (bits >> 2 & UINT64_C(0x3333333333333333));
+	bits = (bits + (bits >> 4)) & UINT64_C(0x0F0F0F0F0F0F0F0F);
+	return (uint32_t)(bits * UINT64_C(0x0101010101010101) >> 56);
+}
+
 /** What rank_id() answers for an address, with its cell. */
 static inline uint32_t rank_in_cell(const struct rank_cell *cell, uint64_t bit)
 {
 	uint64_t bits = atomic_load_explicit(&cell->bits, memory_order_relaxed);
 
-	return bits & bit ? cell->before + (uint32_t)__builtin_popcountll(
-						   bits & (bit - 1)) :
+	return bits & bit ? cell->before + rank_bits(bits & (bit - 1)) :
 			    RANK_NONE;
 }
 
@@ -128,7 +146,7 @@ static inline uint32_t rank_id(const struct rank *rank, uint64_t address)
 	return cell ? rank_in_cell(cell, rank_bit(address)) : RANK_NONE;
 }
 
-/** The marked addresses in order, into ret: count of them, as sealed. */
-void rank_addresses(const struct rank *rank, uint64_t *ret);
+/** The address of an object: the other way round. 0: there is none. */
+uint64_t rank_address(const struct rank *rank, uint32_t id);
 
 #endif

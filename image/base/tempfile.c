@@ -12,6 +12,13 @@
 
 #include "image/base/guard.h"
 
+const char *tempfile_folder(const char *named)
+{
+	const char *folder = named ? named : getenv("TMPDIR");
+
+	return folder && *folder ? folder : "/var/tmp";
+}
+
 struct error *tempfile_create(const char *folder, int *ret)
 {
 	CLEANUP(free_pointer) char *path = NULL;

@@ -7,6 +7,9 @@
 
 #include "image/base/error.h"
 
+/** The folder that was named, else $TMPDIR, else /var/tmp. named may be NULL. */
+const char *tempfile_folder(const char *named);
+
 /** A new file in a folder, without a name. The caller closes *ret. */
 struct error *tempfile_create(const char *folder, int *ret);
 

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "image/base/guard.h"
+#include "image/base/tempfile.h"
 #include "image/base/units.h"
 #include "image/live/plan.h"
 #include "image/live/process_notes.h"
@@ -342,41 +343,20 @@ struct error *live_check(const struct target *target,
 	return err ? err : live_check_space(&estimate, fd, folder);
 }
 
-static struct error *open_temporary(const char *folder, int *ret)
-{
-	char path[PATH_MAX];
-	int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-
-	if (fd < 0) {
-		if (snprintf(path, sizeof(path), "%s/heapdump-XXXXXX",
-			     folder) >= (int)sizeof(path))
-			return error_new(ERROR_USAGE, "%s: too long", folder);
-		fd = mkostemp(path, O_CLOEXEC);
-		if (fd >= 0)
-			(void)unlink(path);
-	}
-	if (fd < 0)
-		return error_os(errno, "a temporary file in %s", folder);
-	*ret = fd;
-	return NULL;
-}
-
 struct error *live_dump_to_fd(pid_t pid, const struct live_options *options,
 			      const char *tmp_dir, int *ret_fd,
 			      struct live_result *ret)
 {
-	const char *folder = tmp_dir ? tmp_dir : getenv("TMPDIR");
+	const char *folder = tempfile_folder(tmp_dir);
 	CLEANUP(target_close) struct target target = {
 		.pidfd = -1, .proc_fd = -1,
 	};
 	CLEANUP(close_fd) int fd = -1;
 	struct error *err;
 
-	if (!folder || !*folder)
-		folder = "/var/tmp";
 	err = target_open(pid, &target);
 	if (!err)
-		err = open_temporary(folder, &fd);
+		err = tempfile_create(folder, &fd);
 	if (!err)
 		err = live_check(&target, options, fd, folder);
 	if (!err)

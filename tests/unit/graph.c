@@ -7,6 +7,7 @@
 
 #include "analyzer/graph/components.h"
 #include "analyzer/graph/dominators.h"
+#include "analyzer/graph/domtree.h"
 #include "analyzer/graph/graph.h"
 #include "analyzer/graph/rank.h"
 #include "analyzer/graph/reach.h"
@@ -32,7 +33,7 @@ static void expect_ok(const char *name, struct error *err, int line)
 	error_free(err);
 }
 
-enum { NODES_MAX = 64, GRAPHS = 2000 };
+enum { NODES_MAX = 64, GRAPHS = 2000, CLASSES = 3 };
 
 static uint64_t seed = 88172645463325252;
 
@@ -175,6 +176,43 @@ static void naive_reach(const struct sample *sample, uint32_t without,
 	}
 }
 
+/** By climbing from each node, which the tree is there to avoid. */
+static void check_tree(struct sample *sample, const struct dominators *found)
+{
+	uint32_t groups[NODES_MAX], seen = 0, count;
+	uint64_t together[CLASSES] = { 0 }, expected[CLASSES] = { 0 };
+	struct domtree tree;
+
+	EXPECT_OK("tree", domtree_make(found, &sample->spill, &tree));
+	for (uint32_t i = 0; i < sample->nodes; i++)
+		groups[i] = random_below(CLASSES);
+	for (uint32_t i = 0; i < sample->nodes; i++) {
+		uint32_t at = found->parent[i];
+
+		if (at == DOMINATOR_UNREACHED)
+			continue;
+		while (at != DOMINATOR_ROOT && groups[at] != groups[i])
+			at = found->parent[at];
+		if (at == DOMINATOR_ROOT)
+			expected[groups[i]] += found->retained[i];
+	}
+	EXPECT_OK("by group", domtree_by_group(&tree, groups, CLASSES,
+					       together));
+	for (uint32_t i = 0; i < CLASSES; i++)
+		EXPECT_U64("of a group", together[i], expected[i]);
+	for (uint32_t i = 0; i <= sample->nodes; i++) {
+		uint32_t node = i < sample->nodes ? i : DOMINATOR_ROOT;
+		const uint32_t *children = domtree_children(&tree, node,
+							    &count);
+
+		for (uint32_t j = 0; j < count; j++)
+			EXPECT_U64("a child", found->parent[children[j]], node);
+		seen += count;
+	}
+	EXPECT_U64("children", seen, found->num_reached);
+	domtree_deinit(&tree);
+}
+
 /** A dominates B if B cannot be reached without A; by the definition. */
 static void check_dominators(struct sample *sample)
 {
@@ -225,23 +263,33 @@ static void check_dominators(struct sample *sample)
 		EXPECT_U64("retained", found.retained[i], retained);
 	}
 	EXPECT_U64("all of it", found.reached_weight, total);
+	check_tree(sample, &found);
 	dominators_deinit(&found);
 }
 
 static void check_components(struct sample *sample)
 {
 	static bool way[NODES_MAX][NODES_MAX];
+	uint32_t kinds[NODES_MAX], classes[CLASSES];
 	uint32_t component[NODES_MAX], nodes = sample->nodes, cyclic = 0;
 	struct components found;
 
 	memcpy(way, sample->strong, sizeof(way));
+	for (uint32_t i = 0; i < CLASSES; i++)
+		classes[i] = random_below(nodes);
+	for (uint32_t i = 0; i < nodes; i++) {
+		kinds[i] = random_below(CLASSES);
+		way[i][classes[kinds[i]]] = false;
+	}
 	for (uint32_t k = 0; k < nodes; k++)
 		for (uint32_t i = 0; i < nodes; i++)
 			for (uint32_t j = 0; j < nodes; j++)
 				way[i][j] |= way[i][k] && way[k][j];
 	EXPECT_OK("components", components_find(&sample->graph,
-					       GRAPH_MASK_STRONG, NULL,
-					       &sample->spill, &found));
+		&(struct components_options){
+			.mask = GRAPH_MASK_STRONG,
+			.kinds = kinds, .kind_nodes = classes,
+			.spill = &sample->spill }, &found));
 	memset(component, 0xFF, sizeof(component));
 	for (uint32_t i = 0; i < found.count; i++)
 		for (uint32_t j = found.at[i]; j < found.at[i + 1]; j++)
@@ -380,7 +428,6 @@ static void check_rank(void)
 		0x7F00000FFFF8, 0x7F0000100000, UINT64_C(0xFFFFFFFFFFF8),
 	};
 	enum { COUNT = sizeof(marks) / sizeof(marks[0]) };
-	uint64_t addresses[COUNT];
 	struct rank *rank;
 	uint32_t count;
 
@@ -393,15 +440,15 @@ static void check_rank(void)
 	rank_mark(rank, UINT64_C(1) << 48);
 	EXPECT_OK("seal", rank_seal(rank, 100, &count));
 	EXPECT_U64("count", count, COUNT);
-	rank_addresses(rank, addresses);
 	for (uint32_t i = 0; i < COUNT; i++) {
 		EXPECT_U64("number", rank_id(rank, marks[i]), i);
-		EXPECT_U64("address", addresses[i], marks[i]);
+		EXPECT_U64("address", rank_address(rank, i), marks[i]);
 		if (i == 0 || marks[i - 1] != marks[i] - 8)
 			EXPECT_U64("none", rank_id(rank, marks[i] - 8),
 				   RANK_NONE);
 		EXPECT_U64("odd", rank_id(rank, marks[i] + 4), RANK_NONE);
 	}
+	EXPECT_U64("beyond", rank_address(rank, COUNT), 0);
 	EXPECT_U64("unmarked", rank_id(rank, 0x20000), RANK_NONE);
 	rank_destroy(rank);
 }

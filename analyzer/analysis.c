@@ -1,0 +1,160 @@
+/*
+ * What is found out about a heap as a whole; see analysis.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/analysis.h"
+
+#include <stdlib.h>
+
+#include "analyzer/opened.h"
+#include "analyzer/scan_progress.h"
+#include "image/base/workers.h"
+
+static struct error *visit_census(void *context, pyh_visit_fn *fn,
+				  void *fn_context, struct pyh_census **ret)
+{
+	return opened_census_visited(context, fn, fn_context, NULL, ret);
+}
+
+static struct error *create(struct opened *opened, struct analysis **ret)
+{
+	struct heapgraph_options options = {
+		.workers = opened_workers(opened),
+		.memory = opened_memory(opened),
+		.tmp_dir = opened_tmp_dir(opened),
+		.census = visit_census,
+		.context = opened,
+		.progress = progress_tell,
+	};
+	struct analysis *analysis;
+	struct pyh_runtime *runtime = NULL;
+	struct error *err = opened_runtime(opened, &runtime);
+
+	if (!err)
+		err = opened_types(opened, &options.types);
+	if (!err)
+		err = opened_shapes(opened, &options.shapes);
+	if (err)
+		return err;
+	options.runtime = runtime;
+	analysis = calloc(1, sizeof(*analysis));
+	if (!analysis)
+		return error_no_memory();
+	err = heapgraph_build(&options, &analysis->heap);
+	if (!err)
+		err = heaproots_find(analysis->heap, runtime, &analysis->roots);
+	if (err)
+		analysis_destroy(analysis);
+	else
+		*ret = analysis;
+	return err;
+}
+
+/* --- parts, side by side --------------------------------------------------- */
+
+struct making {
+	struct opened *opened;
+	struct analysis *analysis;
+	unsigned int parts[2];
+};
+
+static uint64_t weight(void *context, uint32_t object)
+{
+	return heapgraph_footprint(context, object);
+}
+
+static struct error *find_dominators(const struct making *making)
+{
+	struct analysis *analysis = making->analysis;
+	struct heapgraph *heap = analysis->heap;
+
+	return dominators_find(&heap->graph, &(struct dominators_options){
+		.workers = opened_workers(making->opened),
+		.mask = GRAPH_MASK_STRONG,
+		.roots = &analysis->roots.held,
+		.weights = heap->footprints,
+		.weight = heap->num_bigs ? weight : NULL,
+		.context = heap,
+		.spill = &heap->spill }, &analysis->dominators);
+}
+
+/** The objects that are the types, by the types' ids. */
+static struct error *list_classes(const struct heapgraph *heap, uint32_t **ret)
+{
+	uint32_t count = pyh_types_count(heap->pyh_types);
+
+	*ret = calloc((size_t)count + 1, sizeof(**ret));
+	if (!*ret)
+		return error_no_memory();
+	for (uint32_t i = 0; i < count; i++)
+		(*ret)[i] = heapgraph_find(
+			heap, pyh_types_get(heap->pyh_types, i)->address);
+	return NULL;
+}
+
+static struct error *find_cycles(const struct making *making)
+{
+	struct analysis *analysis = making->analysis;
+	struct heapgraph *heap = analysis->heap;
+	struct error *err = collector_replay(heap, &analysis->roots, NULL,
+					     &analysis->collector);
+	uint32_t *classes = NULL;
+
+	if (!err)
+		err = list_classes(heap, &classes);
+	if (!err)
+		err = components_find(&heap->graph,
+			&(struct components_options){
+				.mask = GRAPH_MASK_OWNED,
+				.kinds = heap->types, .kind_nodes = classes,
+				.spill = &heap->spill },
+			&analysis->components);
+	free(classes);
+	return err;
+}
+
+static struct error *make_part(void *context, unsigned int worker, size_t shard)
+{
+	const struct making *making = context;
+
+	(void)worker;
+	return making->parts[shard] == ANALYSIS_DOMINATORS ?
+		       find_dominators(making) : find_cycles(making);
+}
+
+struct error *analysis_of(struct opened *opened, unsigned int parts,
+			  const struct analysis **ret)
+{
+	struct analysis **at = opened_analysis(opened);
+	struct making making = { .opened = opened };
+	struct error *err = *at ? NULL : create(opened, at);
+	size_t count = 0;
+
+	if (err)
+		return err;
+	making.analysis = *at;
+	parts &= ~(*at)->have;
+	for (unsigned int part = 1; part <= ANALYSIS_CYCLES; part <<= 1)
+		if (parts & part)
+			making.parts[count++] = part;
+	if (count > 0)
+		progress_tell(NULL, "finding who keeps what", 0, 0);
+	err = workers_run(opened_workers(opened), count, make_part, &making);
+	if (err)
+		return err;
+	(*at)->have |= parts;
+	*ret = *at;
+	return NULL;
+}
+
+void analysis_destroy(struct analysis *analysis)
+{
+	if (!analysis)
+		return;
+	components_deinit(&analysis->components);
+	collector_deinit(&analysis->collector);
+	dominators_deinit(&analysis->dominators);
+	heaproots_deinit(&analysis->roots);
+	heapgraph_destroy(analysis->heap);
+	free(analysis);
+}

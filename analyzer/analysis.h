@@ -1,0 +1,42 @@
+/*
+ * What is found out about a heap as a whole: the graph, who holds it, what
+ * dominates what, what the collector would free. Each part made once, when it is
+ * first asked for.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef ANALYZER_ANALYSIS_H
+#define ANALYZER_ANALYSIS_H
+
+#include "analyzer/collector.h"
+#include "analyzer/graph/components.h"
+#include "analyzer/graph/dominators.h"
+#include "analyzer/heapgraph.h"
+#include "analyzer/heaproots.h"
+
+struct opened;
+
+/** Parts beyond graph and roots, as bits. */
+enum {
+	ANALYSIS_DOMINATORS = 1 << 0,
+	ANALYSIS_CYCLES = 1 << 1,	/* components, and the collector */
+};
+
+struct analysis {
+	struct heapgraph *heap;
+	struct heaproots roots;
+	struct dominators dominators;
+	struct components components;
+	struct collector collector;
+	unsigned int have;		/* ANALYSIS_… */
+};
+
+/**
+ * The analysis of a dump, with the parts that are wanted. Borrowed from opened.
+ */
+struct error *analysis_of(struct opened *opened, unsigned int parts,
+			  const struct analysis **ret);
+
+/** For opened. NULL is fine. */
+void analysis_destroy(struct analysis *analysis);
+
+#endif

@@ -1,0 +1,217 @@
+/*
+ * `retained`: what would go with each object: the dominator tree from the top.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The largest first, so that an object stands before what lives by it.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/analysis.h"
+#include "analyzer/cmd.h"
+#include "analyzer/toplist.h"
+#include "analyzer/typefilter.h"
+#include "image/base/guard.h"
+#include "image/base/units.h"
+
+enum retained_column {
+	RETAINED_ADDRESS,
+	RETAINED_TYPE,
+	RETAINED_COUNT,
+	RETAINED_RETAINED,
+	RETAINED_SIZE,
+	RETAINED_SHARE,
+	RETAINED_PATH,
+	RETAINED_DOMINATOR,
+	RETAINED_TYPE_ADDRESS,
+	NUM_RETAINED_COLUMNS
+};
+
+static const struct column retained_columns[NUM_RETAINED_COLUMNS] = {
+	[RETAINED_ADDRESS] = { .key = "address", .title = "address", .unit = UNIT_ADDRESS,
+		.about = "where it is in the target", .width = 18 },
+	[RETAINED_TYPE] = { .key = "type", .title = "type", .unit = UNIT_TEXT,
+		.about = "module and qualified name, bare for builtins; or the "
+			 "group of --by" },
+	[RETAINED_COUNT] = { .key = "count", .title = "count", .unit = UNIT_COUNT,
+		.about = "objects of the group, with --by" },
+	[RETAINED_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
+		.about = "what the allocators hold for it and for all that "
+			 "lives by it alone" },
+	[RETAINED_SIZE] = { .key = "size", .title = "size", .unit = UNIT_BYTES,
+		.about = "what sys.getsizeof would say" },
+	[RETAINED_SHARE] = { .key = "share", .title = "share", .unit = UNIT_SHARE,
+		.about = "retained, of all objects that can be reached" },
+	[RETAINED_PATH] = { .key = "path", .title = "path", .unit = UNIT_TEXT,
+		.about = "a shortest way to it, as one would write it",
+		.no_key = true },
+	[RETAINED_DOMINATOR] = { .key = "dominator", .title = "lives by", .unit = UNIT_ADDRESS,
+		.about = "the nearest object without which it would go; absent "
+			 "where no single one is", .hidden = true },
+	[RETAINED_TYPE_ADDRESS] = { .key = "type_address", .title = "type at", .unit = UNIT_ADDRESS,
+		.about = "of its type object", .hidden = true },
+};
+
+enum {
+	TOTAL_COUNT, TOTAL_RETAINED, TOTAL_UNREACHED, TOTAL_UNREACHED_BYTES,
+	NUM_TOTALS
+};
+
+static const struct column retained_totals[NUM_TOTALS] = {
+	[TOTAL_COUNT] = { .key = "count", .unit = UNIT_COUNT,
+		.about = "objects that can be reached" },
+	[TOTAL_RETAINED] = { .key = "retained", .unit = UNIT_BYTES,
+		.about = "what the allocators hold for them" },
+	[TOTAL_UNREACHED] = { .key = "unreached", .unit = UNIT_COUNT,
+		.about = "objects that nothing leads to: garbage" },
+	[TOTAL_UNREACHED_BYTES] = { .key = "unreached_bytes", .unit = UNIT_BYTES,
+		.about = "what the allocators hold for those" },
+};
+
+static struct error *run(struct scan *scan);
+
+const struct view cmd_retained_view = {
+	.name = "retained",
+	.bit = VIEW_RETAINED,
+	.about = "what would go with each object: the dominator tree",
+	.columns = retained_columns,
+	.num_columns = NUM_RETAINED_COLUMNS,
+	.totals = retained_totals,
+	.num_totals = NUM_TOTALS,
+	.run = run,
+	.remark =
+"An object retains itself and all that can be reached over it alone: what would\n"
+"be freed if it went. The largest first, so an object stands before those that\n"
+"live by it. --by type or module sums up what each group retains together;\n"
+"objects that live by another one of their group are not counted twice.\n",
+};
+
+/* --- objects --------------------------------------------------------------- */
+
+static void object_cells(const struct analysis *analysis, uint32_t object,
+			 struct cell cells[NUM_RETAINED_COLUMNS])
+{
+	const struct heapgraph *heap = analysis->heap;
+	const struct dominators *dominators = &analysis->dominators;
+	const struct pyh_type *type = heapgraph_type(heap, object);
+	uint32_t parent = dominators->parent[object];
+
+	for (int i = 0; i < NUM_RETAINED_COLUMNS; i++)
+		cells[i] = cell_unknown();
+	cells[RETAINED_ADDRESS] = cell_number(UNIT_ADDRESS,
+					      heapgraph_address(heap, object));
+	cells[RETAINED_TYPE] = cell_text(type->name);
+	cells[RETAINED_RETAINED] = cell_number(UNIT_BYTES,
+					       dominators->retained[object]);
+	cells[RETAINED_SIZE] = cell_number(UNIT_BYTES,
+					   heapgraph_size(heap, object));
+	cells[RETAINED_SHARE] = cell_part(dominators->retained[object],
+					  dominators->reached_weight);
+	cells[RETAINED_TYPE_ADDRESS] = cell_number(UNIT_ADDRESS, type->address);
+	if (parent < heap->count)
+		cells[RETAINED_DOMINATOR] = cell_number(
+			UNIT_ADDRESS, heapgraph_address(heap, parent));
+}
+
+/** The largest that the filters let through. */
+static struct error *choose(struct scan *scan, const struct analysis *analysis,
+			    struct toplist *list, uint64_t *ret_passed)
+{
+	const struct options *options = scan->options;
+	const struct heapgraph *heap = analysis->heap;
+	const struct dominators *dominators = &analysis->dominators;
+	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
+	struct error *err = typefilter_create(options->type, options->match,
+					      &filter);
+
+	*ret_passed = 0;
+	for (uint32_t i = 0; !err && i < heap->count; i++) {
+		bool pass = true;
+
+		if (dominators->parent[i] == DOMINATOR_UNREACHED ||
+		    dominators->retained[i] < options->min_size)
+			continue;
+		if (options->type || options->match)
+			err = typefilter_pass(filter, heapgraph_type(heap, i),
+					      &pass);
+		if (err || !pass)
+			continue;
+		++*ret_passed;
+		err = toplist_add(list, dominators->retained[i], i);
+	}
+	return err;
+}
+
+static void print_more(struct scan *scan, uint64_t more)
+{
+	struct cell cells[NUM_RETAINED_COLUMNS];
+	char number[UNITS_TEXT_MAX], text[64];
+
+	for (int i = 0; i < NUM_RETAINED_COLUMNS; i++)
+		cells[i] = cell_unknown();
+	(void)snprintf(text, sizeof(text), "%s more object%s",
+		       units_count(more, number), more == 1 ? "" : "s");
+	cells[RETAINED_TYPE] = cell_text(text);
+	render_rest(&scan->render, cells);
+}
+
+static struct error *print_objects(struct scan *scan,
+				   const struct analysis *analysis)
+{
+	CLEANUP(toplist_deinit) struct toplist list;
+	struct cell cells[NUM_RETAINED_COLUMNS];
+	uint64_t passed;
+	struct error *err;
+
+	toplist_init(&list, (size_t)scan->options->top);
+	err = choose(scan, analysis, &list, &passed);
+	if (err)
+		return err;
+	toplist_sort(&list);
+	for (size_t i = 0; i < list.count; i++) {
+		object_cells(analysis, list.entries[i].id, cells);
+		gate_row(&scan->gate, cells);
+		render_row(&scan->render, cells);
+		if (i % 1024 == 1023 && scan_unread(scan))
+			return NULL;
+	}
+	if (passed > list.count)
+		print_more(scan, passed - list.count);
+	if (passed == 0)
+		scan_remark(scan, "no object of the dump passes the filters");
+	return NULL;
+}
+
+static struct error *run(struct scan *scan)
+{
+	const struct analysis *analysis;
+	struct cell totals[NUM_TOTALS];
+	struct error *err = analysis_of(scan->opened, ANALYSIS_DOMINATORS,
+					&analysis);
+
+	if (err)
+		return err;
+	scan_begin(scan, "retained");
+	totals[TOTAL_COUNT] = cell_number(UNIT_COUNT,
+					  analysis->dominators.num_reached);
+	totals[TOTAL_RETAINED] = cell_number(UNIT_BYTES,
+					     analysis->dominators.reached_weight);
+	totals[TOTAL_UNREACHED] = cell_number(
+		UNIT_COUNT, analysis->heap->count -
+				    analysis->dominators.num_reached);
+	totals[TOTAL_UNREACHED_BYTES] = cell_number(
+		UNIT_BYTES, analysis->heap->footprint -
+				    analysis->dominators.reached_weight);
+	render_object(&scan->render, "totals", retained_totals, totals,
+		      NUM_TOTALS);
+	render_table(&scan->render, &(struct table_spec){
+		.json_key = "rows", .title = "RETAINED",
+		.columns = retained_columns,
+		.num_columns = NUM_RETAINED_COLUMNS });
+	err = print_objects(scan, analysis);
+	render_table_end(&scan->render);
+	render_end(&scan->render);
+	gate_totals(&scan->gate, totals);
+	return err;
+}

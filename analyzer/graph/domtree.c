@@ -1,0 +1,131 @@
+/*
+ * The dominator tree from the top down; see domtree.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/graph/domtree.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/** Where the children of a parent are counted; GRAPH_NONE: it has no place. */
+static uint32_t place_of(const struct dominators *dominators, uint32_t parent)
+{
+	return parent == DOMINATOR_ROOT ? dominators->num_nodes :
+	       parent == DOMINATOR_UNREACHED ? GRAPH_NONE : parent;
+}
+
+struct error *domtree_make(const struct dominators *dominators,
+			   struct spill *spill, struct domtree *ret)
+{
+	uint64_t nodes = dominators->num_nodes;
+	struct error *err;
+
+	*ret = (struct domtree){ .dominators = dominators };
+	err = spill_alloc(spill, (nodes + 2) * sizeof(uint32_t),
+			  &ret->arrays[0]);
+	if (!err)
+		err = spill_alloc(spill, nodes * sizeof(uint32_t),
+				  &ret->arrays[1]);
+	if (err) {
+		domtree_deinit(ret);
+		return err;
+	}
+	ret->at = ret->arrays[0].data;
+	ret->children = ret->arrays[1].data;
+	for (uint32_t i = 0; i < nodes; i++) {
+		uint32_t place = place_of(dominators, dominators->parent[i]);
+
+		if (place != GRAPH_NONE)
+			ret->at[place + 1]++;
+	}
+	for (uint32_t i = 0; i <= nodes; i++)
+		ret->at[i + 1] += ret->at[i];
+	for (uint32_t i = 0; i < nodes; i++) {
+		uint32_t place = place_of(dominators, dominators->parent[i]);
+
+		if (place != GRAPH_NONE)
+			ret->children[ret->at[place]++] = i;
+	}
+	// Each has been moved to where the one behind it began.
+	memmove(ret->at + 1, ret->at, (nodes + 1) * sizeof(uint32_t));
+	ret->at[0] = 0;
+	return NULL;
+}
+
+void domtree_deinit(struct domtree *tree)
+{
+	spill_free(&tree->arrays[0]);
+	spill_free(&tree->arrays[1]);
+	*tree = (struct domtree){ 0 };
+}
+
+const uint32_t *domtree_children(const struct domtree *tree, uint32_t node,
+				 uint32_t *ret_count)
+{
+	uint32_t place = place_of(tree->dominators, node);
+
+	*ret_count = tree->at[place + 1] - tree->at[place];
+	return tree->children + tree->at[place];
+}
+
+/* --- by group -------------------------------------------------------------- */
+
+/** A node whose children are being visited. */
+struct level {
+	uint32_t node, next;	/* index in children */
+};
+
+struct walk {
+	struct level *levels;
+	size_t depth, room;
+};
+
+static bool descend(struct walk *walk, uint32_t node, uint32_t first)
+{
+	if (walk->depth == walk->room) {
+		size_t room = walk->room ? walk->room * 2 : 256;
+		struct level *levels = realloc(walk->levels,
+					       room * sizeof(*levels));
+
+		if (!levels)
+			return false;
+		walk->levels = levels;
+		walk->room = room;
+	}
+	walk->levels[walk->depth++] = (struct level){ node, first };
+	return true;
+}
+
+struct error *domtree_by_group(const struct domtree *tree,
+			       const uint32_t *groups, uint32_t num_groups,
+			       uint64_t *ret)
+{
+	const uint64_t *retained = tree->dominators->retained;
+	uint32_t top = tree->dominators->num_nodes;
+	uint32_t *open = calloc((size_t)num_groups + 1, sizeof(*open));
+	struct walk walk = { 0 };
+	bool done = open && descend(&walk, top, tree->at[top]);
+
+	while (done && walk.depth > 0) {
+		struct level *level = &walk.levels[walk.depth - 1];
+		uint32_t node;
+
+		if (level->next == tree->at[level->node + 1]) {
+			if (level->node != top)
+				open[groups[level->node]]--;
+			walk.depth--;
+			continue;
+		}
+		node = tree->children[level->next++];
+		if (open[groups[node]] == 0)
+			ret[groups[node]] += retained[node];
+		if (tree->at[node] == tree->at[node + 1])
+			continue;
+		open[groups[node]]++;
+		done = descend(&walk, node, tree->at[node]);
+	}
+	free(walk.levels);
+	free(open);
+	return done ? NULL : error_no_memory();
+}

@@ -1,0 +1,127 @@
+/*
+ * The heap as a graph: every object a number, what is known of it in columns,
+ * its references both ways.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Two passes over the dump: the census, which says what is an object, and one
+ * that reads each object once more and resolves what it refers to.
+ */
+#ifndef ANALYZER_HEAPGRAPH_H
+#define ANALYZER_HEAPGRAPH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "analyzer/graph/graph.h"
+#include "analyzer/graph/rank.h"
+#include "image/base/error.h"
+#include "image/base/spill.h"
+#include "pyheap/pycensus.h"
+#include "pyheap/pyshape.h"
+#include "pyheap/pytypes.h"
+
+enum {
+	HEAP_TRACKED = 1 << 0,		/* linked into a GC list */
+	HEAP_IMMORTAL = 1 << 1,
+	HEAP_INEXACT = 1 << 2,		/* its size cannot be known exactly */
+	HEAP_GUESSED = 1 << 3,		/* only looks like an object */
+};
+
+/* In sizes, footprints and refcounts: what 32 bits do not hold is elsewhere. */
+#define HEAP_BIG UINT32_MAX
+
+struct heap_big {
+	uint32_t object;
+	uint64_t size, footprint, refcount;
+};
+
+struct heapgraph {
+	uint32_t count;		/* objects: 0 … count-1, in address order */
+	struct rank *rank;	/* addresses and numbers */
+	uint32_t *types;	/* ids of pyh_types_get() */
+	uint32_t *sizes;	/* sys.getsizeof; HEAP_BIG: heapgraph_size() */
+	uint32_t *footprints;	/* held from allocators; the same */
+	uint32_t *refcounts;	/* of those that are not immortal; the same */
+	uint8_t *flags;
+	uint64_t footprint;	/* of all together, bytes */
+	struct graph graph;
+	struct heap_big *bigs;	/* by number */
+	size_t num_bigs;
+	struct spill_array arrays[5];
+	struct spill spill;
+	struct pyh_types *pyh_types;	/* borrowed */
+};
+
+struct heapgraph_options {
+	const struct pyh_runtime *runtime;
+	struct pyh_types *types;
+	struct pyh_shapes *shapes;
+	unsigned int workers;
+	uint64_t memory;	/* bytes of columns that may be in memory */
+	const char *tmp_dir;	/* where the others go */
+	/**
+	 * Take the census, or go through it, with every object shown to fn by
+	 * all workers (see opened_census_visited()).
+	 */
+	struct error *(*census)(void *context, pyh_visit_fn *fn,
+				void *fn_context, struct pyh_census **ret);
+	void *context;
+	void (*progress)(void *context, const char *what, uint64_t done,
+			 uint64_t total);
+	void *progress_context;
+};
+
+struct error *heapgraph_build(const struct heapgraph_options *options,
+			      struct heapgraph **ret);
+/** NULL is fine. */
+void heapgraph_destroy(struct heapgraph *heap);
+
+/** Of an object that is in bigs. */
+const struct heap_big *heapgraph_big(const struct heapgraph *heap,
+				     uint32_t object);
+
+static inline uint64_t heapgraph_size(const struct heapgraph *heap,
+				      uint32_t object)
+{
+	uint32_t size = heap->sizes[object];
+
+	return size == HEAP_BIG ? heapgraph_big(heap, object)->size : size;
+}
+
+static inline uint64_t heapgraph_footprint(const struct heapgraph *heap,
+					   uint32_t object)
+{
+	uint32_t size = heap->footprints[object];
+
+	return size == HEAP_BIG ? heapgraph_big(heap, object)->footprint : size;
+}
+
+/** ob_refcnt as far as it counts; of immortal objects 0. */
+static inline uint64_t heapgraph_refcount(const struct heapgraph *heap,
+					  uint32_t object)
+{
+	uint32_t count = heap->refcounts[object];
+
+	return count == HEAP_BIG ? heapgraph_big(heap, object)->refcount : count;
+}
+
+static inline const struct pyh_type *
+heapgraph_type(const struct heapgraph *heap, uint32_t object)
+{
+	return pyh_types_get(heap->pyh_types, heap->types[object]);
+}
+
+static inline uint64_t heapgraph_address(const struct heapgraph *heap,
+					 uint32_t object)
+{
+	return rank_address(heap->rank, object);
+}
+
+/** The object that begins at an address, or GRAPH_NONE. */
+static inline uint32_t heapgraph_find(const struct heapgraph *heap,
+				      uint64_t address)
+{
+	return rank_id(heap->rank, address);
+}
+
+#endif
