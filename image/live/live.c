@@ -138,6 +138,7 @@ static struct error *transfer(struct run *run, int fd)
 		.level = run->options->level ? run->options->level : LIVE_LEVEL,
 		.workers = live_workers(run->options),
 		.own_file = run->options->own_file,
+		.step_back = run->options->snapshot,
 		.hash = run->options->hash,
 		.fill = fill,
 		.context = run,

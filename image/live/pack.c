@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -24,6 +25,7 @@
 
 enum {
 	FRAME_SIZE = 1 << FORMAT_FRAME_LOG2,
+	STEP_BACK_NICE = 10,	/* a tenth of what others get, where it is scarce */
 	SLOTS_PER_WORKER = 12,
 	/*
 	 * Written pages are pushed to the disk a chunk at a time, and dropped
@@ -318,8 +320,12 @@ static struct error *work(struct pack *pack)
 static void *worker_main(void *argument)
 {
 	struct pack *pack = argument;
-	struct error *err = work(pack);
+	struct error *err;
 
+	// Of threads, on Linux, not of the process. Not allowed: no matter.
+	if (pack->options.step_back)
+		(void)setpriority(PRIO_PROCESS, (id_t)gettid(), STEP_BACK_NICE);
+	err = work(pack);
 	if (err)
 		fail(pack, err);
 	return NULL;

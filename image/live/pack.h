@@ -42,6 +42,8 @@ struct pack_options {
 	unsigned int workers;	/* at least 1 */
 	bool own_file;		/* nobody else writes to it, or reads it soon:
 				   it may bypass the page cache */
+	bool step_back;		/* the target runs meanwhile, and comes first:
+				   workers ask for less of the processors */
 	bool hash;		/* somebody wants to know it: of a plain dump
 				   it costs more than all the rest */
 	pack_fill_fn *fill;
