@@ -20,7 +20,8 @@ struct path {
 	const struct pyh_root *root;	/* NULL: none */
 	const struct pyh_edge *edges;
 	size_t count, at;		/* at: the next edge */
-	bool placed;			/* where the root is goes behind all */
+	struct pyh_root place;		/* said behind all steps, if placed */
+	bool placed;
 	struct pyh_repr text;
 };
 
@@ -177,6 +178,43 @@ static bool put_closure(struct path *path)
 	return true;
 }
 
+/**
+ * A function or frame, its globals, a value of them: they are a module's, which
+ * says better what this is than how the path came there.
+ */
+static bool put_globals(struct path *path)
+{
+	const struct pyh_edge *globals = ahead(path, 0);
+	const struct pyh_edge *value = ahead(path, 1);
+	struct pyh_repr before = path->text;
+
+	if (!(is_field(globals, "__globals__") ||
+	      is_field(globals, "f_globals")) ||
+	    !value || value->ref.kind != PYH_REF_VALUE)
+		return false;
+	path->text.at = path->text.cut = 0;
+	if (!pyh_name_put_module(path->naming, &path->text, 0,
+				 globals->ref.address)) {
+		path->text = before;
+		return false;
+	}
+	put_name_in(path, value->ref.key);
+	path->placed = false;
+	path->at += 2;
+	return true;
+}
+
+/** True where a generator leads to its frame's variables. */
+static bool is_own_frame(const struct path *path)
+{
+	const struct pyh_edge *edge = ahead(path, 0);
+	const struct pyh_edge *next = ahead(path, 1);
+
+	return (is_field(edge, "gi_frame") || is_field(edge, "cr_frame") ||
+		is_field(edge, "ag_frame")) &&
+	       next && next->ref.kind == PYH_REF_LOCAL;
+}
+
 static void put_local(struct path *path, const struct pyh_edge *edge)
 {
 	uint64_t code = pyh_name_code_of(path->naming, edge->holder,
@@ -269,7 +307,9 @@ static void put_step(struct path *path)
 		put_namespace(path);
 	else if (edge->ref.kind == PYH_REF_LOCAL && edge->type)
 		put_local(path, edge);
-	else if (!put_closure(path))
+	else if (is_own_frame(path))
+		path->at++;
+	else if (!put_closure(path) && !put_globals(path))
 		put_single(path, edge);
 }
 
@@ -292,8 +332,8 @@ static void put_module(struct path *path, const struct pyh_edge *module)
 
 	if (dict && dict->ref.kind == PYH_REF_DICT && value &&
 	    value->ref.kind == PYH_REF_VALUE) {
-		pyh_name_put_module(path->naming, &path->text, module->ref.key,
-				    dict->ref.address);
+		(void)pyh_name_put_module(path->naming, &path->text,
+					  module->ref.key, dict->ref.address);
 		put_name_in(path, value->ref.key);
 		path->at += 3;
 		return;
@@ -306,6 +346,19 @@ static void put_module(struct path *path, const struct pyh_edge *module)
 	pyh_repr_put(&path->text, "']");
 }
 
+/** A name in the dict of locals of the root's frame: of a module, globals. */
+static void put_local_of(struct path *path, uint64_t key)
+{
+	if (pyh_name_is_module_code(path->naming, path->root->code)) {
+		pyh_name_put_code(path->naming, &path->text, path->root->code);
+		pyh_repr_put(&path->text, ":");
+		path->placed = false;
+	} else {
+		pyh_repr_put(&path->text, "local ");
+	}
+	put_name_in(path, key);
+}
+
 /** A root that is a namespace, and a value of it. */
 static bool put_root_namespace(struct path *path, const struct pyh_edge *value)
 {
@@ -314,6 +367,11 @@ static bool put_root_namespace(struct path *path, const struct pyh_edge *value)
 
 	if (is_root(path, "modules") || is_root(path, "imports.modules")) {
 		put_module(path, value);
+		return true;
+	}
+	if (is_root(path, "f_locals")) {
+		put_local_of(path, value->ref.key);
+		path->at++;
 		return true;
 	}
 	if (is_root(path, "sysdict")) {
@@ -325,13 +383,6 @@ static bool put_root_namespace(struct path *path, const struct pyh_edge *value)
 					 path->root->type)) != NULL) {
 		pyh_repr_put(text, type->name);
 		pyh_repr_put(text, ".");
-	} else if (is_root(path, "f_locals") &&
-		   pyh_name_is_module_code(path->naming, path->root->code)) {
-		pyh_name_put_code(path->naming, text, path->root->code);
-		pyh_repr_put(text, ":");
-	} else if (is_root(path, "f_locals")) {
-		pyh_repr_put(text, "local ");
-		path->placed = true;
 	} else {
 		return false;
 	}
@@ -340,38 +391,44 @@ static bool put_root_namespace(struct path *path, const struct pyh_edge *value)
 	return true;
 }
 
-/** Up to 3.10: a frame that runs, and a variable or temporary of it. */
-static bool put_frame_variable(struct path *path, const struct pyh_edge *edge)
+/**
+ * Up to 3.10: a frame that runs, or one that called it, and a variable or
+ * temporary value of that.
+ */
+static bool put_frame_variable(struct path *path)
 {
 	struct pyh_root root = *path->root;
+	const struct pyh_edge *edge;
+	size_t by = 0;
 
-	if (!is_root(path, "frame"))
+	while (is_field(ahead(path, by), "f_back"))
+		by++;
+	edge = ahead(path, by);
+	if (!is_root(path, "frame") || !edge || !edge->type ||
+	    edge->ref.kind != PYH_REF_LOCAL)
 		return false;
+	root.code = pyh_name_code_of(path->naming, edge->holder, edge->type);
 	root.kind = pyh_name_of_local(path->naming, root.code,
 				      edge->ref.index) ? PYH_ROOT_LOCAL :
 							 PYH_ROOT_STACK;
 	root.index = edge->ref.index;
+	path->place = root;
 	pyh_name_put_root(path->naming, &path->text, &root);
-	path->placed = true;
-	path->at++;
+	path->at += by + 1;
 	if (is_field(ahead(path, 0), "cell_contents"))
 		path->at++;
 	return true;
 }
 
-/** Up to 3.10: the namespace of a module's frame, which its file names. */
-static bool put_frame_namespace(struct path *path, const struct pyh_edge *edge)
+/** Up to 3.10: a frame that runs, its dict of locals, a value of that. */
+static bool put_frame_namespace(struct path *path)
 {
 	const struct pyh_edge *value = ahead(path, 1);
 
-	if (!is_root(path, "frame") || !value ||
-	    value->ref.kind != PYH_REF_VALUE ||
-	    !(is_field(edge, "f_globals") || is_field(edge, "f_locals")) ||
-	    !pyh_name_is_module_code(path->naming, path->root->code))
+	if (!is_root(path, "frame") || !is_field(ahead(path, 0), "f_locals") ||
+	    !value || value->ref.kind != PYH_REF_VALUE)
 		return false;
-	pyh_name_put_code(path->naming, &path->text, path->root->code);
-	pyh_repr_put(&path->text, ":");
-	put_name_in(path, value->ref.key);
+	put_local_of(path, value->ref.key);
 	path->at += 2;
 	return true;
 }
@@ -379,6 +436,11 @@ static bool put_frame_namespace(struct path *path, const struct pyh_edge *edge)
 static void put_beginning(struct path *path)
 {
 	const struct pyh_edge *first = ahead(path, 0);
+
+	if (path->root) {
+		path->place = *path->root;
+		path->placed = true;
+	}
 
 	if (!path->root) {
 		pyh_repr_put(&path->text, "<");
@@ -391,13 +453,9 @@ static void put_beginning(struct path *path)
 	if (first && first->ref.kind == PYH_REF_VALUE &&
 	    put_root_namespace(path, first))
 		return;
-	if (first && first->ref.kind == PYH_REF_LOCAL &&
-	    put_frame_variable(path, first))
-		return;
-	if (first && put_frame_namespace(path, first))
+	if (put_frame_variable(path) || put_frame_namespace(path))
 		return;
 	pyh_name_put_root(path->naming, &path->text, path->root);
-	path->placed = true;
 	if (path->root->kind == PYH_ROOT_LOCAL &&
 	    is_field(first, "cell_contents"))
 		path->at++;
@@ -419,20 +477,18 @@ static struct path path_begin(const struct pyh_naming *naming,
 	};
 }
 
-/** Where the root is, as text; "" where that takes more than half of size. */
-static size_t write_place(const struct path *path, size_t size,
-			  char place[static PLACE_MAX])
+/** Where the root is, as text; its size, 0 where there is no room for it. */
+static size_t write_place(struct path *path, char place[static PLACE_MAX])
 {
 	struct pyh_repr text = { .runtime = path->naming->runtime,
 				 .memory = path->naming->memory,
 				 .buffer = place, .size = PLACE_MAX };
 
 	place[0] = '\0';
-	if (path->root)
-		pyh_name_put_place(path->naming, &text, path->root);
-	if (text.at > size / 2)
-		text.at = 0;
-	return text.at;
+	if (path->placed)
+		pyh_name_put_place(path->naming, &text, &path->place);
+	return path->text.at + text.at + PYH_EDGE_TEXT_MIN <= path->text.size ?
+		       text.at : 0;
 }
 
 void pyh_path_text(const struct pyh_naming *naming, const struct pyh_root *root,
@@ -444,16 +500,13 @@ void pyh_path_text(const struct pyh_naming *naming, const struct pyh_root *root,
 	size_t place_size;
 
 	path.root = root;
-	place_size = write_place(&path, size, place);
-	path.text.size -= place_size;
 	put_beginning(&path);
+	place_size = write_place(&path, place);
+	path.text.size -= place_size;
 	while (path.at < path.count && !path.text.full)
 		put_step(&path);
 	if (path.placed)
-		memcpy(buffer + path.text.at, place, place_size);
-	else
-		place_size = 0;
-	buffer[path.text.at + place_size] = '\0';
+		memcpy(buffer + path.text.at, place, place_size + 1);
 }
 
 void pyh_edge_text(const struct pyh_naming *naming,

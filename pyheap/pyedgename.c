@@ -191,27 +191,28 @@ void pyh_name_put_code(const struct pyh_naming *naming, struct pyh_repr *text,
 
 /* --- modules -------------------------------------------------------------- */
 
-void pyh_name_put_module(const struct pyh_naming *naming, struct pyh_repr *text,
+bool pyh_name_put_module(const struct pyh_naming *naming, struct pyh_repr *text,
 			 uint64_t key, uint64_t dict)
 {
-	static const char *const names[] = { "__file__" };
+	static const char *const names[] = { "__name__", "__file__" };
 	char name[PYH_NAME_MAX + 1], file[4096];
-	uint64_t budget = DICT_LOOK_MAX, value = 0;
+	uint64_t budget = DICT_LOOK_MAX, found[2] = { 0, 0 };
 
-	if (!pyh_name_read(naming, key, name, sizeof(name)))
-		(void)strcpy(name, "?");
+	(void)pyh_dict_find(naming->runtime, naming->memory, dict, names, 2,
+			    found, &budget);
+	if (!pyh_name_read(naming, key ? key : found[0], name, sizeof(name)))
+		return false;
 	if (strcmp(name, "__main__") == 0 &&
-	    pyh_dict_find(naming->runtime, naming->memory, dict, names, 1,
-			  &value, &budget) == PYH_FOUND &&
-	    pyh_name_read(naming, value, file, sizeof(file))) {
+	    pyh_name_read(naming, found[1], file, sizeof(file))) {
 		const char *script = last_part(file);
 
 		pyh_repr_bytes(text, script, strlen(script));
 		pyh_repr_put(text, ":");
-		return;
+		return true;
 	}
 	pyh_repr_bytes(text, name, strlen(name));
 	pyh_repr_put(text, ".");
+	return true;
 }
 
 /* --- roots ---------------------------------------------------------------- */

@@ -45,9 +45,12 @@ bool pyh_name_is_module_code(const struct pyh_naming *naming, uint64_t code);
 
 /**
  * Put what stands before a name of a module: "shop.sessions.", or "train.py:"
- * for the program's own. @param key  the str it is imported by
+ * for the program's own. False, and nothing put, if it has no name.
+ *
+ * @param key  the str it is imported by; 0: it says itself
+ * @param dict  its namespace
  */
-void pyh_name_put_module(const struct pyh_naming *naming, struct pyh_repr *text,
+bool pyh_name_put_module(const struct pyh_naming *naming, struct pyh_repr *text,
 			 uint64_t key, uint64_t dict);
 
 /** Put a root, without: where it is, which goes behind the steps from it. */

@@ -107,7 +107,7 @@ def check_frames(frames, dump):
 def check_holds(dump):
     """What a root owns is an object, by its type."""
     counts = collections.Counter((root.kind, root.hold) for root in dump.roots)
-    assert counts["interpreter", "owned"] > 20, counts
+    assert counts["interpreter", "owned"] > 10, counts
     assert counts["thread", "owned"] > 5, counts
 
 
