@@ -16,6 +16,7 @@
 	X(INTERP, "PyInterpreterState") \
 	X(GC, "_gc_runtime_state") \
 	X(TSTATE, "PyThreadState") \
+	X(TSTATEIMPL, "_PyThreadStateImpl") \
 	X(OBJECT, "PyObject") \
 	X(VAR, "PyVarObject") \
 	X(TYPE, "PyTypeObject") \
@@ -115,6 +116,11 @@
 	X(RUNTIME_CACHED_OBJECTS_INTERNED_STRINGS, "_PyRuntimeState", "cached_objects.interned_strings") \
 	X(RUNTIME_STATIC_OBJECTS, "_PyRuntimeState", "static_objects") \
 	X(RUNTIME_GC, "_PyRuntimeState", "gc") \
+	X(RUNTIME_SIGNALS_HANDLERS, "_PyRuntimeState", "signals.handlers") \
+	X(RUNTIME_SIGNALS_DEFAULT_HANDLER, "_PyRuntimeState", "signals.default_handler") \
+	X(RUNTIME_SIGNALS_IGNORE_HANDLER, "_PyRuntimeState", "signals.ignore_handler") \
+	X(RUNTIME_FAULTHANDLER_FATAL_ERROR_FILE, "_PyRuntimeState", "faulthandler.fatal_error.file") \
+	X(RUNTIME_FAULTHANDLER_THREAD_FILE, "_PyRuntimeState", "faulthandler.thread.file") \
 	X(INTERP_NEXT, "PyInterpreterState", "next") \
 	X(INTERP_TSTATE_HEAD, "PyInterpreterState", "tstate_head") \
 	X(INTERP_THREADS_HEAD, "PyInterpreterState", "threads.head") \
@@ -137,6 +143,67 @@
 	X(INTERP_CACHED_OBJECTS_INTERNED_STRINGS, "PyInterpreterState", "cached_objects.interned_strings") \
 	X(INTERP_STATIC_OBJECTS, "PyInterpreterState", "static_objects") \
 	X(INTERP_INITIAL_THREAD, "PyInterpreterState", "_initial_thread") \
+	X(INTERP_MODULES_BY_INDEX, "PyInterpreterState", "modules_by_index") \
+	X(INTERP_IMPORTS_MODULES_BY_INDEX, "PyInterpreterState", "imports.modules_by_index") \
+	X(INTERP_IMPORTLIB, "PyInterpreterState", "importlib") \
+	X(INTERP_IMPORTS_IMPORTLIB, "PyInterpreterState", "imports.importlib") \
+	X(INTERP_IMPORT_FUNC, "PyInterpreterState", "import_func") \
+	X(INTERP_IMPORTS_IMPORT_FUNC, "PyInterpreterState", "imports.import_func") \
+	X(INTERP_IMPORTS_LAZY_IMPORT_FUNC, "PyInterpreterState", "imports.lazy_import_func") \
+	X(INTERP_IMPORTS_LAZY_IMPORTS_FILTER, "PyInterpreterState", "imports.lazy_imports_filter") \
+	X(INTERP_IMPORTS_LAZY_MODULES, "PyInterpreterState", "imports.lazy_modules") \
+	X(INTERP_IMPORTS_LAZY_PENDING_SUBMODULES, "PyInterpreterState", "imports.lazy_pending_submodules") \
+	X(INTERP_CODEC_SEARCH_PATH, "PyInterpreterState", "codec_search_path") \
+	X(INTERP_CODEC_SEARCH_CACHE, "PyInterpreterState", "codec_search_cache") \
+	X(INTERP_CODEC_ERROR_REGISTRY, "PyInterpreterState", "codec_error_registry") \
+	X(INTERP_CODECS_SEARCH_PATH, "PyInterpreterState", "codecs.search_path") \
+	X(INTERP_CODECS_SEARCH_CACHE, "PyInterpreterState", "codecs.search_cache") \
+	X(INTERP_CODECS_ERROR_REGISTRY, "PyInterpreterState", "codecs.error_registry") \
+	X(INTERP_SYSDICT_COPY, "PyInterpreterState", "sysdict_copy") \
+	X(INTERP_BUILTINS_COPY, "PyInterpreterState", "builtins_copy") \
+	X(INTERP_BEFORE_FORKERS, "PyInterpreterState", "before_forkers") \
+	X(INTERP_AFTER_FORKERS_PARENT, "PyInterpreterState", "after_forkers_parent") \
+	X(INTERP_AFTER_FORKERS_CHILD, "PyInterpreterState", "after_forkers_child") \
+	X(INTERP_WARNINGS_FILTERS, "PyInterpreterState", "warnings.filters") \
+	X(INTERP_WARNINGS_ONCE_REGISTRY, "PyInterpreterState", "warnings.once_registry") \
+	X(INTERP_WARNINGS_DEFAULT_ACTION, "PyInterpreterState", "warnings.default_action") \
+	X(INTERP_WARNINGS_CONTEXT, "PyInterpreterState", "warnings.context") \
+	X(INTERP_ATEXIT_CALLBACKS, "PyInterpreterState", "atexit.callbacks") \
+	X(INTERP_ATEXIT_NCALLBACKS, "PyInterpreterState", "atexit.ncallbacks") \
+	X(INTERP_AUDIT_HOOKS, "PyInterpreterState", "audit_hooks") \
+	X(INTERP_SMALL_INTS, "PyInterpreterState", "small_ints") \
+	X(INTERP_BYTES_EMPTY_STRING, "PyInterpreterState", "bytes.empty_string") \
+	X(INTERP_BYTES_CHARACTERS, "PyInterpreterState", "bytes.characters") \
+	X(INTERP_UNICODE_EMPTY_STRING, "PyInterpreterState", "unicode.empty_string") \
+	X(INTERP_UNICODE_LATIN1, "PyInterpreterState", "unicode.latin1") \
+	X(INTERP_UNICODE_IDS_SIZE, "PyInterpreterState", "unicode.ids.size") \
+	X(INTERP_UNICODE_IDS_ARRAY, "PyInterpreterState", "unicode.ids.array") \
+	X(INTERP_EXC_STATE_ERRNOMAP, "PyInterpreterState", "exc_state.errnomap") \
+	X(INTERP_EXC_STATE_PYEXC_EXCEPTIONGROUP, "PyInterpreterState", "exc_state.PyExc_ExceptionGroup") \
+	X(INTERP_XI_PYEXC_NOTSHAREABLEERROR, "PyInterpreterState", "xi.PyExc_NotShareableError") \
+	X(INTERP_XI_EXCEPTIONS_PYEXC_INTERPRETERERROR, "PyInterpreterState", "xi.exceptions.PyExc_InterpreterError") \
+	X(INTERP_XI_EXCEPTIONS_PYEXC_INTERPRETERNOTFOUNDERROR, "PyInterpreterState", "xi.exceptions.PyExc_InterpreterNotFoundError") \
+	X(INTERP_XI_EXCEPTIONS_PYEXC_NOTSHAREABLEERROR, "PyInterpreterState", "xi.exceptions.PyExc_NotShareableError") \
+	X(INTERP_XI_PICKLE_DUMPS, "PyInterpreterState", "xi.pickle.dumps") \
+	X(INTERP_XI_PICKLE_LOADS, "PyInterpreterState", "xi.pickle.loads") \
+	X(INTERP_AST, "PyInterpreterState", "ast") \
+	X(INTERP_TYPE_CACHE, "PyInterpreterState", "type_cache") \
+	X(INTERP_TYPES_TYPE_CACHE, "PyInterpreterState", "types.type_cache") \
+	X(INTERP_INTERPRETER_TRAMPOLINE, "PyInterpreterState", "interpreter_trampoline") \
+	X(INTERP_MONITORING_CALLABLES, "PyInterpreterState", "monitoring_callables") \
+	X(INTERP_MONITORING_TOOL_NAMES, "PyInterpreterState", "monitoring_tool_names") \
+	X(INTERP_CACHED_OBJECTS_STR_REPLACE_INF, "PyInterpreterState", "cached_objects.str_replace_inf") \
+	X(INTERP_CACHED_OBJECTS_OBJREDUCE, "PyInterpreterState", "cached_objects.objreduce") \
+	X(INTERP_CACHED_OBJECTS_TYPE_SLOTS_PNAME, "PyInterpreterState", "cached_objects.type_slots_pname") \
+	X(INTERP_CACHED_OBJECTS_GENERIC_TYPE, "PyInterpreterState", "cached_objects.generic_type") \
+	X(INTERP_CACHED_OBJECTS_TYPEVAR_TYPE, "PyInterpreterState", "cached_objects.typevar_type") \
+	X(INTERP_CACHED_OBJECTS_TYPEVARTUPLE_TYPE, "PyInterpreterState", "cached_objects.typevartuple_type") \
+	X(INTERP_CACHED_OBJECTS_PARAMSPEC_TYPE, "PyInterpreterState", "cached_objects.paramspec_type") \
+	X(INTERP_CACHED_OBJECTS_PARAMSPECARGS_TYPE, "PyInterpreterState", "cached_objects.paramspecargs_type") \
+	X(INTERP_CACHED_OBJECTS_PARAMSPECKWARGS_TYPE, "PyInterpreterState", "cached_objects.paramspeckwargs_type") \
+	X(INTERP_CACHED_OBJECTS_CONSTEVALUATOR_TYPE, "PyInterpreterState", "cached_objects.constevaluator_type") \
+	X(INTERP_CACHED_OBJECTS_DICT_DESCRIPTOR, "PyInterpreterState", "cached_objects.dict_descriptor") \
+	X(INTERP_CACHED_OBJECTS_WEAKREF_DESCRIPTOR, "PyInterpreterState", "cached_objects.weakref_descriptor") \
 	X(GC_ENABLED, "_gc_runtime_state", "enabled") \
 	X(GC_DEBUG, "_gc_runtime_state", "debug") \
 	X(GC_GENERATIONS, "_gc_runtime_state", "generations") \
@@ -163,6 +230,22 @@
 	X(TSTATE_CURRENT_EXCEPTION, "PyThreadState", "current_exception") \
 	X(TSTATE_CONTEXT, "PyThreadState", "context") \
 	X(TSTATE_DATASTACK_CHUNK, "PyThreadState", "datastack_chunk") \
+	X(TSTATE_C_PROFILEOBJ, "PyThreadState", "c_profileobj") \
+	X(TSTATE_C_TRACEOBJ, "PyThreadState", "c_traceobj") \
+	X(TSTATE_CUREXC_TYPE, "PyThreadState", "curexc_type") \
+	X(TSTATE_CUREXC_TRACEBACK, "PyThreadState", "curexc_traceback") \
+	X(TSTATE_EXC_STATE_EXC_TYPE, "PyThreadState", "exc_state.exc_type") \
+	X(TSTATE_EXC_STATE_EXC_VALUE, "PyThreadState", "exc_state.exc_value") \
+	X(TSTATE_EXC_STATE_EXC_TRACEBACK, "PyThreadState", "exc_state.exc_traceback") \
+	X(TSTATE_ASYNC_EXC, "PyThreadState", "async_exc") \
+	X(TSTATE_ON_DELETE_DATA, "PyThreadState", "on_delete_data") \
+	X(TSTATE_ASYNC_GEN_FIRSTITER, "PyThreadState", "async_gen_firstiter") \
+	X(TSTATE_ASYNC_GEN_FINALIZER, "PyThreadState", "async_gen_finalizer") \
+	X(TSTATE_THREADING_LOCAL_KEY, "PyThreadState", "threading_local_key") \
+	X(TSTATE_THREADING_LOCAL_SENTINEL, "PyThreadState", "threading_local_sentinel") \
+	X(TSTATEIMPL_ASYNCIO_RUNNING_LOOP, "_PyThreadStateImpl", "asyncio_running_loop") \
+	X(TSTATEIMPL_ASYNCIO_RUNNING_TASK, "_PyThreadStateImpl", "asyncio_running_task") \
+	X(TSTATEIMPL_LAZY_IMPORTS, "_PyThreadStateImpl", "lazy_imports") \
 	X(OBJECT_OB_REFCNT, "PyObject", "ob_refcnt") \
 	X(OBJECT_OB_TYPE, "PyObject", "ob_type") \
 	X(OBJECT_OB_TID, "PyObject", "ob_tid") \
@@ -340,6 +423,7 @@
 	X(FRAME_F_EXTRA_LOCALS, "PyFrameObject", "f_extra_locals") \
 	X(FRAME_F_LOCALS_CACHE, "PyFrameObject", "f_locals_cache") \
 	X(FRAME_F_OVERWRITTEN_FAST_LOCALS, "PyFrameObject", "f_overwritten_fast_locals") \
+	X(FRAME_F_GEN, "PyFrameObject", "f_gen") \
 	X(CFRAME_CURRENT_FRAME, "_PyCFrame", "current_frame") \
 	X(EXCEPTION_DICT, "PyBaseExceptionObject", "dict") \
 	X(EXCEPTION_ARGS, "PyBaseExceptionObject", "args") \

@@ -22,7 +22,8 @@
 enum pyh_root_kind {
 	PYH_ROOT_LOCAL,		/* a variable of a frame that runs: code, index */
 	PYH_ROOT_STACK,		/* an entry of the stack of such a frame: the same */
-	PYH_ROOT_FRAME,		/* another field of such a frame: name, code */
+	PYH_ROOT_FRAME,		/* another field of such a frame: name, code; up
+				   to 3.10 the frame object itself: "frame" */
 	PYH_ROOT_THREAD,	/* a field of a thread's state: name */
 	PYH_ROOT_INTERPRETER,	/* a field of an interpreter's state: name */
 	PYH_ROOT_RUNTIME,	/* a field of _PyRuntime: name */
@@ -37,9 +38,13 @@ struct pyh_root {
 	uint64_t address;	/* of the object */
 	uint64_t holder;	/* address of the word; 0: none of its own */
 	uint64_t thread;	/* native number of the thread; 0: none */
-	uint64_t code;		/* PyCodeObject of the frame */
-	uint64_t index;		/* of the variable (co_localsplusnames), or of
-				   the stack entry */
+	uint64_t code;		/* PyCodeObject of the frame; 0: none */
+	uint64_t type;		/* whose namespace, of a static type, it is;
+				   0: it is none */
+	uint64_t index;		/* of the variable (co_localsplusnames), of the
+				   stack entry, of the entry of an array; of a
+				   NATIVE_STACK: bytes above the lowest in use;
+				   of a STATIC: behind name, or into module */
 	const char *name;	/* CPython's name of the field, or a symbol;
 				   NULL: not known. Valid as long as the image */
 	const char *module;	/* base name of the file, or NULL; the same */
@@ -50,8 +55,14 @@ typedef bool pyh_root_fn(void *context, const struct pyh_root *root);
 
 /**
  * Call fn for each reference from the states of the runtime, of interpreters
- * and of threads, and from the frames that run: in the order of memory of each,
- * always the same. One that owns a count is told once for each count.
+ * and of threads, and from the frames that run, in an order that is always the
+ * same. One that owns a count is told once for each count.
+ *
+ * What a field leads to is told only if it begins as an object does, as the
+ * fields of interpreters are elsewhere in each micro release. Entries of the
+ * stack of a frame whose depth is not kept are GUESSED: some are left over.
+ * Frames of generators are the generators'; up to 3.10 all frames are objects
+ * and hold their variables as such.
  */
 void pyh_roots_each(const struct pyh_runtime *runtime,
 		    struct memory_reader *memory, pyh_root_fn *fn,

@@ -22,7 +22,8 @@ GDB_SCRIPT = os.path.join(heaptest.LIB, "gdb_layouts.py")
 OTHER_NAMES = {("_PyRuntimeState", "_finalizing"): "finalizing"}
 
 # Micro releases and configurations differ in these; the reader calibrates them.
-CALIBRATED = {"_PyRuntimeState", "PyInterpreterState", "_gc_runtime_state"}
+CALIBRATED = {"_PyRuntimeState", "PyInterpreterState", "_gc_runtime_state",
+              "_PyThreadStateImpl"}
 CALIBRATED_SIZES = {"PyThreadState"}
 
 INTERNAL = """runtime interp pystate gc pymem dict frame object code context hamt

@@ -1,0 +1,66 @@
+/*
+ * Paths of references as a person would write them.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ *	train.py:model.layers[3].cache['k']
+ *	local loss in train_step() thread 4713
+ *	shop.sessions.STORE[...].user
+ *	shop.hooks.make.<closure state>{...}
+ *
+ * Several references make one step where Python has one: an object, its dict, a
+ * value of that are `.attr`; a module of sys.modules, its dict, a value are
+ * `module.name`; a function, its closure, a cell, what is in it are `.<closure
+ * x>`.
+ *
+ * Without values only names of code are shown: of attributes, variables,
+ * modules, types, if they are identifiers. What keys and elements are is data:
+ * `[...]`, `{...}`. Texts are UTF-8, not yet escaped for where they go.
+ */
+#ifndef PYHEAP_PYEDGE_H
+#define PYHEAP_PYEDGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/memory.h"
+#include "pyheap/pyrefs.h"
+#include "pyheap/pyroots.h"
+#include "pyheap/pyruntime.h"
+#include "pyheap/pytypes.h"
+#include "pyheap/pyvalue.h"
+
+enum { PYH_EDGE_TEXT_MIN = 16 };	/* bytes of the smallest buffer */
+
+/** What names are read with: a way in, one for each thread; all borrowed. */
+struct pyh_naming {
+	const struct pyh_runtime *runtime;
+	struct pyh_type_reader *types;
+	struct memory_reader *memory;
+	struct pyh_value_reader *values;	/* NULL: values are not shown */
+};
+
+/** One reference of an object. */
+struct pyh_edge {
+	uint64_t holder;		/* address of the object that refers */
+	const struct pyh_type *type;	/* its type */
+	struct pyh_ref ref;		/* ref.name valid during the calls */
+};
+
+/**
+ * The text of a path: from a root over edges, each of which begins where the
+ * one before leads to. Linear in their number.
+ *
+ * @param root  NULL: the path begins at edges[0].holder, shown as "<TYPE>"
+ * @param count  edges; 0: the root alone
+ * @param buffer  gets the text, always with a NUL, cut with "…"
+ * @param size  bytes of buffer, at least PYH_EDGE_TEXT_MIN
+ */
+void pyh_path_text(const struct pyh_naming *naming, const struct pyh_root *root,
+		   const struct pyh_edge *edges, size_t count, char *buffer,
+		   size_t size);
+
+/** The text of one reference by itself: ".attr", "[3]", "['key']", "{...}". */
+void pyh_edge_text(const struct pyh_naming *naming,
+		   const struct pyh_edge *edge, char *buffer, size_t size);
+
+#endif

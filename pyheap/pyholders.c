@@ -1,0 +1,472 @@
+/*
+ * Words outside of Python's knowledge that lead to objects; see pyholders.h.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Source for malloc's headers: glibc malloc/malloc.c.
+ */
+#include "pyheap/pyholders.h"
+
+#include <elf.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/base/guard.h"
+#include "image/symbols.h"
+#include "pyheap/pyobject.h"
+#include "pyheap/pystack.h"
+#include "pyheap/pywords.h"
+
+enum {
+	RED_ZONE = 128,		/* bytes in use below a stack pointer */
+	LOCAL_ABOVE = 16 << 10,	/* of a thread's structure, at its stack's top */
+	FS_BASE = 21,		/* word of struct user_regs_struct */
+	STACK_CHUNKS_MAX = 1 << 16,
+	STACK_CHUNK_MAX = 1 << 30,
+	CHUNK_LEAST = 32,	/* bytes of a chunk of malloc */
+	CHUNK_BITS = 7,		/* flags in its size */
+};
+
+struct span {
+	uint64_t start, end;
+	uint32_t thread;	/* native number; of stacks */
+};
+
+struct spans {
+	struct span *items;
+	size_t count, room;
+};
+
+struct hit {
+	uint64_t address, word;
+	bool raw;		/* in a block of pymalloc */
+};
+
+struct search {
+	const struct pyh_runtime *runtime;
+	struct pyh_census *census;
+	const uint64_t *objects;	/* ascending */
+	size_t count;
+	struct spans stacks;	/* in use: from the pointer up; by start */
+	struct spans passed;	/* where no words are looked at; by start */
+	struct memory_reader memory;
+	pthread_mutex_t lock;	/* of what follows */
+	struct hit *hits;
+	size_t num_hits, room;
+	atomic_bool over;	/* there are too many */
+	struct error *err;
+};
+
+/* --- spans ---------------------------------------------------------------- */
+
+static struct error *add_span(struct spans *spans, struct span span)
+{
+	if (spans->count == spans->room) {
+		size_t room = spans->room ? spans->room * 2 : 256;
+		struct span *grown = reallocarray(spans->items, room,
+						  sizeof(*grown));
+
+		if (!grown)
+			return error_no_memory();
+		spans->items = grown;
+		spans->room = room;
+	}
+	spans->items[spans->count++] = span;
+	return NULL;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct span *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/** The last span that starts at or below an address, if it reaches there. */
+static const struct span *span_at(const struct spans *spans, uint64_t address)
+{
+	size_t low = 0, high = spans->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (spans->items[middle].start <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 && address < spans->items[low - 1].end ?
+		       &spans->items[low - 1] : NULL;
+}
+
+/* --- native stacks -------------------------------------------------------- */
+
+/** Where memory of one kind begins and ends around an address. */
+static struct span mapping_around(const struct memory *memory, uint64_t address)
+{
+	const struct memory_range *at = memory_find(memory, address), *next;
+	struct span ret = { 0 };
+
+	if (!at)
+		return ret;
+	ret = (struct span){ .start = at->start, .end = at->end };
+	while (ret.start > 0 &&
+	       (next = memory_find(memory, ret.start - 1)) != NULL &&
+	       next->protection == at->protection)
+		ret.start = next->start;
+	while ((next = memory_find(memory, ret.end)) != NULL &&
+	       next->protection == at->protection)
+		ret.end = next->end;
+	return ret;
+}
+
+/** Of a thread's memory, what it uses as its stack, and what it does not. */
+static struct error *add_stack(struct search *search, size_t thread)
+{
+	const struct image *image = search->runtime->image;
+	struct bytes registers = image->notes.threads[thread].registers;
+	uint64_t pointer = pyh_stack_pointer(image, thread), local = 0;
+	struct span stack = mapping_around(image->memory, pointer);
+	struct span unused = { .start = stack.start };
+	struct error *err;
+
+	if (stack.end == 0 || pointer < RED_ZONE)
+		return NULL;
+	if (image->machine == EM_X86_64 &&
+	    bytes_take(&registers, FS_BASE * sizeof(local)))
+		(void)bytes_u64(&registers, &local);
+	// The thread's own structure is at the top of a stack of glibc's; the
+	// kernel may have joined other memory to its mapping.
+	if (local > pointer && local < stack.end &&
+	    stack.end - local > LOCAL_ABOVE)
+		stack.end = local + LOCAL_ABOVE;
+	stack.start = (pointer - RED_ZONE) & ~UINT64_C(7);
+	if (stack.start < unused.start)
+		stack.start = unused.start;
+	unused.end = stack.start;
+	stack.thread = image->notes.threads[thread].tid;
+	err = add_span(&search->stacks, stack);
+	return err ? err : add_span(&search->passed, unused);
+}
+
+static struct error *add_stacks(struct search *search)
+{
+	const struct core_notes *notes = &search->runtime->image->notes;
+	struct spans *stacks = &search->stacks;
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < notes->num_threads; i++)
+		err = add_stack(search, i);
+	if (err || stacks->count == 0)
+		return err;
+	// Several in one mapping: each ends where the next one begins, and what
+	// is unused below the lowest is all that is known to be.
+	qsort(stacks->items, stacks->count, sizeof(*stacks->items), by_start);
+	for (size_t i = 0; i + 1 < stacks->count; i++) {
+		if (stacks->items[i].end > stacks->items[i + 1].start)
+			stacks->items[i].end = stacks->items[i + 1].start;
+	}
+	for (size_t i = 0; i < search->passed.count; i++) {
+		struct span *unused = &search->passed.items[i];
+
+		for (size_t j = 0; j < stacks->count; j++) {
+			uint64_t end = stacks->items[j].end;
+
+			if (end > unused->start && end < unused->end)
+				unused->start = end;
+		}
+	}
+	return NULL;
+}
+
+/* --- what is known -------------------------------------------------------- */
+
+struct adding {
+	struct search *search;
+	struct error *err;
+};
+
+/** A word that is a root already. */
+static bool pass_root(void *context, const struct pyh_root *root)
+{
+	struct adding *adding = context;
+
+	if (root->holder != 0)
+		adding->err = add_span(&adding->search->passed,
+				       (struct span){ .start = root->holder,
+						      .end = root->holder + 8 });
+	return !adding->err;
+}
+
+/**
+ * The data stack: of what is in use the roots have told, the rest is left over.
+ * Source: CPython Include/cpython/pystate.h, struct _stack_chunk: {previous,
+ * size in bytes, top}.
+ */
+static bool pass_data_stack(void *context, const struct pyh_thread *thread)
+{
+	struct adding *adding = context;
+	struct search *search = adding->search;
+	uint64_t at, chunk[2];
+
+	if (!pyh_field(search->runtime, &search->memory, thread->address,
+		       PYH_TSTATE_DATASTACK_CHUNK, &at))
+		return true;
+	for (int i = 0; i < STACK_CHUNKS_MAX && at != 0 && !adding->err; i++) {
+		if (!memory_try_read(&search->memory, at, chunk,
+				     sizeof(chunk)) ||
+		    chunk[1] > STACK_CHUNK_MAX)
+			break;
+		adding->err = add_span(&search->passed,
+				       (struct span){ .start = at,
+						      .end = at + chunk[1] });
+		at = chunk[0];
+	}
+	return !adding->err;
+}
+
+/** Sort, and join what overlaps. */
+static void settle(struct spans *spans)
+{
+	size_t kept = 0;
+
+	if (spans->count == 0)
+		return;
+	qsort(spans->items, spans->count, sizeof(*spans->items), by_start);
+	for (size_t i = 1; i < spans->count; i++) {
+		if (spans->items[i].start > spans->items[kept].end)
+			spans->items[++kept] = spans->items[i];
+		else if (spans->items[i].end > spans->items[kept].end)
+			spans->items[kept].end = spans->items[i].end;
+	}
+	spans->count = kept + 1;
+}
+
+static struct error *find_passed(struct search *search)
+{
+	struct adding adding = { .search = search };
+
+	adding.err = add_stacks(search);
+	if (!adding.err)
+		pyh_roots_each(search->runtime, &search->memory, pass_root,
+			       &adding);
+	if (!adding.err)
+		pyh_threads_each(search->runtime, &search->memory,
+				 pass_data_stack, &adding);
+	settle(&search->passed);
+	return adding.err;
+}
+
+/* --- words ---------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static bool is_asked(const struct search *search, uint64_t word)
+{
+	return bsearch(&word, search->objects, search->count, sizeof(word),
+		       by_value) != NULL;
+}
+
+static void no_visit(void *context, const struct pyh_visit *visit)
+{
+	(void)context;
+	(void)visit;
+}
+
+static void keep_hit(struct search *search, struct hit hit)
+{
+	pthread_mutex_lock(&search->lock);
+	if (search->num_hits == search->room &&
+	    search->room < PYH_HOLDERS_WORDS) {
+		size_t room = search->room ? search->room * 2 : 1024;
+		struct hit *grown = reallocarray(search->hits, room,
+						 sizeof(*grown));
+
+		if (grown) {
+			search->hits = grown;
+			search->room = room;
+		} else if (!search->err) {
+			search->err = error_no_memory();
+		}
+	}
+	if (search->num_hits < search->room)
+		search->hits[search->num_hits++] = hit;
+	else
+		atomic_store(&search->over, true);
+	pthread_mutex_unlock(&search->lock);
+}
+
+static void meet(void *context, unsigned int worker, uint64_t address,
+		 uint64_t word)
+{
+	struct search *search = context;
+	enum pyh_place place;
+	uint64_t unused;
+
+	if (!is_asked(search, word) || span_at(&search->passed, address))
+		return;
+	place = pyh_census_show(search->census, worker, address, no_visit, NULL,
+				&unused);
+	if (place == PYH_PLACE_RAW || place == PYH_PLACE_OTHER)
+		keep_hit(search, (struct hit){ address, word,
+					       place == PYH_PLACE_RAW });
+}
+
+static struct error *find_words(struct search *search)
+{
+	CLEANUP(free_pointer) struct pyh_word_range *ranges =
+		calloc(search->count, sizeof(*ranges));
+	struct error *err;
+
+	if (!ranges)
+		return error_no_memory();
+	for (size_t i = 0; i < search->count; i++)
+		ranges[i] = (struct pyh_word_range){ search->objects[i],
+						     search->objects[i] + 1 };
+	err = pyh_words_search(&(struct pyh_word_search){
+		.memory = search->runtime->image->memory,
+		.workers = pyh_census_workers(search->census),
+		.ranges = ranges, .num_ranges = search->count,
+		.fn = meet, .context = search, .stop = &search->over,
+	});
+	return err ? err : TAKE(search->err);
+}
+
+/* --- what a word is in ---------------------------------------------------- */
+
+/** True if a word lies in the chunk of malloc that an object owns. */
+static bool is_in_buffer(struct search *search, uint64_t buffer,
+			 uint64_t address)
+{
+	uint64_t size;
+
+	if (buffer == 0 || buffer > address ||
+	    !memory_try_u64(&search->memory, buffer - 8, &size))
+		return false;
+	size &= ~(uint64_t)CHUNK_BITS;
+	return size >= CHUNK_LEAST && address - buffer < size - 8;
+}
+
+/** True in writable data of a module; root gets its name and the symbol's. */
+static bool is_static(const struct search *search, struct pyh_root *root)
+{
+	const struct image *image = search->runtime->image;
+	const struct memory_range *range = memory_find(image->memory,
+						       root->holder);
+	struct module *module = modules_find(image->modules, root->holder);
+	struct symbol symbol;
+	const char *slash;
+
+	if (!module && range && range->start > 0 &&
+	    pyh_on_module(image, root->holder))
+		module = modules_find(image->modules, range->start - 1);
+	if (!module)
+		return false;
+	slash = strrchr(module->path, '/');
+	root->kind = PYH_ROOT_STATIC;
+	root->module = slash ? slash + 1 : module->path;
+	root->index = root->holder - module->start;
+	if (symbols_at(module, image->memory, root->holder, &symbol)) {
+		root->name = symbol.name;
+		root->index = root->holder - symbol.address;
+	}
+	return true;
+}
+
+static bool is_writable(const struct search *search, uint64_t address)
+{
+	const struct memory_range *range =
+		memory_find(search->runtime->image->memory, address);
+
+	return range && range->protection & PF_W;
+}
+
+/** Say what a word is in; false if it is in an object's memory, or constant. */
+static bool describe(struct search *search, const struct hit *hit,
+		     struct pyh_root *root)
+{
+	const struct span *stack = span_at(&search->stacks, hit->address);
+	uint64_t buffer;
+
+	*root = (struct pyh_root){
+		.kind = PYH_ROOT_NATIVE, .hold = PYH_HOLD_GUESSED,
+		.address = hit->word, .holder = hit->address,
+	};
+	if (!is_writable(search, hit->address))
+		return false;
+	if (hit->raw)
+		return true;
+	if (stack) {
+		root->kind = PYH_ROOT_NATIVE_STACK;
+		root->thread = stack->thread;
+		root->index = hit->address - stack->start;
+		return true;
+	}
+	if (is_static(search, root))
+		return true;
+	(void)pyh_census_show(search->census, 0, hit->address, no_visit, NULL,
+			      &buffer);
+	return !is_in_buffer(search, buffer, hit->address);
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const struct hit *x = a, *y = b;
+
+	return x->address < y->address ? -1 : x->address > y->address;
+}
+
+static void search_deinit(struct search *search)
+{
+	memory_reader_deinit(&search->memory);
+	pthread_mutex_destroy(&search->lock);
+	free(search->stacks.items);
+	free(search->passed.items);
+	free(search->hits);
+}
+
+struct error *pyh_holders_each(const struct pyh_runtime *runtime,
+			       struct pyh_census *census,
+			       const uint64_t *objects, size_t count,
+			       pyh_root_fn *fn, void *context, bool *ret_all)
+{
+	CLEANUP(search_deinit) struct search search = {
+		.runtime = runtime, .census = census, .count = count,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
+	};
+	CLEANUP(free_pointer) uint64_t *ordered = calloc(count + 1,
+							 sizeof(*ordered));
+	struct pyh_root root;
+	struct error *err;
+
+	*ret_all = true;
+	if (!ordered)
+		return error_no_memory();
+	if (count == 0)
+		return NULL;
+	memcpy(ordered, objects, count * sizeof(*ordered));
+	qsort(ordered, count, sizeof(*ordered), by_value);
+	search.objects = ordered;
+	err = memory_reader_init(&search.memory, runtime->image->memory);
+	if (!err)
+		err = find_passed(&search);
+	if (!err)
+		err = find_words(&search);
+	if (err)
+		return err;
+	*ret_all = !atomic_load(&search.over);
+	if (search.num_hits > 0)
+		qsort(search.hits, search.num_hits, sizeof(*search.hits),
+		      by_address);
+	for (size_t i = 0; i < search.num_hits; i++) {
+		if (describe(&search, &search.hits[i], &root) &&
+		    !fn(context, &root))
+			break;
+	}
+	return NULL;
+}

@@ -1,0 +1,41 @@
+/*
+ * Holders: words outside of Python's knowledge that lead to objects.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * For objects whose counts neither objects nor known roots account for: static
+ * variables of C modules, words of native stacks, memory of malloc. All of
+ * captured memory is read once, at the speed of pywords.h. A word says nothing
+ * of whether it owns a count, or is left over from a use before: all are
+ * GUESSED.
+ */
+#ifndef PYHEAP_PYHOLDERS_H
+#define PYHEAP_PYHOLDERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/base/error.h"
+#include "pyheap/pycensus.h"
+#include "pyheap/pyroots.h"
+
+enum {
+	PYH_HOLDERS_OBJECTS = 4096,	/* objects to ask about at once */
+	PYH_HOLDERS_WORDS = 1 << 20,	/* words found for all of them */
+};
+
+/**
+ * Call fn, in the order of memory, for each word that leads to one of the
+ * objects and is in nobody's memory: not in an object, a buffer of one, a free
+ * block, a data stack of frames, the unused part of a native stack, or a word
+ * that pyh_roots_each() tells.
+ *
+ * @param objects  addresses, at most PYH_HOLDERS_OBJECTS
+ * @param ret_all  false where there were more than PYH_HOLDERS_WORDS, and some
+ *	are left out
+ */
+struct error *pyh_holders_each(const struct pyh_runtime *runtime,
+			       struct pyh_census *census,
+			       const uint64_t *objects, size_t count,
+			       pyh_root_fn *fn, void *context, bool *ret_all);
+
+#endif
