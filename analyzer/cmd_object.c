@@ -594,7 +594,7 @@ static bool see_reference(void *context, const struct pyh_ref *ref)
 		break;
 	case PYH_REF_ATTRIBUTE:
 		// Those that a dict has, too, are shown with it.
-		if (ref->hold != PYH_HOLD_NONE)
+		if (!inspection->attributes)
 			put_attribute(inspection, ref->key, ref->index,
 				      ref->address);
 		break;

@@ -284,6 +284,7 @@
 	X(DICT_MA_VALUES, "PyDictObject", "ma_values") \
 	X(KEYS_DK_REFCNT, "PyDictKeysObject", "dk_refcnt") \
 	X(KEYS_DK_SIZE, "PyDictKeysObject", "dk_size") \
+	X(KEYS_DK_LOOKUP, "PyDictKeysObject", "dk_lookup") \
 	X(KEYS_DK_LOG2_SIZE, "PyDictKeysObject", "dk_log2_size") \
 	X(KEYS_DK_LOG2_INDEX_BYTES, "PyDictKeysObject", "dk_log2_index_bytes") \
 	X(KEYS_DK_KIND, "PyDictKeysObject", "dk_kind") \

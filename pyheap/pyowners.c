@@ -285,7 +285,8 @@ static void find_namespaces(void *context, const struct pyh_visit *visit)
 
 static bool take_held(void *context, const struct pyh_ref *ref)
 {
-	if (ref->kind != PYH_REF_TYPE && ref->kind != PYH_REF_DICT)
+	if (ref->kind != PYH_REF_TYPE && ref->kind != PYH_REF_DICT &&
+	    ref->hold != PYH_HOLD_NONE)
 		add_holder(context, ref->address, 0);
 	return true;
 }

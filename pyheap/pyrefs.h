@@ -32,16 +32,6 @@ enum pyh_ref_kind {
 				   offset in the object */
 };
 
-/** How the referrer holds what it refers to. */
-enum pyh_hold {
-	PYH_HOLD_TRAVERSED,	/* it owns a count, and tp_traverse tells the
-				   collector */
-	PYH_HOLD_UNTRAVERSED,	/* it owns a count that no collector sees */
-	PYH_HOLD_GUESSED,	/* perhaps: a word of an unknown structure */
-	PYH_HOLD_NONE,		/* it owns none: weak references, and what
-				   another object holds */
-};
-
 struct pyh_ref {
 	enum pyh_ref_kind kind;
 	enum pyh_hold hold;

@@ -10,13 +10,15 @@
 #include <string.h>
 
 #include "pyheap/pydict.h"
+#include "pyheap/pyshapetable.h"
 #include "pyheap/pystr.h"
 #include "pyheap/pytypeview.h"
 
 enum {
 	SLOTS_MAX = 4096,	/* of one type */
 	NAME_MAX_BYTES = 256,
-	FIELDS_MAX = 20,
+	BASES_MAX = 1024,
+	SHARED_KEYS_MAX = 255,
 	/* Entries of dictionaries looked at for all types. */
 	ENTRIES_MAX = 1 << 26,
 	/* So many times may references be walked over. */
@@ -30,114 +32,8 @@ enum {
 	T_OBJECT_EX = 16,
 };
 
-/*
- * What instances of builtin types refer to, by the type's name. A field that a
- * release does not have is passed over. Source: the tp_traverse and tp_dealloc
- * functions of each type.
- */
-static const struct known_fields {
-	const char *type;
-	enum pyh_field fields[FIELDS_MAX];	/* ends with the first 0 */
-	bool all;	/* no other word refers to an object */
-} known[] = {
-	{ "object", { 0 }, true },
-	{ "list", { 0 }, true },
-	{ "tuple", { 0 }, true },
-	{ "dict", { 0 }, true },
-	{ "set", { 0 }, true },
-	{ "frozenset", { 0 }, true },
-	{ "str", { 0 }, true },
-	{ "bytes", { 0 }, true },
-	{ "bytearray", { PYH_BYTEARRAY_OB_BYTES_OBJECT }, true },
-	{ "int", { 0 }, true },
-	{ "bool", { 0 }, true },
-	{ "float", { 0 }, true },
-	{ "complex", { 0 }, true },
-	{ "collections.deque", { 0 }, true },
-	{ "cell", { PYH_CELL_OB_REF }, true },
-	{ "function", { PYH_FUNCTION_FUNC_CODE, PYH_FUNCTION_FUNC_GLOBALS,
-		PYH_FUNCTION_FUNC_DEFAULTS, PYH_FUNCTION_FUNC_KWDEFAULTS,
-		PYH_FUNCTION_FUNC_CLOSURE, PYH_FUNCTION_FUNC_DOC,
-		PYH_FUNCTION_FUNC_NAME, PYH_FUNCTION_FUNC_DICT,
-		PYH_FUNCTION_FUNC_MODULE, PYH_FUNCTION_FUNC_ANNOTATIONS,
-		PYH_FUNCTION_FUNC_QUALNAME, PYH_FUNCTION_FUNC_BUILTINS,
-		PYH_FUNCTION_FUNC_TYPEPARAMS, PYH_FUNCTION_FUNC_ANNOTATE },
-	  true },
-	{ "method", { PYH_METHOD_IM_FUNC, PYH_METHOD_IM_SELF }, true },
-	{ "builtin_function_or_method",
-	  { PYH_CFUNCTION_M_SELF, PYH_CFUNCTION_M_MODULE }, false },
-	{ "code", { PYH_CODE_CO_CONSTS, PYH_CODE_CO_NAMES,
-		PYH_CODE_CO_FILENAME, PYH_CODE_CO_NAME, PYH_CODE_CO_QUALNAME,
-		PYH_CODE_CO_LINETABLE, PYH_CODE_CO_LNOTAB,
-		PYH_CODE_CO_LOCALSPLUSNAMES, PYH_CODE_CO_LOCALSPLUSKINDS,
-		PYH_CODE_CO_EXCEPTIONTABLE, PYH_CODE_CO_CODE,
-		PYH_CODE_CO_VARNAMES, PYH_CODE_CO_FREEVARS,
-		PYH_CODE_CO_CELLVARS, PYH_CODE_CACHED_CO_CODE,
-		PYH_CODE_CO_ZOMBIEFRAME }, false },
-	{ "module", { PYH_MODULE_MD_DICT, PYH_MODULE_MD_NAME }, true },
-	{ "generator", { PYH_GEN_GI_FRAME, PYH_GEN_GI_CODE, PYH_GEN_GI_NAME,
-		PYH_GEN_GI_QUALNAME }, false },
-	{ "coroutine", { PYH_GEN_GI_FRAME, PYH_GEN_GI_CODE, PYH_GEN_GI_NAME,
-		PYH_GEN_GI_QUALNAME }, false },
-	{ "async_generator", { PYH_GEN_GI_FRAME, PYH_GEN_GI_CODE,
-		PYH_GEN_GI_NAME, PYH_GEN_GI_QUALNAME }, false },
-	{ "frame", { PYH_FRAME_F_BACK, PYH_FRAME_F_CODE, PYH_FRAME_F_BUILTINS,
-		PYH_FRAME_F_GLOBALS, PYH_FRAME_F_LOCALS, PYH_FRAME_F_TRACE,
-		PYH_FRAME_F_EXTRA_LOCALS, PYH_FRAME_F_LOCALS_CACHE,
-		PYH_FRAME_F_OVERWRITTEN_FAST_LOCALS }, false },
-	{ "BaseException", { PYH_EXCEPTION_DICT, PYH_EXCEPTION_ARGS,
-		PYH_EXCEPTION_NOTES, PYH_EXCEPTION_TRACEBACK,
-		PYH_EXCEPTION_CONTEXT, PYH_EXCEPTION_CAUSE }, true },
-	{ "Exception", { 0 }, true },
-	{ "traceback", { PYH_TRACEBACK_TB_NEXT, PYH_TRACEBACK_TB_FRAME }, true },
-	{ "weakref.ReferenceType", { PYH_WEAKREF_WR_CALLBACK }, true },
-	{ "weakref.ProxyType", { PYH_WEAKREF_WR_CALLBACK }, true },
-	{ "weakref.CallableProxyType", { PYH_WEAKREF_WR_CALLBACK }, true },
-	{ "property", { PYH_PROPERTY_PROP_GET, PYH_PROPERTY_PROP_SET,
-		PYH_PROPERTY_PROP_DEL, PYH_PROPERTY_PROP_DOC }, false },
-	{ "getset_descriptor", { PYH_DESCR_D_TYPE, PYH_DESCR_D_NAME,
-		PYH_DESCR_D_QUALNAME }, true },
-	{ "member_descriptor", { PYH_DESCR_D_TYPE, PYH_DESCR_D_NAME,
-		PYH_DESCR_D_QUALNAME }, true },
-	{ "method_descriptor", { PYH_DESCR_D_TYPE, PYH_DESCR_D_NAME,
-		PYH_DESCR_D_QUALNAME }, true },
-	{ "classmethod_descriptor", { PYH_DESCR_D_TYPE, PYH_DESCR_D_NAME,
-		PYH_DESCR_D_QUALNAME }, true },
-	{ "wrapper_descriptor", { PYH_DESCR_D_TYPE, PYH_DESCR_D_NAME,
-		PYH_DESCR_D_QUALNAME }, true },
-	{ "collections.defaultdict", { PYH_DEFAULTDICT_DEFAULT_FACTORY },
-	  true },
-	{ "collections.OrderedDict", { PYH_ODICT_OD_INST_DICT }, true },
-	{ "functools.partial", { PYH_PARTIAL_FN, PYH_PARTIAL_ARGS,
-		PYH_PARTIAL_KW, PYH_PARTIAL_DICT }, false },
-	{ "functools._lru_cache_wrapper",
-	  { PYH_LRUCACHE_CACHE, PYH_LRUCACHE_FUNC }, false },
-	{ "memoryview", { PYH_MEMORYVIEW_MBUF }, false },
-	{ "managedbuffer", { PYH_MANAGEDBUFFER_MASTER_OBJ }, false },
-	{ "datetime.datetime", { PYH_DATETIME_TZINFO }, true },
-	{ "datetime.time", { PYH_TIME_TZINFO }, true },
-	{ "_ctypes._CData", { PYH_CDATA_B_BASE, PYH_CDATA_B_OBJECTS }, true },
-	{ "xml.etree.ElementTree.Element",
-	  { PYH_ELEMENT_TAG, PYH_ELEMENT_TEXT, PYH_ELEMENT_TAIL }, true },
-	{ "_queue.SimpleQueue", { PYH_SIMPLEQUEUE_LST }, false },
-	{ "types.GenericAlias",
-	  { PYH_GENERICALIAS_ORIGIN, PYH_GENERICALIAS_ARGS }, false },
-	{ "_contextvars.ContextVar",
-	  { PYH_CONTEXTVAR_VAR_NAME, PYH_CONTEXTVAR_VAR_DEFAULT }, false },
-	{ "hamt", { PYH_HAMT_H_ROOT }, true },
-	{ "type", { PYH_TYPE_TP_BASE, PYH_TYPE_TP_DICT, PYH_TYPE_TP_BASES,
-		PYH_TYPE_TP_MRO, PYH_TYPE_TP_CACHE, PYH_TYPE_TP_SUBCLASSES,
-		PYH_HEAPTYPE_HT_NAME, PYH_HEAPTYPE_HT_SLOTS,
-		PYH_HEAPTYPE_HT_QUALNAME, PYH_HEAPTYPE_HT_MODULE }, true },
-};
-
-/* Fields that hold the dict of an instance's attributes. */
-static bool is_dict_field(enum pyh_field field)
-{
-	return field == PYH_FUNCTION_FUNC_DICT || field == PYH_MODULE_MD_DICT ||
-	       field == PYH_EXCEPTION_DICT || field == PYH_PARTIAL_DICT ||
-	       field == PYH_ODICT_OD_INST_DICT;
-}
+#define LRU_CACHE "functools._lru_cache_wrapper"
+#define LRU_LINK "functools._lru_list_elem"
 
 enum { LEAVES = 1 << 12, LEAF_SHAPES = 1 << 12 };
 
@@ -156,6 +52,9 @@ struct pyh_shapes {
 	struct pyh_type_reader reader;
 	struct memory_reader memory;
 	uint64_t entries;	/* of dictionaries that may be looked at */
+	uint64_t subtype_traverse;	/* tp_traverse of classes written in
+					   Python; 0: not known */
+	uint64_t lookdict;	/* see pyh_shapes_lookdict() */
 };
 
 /** A shape under construction. */
@@ -165,33 +64,27 @@ struct draft {
 	struct pyh_shape *shape;
 	size_t room;
 	uint32_t closed;	/* up to here all references are known */
+	bool collected;		/* the collector visits instances */
 	bool no_memory;
 };
 
-static bool is_taken(const struct pyh_shape *shape, uint32_t offset,
-		     uint32_t size)
+static struct pyh_slot *slot_within(const struct pyh_shape *shape,
+				    uint64_t offset, uint32_t size)
 {
 	for (size_t i = 0; i < shape->num_slots; i++) {
-		const struct pyh_slot *slot = &shape->slots[i];
+		struct pyh_slot *slot = &shape->slots[i];
 
-		if (offset < slot->offset + slot->size &&
+		if (offset < slot->offset + (uint64_t)slot->size &&
 		    slot->offset < offset + size)
-			return true;
+			return slot;
 	}
-	return false;
+	return NULL;
 }
 
-/** Add a slot, unless there is one already. Takes a copy of the name. */
-static void add_slot(struct draft *draft, uint64_t offset, uint32_t size,
-		     enum pyh_slot_kind kind, const char *name)
+static struct pyh_slot *new_slot(struct draft *draft)
 {
 	struct pyh_shape *shape = draft->shape;
-	struct pyh_slot *slot;
 
-	if (offset < 16 || shape->num_slots >= SLOTS_MAX ||
-	    offset + size > (uint64_t)draft->type->basicsize ||
-	    is_taken(shape, (uint32_t)offset, size))
-		return;
 	if (shape->num_slots == draft->room) {
 		size_t room = draft->room ? draft->room * 2 : 8;
 		struct pyh_slot *grown = reallocarray(shape->slots, room,
@@ -199,22 +92,51 @@ static void add_slot(struct draft *draft, uint64_t offset, uint32_t size,
 
 		if (!grown) {
 			draft->no_memory = true;
-			return;
+			return NULL;
 		}
 		shape->slots = grown;
 		draft->room = room;
 	}
-	slot = &shape->slots[shape->num_slots];
+	return &shape->slots[shape->num_slots];
+}
+
+/** A copy of a name; NULL without memory, which the draft then says. */
+static const char *copy_name(struct draft *draft, const char *name)
+{
+	const char *copy = strdup(name);
+
+	draft->no_memory |= !copy;
+	return copy;
+}
+
+/** Add a slot, unless there is one already. Takes a copy of the name. */
+static void add_slot(struct draft *draft, uint64_t offset, uint32_t size,
+		     enum pyh_slot_kind kind, enum pyh_hold hold,
+		     const char *name)
+{
+	struct pyh_shape *shape = draft->shape;
+	struct pyh_slot *slot;
+
+	if (offset < 16 || shape->num_slots >= SLOTS_MAX ||
+	    offset + size > (uint64_t)draft->type->basicsize ||
+	    slot_within(shape, offset, size))
+		return;
+	slot = new_slot(draft);
+	if (!slot)
+		return;
 	*slot = (struct pyh_slot){
-		.offset = (uint32_t)offset,
-		.size = size,
-		.kind = kind,
-		.name = strdup(name),
+		.offset = (uint32_t)offset, .size = size, .kind = kind,
+		.hold = hold, .name = copy_name(draft, name),
 	};
 	if (slot->name)
 		shape->num_slots++;
-	else
-		draft->no_memory = true;
+}
+
+/** What is seen by a tp_traverse, if the collector sees instances at all. */
+static enum pyh_hold hold_of(const struct draft *draft, bool visited)
+{
+	return draft->collected && visited ? PYH_HOLD_TRAVERSED :
+					     PYH_HOLD_UNTRAVERSED;
 }
 
 /* --- what the target tells ------------------------------------------------------ */
@@ -230,12 +152,30 @@ static uint32_t plain_size(uint32_t type)
 	return type < sizeof(sizes) ? sizes[type] : 0;
 }
 
-static void add_member(struct draft *draft, uint64_t key, uint64_t descriptor)
+static void rename_slot(struct draft *draft, struct pyh_slot *slot,
+			const char *name)
+{
+	const char *copy = copy_name(draft, name);
+
+	if (!copy)
+		return;
+	free((char *)(uintptr_t)slot->name);
+	slot->name = copy;
+	slot->by_table = false;
+}
+
+/**
+ * @param hold  of a reference by a member that no table knows. For one that a
+ *	table knows, the name that Python code uses is taken over
+ */
+static void add_member(struct draft *draft, uint64_t key, uint64_t descriptor,
+		       enum pyh_hold hold)
 {
 	struct pyh_shapes *shapes = draft->shapes;
 	uint32_t at = shapes->runtime->size_of[PYH_STRUCT_DESCR];
 	uint8_t definition[MEMBER_SIZE];
 	char name[NAME_MAX_BYTES];
+	struct pyh_slot *slot;
 	struct pyh_str str;
 	uint64_t member, offset;
 	uint32_t type, size;
@@ -259,14 +199,20 @@ static void add_member(struct draft *draft, uint64_t key, uint64_t descriptor)
 	    strcmp(name, "__dictoffset__") == 0 ||
 	    strcmp(name, "__weaklistoffset__") == 0)
 		return;
-	add_slot(draft, offset, size,
-		 type == T_OBJECT || type == T_OBJECT_EX ? PYH_SLOT_OBJECT :
-							   PYH_SLOT_OTHER,
-		 name);
+	slot = slot_within(draft->shape, offset, size);
+	if (!slot)
+		add_slot(draft, offset, size,
+			 type == T_OBJECT || type == T_OBJECT_EX ?
+				 PYH_SLOT_OBJECT : PYH_SLOT_OTHER,
+			 hold, name);
+	else if (slot->offset == offset && slot->size == size &&
+		 slot->by_table)
+		rename_slot(draft, slot, name);
 }
 
 /** The member descriptors in the dict of a class. */
-static void add_members(struct draft *draft, const struct pyh_type_view *view)
+static void add_members(struct draft *draft, const struct pyh_type_view *view,
+			enum pyh_hold hold)
 {
 	struct pyh_shapes *shapes = draft->shapes;
 	const struct pyh_runtime *runtime = shapes->runtime;
@@ -286,47 +232,135 @@ static void add_members(struct draft *draft, const struct pyh_type_view *view)
 			continue;
 		type = pyh_type_find(&shapes->reader, type_address);
 		if (type && strcmp(type->name, "member_descriptor") == 0)
-			add_member(draft, key, value);
+			add_member(draft, key, value, hold);
 	}
 }
 
 /* --- what the tables tell -------------------------------------------------------- */
 
-static const struct known_fields *find_known(const char *name)
-{
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-		if (strcmp(known[i].type, name) == 0)
-			return &known[i];
-	}
-	return NULL;
-}
-
 /** True if all fields lie within a structure of that size. */
 static bool fields_fit(const struct pyh_runtime *runtime,
-		       const struct known_fields *fields, int64_t size)
+		       const enum pyh_field *fields, int64_t size)
 {
-	for (size_t i = 0; i < FIELDS_MAX && fields->fields[i]; i++) {
-		enum pyh_field field = fields->fields[i];
-
-		if (pyh_has(runtime, field) &&
-		    (int64_t)pyh_offset(runtime, field) + 8 > size)
+	for (size_t i = 0; i < PYH_KNOWN_FIELDS_MAX && fields[i]; i++)
+		if (pyh_has(runtime, fields[i]) &&
+		    (int64_t)pyh_offset(runtime, fields[i]) + 8 > size)
 			return false;
-	}
 	return true;
 }
 
-static void add_known(struct draft *draft, const struct known_fields *fields)
+/** What a table says of a word goes before what anything else says. */
+static void add_known(struct draft *draft, uint64_t offset,
+		      enum pyh_slot_kind kind, enum pyh_hold hold,
+		      const char *name)
+{
+	struct pyh_slot *slot = slot_within(draft->shape, offset, 8);
+
+	if (slot && slot->offset == offset && slot->kind == PYH_SLOT_DICT)
+		slot->hold = hold;
+	if (slot)
+		return;
+	add_slot(draft, offset, 8, kind, hold, name);
+	slot = slot_within(draft->shape, offset, 8);
+	if (slot)
+		slot->by_table = true;
+}
+
+static void add_fields(struct draft *draft, const enum pyh_field *fields,
+		       enum pyh_hold hold)
 {
 	const struct pyh_runtime *runtime = draft->shapes->runtime;
 
-	for (size_t i = 0; i < FIELDS_MAX && fields->fields[i]; i++) {
-		enum pyh_field field = fields->fields[i];
+	for (size_t i = 0; i < PYH_KNOWN_FIELDS_MAX && fields[i]; i++)
+		if (pyh_has(runtime, fields[i]))
+			add_known(draft, pyh_offset(runtime, fields[i]),
+				  pyh_is_dict_field(fields[i]) ?
+					  PYH_SLOT_DICT : PYH_SLOT_OBJECT,
+				  hold, pyh_field_member(fields[i]));
+}
 
-		if (pyh_has(runtime, field))
-			add_slot(draft, pyh_offset(runtime, field), 8,
-				 is_dict_field(field) ? PYH_SLOT_DICT :
-							PYH_SLOT_OBJECT,
-				 pyh_field_member(field));
+/** A token of pyh_known_words_of(), without what tells how often it counts. */
+struct word {
+	char name[48];
+	unsigned int times;
+	bool items;
+	uint32_t counted_by;	/* of items: the word that says how many */
+	char mark;		/* '~', '-', '=', or 0 */
+};
+
+/** The next word; false at the end. */
+static bool next_word(const char **words, struct word *ret)
+{
+	const char *at = *words;
+	size_t length;
+
+	at += strspn(at, " ");
+	if (!*at)
+		return false;
+	*ret = (struct word){ .times = 1 };
+	if (strchr("~-=", *at))
+		ret->mark = *at++;
+	length = strcspn(at, " *[");
+	memcpy(ret->name, at, length < sizeof(ret->name) ?
+				      length : sizeof(ret->name) - 1);
+	at += length;
+	ret->items = *at == '[';
+	if (ret->items)
+		ret->counted_by = (uint32_t)strtoul(at + 1, NULL, 10);
+	if (*at == '*')
+		ret->times = (unsigned int)strtoul(at + 1, NULL, 10);
+	*words = at + strcspn(at, " ");
+	return true;
+}
+
+/** Bytes of the structure that these words tell of. */
+static uint64_t words_end(const struct pyh_runtime *runtime, const char *words)
+{
+	uint64_t end = runtime->size_of[PYH_STRUCT_OBJECT];
+	struct word word;
+
+	while (next_word(&words, &word))
+		end += word.items ? 0 : (uint64_t)word.times * 8;
+	return end;
+}
+
+static void add_items(struct draft *draft, const struct word *word,
+		      uint32_t at, enum pyh_hold hold)
+{
+	struct pyh_shape *shape = draft->shape;
+	uint32_t first = draft->shapes->runtime->size_of[PYH_STRUCT_OBJECT];
+
+	if (shape->items_from)
+		return;
+	shape->items_from = at;
+	shape->items_hold = hold;
+	shape->items_name = copy_name(draft, word->name);
+	shape->items_step = word->counted_by ? 8 :
+					       (uint32_t)draft->type->itemsize;
+	if (word->counted_by)
+		shape->items_count = first + word->counted_by * 8;
+}
+
+static void add_words(struct draft *draft, const char *words, bool visited)
+{
+	uint64_t at = draft->shapes->runtime->size_of[PYH_STRUCT_OBJECT];
+	struct word word;
+
+	while (next_word(&words, &word)) {
+		enum pyh_hold hold = word.mark == '=' ? PYH_HOLD_NONE :
+			hold_of(draft, visited && word.mark != '-');
+
+		if (word.items) {
+			add_items(draft, &word, (uint32_t)at, hold);
+			return;
+		}
+		for (unsigned int i = 0; i < word.times; i++, at += 8)
+			if (word.mark != '~')
+				add_known(draft, at,
+					  strcmp(word.name, "dict") == 0 ?
+						  PYH_SLOT_DICT :
+						  PYH_SLOT_OBJECT,
+					  hold, word.name);
 	}
 }
 
@@ -340,10 +374,10 @@ static void add_offsets(struct draft *draft, const struct pyh_type_view *view)
 {
 	if (view->dictoffset > 0)
 		add_slot(draft, (uint64_t)view->dictoffset, 8, PYH_SLOT_DICT,
-			 "__dict__");
+			 hold_of(draft, true), "__dict__");
 	if (view->weaklistoffset > 0)
 		add_slot(draft, (uint64_t)view->weaklistoffset, 8,
-			 PYH_SLOT_OTHER, "__weakref__");
+			 PYH_SLOT_OTHER, PYH_HOLD_NONE, "__weakref__");
 }
 
 /* --- putting it together ----------------------------------------------------------- */
@@ -355,26 +389,143 @@ static int by_offset(const void *a, const void *b)
 	return x->offset < y->offset ? -1 : x->offset > y->offset;
 }
 
+static uint64_t traverse_of(struct pyh_shapes *shapes, uint64_t type)
+{
+	uint64_t traverse;
+
+	return pyh_field(shapes->runtime, &shapes->memory, type,
+			 PYH_TYPE_TP_TRAVERSE, &traverse) ? traverse : 0;
+}
+
+/** What the tables know of a class that is written in C. */
+static void add_tables(struct draft *draft, const struct pyh_type *type,
+		       int64_t size, bool visited)
+{
+	const struct pyh_runtime *runtime = draft->shapes->runtime;
+	const struct pyh_known_fields *fields = pyh_known_fields_of(type->name);
+	const char *words = pyh_known_words_of(type->name, runtime->minor);
+	bool all = false;
+
+	// Names are free for everyone: a class that is not as large as the
+	// structure is another one.
+	if (words && words_end(runtime, words) <= (uint64_t)size) {
+		add_words(draft, words, visited);
+		all = true;
+	}
+	if (fields && fields_fit(runtime, fields->fields, size) &&
+	    (type->is_static || fields_fit(runtime, fields->hidden, size))) {
+		add_fields(draft, fields->fields, hold_of(draft, visited));
+		add_fields(draft, fields->hidden, PYH_HOLD_UNTRAVERSED);
+		all |= fields->all;
+	}
+	if (all && size > draft->closed)
+		draft->closed = (uint32_t)size;
+}
+
 /** One class of the MRO: what it knows goes before what its bases know. */
 static void add_class(struct draft *draft, uint64_t address)
 {
 	struct pyh_shapes *shapes = draft->shapes;
 	const struct pyh_type *type = pyh_type_find(&shapes->reader, address);
-	const struct known_fields *fields;
+	uint64_t traverse = traverse_of(shapes, address);
 	struct pyh_type_view view;
 
 	if (!type || !pyh_type_view(shapes->runtime, &shapes->memory,
 				    type->chains, address, &view))
 		return;
-	add_members(draft, &view);
-	fields = find_known(type->name);
-	// Names are free for everyone: a class that is not as large as the
-	// structure is another one.
-	if (!fields || !fields_fit(shapes->runtime, fields, view.basicsize))
+	if (!traverse || traverse != shapes->subtype_traverse)
+		add_tables(draft, type, view.basicsize, traverse != 0);
+	add_members(draft, &view, hold_of(draft, traverse != 0));
+}
+
+/** The nearest base, or the type itself, with another tp_traverse. */
+static uint64_t other_traverse(struct pyh_shapes *shapes, uint64_t address,
+			       uint64_t traverse)
+{
+	for (int i = 0; i < BASES_MAX; i++) {
+		const struct pyh_type *type;
+
+		if (traverse_of(shapes, address) != traverse)
+			return address;
+		type = pyh_type_find(&shapes->reader, address);
+		if (!type || !type->base)
+			return 0;
+		address = type->base;
+	}
+	return 0;
+}
+
+/** True if the tp_traverse of a class written in C visits instances' types. */
+static bool visits_type(struct pyh_shapes *shapes, uint64_t address)
+{
+	uint64_t traverse = traverse_of(shapes, address);
+	const struct pyh_type *type = pyh_type_find(&shapes->reader, address);
+
+	// It may be inherited from one that has no need to.
+	for (int i = 0; i < BASES_MAX && type && type->base &&
+			traverse_of(shapes, type->base) == traverse; i++)
+		type = pyh_type_find(&shapes->reader, type->base);
+	return type && !type->is_static && shapes->runtime->minor >= 9 &&
+	       !pyh_omits_type(type->name, shapes->runtime->minor);
+}
+
+/**
+ * How instances hold their type: those of heap types own a count. Source:
+ * subtype_traverse(), which leaves the type to a base that is a heap type.
+ */
+static void set_holds(struct draft *draft, uint64_t traverse)
+{
+	struct pyh_shapes *shapes = draft->shapes;
+	const struct pyh_type *type = draft->type, *base;
+	struct pyh_shape *shape = draft->shape;
+	bool python = traverse && traverse == shapes->subtype_traverse;
+	uint64_t address = python ? other_traverse(shapes, type->address,
+						   traverse) : type->address;
+	bool visited = !python && visits_type(shapes, type->address);
+
+	base = pyh_type_find(&shapes->reader, address);
+	if (python)
+		visited = shapes->runtime->minor == 8 || !base ||
+			  base->is_static || !traverse_of(shapes, address) ||
+			  visits_type(shapes, address);
+	shape->type_hold = type->is_static ? PYH_HOLD_NONE :
+					     hold_of(draft, visited);
+	shape->dict_hold = hold_of(draft, true);
+	shape->content_hold = hold_of(draft, base && traverse_of(shapes,
+								 address));
+	shape->lru_cache = base && strcmp(base->name, LRU_CACHE) == 0;
+	// Its cache visits what a link holds.
+	if (strcmp(type->name, LRU_LINK) == 0)
+		shape->type_hold = PYH_HOLD_NONE;
+}
+
+/** The names of attributes without a dict: 3.11 and later. */
+static void add_shared_keys(struct draft *draft)
+{
+	struct pyh_shapes *shapes = draft->shapes;
+	struct pyh_shape *shape = draft->shape;
+	struct pyh_keys keys;
+	uint64_t at;
+
+	if (draft->type->is_static || shapes->runtime->minor < 11 ||
+	    !(draft->type->flags & PYH_TPFLAGS_MANAGED_DICT) ||
+	    !pyh_field(shapes->runtime, &shapes->memory, draft->type->address,
+		       PYH_HEAPTYPE_HT_CACHED_KEYS, &at) ||
+	    pyh_keys_read(shapes->runtime, &shapes->memory, at, &keys) !=
+		    PYH_FOUND ||
+	    keys.nentries == 0 || keys.nentries > SHARED_KEYS_MAX)
 		return;
-	add_known(draft, fields);
-	if (fields->all && view.basicsize > draft->closed)
-		draft->closed = (uint32_t)view.basicsize;
+	shape->shared_keys = calloc(keys.nentries, sizeof(uint64_t));
+	if (!shape->shared_keys) {
+		draft->no_memory = true;
+		return;
+	}
+	shape->num_shared_keys = (uint32_t)keys.nentries;
+	for (uint32_t i = 0; i < shape->num_shared_keys; i++)
+		(void)memory_try_u64(&shapes->memory,
+				     keys.entries + (keys.unicode ? i * 16 :
+						     i * 24 + 8),
+				     &shape->shared_keys[i]);
 }
 
 /** Words that nothing is known of begin here, or the structure ends. */
@@ -383,19 +534,40 @@ static uint32_t first_open(const struct draft *draft)
 	uint32_t end = (uint32_t)draft->type->basicsize & ~7U;
 	uint32_t at = draft->closed > 16 ? (draft->closed + 7) & ~7U : 16;
 
-	while (at < end && is_taken(draft->shape, at, 8))
+	while (at < end && slot_within(draft->shape, at, 8))
 		at += 8;
 	return at < end ? at : end;
+}
+
+/** A list of its own of what refers to objects. */
+static void put_refs(struct draft *draft)
+{
+	struct pyh_shape *shape = draft->shape;
+
+	if (shape->num_slots == 0)
+		return;
+	qsort(shape->slots, shape->num_slots, sizeof(*shape->slots), by_offset);
+	shape->refs = calloc(shape->num_slots, sizeof(*shape->refs));
+	draft->no_memory |= !shape->refs;
+	for (size_t i = 0; shape->refs && i < shape->num_slots; i++)
+		if (shape->slots[i].kind != PYH_SLOT_OTHER)
+			shape->refs[shape->num_refs++] = shape->slots[i];
 }
 
 static void build(struct draft *draft)
 {
 	struct pyh_shapes *shapes = draft->shapes;
+	uint64_t traverse = traverse_of(shapes, draft->type->address);
 	struct pyh_type_view view;
 
+	draft->collected = draft->type->has_gc && traverse;
+	set_holds(draft, traverse);
 	if (pyh_type_view(shapes->runtime, &shapes->memory,
 			  draft->type->chains, draft->type->address, &view)) {
 		add_offsets(draft, &view);
+		// A static type may have instances before it is ready.
+		if (view.mro_count == 0)
+			add_class(draft, draft->type->address);
 		for (uint64_t i = 0; i < view.mro_count; i++) {
 			uint64_t address;
 
@@ -405,17 +577,22 @@ static void build(struct draft *draft)
 		}
 	}
 	draft->shape->open_from = first_open(draft);
-	if (draft->shape->num_slots > 0)
-		qsort(draft->shape->slots, draft->shape->num_slots,
-		      sizeof(*draft->shape->slots), by_offset);
+	draft->shape->complete = draft->closed > 0 &&
+		draft->shape->open_from >= (draft->type->basicsize & ~7);
+	add_shared_keys(draft);
+	put_refs(draft);
 }
 
 static void shape_destroy(struct pyh_shape *shape)
 {
 	for (size_t i = 0; shape && i < shape->num_slots; i++)
 		free((char *)(uintptr_t)shape->slots[i].name);
-	if (shape)
+	if (shape) {
 		free(shape->slots);
+		free(shape->refs);
+		free((char *)(uintptr_t)shape->items_name);
+		free(shape->shared_keys);
+	}
 	free(shape);
 }
 
@@ -498,6 +675,57 @@ bool pyh_shapes_pay(struct pyh_shapes *shapes, uint64_t address,
 	return false;
 }
 
+/* --- what is learned once ----------------------------------------------------------- */
+
+/** A value in a dict of names; 0: there is none. */
+static uint64_t value_of(struct pyh_shapes *shapes, uint64_t dict,
+			 const char *name)
+{
+	uint64_t value = 0;
+
+	if (dict)
+		(void)pyh_dict_find(shapes->runtime, &shapes->memory, dict,
+				    &name, 1, &value, &shapes->entries);
+	return value;
+}
+
+/** The tp_traverse of a class written in Python that every process has. */
+static void learn_subtype_traverse(struct pyh_shapes *shapes)
+{
+	const struct pyh_runtime *runtime = shapes->runtime;
+	uint64_t module, dict, type;
+
+	if (runtime->num_interpreters == 0)
+		return;
+	module = value_of(shapes, runtime->interpreters[0].modules,
+			  "_frozen_importlib");
+	if (module && pyh_field(runtime, &shapes->memory, module,
+				PYH_MODULE_MD_DICT, &dict)) {
+		type = value_of(shapes, dict, "ModuleSpec");
+		if (type)
+			shapes->subtype_traverse = traverse_of(shapes, type);
+	}
+}
+
+/** Up to 3.10 the subclasses of a type are in a dict with keys of int. */
+static void learn_lookdict(struct pyh_shapes *shapes)
+{
+	const struct pyh_runtime *runtime = shapes->runtime;
+	uint64_t dict, keys;
+
+	if (pyh_has(runtime, PYH_KEYS_DK_LOOKUP) &&
+	    pyh_field(runtime, &shapes->memory, runtime->types.object,
+		      PYH_TYPE_TP_SUBCLASSES, &dict) && dict &&
+	    pyh_field(runtime, &shapes->memory, dict, PYH_DICT_MA_KEYS, &keys))
+		(void)pyh_field(runtime, &shapes->memory, keys,
+				PYH_KEYS_DK_LOOKUP, &shapes->lookdict);
+}
+
+uint64_t pyh_shapes_lookdict(const struct pyh_shapes *shapes)
+{
+	return shapes->lookdict;
+}
+
 struct error *pyh_shapes_create(const struct pyh_runtime *runtime,
 				struct pyh_types *types,
 				struct pyh_shapes **ret)
@@ -523,6 +751,8 @@ struct error *pyh_shapes_create(const struct pyh_runtime *runtime,
 		pyh_shapes_destroy(shapes);
 		return err;
 	}
+	learn_subtype_traverse(shapes);
+	learn_lookdict(shapes);
 	*ret = shapes;
 	return NULL;
 }

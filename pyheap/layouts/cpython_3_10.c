@@ -206,6 +206,7 @@ const struct pyh_layout pyh_layout_3_10 = {
 		/* PyDictKeysObject */
 		[PYH_KEYS_DK_REFCNT] = { 0, 8 },
 		[PYH_KEYS_DK_SIZE] = { 8, 8 },
+		[PYH_KEYS_DK_LOOKUP] = { 16, 8 },
 		[PYH_KEYS_DK_USABLE] = { 24, 8 },
 		[PYH_KEYS_DK_NENTRIES] = { 32, 8 },
 		/* PyListObject */

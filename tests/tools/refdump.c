@@ -6,14 +6,14 @@
  * usage: refdump [--words FILE] CORE [SYSROOT]
  *
  * Prints for every object of the census a line "object ADDRESS TYPE", then for
- * every reference "KIND ADDRESS KEY INDEX HELD NAME": addresses in hexadecimal
- * without 0x, HELD "held" or "borrowed", NAME "-" for none.
+ * every reference "KIND ADDRESS KEY INDEX HOLD NAME": addresses in hexadecimal
+ * without 0x, HOLD "traversed", "untraversed", "guessed" or "none", NAME "-" for
+ * none.
  *
  * With --words the references go to FILE, as there are millions: three 64-bit
  * words each, who refers, what is referred to, and what kind of reference it
  * is, by its number. The first of each object is to its type. Printed are the
- * kinds, in the order of their numbers: "KIND HELD NAME", where HELD may also
- * be "itself": of a dict's value that is its own key, as of interned strings.
+ * kinds, in the order of their numbers: "KIND HOLD NAME".
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -46,6 +46,12 @@ static const char *const kinds[] = {
 	[PYH_REF_GUESS] = "guess",
 };
 
+static const char *const holds[] = {
+	[PYH_HOLD_TRAVERSED] = "traversed",
+	[PYH_HOLD_UNTRAVERSED] = "untraversed",
+	[PYH_HOLD_GUESSED] = "guessed", [PYH_HOLD_NONE] = "none",
+};
+
 /** FNV-1a; two kinds of one hash would be seen as one, which is unlikely. */
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
@@ -58,19 +64,17 @@ static uint64_t hash_text(uint64_t hash, const char *text)
 /** The number of this kind of reference, which is printed when it is new. */
 static uint32_t number_of(struct dump *dump, const struct pyh_ref *ref)
 {
-	const char *held = ref->hold == PYH_HOLD_NONE ? "borrowed" :
-			   ref->kind == PYH_REF_VALUE &&
-			   ref->key == ref->address ? "itself" : "held";
+	const char *hold = holds[ref->hold];
 	const char *name = ref->name ? ref->name : "-";
 	uint64_t hash = hash_text(hash_text(UINT64_C(0xCBF29CE484222325),
-					    kinds[ref->kind]), held);
+					    kinds[ref->kind]), hold);
 	uint32_t number;
 
 	hash = hash_text(hash, name) | 1;
 	if (hashmap_get(&dump->numbers, hash, &number))
 		return number;
 	number = (uint32_t)dump->numbers.count;
-	printf("%s %s %s\n", kinds[ref->kind], held, name);
+	printf("%s %s %s\n", kinds[ref->kind], hold, name);
 	if (!dump->err)
 		dump->err = hashmap_put(&dump->numbers, hash, number);
 	return number;
@@ -90,7 +94,7 @@ static bool print_ref(void *context, const struct pyh_ref *ref)
 	(void)context;
 	printf("%s %" PRIx64 " %" PRIx64 " %" PRIu64 " %s %s\n",
 	       kinds[ref->kind], ref->address, ref->key, ref->index,
-	       ref->hold == PYH_HOLD_NONE ? "borrowed" : "held",
+	       holds[ref->hold],
 	       ref->name ? ref->name : "-");
 	return true;
 }

@@ -1,0 +1,54 @@
+/*
+ * What is known of the structures of builtin and library types: the tables
+ * behind pyshape.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef PYHEAP_PYSHAPETABLE_H
+#define PYHEAP_PYSHAPETABLE_H
+
+#include <stdbool.h>
+
+#include "pyheap/pyfields.h"
+
+enum { PYH_KNOWN_FIELDS_MAX = 20 };
+
+/** By the fields of the layout tables, which are calibrated. */
+struct pyh_known_fields {
+	const char *type;	/* name, as in struct pyh_type */
+	bool all;	/* no other word refers to an object */
+	/* each ends with the first 0; a field that a release does not have is
+	   passed over */
+	enum pyh_field fields[PYH_KNOWN_FIELDS_MAX];	/* tp_traverse's */
+	enum pyh_field hidden[PYH_KNOWN_FIELDS_MAX];	/* owned, not visited */
+};
+
+/** NULL: none of that name. */
+const struct pyh_known_fields *pyh_known_fields_of(const char *type);
+
+/** True for the fields that hold the dict of an instance's attributes. */
+bool pyh_is_dict_field(enum pyh_field field);
+
+/**
+ * What follows the header of an instance, one token for each word, with spaces
+ * between; no word behind the last one refers to an object:
+ *
+ *	name	refers to an object that it owns, and tp_traverse tells
+ *	-name	… and tp_traverse does not
+ *	=name	… which it does not own, or which another object tells of
+ *	~	something else
+ *	name*9	nine of them
+ *	name[]	as many as ob_size says, tp_itemsize bytes apart: the last
+ *	name[1]	as many as the first half of word 1 (from 0) says: the last
+ *
+ * @param minor  of the release
+ * @return NULL: not known
+ */
+const char *pyh_known_words_of(const char *type, unsigned int minor);
+
+/**
+ * True if the tp_traverse of this heap type, written in C, does not visit the
+ * type of the instance, as it should since 3.9.
+ */
+bool pyh_omits_type(const char *type, unsigned int minor);
+
+#endif
