@@ -133,6 +133,8 @@ struct error *analysis_of(struct opened *opened, unsigned int parts,
 	if (err)
 		return err;
 	making.analysis = *at;
+	if (parts & ANALYSIS_TREE)
+		parts |= ANALYSIS_DOMINATORS;
 	parts &= ~(*at)->have;
 	for (unsigned int part = 1; part <= ANALYSIS_CYCLES; part <<= 1)
 		if (parts & part)
@@ -140,6 +142,9 @@ struct error *analysis_of(struct opened *opened, unsigned int parts,
 	if (count > 0)
 		progress_tell(NULL, "finding who keeps what", 0, 0);
 	err = workers_run(opened_workers(opened), count, make_part, &making);
+	if (!err && parts & ANALYSIS_TREE)
+		err = domtree_make(&(*at)->dominators, &(*at)->heap->spill,
+				   &(*at)->tree);
 	if (err)
 		return err;
 	(*at)->have |= parts;
@@ -153,6 +158,7 @@ void analysis_destroy(struct analysis *analysis)
 		return;
 	components_deinit(&analysis->components);
 	collector_deinit(&analysis->collector);
+	domtree_deinit(&analysis->tree);
 	dominators_deinit(&analysis->dominators);
 	heaproots_deinit(&analysis->roots);
 	heapgraph_destroy(analysis->heap);

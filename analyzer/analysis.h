@@ -10,6 +10,7 @@
 #include "analyzer/collector.h"
 #include "analyzer/graph/components.h"
 #include "analyzer/graph/dominators.h"
+#include "analyzer/graph/domtree.h"
 #include "analyzer/heapgraph.h"
 #include "analyzer/heaproots.h"
 
@@ -19,12 +20,14 @@ struct opened;
 enum {
 	ANALYSIS_DOMINATORS = 1 << 0,
 	ANALYSIS_CYCLES = 1 << 1,	/* components, and the collector */
+	ANALYSIS_TREE = 1 << 2,		/* dominators and their tree */
 };
 
 struct analysis {
 	struct heapgraph *heap;
 	struct heaproots roots;
 	struct dominators dominators;
+	struct domtree tree;
 	struct components components;
 	struct collector collector;
 	unsigned int have;		/* ANALYSIS_… */

@@ -10,6 +10,8 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/paths.h"
+#include "analyzer/retained_groups.h"
 #include "analyzer/toplist.h"
 #include "analyzer/typefilter.h"
 #include "image/base/guard.h"
@@ -80,11 +82,12 @@ const struct view cmd_retained_view = {
 	.totals = retained_totals,
 	.num_totals = NUM_TOTALS,
 	.run = run,
+	.groups = 1 << BY_TYPE | 1 << BY_MODULE | 1 << BY_THREAD | 1 << BY_ROOT,
 	.remark =
 "An object retains itself and all that can be reached over it alone: what would\n"
 "be freed if it went. The largest first, so an object stands before those that\n"
-"live by it. --by type or module sums up what each group retains together;\n"
-"objects that live by another one of their group are not counted twice.\n",
+"live by it. --by sums up what each group retains together: objects that live by\n"
+"another one of their group are not counted twice.\n",
 };
 
 /* --- objects --------------------------------------------------------------- */
@@ -143,51 +146,147 @@ static struct error *choose(struct scan *scan, const struct analysis *analysis,
 	return err;
 }
 
-static void print_more(struct scan *scan, uint64_t more)
+static void print_more(struct scan *scan, uint64_t more, const char *what)
 {
 	struct cell cells[NUM_RETAINED_COLUMNS];
 	char number[UNITS_TEXT_MAX], text[64];
 
 	for (int i = 0; i < NUM_RETAINED_COLUMNS; i++)
 		cells[i] = cell_unknown();
-	(void)snprintf(text, sizeof(text), "%s more object%s",
-		       units_count(more, number), more == 1 ? "" : "s");
+	(void)snprintf(text, sizeof(text), "%s more %s%s",
+		       units_count(more, number), what, more == 1 ? "" : "s");
 	cells[RETAINED_TYPE] = cell_text(text);
 	render_rest(&scan->render, cells);
+}
+
+/** A row, with the path to its object; text is borrowed by the cells. */
+static struct error *print_object(struct scan *scan, struct paths *paths,
+				  const struct analysis *analysis,
+				  uint32_t object)
+{
+	CLEANUP(path_deinit) struct path path = { 0 };
+	struct cell cells[NUM_RETAINED_COLUMNS];
+	char text[PATH_TEXT_MAX];
+	struct error *err = paths_find(paths, object, &path);
+
+	if (err)
+		return err;
+	object_cells(analysis, object, cells);
+	paths_text(paths, &path, text);
+	cells[RETAINED_PATH] = cell_text(text);
+	gate_row(&scan->gate, cells);
+	render_row(&scan->render, cells);
+	return NULL;
 }
 
 static struct error *print_objects(struct scan *scan,
 				   const struct analysis *analysis)
 {
 	CLEANUP(toplist_deinit) struct toplist list;
-	struct cell cells[NUM_RETAINED_COLUMNS];
+	CLEANUP(paths_release) struct paths *paths = NULL;
 	uint64_t passed;
 	struct error *err;
 
 	toplist_init(&list, (size_t)scan->options->top);
 	err = choose(scan, analysis, &list, &passed);
+	if (!err)
+		err = paths_open(scan->opened, analysis, scan->options->values,
+				 &paths);
 	if (err)
 		return err;
 	toplist_sort(&list);
 	for (size_t i = 0; i < list.count; i++) {
-		object_cells(analysis, list.entries[i].id, cells);
-		gate_row(&scan->gate, cells);
-		render_row(&scan->render, cells);
+		err = print_object(scan, paths, analysis, list.entries[i].id);
+		if (err)
+			return err;
 		if (i % 1024 == 1023 && scan_unread(scan))
 			return NULL;
 	}
 	if (passed > list.count)
-		print_more(scan, passed - list.count);
+		print_more(scan, passed - list.count, "object");
 	if (passed == 0)
 		scan_remark(scan, "no object of the dump passes the filters");
 	return NULL;
 }
 
+/* --- groups ---------------------------------------------------------------- */
+
+static void group_cells(const struct analysis *analysis,
+			const struct retained_group *group,
+			struct cell cells[NUM_RETAINED_COLUMNS])
+{
+	for (int i = 0; i < NUM_RETAINED_COLUMNS; i++)
+		cells[i] = cell_unknown();
+	cells[RETAINED_TYPE] = cell_text(group->name);
+	cells[RETAINED_COUNT] = cell_number(UNIT_COUNT, group->count);
+	cells[RETAINED_RETAINED] = cell_number(UNIT_BYTES, group->retained);
+	cells[RETAINED_SIZE] = cell_number(UNIT_BYTES, group->size);
+	cells[RETAINED_SHARE] = cell_part(group->retained,
+					  analysis->dominators.reached_weight);
+	if (group->type)
+		cells[RETAINED_TYPE_ADDRESS] = cell_number(
+			UNIT_ADDRESS, group->type->address);
+}
+
+static struct error *print_groups(struct scan *scan,
+				  const struct analysis *analysis)
+{
+	CLEANUP(retained_groups_deinit) struct retained_groups groups;
+	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
+	const struct options *options = scan->options;
+	struct cell cells[NUM_RETAINED_COLUMNS];
+	uint64_t shown = 0, left = 0;
+	struct error *err = retained_groups_make(analysis, options->by,
+						 &groups);
+
+	if (!err)
+		err = typefilter_create(options->type, options->match, &filter);
+	for (size_t i = 0; !err && i < groups.count; i++) {
+		const struct retained_group *group = &groups.groups[i];
+		bool pass;
+
+		err = typefilter_pass_name(filter, group->name, &pass);
+		if (err || !pass || group->retained < options->min_size)
+			continue;
+		group_cells(analysis, group, cells);
+		gate_row(&scan->gate, cells);
+		if (options->top && shown == options->top) {
+			left++;
+		} else {
+			render_row(&scan->render, cells);
+			shown++;
+		}
+	}
+	if (left)
+		print_more(scan, left, "row");
+	return err;
+}
+
+/* --- the document ---------------------------------------------------------- */
+
+/** Columns of the table: of objects, or of groups. */
+static void begin_table(struct scan *scan)
+{
+	static struct column columns[NUM_RETAINED_COLUMNS];
+	bool groups = scan->options->by_given;
+
+	memcpy(columns, retained_columns, sizeof(columns));
+	columns[RETAINED_COUNT].hidden = !groups;
+	columns[RETAINED_ADDRESS].hidden = groups;
+	columns[RETAINED_PATH].hidden = groups;
+	render_table(&scan->render, &(struct table_spec){
+		.json_key = "rows", .title = "RETAINED",
+		.columns = columns, .num_columns = NUM_RETAINED_COLUMNS });
+}
+
 static struct error *run(struct scan *scan)
 {
+	bool groups = scan->options->by_given;
 	const struct analysis *analysis;
 	struct cell totals[NUM_TOTALS];
-	struct error *err = analysis_of(scan->opened, ANALYSIS_DOMINATORS,
+	struct error *err = analysis_of(scan->opened,
+					groups ? ANALYSIS_TREE :
+						 ANALYSIS_DOMINATORS,
 					&analysis);
 
 	if (err)
@@ -205,11 +304,9 @@ static struct error *run(struct scan *scan)
 				    analysis->dominators.reached_weight);
 	render_object(&scan->render, "totals", retained_totals, totals,
 		      NUM_TOTALS);
-	render_table(&scan->render, &(struct table_spec){
-		.json_key = "rows", .title = "RETAINED",
-		.columns = retained_columns,
-		.num_columns = NUM_RETAINED_COLUMNS });
-	err = print_objects(scan, analysis);
+	begin_table(scan);
+	err = groups ? print_groups(scan, analysis) :
+		       print_objects(scan, analysis);
 	render_table_end(&scan->render);
 	render_end(&scan->render);
 	gate_totals(&scan->gate, totals);

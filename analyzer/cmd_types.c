@@ -18,6 +18,7 @@ const struct view cmd_types_view = {
 	.totals = type_totals,
 	.num_totals = NUM_TYPE_TOTALS,
 	.run = run,
+	.groups = 1 << BY_TYPE | 1 << BY_OWNER | 1 << BY_MODULE,
 	.remark =
 "Sizes are what the interpreter itself would report; the footprint adds what\n"
 "the allocators hold for them. The last lines say how much of the memory in\n"
@@ -27,7 +28,7 @@ const struct view cmd_types_view = {
 
 static void print_table(struct scan *scan, const struct type_rows *rows)
 {
-	static const char *const heads[BY_LATER] = {
+	static const char *const heads[NUM_BY] = {
 		[BY_TYPE] = "TYPES", [BY_OWNER] = "OWNERS",
 		[BY_MODULE] = "MODULES",
 	};

@@ -100,9 +100,9 @@ static const struct option_spec specs[] = {
 	  FIELD(match) },
 	{ "min-size", 0, OPTION_SIZE, GROUP_FILTER, TABLES, "SIZE", NULL,
 	  "only rows of at least this size", FIELD(min_size) },
-	{ "by", 0, OPTION_CHOICE, GROUP_FILTER, VIEW_TYPES, "WHAT", groups,
-	  "group rows by type (default), owner (\"dict of X\") or module; "
-	  "thread and root are not in this version", FIELD(by) },
+	{ "by", 0, OPTION_CHOICE, GROUP_FILTER, VIEW_TYPES | VIEW_RETAINED,
+	  "WHAT", groups, "group rows by type, owner (\"dict of X\"), module, "
+	  "thread or root, as the view has it", FIELD(by) },
 	{ "retained", 0, OPTION_LATER, GROUP_FILTER, VIEW_EVERY, NULL, NULL,
 	  "add what would go with each row", 0 },
 
@@ -272,6 +272,8 @@ static struct error *give(struct parser *parser, struct options *options,
 	const char *value = attached;
 
 	parser->given[spec - specs] = true;
+	options->by_given |= spec->offset == offsetof(struct options, by) &&
+			     spec->kind == OPTION_CHOICE;
 	if (is_later(spec))
 		return set(options, spec, NULL);
 	if (spec->argument && !value) {
@@ -450,9 +452,16 @@ static struct error *check_applies(const struct parser *parser,
 
 static struct error *check_by(const struct options *options)
 {
-	return options->by < BY_LATER ? NULL :
-		error_new(ERROR_USAGE, "--by %s: not in this version, which "
-			  "has type, owner and module", groups[options->by]);
+	char list[64] = "";
+
+	if (!options->by_given || options->view->groups >> options->by & 1)
+		return NULL;
+	for (unsigned int i = 0; i < NUM_BY; i++)
+		if (options->view->groups >> i & 1)
+			(void)strcat(strcat(list, list[0] ? ", " : ""),
+				     groups[i]);
+	return error_new(ERROR_USAGE, "--by %s: %s has %s", groups[options->by],
+			 options->view->name, list);
 }
 
 static struct error *check_sort(const struct options *options)
@@ -520,7 +529,8 @@ struct error *options_parse(struct options *options, int argc, char **argv)
 				"(see heapscan --help)");
 	if (!err && options->num_dumps > 1)
 		err = too_many_dumps(options);
-	if (!err && options->view->argument && !options->address_given)
+	if (!err && options->view->argument && !options->address_given &&
+	    !(options->view->or_type && options->type))
 		err = error_new(ERROR_USAGE, "%s needs %s after the dump "
 				"(heapscan DUMP %s %s)", options->view->name,
 				options->view->argument, options->view->name,

@@ -18,8 +18,8 @@ struct view;
 
 enum color_when { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
-/** Groups of --by; those from BY_LATER on are not in this version. */
-enum group_by { BY_TYPE, BY_OWNER, BY_MODULE, BY_LATER };
+/** Groups of --by; a view says which of them it has. */
+enum group_by { BY_TYPE, BY_OWNER, BY_MODULE, BY_THREAD, BY_ROOT, NUM_BY };
 
 enum { OPTIONS_TOP_DEFAULT = 20 };
 
@@ -35,6 +35,7 @@ struct options {
 	unsigned int format;	/* enum render_format */
 	unsigned int color;	/* enum color_when */
 	unsigned int by;	/* enum group_by */
+	bool by_given;
 	const char *output;	/* NULL or "-": standard output */
 	const char *match, *type, *sort, *fail_if;
 	uint64_t min_size;	/* bytes */

@@ -35,7 +35,9 @@ struct view {
 	const struct column *totals;	/* of "totals" in JSON */
 	size_t num_totals;
 	struct error *(*run)(struct scan *scan);
+	unsigned int groups;	/* of --by: a bit for each enum group_by */
 	const char *argument;	/* the name of what must follow it, or NULL */
+	bool or_type;		/* … unless --type is given */
 	/* A longer remark for `heapscan VIEW --help`. */
 	const char *remark;
 };

@@ -1,0 +1,73 @@
+/*
+ * Paths: by which references the roots hold an object, in words.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The shortest way, but where there is one a way that a person can follow: from
+ * a variable of a frame, from a module. Next come other known roots, then
+ * objects that only a count or their immortality says are held.
+ */
+#ifndef ANALYZER_PATHS_H
+#define ANALYZER_PATHS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "analyzer/analysis.h"
+#include "pyheap/pyedge.h"
+
+struct opened;
+struct paths;
+
+enum { PATH_TEXT_MAX = 1024 };	/* bytes */
+
+/** Why the first object of a path lives. */
+enum path_start {
+	PATH_NOWHERE,		/* there is no path: nothing holds it */
+	PATH_ROOT,		/* a root */
+	PATH_IMMORTAL,
+	PATH_UNEXPLAINED,	/* counts that nothing found accounts for */
+};
+
+struct path {
+	enum path_start start;
+	const struct pyh_root *root;	/* PATH_ROOT; borrowed */
+	uint32_t *objects;		/* from the root on, count of them */
+	struct pyh_edge *edges;		/* between them: count - 1 */
+	uint32_t count;
+};
+
+/** values: what keys are may be shown. Not for concurrent use. */
+struct error *paths_open(struct opened *opened,
+			 const struct analysis *analysis, bool values,
+			 struct paths **ret);
+/** NULL is fine. */
+void paths_close(struct paths *paths);
+static inline void paths_release(struct paths **paths)
+{
+	paths_close(*paths);
+}
+
+struct error *paths_find(struct paths *paths, uint32_t object,
+			 struct path *ret);
+/**
+ * Another one that shares no object with those found so far, which are in avoid,
+ * but for the last; avoid gets its own.
+ */
+struct error *paths_find_other(struct paths *paths, uint32_t object,
+			       struct node_set *avoid, struct path *ret);
+void path_deinit(struct path *path);
+
+/** The path in one line: "train.py:model.layers[3]"; UTF-8, not escaped. */
+void paths_text(struct paths *paths, const struct path *path,
+		char text[PATH_TEXT_MAX]);
+
+/** The step from edges[i].holder, by itself: ".attr", "[3]". */
+void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
+		     char text[PATH_TEXT_MAX]);
+
+/** The root by itself: "local loss in train_step() thread 4713". */
+void paths_start_text(struct paths *paths, const struct path *path,
+		      char text[PATH_TEXT_MAX]);
+
+#endif

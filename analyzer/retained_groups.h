@@ -1,0 +1,42 @@
+/*
+ * Retained sizes of groups: by type, module, thread or root.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What the objects of a group retain together: of those that live by another one
+ * of the group nothing is counted twice. By thread and by root, objects belong
+ * to what holds the one at the top of their branch of the dominator tree.
+ */
+#ifndef ANALYZER_RETAINED_GROUPS_H
+#define ANALYZER_RETAINED_GROUPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "analyzer/analysis.h"
+#include "analyzer/scan_options.h"
+#include "image/base/error.h"
+
+struct retained_group {
+	char *name;			/* owned */
+	const struct pyh_type *type;	/* BY_TYPE; else NULL */
+	uint64_t count;			/* objects */
+	uint64_t size;			/* sys.getsizeof */
+	uint64_t retained;
+};
+
+struct retained_groups {
+	struct retained_group *groups;	/* largest first */
+	size_t count;
+};
+
+/** The analysis has its tree. */
+struct error *retained_groups_make(const struct analysis *analysis,
+				   enum group_by by,
+				   struct retained_groups *ret);
+void retained_groups_deinit(struct retained_groups *groups);
+
+/** What all objects of each type retain, by the types' ids; the caller frees. */
+struct error *retained_by_type(const struct analysis *analysis,
+			       uint64_t **ret);
+
+#endif
