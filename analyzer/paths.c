@@ -10,6 +10,7 @@
 
 #include "analyzer/opened.h"
 #include "image/base/guard.h"
+#include "image/base/hashmap.h"
 
 struct paths {
 	const struct analysis *analysis;	/* borrowed */
@@ -255,6 +256,106 @@ void path_deinit(struct path *path)
 	free(path->objects);
 	free(path->edges);
 	*path = (struct path){ 0 };
+}
+
+/* --- ways of many ---------------------------------------------------------- */
+
+enum { WAY_STEPS_MAX = 64 };	/* that two ways are compared by */
+
+struct grouping {
+	const struct heapgraph *heap;
+	const uint32_t *before;		/* see reach_tree() */
+	struct hashmap map;		/* of a way's hash -> group */
+	struct path_group *groups;
+	size_t count, room;
+};
+
+/** Of the types along the way to an object. */
+static uint64_t hash_way(const struct grouping *grouping, uint32_t object)
+{
+	uint64_t hash = UINT64_C(0xCBF29CE484222325);
+
+	for (int i = 0; i < WAY_STEPS_MAX && object < REACH_START; i++) {
+		hash = (hash ^ grouping->heap->types[object]) *
+		       UINT64_C(0x100000001B3);
+		hash ^= hash >> 29;
+		object = grouping->before[object];
+	}
+	return (hash ^ object) | 1;
+}
+
+static struct error *put_in_group(struct grouping *grouping, uint32_t object)
+{
+	uint64_t hash = hash_way(grouping, object);
+	struct error *err = NULL;
+	uint32_t group;
+
+	if (!hashmap_get(&grouping->map, hash, &group)) {
+		if (grouping->count == grouping->room) {
+			size_t room = grouping->room ? grouping->room * 2 : 64;
+			struct path_group *groups =
+				realloc(grouping->groups,
+					room * sizeof(*groups));
+
+			if (!groups)
+				return error_no_memory();
+			grouping->groups = groups;
+			grouping->room = room;
+		}
+		group = (uint32_t)grouping->count++;
+		grouping->groups[group] = (struct path_group){
+			.sample = object };
+		err = hashmap_put(&grouping->map, hash, group);
+	}
+	grouping->groups[group].count++;
+	grouping->groups[group].size += heapgraph_size(grouping->heap, object);
+	return err;
+}
+
+static int by_count(const void *a, const void *b)
+{
+	const struct path_group *x = a, *y = b;
+
+	if (x->count != y->count)
+		return x->count > y->count ? -1 : 1;
+	return x->sample < y->sample ? -1 : x->sample > y->sample;
+}
+
+struct error *paths_group(struct paths *paths,
+			  struct error *(*pass)(void *context, uint32_t object,
+						bool *ret),
+			  void *context, struct path_group **ret,
+			  size_t *ret_count)
+{
+	const struct analysis *analysis = paths->analysis;
+	const struct node_set *starts[] = { &paths->readable, &paths->known,
+					    &analysis->roots.held };
+	struct grouping grouping = { .heap = analysis->heap };
+	CLEANUP(free_pointer) uint32_t *before = NULL;
+	struct error *err = reach_tree(&analysis->heap->graph,
+				       GRAPH_MASK_STRONG, starts,
+				       sizeof(starts) / sizeof(starts[0]),
+				       &before);
+
+	grouping.before = before;
+	for (uint32_t i = 0; !err && i < analysis->heap->count; i++) {
+		bool wanted;
+
+		err = pass(context, i, &wanted);
+		if (!err && wanted)
+			err = put_in_group(&grouping, i);
+	}
+	hashmap_deinit(&grouping.map);
+	if (err) {
+		free(grouping.groups);
+		return err;
+	}
+	if (grouping.count > 0)
+		qsort(grouping.groups, grouping.count, sizeof(*grouping.groups),
+		      by_count);
+	*ret = grouping.groups;
+	*ret_count = grouping.count;
+	return NULL;
 }
 
 /* --- in words -------------------------------------------------------------- */

@@ -58,6 +58,27 @@ struct error *paths_find_other(struct paths *paths, uint32_t object,
 			       struct node_set *avoid, struct path *ret);
 void path_deinit(struct path *path);
 
+/**
+ * Objects that are held in the same way: the types along a shortest way to each
+ * are the same.
+ */
+struct path_group {
+	uint64_t count;			/* objects */
+	uint64_t size;			/* sys.getsizeof */
+	uint32_t sample;		/* the one of the lowest address */
+};
+
+/**
+ * Group objects that pass, largest groups first.
+ *
+ * @param ret  the caller frees it
+ */
+struct error *paths_group(struct paths *paths,
+			  struct error *(*pass)(void *context, uint32_t object,
+						bool *ret),
+			  void *context, struct path_group **ret,
+			  size_t *ret_count);
+
 /** The path in one line: "train.py:model.layers[3]"; UTF-8, not escaped. */
 void paths_text(struct paths *paths, const struct path *path,
 		char text[PATH_TEXT_MAX]);

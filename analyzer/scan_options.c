@@ -92,10 +92,10 @@ static const struct option_spec specs[] = {
 	{ "sort", 0, OPTION_TEXT, GROUP_FILTER, SORTED, "KEY", NULL,
 	  "order by this column (default size, or what is wasted), numbers "
 	  "largest first", FIELD(sort) },
-	{ "type", 0, OPTION_TEXT, GROUP_FILTER, TABLES, "NAME", NULL,
+	{ "type", 0, OPTION_TEXT, GROUP_FILTER, TABLES | VIEW_PATH, "NAME", NULL,
 	  "only this type: dict, collections.deque, __main__.Node",
 	  FIELD(type) },
-	{ "match", 0, OPTION_TEXT, GROUP_FILTER, TABLES, "REGEX", NULL,
+	{ "match", 0, OPTION_TEXT, GROUP_FILTER, TABLES | VIEW_PATH, "REGEX", NULL,
 	  "only types whose name matches (PCRE2, anywhere in the name)",
 	  FIELD(match) },
 	{ "min-size", 0, OPTION_SIZE, GROUP_FILTER, TABLES, "SIZE", NULL,

@@ -23,7 +23,8 @@ enum view_bit {
 	VIEW_DUPLICATES = 1 << 5,
 	VIEW_OBJECT = 1 << 6,
 	VIEW_RETAINED = 1 << 7,
-	VIEW_EVERY = 0xFF,
+	VIEW_PATH = 1 << 8,
+	VIEW_EVERY = 0x1FF,
 };
 
 struct view {

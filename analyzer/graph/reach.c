@@ -193,3 +193,58 @@ struct error *reach_way(const struct graph *graph, unsigned int mask,
 	free(breadth.leads_to);
 	return err;
 }
+
+/* --- ways to all ----------------------------------------------------------- */
+
+/** From those of nodes from *first on, which the last ones are found from. */
+static void spread(const struct graph *graph, unsigned int mask,
+		   uint32_t *before, uint32_t *nodes, uint32_t *first,
+		   uint32_t *count)
+{
+	while (*first < *count) {
+		uint32_t node = nodes[(*first)++];
+
+		for (uint32_t j = graph->out_at[node];
+		     j < graph->out_at[node + 1]; j++) {
+			uint32_t target = graph_end(graph->out[j]);
+
+			if (!graph_in(graph->out[j], mask) ||
+			    before[target] != GRAPH_NONE)
+				continue;
+			before[target] = node;
+			nodes[(*count)++] = target;
+		}
+	}
+}
+
+struct error *reach_tree(const struct graph *graph, unsigned int mask,
+			 const struct node_set *const *starts,
+			 size_t num_starts, uint32_t **ret)
+{
+	uint32_t *before = malloc(((size_t)graph->num_nodes + 1) *
+				  sizeof(*before));
+	uint32_t *nodes = malloc(((size_t)graph->num_nodes + 1) *
+				 sizeof(*nodes));
+	uint32_t first = 0, count = 0;
+
+	if (!before || !nodes) {
+		free(before);
+		free(nodes);
+		return error_no_memory();
+	}
+	for (uint32_t i = 0; i < graph->num_nodes; i++)
+		before[i] = GRAPH_NONE;
+	for (size_t i = 0; i < num_starts; i++) {
+		for (uint32_t node = 0; node < graph->num_nodes; node++) {
+			if (before[node] != GRAPH_NONE ||
+			    !node_set_has(starts[i], node))
+				continue;
+			before[node] = REACH_START;
+			nodes[count++] = node;
+		}
+		spread(graph, mask, before, nodes, &first, &count);
+	}
+	free(nodes);
+	*ret = before;
+	return NULL;
+}

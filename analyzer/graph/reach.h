@@ -6,6 +6,7 @@
 #define ANALYZER_GRAPH_REACH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "analyzer/graph/graph.h"
@@ -59,5 +60,19 @@ struct error *reach_way(const struct graph *graph, unsigned int mask,
 			uint32_t node, const struct node_set *avoid,
 			bool (*is_start)(void *context, uint32_t node),
 			void *context, uint32_t **ret, uint32_t *ret_count);
+
+/* Of a node that is a start, in what reach_tree() returns. */
+#define REACH_START	(GRAPH_NONE - 1)
+
+/**
+ * Shortest ways to all nodes: of each the one before it, REACH_START, or
+ * GRAPH_NONE where no way leads to it. First from the nodes of starts[0], then
+ * to what these do not lead to from those of starts[1], and so on.
+ *
+ * @param ret  num_nodes; the caller frees it
+ */
+struct error *reach_tree(const struct graph *graph, unsigned int mask,
+			 const struct node_set *const *starts,
+			 size_t num_starts, uint32_t **ret);
 
 #endif

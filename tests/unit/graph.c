@@ -313,7 +313,8 @@ static bool is_root(void *context, uint32_t node)
 /** The shortest way, by relaxing all edges until nothing gets shorter. */
 static void check_ways(struct sample *sample)
 {
-	uint32_t far[NODES_MAX], nodes = sample->nodes;
+	uint32_t far[NODES_MAX], nodes = sample->nodes, *before;
+	const struct node_set *roots = &sample->roots;
 	bool changed = true;
 
 	for (uint32_t i = 0; i < nodes; i++)
@@ -328,6 +329,19 @@ static void check_ways(struct sample *sample)
 					changed = true;
 				}
 	}
+	EXPECT_OK("ways", reach_tree(&sample->graph, GRAPH_MASK_STRONG, &roots,
+				     1, &before));
+	for (uint32_t i = 0; i < nodes; i++) {
+		if (far[i] > NODES_MAX)
+			EXPECT_U64("no way", before[i], GRAPH_NONE);
+		else if (far[i] == 1)
+			EXPECT_U64("a start", before[i], REACH_START);
+		else
+			EXPECT("the one before",
+			       sample->strong[before[i]][i] &&
+				       far[before[i]] + 1 == far[i]);
+	}
+	free(before);
 	for (uint32_t i = 0; i < nodes; i++) {
 		uint32_t *way, count;
 
