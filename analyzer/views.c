@@ -12,13 +12,13 @@
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 static const struct view *const views[] = {
-	&cmd_overview_view, &cmd_types_view, &cmd_objects_view,
+	&cmd_overview_view, &cmd_suspects_view, &cmd_types_view, &cmd_objects_view,
 	&cmd_object_view, &cmd_collections_view, &cmd_duplicates_view,
 	&cmd_path_view, &cmd_retained_view, &cmd_info_view,
 };
 
 static const char *const planned[] = {
-	"suspects", "refcounts", "gc", "cycles",
+	"refcounts", "gc", "cycles",
 	"threads", "memory", "malloc", "tensors",
 	"allocator", "torch-snapshot", "gpu", "tracemalloc", "diff", "trend",
 	"query", "report", "explore", "export", "redact", "bundle",

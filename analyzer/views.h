@@ -24,7 +24,8 @@ enum view_bit {
 	VIEW_OBJECT = 1 << 6,
 	VIEW_RETAINED = 1 << 7,
 	VIEW_PATH = 1 << 8,
-	VIEW_EVERY = 0x1FF,
+	VIEW_SUSPECTS = 1 << 9,
+	VIEW_EVERY = 0x3FF,
 };
 
 struct view {

@@ -69,7 +69,7 @@ const uint32_t *domtree_children(const struct domtree *tree, uint32_t node,
 	return tree->children + tree->at[place];
 }
 
-/* --- by group -------------------------------------------------------------- */
+/* --- walks ---------------------------------------------------------------- */
 
 /** A node whose children are being visited. */
 struct level {
@@ -95,6 +95,30 @@ static bool descend(struct walk *walk, uint32_t node, uint32_t first)
 	}
 	walk->levels[walk->depth++] = (struct level){ node, first };
 	return true;
+}
+
+struct error *domtree_each(const struct domtree *tree, uint32_t node,
+			   void (*fn)(void *context, uint32_t node),
+			   void *context)
+{
+	struct walk walk = { 0 };
+	bool done = descend(&walk, node, tree->at[node]);
+
+	fn(context, node);
+	while (done && walk.depth > 0) {
+		struct level *level = &walk.levels[walk.depth - 1];
+
+		if (level->next == tree->at[level->node + 1]) {
+			walk.depth--;
+			continue;
+		}
+		node = tree->children[level->next++];
+		fn(context, node);
+		if (tree->at[node] != tree->at[node + 1])
+			done = descend(&walk, node, tree->at[node]);
+	}
+	free(walk.levels);
+	return done ? NULL : error_no_memory();
 }
 
 struct error *domtree_by_group(const struct domtree *tree,

@@ -26,6 +26,11 @@ void domtree_deinit(struct domtree *tree);
 const uint32_t *domtree_children(const struct domtree *tree, uint32_t node,
 				 uint32_t *ret_count);
 
+/** Call fn for a node and all that lives by it; not for DOMINATOR_ROOT. */
+struct error *domtree_each(const struct domtree *tree, uint32_t node,
+			   void (*fn)(void *context, uint32_t node),
+			   void *context);
+
 /**
  * What each group of nodes retains together: the sum over those of it that no
  * other of it dominates.
