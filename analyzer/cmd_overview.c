@@ -13,6 +13,8 @@
 #include "analyzer/cmd.h"
 #include "analyzer/coverage.h"
 #include "analyzer/dump_header.h"
+#include "analyzer/suspect_rows.h"
+#include "analyzer/suspects.h"
 #include "analyzer/type_rows.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
@@ -184,6 +186,105 @@ static void tell_types(struct scan *scan, const struct type_rows *rows)
 	render_gap(&scan->render);
 }
 
+/* --- the heap as a whole -------------------------------------------------- */
+
+/** What the analysis of all objects together says. */
+struct whole {
+	const struct analysis *analysis;	/* NULL: it failed */
+	struct suspects suspects;
+	struct error *why_not;			/* owned */
+};
+
+static void whole_deinit(struct whole *whole)
+{
+	error_free(whole->why_not);
+}
+
+static void analyse(struct scan *scan, struct whole *whole)
+{
+	whole->why_not = analysis_of(scan->opened,
+				     ANALYSIS_TREE | ANALYSIS_CYCLES,
+				     &whole->analysis);
+	if (!whole->why_not)
+		whole->why_not = suspects_find(scan->opened, whole->analysis,
+					       scan->options->values,
+					       &whole->suspects);
+	if (whole->why_not)
+		whole->analysis = NULL;
+}
+
+static void tell_suspects(struct scan *scan, const struct whole *whole)
+{
+	struct render *render = &scan->render;
+	char safe[RENDER_NAME_MAX];
+
+	if (!whole->analysis) {
+		render_head(render, "SUSPECTS");
+		render_line(render, "  not looked for: %s",
+			    render_name(render, whole->why_not->message, 100,
+					safe));
+	} else if (render_for_people(render)) {
+		suspect_lines(render, &whole->suspects, "suspects");
+	} else {
+		suspect_table(render, whole->analysis->heap, &whole->suspects,
+			      "suspects");
+	}
+	render_gap(render);
+}
+
+/** Components all of whose objects are garbage, or none is. */
+static uint32_t count_garbage_cycles(const struct analysis *analysis)
+{
+	const struct components *components = &analysis->components;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < components->count; i++)
+		count += node_set_has(&analysis->collector.garbage,
+				      components->members[components->at[i]]);
+	return count;
+}
+
+enum { GARBAGE_OBJECTS, GARBAGE_FREED, GARBAGE_BYTES, GARBAGE_CYCLES,
+       GARBAGE_NATIVE, NUM_GARBAGE };
+
+static const struct column garbage_columns[NUM_GARBAGE] = {
+	[GARBAGE_OBJECTS] = { .key = "objects", .unit = UNIT_COUNT },
+	[GARBAGE_FREED] = { .key = "freed", .unit = UNIT_COUNT },
+	[GARBAGE_BYTES] = { .key = "bytes", .unit = UNIT_BYTES },
+	[GARBAGE_CYCLES] = { .key = "cycles", .unit = UNIT_COUNT },
+	[GARBAGE_NATIVE] = { .key = "held_by_native_code", .unit = UNIT_COUNT },
+};
+
+/** One line each of what is well in most programs. */
+static void tell_garbage(struct scan *scan, const struct whole *whole)
+{
+	const struct collector *collector;
+	struct render *render = &scan->render;
+	char objects[UNITS_TEXT_MAX], bytes[UNITS_TEXT_MAX];
+	char cycles[UNITS_TEXT_MAX], native[UNITS_TEXT_MAX];
+	uint32_t num_cycles;
+
+	if (!whole->analysis)
+		return;
+	collector = &whole->analysis->collector;
+	num_cycles = count_garbage_cycles(whole->analysis);
+	render_line(render, "GARBAGE   %s objects in %s cycle%s; gc.collect() "
+		    "would free %s",
+		    units_count(collector->num_garbage, objects),
+		    units_count(num_cycles, cycles), num_cycles == 1 ? "" : "s",
+		    units_size(collector->freed_bytes, bytes));
+	render_line(render, "REFCOUNTS %s object%s held by native code alone",
+		    units_count(whole->suspects.unexplained, native),
+		    whole->suspects.unexplained == 1 ? "" : "s");
+	render_object(render, "garbage", garbage_columns, (struct cell[]){
+		cell_number(UNIT_COUNT, collector->num_garbage),
+		cell_number(UNIT_COUNT, collector->num_freed),
+		cell_number(UNIT_BYTES, collector->freed_bytes),
+		cell_number(UNIT_COUNT, num_cycles),
+		cell_number(UNIT_COUNT, whole->suspects.unexplained) },
+		NUM_GARBAGE);
+}
+
 /* --- next ----------------------------------------------------------------- */
 
 /** A word as a shell reads it back; NULL without memory or where unsafe. */
@@ -213,25 +314,35 @@ static char *shell_word(const char *word)
 
 enum { NEXT_TYPE_MAX = 60 };
 
+/** The type that it is about: of what piles up, else the largest. */
+static const char *next_type(const struct whole *whole,
+			     const struct type_rows *rows)
+{
+	if (whole->suspects.count && whole->suspects.list[0].element)
+		return whole->suspects.list[0].element->name;
+	return rows->num_rows ? rows->rows[0].name : NULL;
+}
+
 /** Two questions that are right for this dump. */
 static void tell_next(struct scan *scan, const struct dump_header *header,
-		      const struct type_rows *rows)
+		      const struct type_rows *rows, const struct whole *whole)
 {
 	CLEANUP(free_pointer) char *path = shell_word(header->path);
 	CLEANUP(free_pointer) char *type = NULL;
 	char *commands[2] = { NULL, NULL };
 	const char *dump = path ? path : "DUMP";
 	struct render *render = &scan->render;
+	const char *name = next_type(whole, rows);
 
-	if (rows->num_rows && strlen(rows->rows[0].name) < NEXT_TYPE_MAX)
-		type = shell_word(rows->rows[0].name);
-	if (asprintf(&commands[0], type ? "heapscan %s objects --type %s" :
+	if (name && strlen(name) < NEXT_TYPE_MAX)
+		type = shell_word(name);
+	if (asprintf(&commands[0], type ? "heapscan %s path --type %s" :
 					  "heapscan %s objects", dump,
 		     type) < 0)
 		commands[0] = NULL;
 	if (asprintf(&commands[1], header->findings ? "heapscan %s -v" :
-						      "heapscan %s types "
-						      "--top 0", dump) < 0)
+						      "heapscan %s retained",
+		     dump) < 0)
 		commands[1] = NULL;
 	if (render->format == RENDER_JSON) {
 		json_array(&render->json, "next");
@@ -301,6 +412,7 @@ static struct error *run(struct scan *scan)
 	struct cell totals[NUM_TYPE_TOTALS];
 	struct pyh_census *census;
 	struct dump_header header;
+	CLEANUP(whole_deinit) struct whole whole = { 0 };
 	struct type_rows rows;
 	struct error *err;
 
@@ -319,12 +431,15 @@ static struct error *run(struct scan *scan)
 	render_object(&scan->render, "totals", type_totals, totals,
 		      NUM_TYPE_TOTALS);
 	coverage_json(&scan->render, pyh_census_coverage(census));
+	analyse(scan, &whole);
+	tell_suspects(scan, &whole);
 	tell_types(scan, &rows);
 	coverage_arenas(&scan->render, pyh_census_coverage(census));
 	coverage_lines(&scan->render, pyh_census_coverage(census));
 	type_rows_inexact(&rows, &scan->render);
+	tell_garbage(scan, &whole);
 	render_gap(&scan->render);
-	tell_next(scan, &header, &rows);
+	tell_next(scan, &header, &rows, &whole);
 	tell_values(scan);
 	render_end(&scan->render);
 	type_rows_gate(&rows, scan);

@@ -6,47 +6,8 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
-#include "analyzer/suspect_lines.h"
+#include "analyzer/suspect_rows.h"
 #include "analyzer/suspects.h"
-
-enum suspect_column {
-	SUSPECT_COLUMN_PATH,
-	SUSPECT_COLUMN_SENTENCE,
-	SUSPECT_COLUMN_RETAINED,
-	SUSPECT_COLUMN_SHARE,
-	SUSPECT_COLUMN_PATTERN,
-	SUSPECT_COLUMN_EVIDENCE,
-	SUSPECT_COLUMN_ADDRESS,
-	SUSPECT_COLUMN_TYPE,
-	SUSPECT_COLUMN_ELEMENT,
-	SUSPECT_COLUMN_COUNT,
-	NUM_SUSPECT_COLUMNS
-};
-
-static const struct column suspect_columns[NUM_SUSPECT_COLUMNS] = {
-	[SUSPECT_COLUMN_PATH] = { .key = "path", .title = "path", .unit = UNIT_TEXT,
-		.about = "to the object where it piles up; absent where there is "
-			 "no such object" },
-	[SUSPECT_COLUMN_SENTENCE] = { .key = "sentence", .title = "sentence", .unit = UNIT_TEXT,
-		.about = "what it is, and how much it keeps" },
-	[SUSPECT_COLUMN_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
-		.about = "what would go with it" },
-	[SUSPECT_COLUMN_SHARE] = { .key = "share", .title = "share", .unit = UNIT_SHARE,
-		.about = "of the memory in question: RSS where that is known, "
-			 "else all objects" },
-	[SUSPECT_COLUMN_PATTERN] = { .key = "pattern", .title = "pattern", .unit = UNIT_TEXT,
-		.about = "the known kind of leak that it looks like" },
-	[SUSPECT_COLUMN_EVIDENCE] = { .key = "evidence", .title = "evidence", .unit = UNIT_TEXT,
-		.about = "why it is named" },
-	[SUSPECT_COLUMN_ADDRESS] = { .key = "address", .title = "address", .unit = UNIT_ADDRESS,
-		.about = "of the object where it piles up" },
-	[SUSPECT_COLUMN_TYPE] = { .key = "type", .title = "type", .unit = UNIT_TEXT,
-		.about = "of that object" },
-	[SUSPECT_COLUMN_ELEMENT] = { .key = "element", .title = "element", .unit = UNIT_TEXT,
-		.about = "the type that piles up" },
-	[SUSPECT_COLUMN_COUNT] = { .key = "count", .title = "count", .unit = UNIT_COUNT,
-		.about = "objects of that type" },
-};
 
 enum { TOTAL_SUSPECTS, TOTAL_MEMORY, TOTAL_GARBAGE, TOTAL_UNEXPLAINED,
        NUM_TOTALS };
@@ -78,37 +39,6 @@ const struct view cmd_suspects_view = {
 "MiB. That none stands out is an answer.\n",
 };
 
-static void suspect_cells(const struct analysis *analysis,
-			  const struct suspect *suspect,
-			  struct cell cells[NUM_SUSPECT_COLUMNS])
-{
-	const struct heapgraph *heap = analysis->heap;
-
-	for (int i = 0; i < NUM_SUSPECT_COLUMNS; i++)
-		cells[i] = cell_unknown();
-	if (suspect->object != GRAPH_NONE) {
-		cells[SUSPECT_COLUMN_PATH] = cell_text(suspect->path);
-		cells[SUSPECT_COLUMN_ADDRESS] = cell_number(
-			UNIT_ADDRESS,
-			heapgraph_address(heap, suspect->object));
-		cells[SUSPECT_COLUMN_TYPE] = cell_text(
-			heapgraph_type(heap, suspect->object)->name);
-	}
-	cells[SUSPECT_COLUMN_SENTENCE] = cell_text(suspect->sentence);
-	cells[SUSPECT_COLUMN_RETAINED] = cell_number(UNIT_BYTES,
-						     suspect->retained);
-	cells[SUSPECT_COLUMN_SHARE] = cell_share(suspect->share);
-	cells[SUSPECT_COLUMN_PATTERN] = cell_text(
-		suspect_pattern_name(suspect->pattern));
-	cells[SUSPECT_COLUMN_EVIDENCE] = cell_text(suspect->evidence);
-	if (suspect->element)
-		cells[SUSPECT_COLUMN_ELEMENT] =
-			cell_text(suspect->element->name);
-	if (suspect->elements)
-		cells[SUSPECT_COLUMN_COUNT] = cell_number(UNIT_COUNT,
-							  suspect->elements);
-}
-
 static struct error *run(struct scan *scan)
 {
 	struct render *render = &scan->render;
@@ -134,19 +64,12 @@ static struct error *run(struct scan *scan)
 	if (render_for_people(render))
 		suspect_lines(render, &suspects, NULL);
 	else
-		render_table(render, &(struct table_spec){
-			.json_key = "rows", .title = "SUSPECTS",
-			.columns = suspect_columns,
-			.num_columns = NUM_SUSPECT_COLUMNS });
-	for (size_t i = 0; i < suspects.count; i++) {
-		suspect_cells(analysis, &suspects.list[i], cells);
-		gate_row(&scan->gate, cells);
-		if (!render_for_people(render))
-			render_row(render, cells);
-	}
-	if (!render_for_people(render))
-		render_table_end(render);
+		suspect_table(render, analysis->heap, &suspects, "rows");
 	render_end(render);
+	for (size_t i = 0; i < suspects.count; i++) {
+		suspect_cells(analysis->heap, &suspects.list[i], cells);
+		gate_row(&scan->gate, cells);
+	}
 	gate_totals(&scan->gate, totals);
 	return NULL;
 }

@@ -164,11 +164,12 @@ static enum suspect_pattern pattern_of(const struct wording *wording)
 
 	if (strstr(suspect->path, "sys.last_"))
 		return SUSPECT_LAST_ERROR;
-	if (suspect->pattern != SUSPECT_CONTAINER)
+	if (suspect->pattern != SUSPECT_CONTAINER &&
+	    suspect->pattern != SUSPECT_SCATTERED)
 		return suspect->pattern;
-	if (is_cache(wording))
+	if (wording->type && is_cache(wording))
 		return SUSPECT_LRU_CACHE;
-	if (is_queue(wording))
+	if (wording->type && is_queue(wording))
 		return SUSPECT_QUEUE;
 	if (holds_exceptions(element))
 		return SUSPECT_EXCEPTIONS;
@@ -179,7 +180,7 @@ static enum suspect_pattern pattern_of(const struct wording *wording)
 	if (holds_callbacks(element))
 		return SUSPECT_CALLBACKS;
 	return is_in_closure(wording->path) ? SUSPECT_CLOSURE :
-					      SUSPECT_CONTAINER;
+					      suspect->pattern;
 }
 
 /* --- what it consists of --------------------------------------------------- */
@@ -396,10 +397,9 @@ struct error *suspect_put_words(struct opened *opened,
 			paths_text(paths, &path, suspect->path);
 		if (!err)
 			err = compose(&wording);
-		if (!err)
-			suspect->pattern = pattern_of(&wording);
 	}
 	if (!err) {
+		suspect->pattern = pattern_of(&wording);
 		put_sentence(&wording);
 		put_evidence(&wording);
 	}

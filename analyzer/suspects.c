@@ -218,7 +218,11 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 					  retained[object]), &pile);
 		return NULL;
 	}
-	links = chain_from(finding, object, &end);
+	// Where instances have dicts of their own, both types take turns.
+	links = heapgraph_type(heap, object)->kind == PYH_KIND_DICT &&
+				heap->types[pile.largest] !=
+					heap->types[object] ?
+			0 : chain_from(finding, object, &end);
 	if (links >= CHAIN_LEAST) {
 		struct suspect *suspect = add(finding, SUSPECT_CHAIN, object,
 					      retained[object]);

@@ -1,13 +1,85 @@
 /*
- * Leak suspects as lines; see suspect_lines.h.
+ * Leak suspects as rows and lines; see suspect_rows.h.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "analyzer/suspect_lines.h"
+#include "analyzer/suspect_rows.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "image/base/units.h"
+
+const struct column suspect_columns[NUM_SUSPECT_COLUMNS] = {
+	[SUSPECT_COLUMN_PATH] = { .key = "path", .title = "path", .unit = UNIT_TEXT,
+		.about = "to the object where it piles up; absent where there is "
+			 "no such object" },
+	[SUSPECT_COLUMN_SENTENCE] = { .key = "sentence", .title = "sentence", .unit = UNIT_TEXT,
+		.about = "what it is, and how much it keeps" },
+	[SUSPECT_COLUMN_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
+		.about = "what would go with it" },
+	[SUSPECT_COLUMN_SHARE] = { .key = "share", .title = "share", .unit = UNIT_SHARE,
+		.about = "of the memory in question: RSS where that is known, "
+			 "else all objects" },
+	[SUSPECT_COLUMN_PATTERN] = { .key = "pattern", .title = "pattern", .unit = UNIT_TEXT,
+		.about = "the known kind of leak that it looks like" },
+	[SUSPECT_COLUMN_EVIDENCE] = { .key = "evidence", .title = "evidence", .unit = UNIT_TEXT,
+		.about = "why it is named" },
+	[SUSPECT_COLUMN_ADDRESS] = { .key = "address", .title = "address", .unit = UNIT_ADDRESS,
+		.about = "of the object where it piles up" },
+	[SUSPECT_COLUMN_TYPE] = { .key = "type", .title = "type", .unit = UNIT_TEXT,
+		.about = "of that object" },
+	[SUSPECT_COLUMN_ELEMENT] = { .key = "element", .title = "element", .unit = UNIT_TEXT,
+		.about = "the type that piles up" },
+	[SUSPECT_COLUMN_COUNT] = { .key = "count", .title = "count", .unit = UNIT_COUNT,
+		.about = "objects of that type" },
+};
+
+void suspect_cells(const struct heapgraph *heap,
+		   const struct suspect *suspect,
+		   struct cell cells[NUM_SUSPECT_COLUMNS])
+{
+	for (int i = 0; i < NUM_SUSPECT_COLUMNS; i++)
+		cells[i] = cell_unknown();
+	if (suspect->object != GRAPH_NONE) {
+		cells[SUSPECT_COLUMN_PATH] = cell_text(suspect->path);
+		cells[SUSPECT_COLUMN_ADDRESS] = cell_number(
+			UNIT_ADDRESS,
+			heapgraph_address(heap, suspect->object));
+		cells[SUSPECT_COLUMN_TYPE] = cell_text(
+			heapgraph_type(heap, suspect->object)->name);
+	}
+	cells[SUSPECT_COLUMN_SENTENCE] = cell_text(suspect->sentence);
+	cells[SUSPECT_COLUMN_RETAINED] = cell_number(UNIT_BYTES,
+						     suspect->retained);
+	cells[SUSPECT_COLUMN_SHARE] = cell_share(suspect->share);
+	cells[SUSPECT_COLUMN_PATTERN] = cell_text(
+		suspect_pattern_name(suspect->pattern));
+	cells[SUSPECT_COLUMN_EVIDENCE] = cell_text(suspect->evidence);
+	if (suspect->element)
+		cells[SUSPECT_COLUMN_ELEMENT] =
+			cell_text(suspect->element->name);
+	if (suspect->elements)
+		cells[SUSPECT_COLUMN_COUNT] = cell_number(UNIT_COUNT,
+							  suspect->elements);
+}
+
+void suspect_table(struct render *render, const struct heapgraph *heap,
+		   const struct suspects *suspects, const char *json_key)
+{
+	struct cell cells[NUM_SUSPECT_COLUMNS];
+
+	render_table(render, &(struct table_spec){
+		.json_key = json_key, .title = "SUSPECTS",
+		.columns = suspect_columns,
+		.num_columns = NUM_SUSPECT_COLUMNS });
+	for (size_t i = 0; i < suspects->count; i++) {
+		suspect_cells(heap, &suspects->list[i], cells);
+		render_row(render, cells);
+	}
+	render_table_end(render);
+}
+
+/* --- for people ------------------------------------------------------------ */
 
 enum { PATH_COLUMNS = 60, LINE_COLUMNS = 112 };
 

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leak suspects of programs that leak in a known way, and of such as do not:
+leaks_target.py has one function for each."""
+
+import json
+import os
+import re
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import heaptest
+
+SCRIPT = os.path.join(HERE, "leaks_target.py")
+
+# name: (pattern, regular expression of the path, element)
+LEAKS = {
+    "leak_dict_attribute": ("growing container",
+                            r"^leaks_target\.py:STORE\._by_token$",
+                            "__main__.Session"),
+    "leak_global_list": ("growing container", r"^leaks_target\.py:REGISTRY$",
+                         "__main__.Session"),
+    "leak_global_set": ("growing container", r"^leaks_target\.py:SEEN$", "str"),
+    "leak_local_list": ("growing container",
+                        r"^local (rows in leak_local_list|keep in wait)\(\)",
+                        "__main__.Session"),
+    "leak_lru_cache": ("lru_cache", r"Service\.answer", "str"),
+    "leak_queue": ("unbounded queue", r"^leaks_target\.py:JOBS\.queue$",
+                   "__main__.Session"),
+    "leak_callbacks": ("callbacks", r"^leaks_target\.py:ON_CHANGE$",
+                       "function"),
+    "leak_exceptions": ("exceptions", r"^leaks_target\.py:ERRORS$",
+                        "ValueError"),
+    "leak_closure": ("closure", r"^leaks_target\.py:HANDLER\.<closure history>$",
+                     "__main__.Session"),
+    "leak_linked_list": ("chain", r"^leaks_target\.py:HEAD", "__main__.Node"),
+    "leak_garbage": ("garbage", None, None),
+    "leak_last_error": ("last error", r"last_", "__main__.Session"),
+    "leak_native": ("native references", None, "__main__.Session"),
+    "leak_tasks": ("tasks", None, "_asyncio.Task"),
+    "leak_handlers": ("callbacks", r"\.handlers$", "logging.NullHandler"),
+}
+
+
+def suspects_of(interpreter, name):
+    dump = heaptest.tmp("suspects.dump")
+    with heaptest.start_target(interpreter, SCRIPT, [name]) as target:
+        done = heaptest.heapdump("-q", "--no-compress", "--max-pause", "1m",
+                                 "-o", dump, target.pid)
+        assert done.returncode == 0, done.stderr
+    done = heaptest.heapscan(dump, "suspects", "-f", "json")
+    assert done.returncode == 0, done.stderr
+    os.unlink(dump)
+    answer = json.loads(done.stdout)
+    assert answer["totals"]["suspects"] == len(answer["rows"])
+    return answer
+
+
+def is_named(interpreter, name):
+    pattern, path, element = LEAKS[name]
+    rows = suspects_of(interpreter, name)["rows"]
+    assert rows, "nothing is named"
+    first = rows[0]
+    assert first["pattern"] == pattern, first
+    assert first.get("element") == element, first
+    assert first["share"] >= 0.05, first
+    if path is not None:
+        assert re.search(path, first["path"]), first["path"]
+
+
+def none_is_named(interpreter, name):
+    rows = suspects_of(interpreter, name)["rows"]
+    assert not rows, [row["sentence"] + ": " + row.get("path", "-")
+                      for row in rows]
+
+
+with open(SCRIPT, encoding="utf-8") as script:
+    functions = re.findall(r"^def ((?:leak|well)_\w+)", script.read(), re.M)
+for interpreter in heaptest.interpreters():
+    if interpreter.free_threaded or interpreter.name.endswith("-loader"):
+        continue
+    for function in functions:
+        with heaptest.case("%s: %s" % (interpreter, function)):
+            if function.startswith("leak"):
+                is_named(interpreter, function)
+            else:
+                none_is_named(interpreter, function)
+heaptest.finish()
