@@ -9,8 +9,10 @@
 #include "analyzer/suspect_rows.h"
 #include "analyzer/suspects.h"
 
-enum { TOTAL_SUSPECTS, TOTAL_MEMORY, TOTAL_GARBAGE, TOTAL_UNEXPLAINED,
-       NUM_TOTALS };
+enum {
+	TOTAL_SUSPECTS, TOTAL_MEMORY, TOTAL_GARBAGE, TOTAL_UNEXPLAINED,
+	TOTAL_OBJECTS, TOTAL_REFERENCES, NUM_TOTALS
+};
 
 static const struct column suspect_totals[NUM_TOTALS] = {
 	[TOTAL_SUSPECTS] = { .key = "suspects", .unit = UNIT_COUNT,
@@ -21,6 +23,10 @@ static const struct column suspect_totals[NUM_TOTALS] = {
 		.about = "what gc.collect() would free" },
 	[TOTAL_UNEXPLAINED] = { .key = "unexplained", .unit = UNIT_COUNT,
 		.about = "objects that native code holds" },
+	[TOTAL_OBJECTS] = { .key = "objects", .unit = UNIT_COUNT,
+		.about = "all objects that were looked at" },
+	[TOTAL_REFERENCES] = { .key = "references", .unit = UNIT_COUNT,
+		.about = "between them" },
 };
 
 static struct error *run(struct scan *scan);
@@ -60,6 +66,9 @@ static struct error *run(struct scan *scan)
 	totals[TOTAL_GARBAGE] = cell_number(UNIT_BYTES, suspects.garbage_bytes);
 	totals[TOTAL_UNEXPLAINED] = cell_number(UNIT_COUNT,
 						suspects.unexplained);
+	totals[TOTAL_OBJECTS] = cell_number(UNIT_COUNT, analysis->heap->count);
+	totals[TOTAL_REFERENCES] = cell_number(
+		UNIT_COUNT, analysis->heap->graph.num_edges);
 	render_object(render, "totals", suspect_totals, totals, NUM_TOTALS);
 	if (render_for_people(render))
 		suspect_lines(render, &suspects, NULL);

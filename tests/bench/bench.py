@@ -4,7 +4,7 @@
 SPDX-License-Identifier: Apache-2.0
 
 usage: bench.py [--sizes 1,10,30] [--python PYTHON] [--tmp DIR]
-                [--only types|dump|peers|pause|service]
+                [--only types|analysis|dump|content|peers|pause|service]
 
 Makes its own heaps (millions of objects each), dumps them plain and
 compressed, and prints what heapscan and heapdump reach beside what the
@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 
+import analysis
 import pause
 
 BUILD = os.environ.get("HEAPSCAN_BUILD", "build/plain")
@@ -375,10 +376,12 @@ def main():
     parser.add_argument("--pause-sizes", default="1,4,8",
                         type=lambda text: [float(n) for n in text.split(",")])
     parser.add_argument("--service-millions", type=float, default=10)
-    parser.add_argument("--only", choices=("types", "dump", "content", "peers",
+    parser.add_argument("--only", choices=("types", "analysis", "dump", "content", "peers",
                                            "pause", "service"))
     args = parser.parse_args()
-    for name, bench in (("types", bench_types), ("dump", bench_dump),
+    for name, bench in (("types", bench_types),
+                        ("analysis", analysis.bench_analysis),
+                        ("dump", bench_dump),
                         ("content", bench_content), ("peers", bench_peers),
                         ("pause", pause.bench_pause),
                         ("service", pause.bench_service)):

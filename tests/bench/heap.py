@@ -2,7 +2,9 @@
 
 SPDX-License-Identifier: Apache-2.0
 
-usage: heap.py N     prints READY and the number of objects, then sleeps
+usage: heap.py N [dense]     prints READY and the number of objects, then sleeps
+
+dense: few kinds of objects with many references, to anywhere
 """
 import gc
 import sys
@@ -32,9 +34,28 @@ class Point:
         self.y = y
 
 
+def dense(count):
+    """Lists of ten references to others at random, and instances of two."""
+    import random
+    made, everywhere = [], random.Random(1)
+    for number in range(count // 2):
+        made.append([])
+        made.append(Point(None, None))
+    for thing in made:
+        if type(thing) is list:
+            thing.extend(everywhere.choices(made, k=10))
+        else:
+            thing.x, thing.y = everywhere.choices(made, k=2)
+    return made
+
+
 PER_ROUND = 13   # objects made by one turn of the loop
 wanted = int(sys.argv[1])
 store = []
+if sys.argv[2:] == ["dense"]:
+    store = dense(wanted)
+    print("READY", wanted, flush=True)
+    time.sleep(3600)
 for number in range(1000, 1000 + wanted // PER_ROUND):
     record = Record(number << 12)            # instance, int, 2 str, float
     point = Point(number + 0.25, (number, str(number)))  # point, float, tuple, str

@@ -1,0 +1,86 @@
+"""What the analysis of a whole heap takes: references both ways, roots, the
+audit of counts, cycles, the collector replayed, dominators, suspects.
+
+SPDX-License-Identifier: Apache-2.0
+
+Used by bench.py.
+"""
+import json
+import os
+import subprocess
+import time
+
+BUILD = os.environ.get("HEAPSCAN_BUILD", "build/plain")
+HERE = os.path.dirname(os.path.abspath(__file__))
+HEAPDUMP = os.path.join(BUILD, "heapdump")
+HEAPSCAN = os.path.join(BUILD, "heapscan")
+ROUNDS = 3
+
+
+def dump_heap(python, millions, kind, path):
+    """A plain dump of a heap that heap.py makes."""
+    process = subprocess.Popen(
+        [python, os.path.join(HERE, "heap.py"), str(int(millions * 1e6)), *kind],
+        stdout=subprocess.PIPE, text=True)
+    try:
+        ready = process.stdout.readline().split()
+        assert ready[:1] == ["READY"], ready
+        subprocess.run([HEAPDUMP, "--max-pause", "10m", "-q", "--no-compress",
+                        "-o", path, str(process.pid)], check=True)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def analyse(path):
+    """(median seconds, totals, peak bytes of anonymous memory)"""
+    seconds, peaks = [], []
+    for _ in range(ROUNDS):
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            [HEAPSCAN, path, "suspects", "-f", "json", "--no-index"],
+            stdout=subprocess.PIPE)
+        peak = 0
+        while True:
+            try:
+                with open(f"/proc/{process.pid}/status") as status:
+                    rows = dict(line.split(":", 1) for line in status)
+                peak = max(peak, int(rows["RssAnon"].split()[0]) << 10)
+            except (OSError, KeyError):
+                pass
+            if process.poll() is not None:
+                break
+            time.sleep(0.01)
+        answer = json.loads(process.stdout.read())
+        assert process.returncode in (0, 3), process.returncode
+        seconds.append(time.monotonic() - begun)
+        peaks.append(peak)
+    return sorted(seconds)[ROUNDS // 2], answer["totals"], max(peaks)
+
+
+def bench_analysis(args):
+    path = os.path.join(os.path.abspath(args.tmp), "bench.analysis.core")
+    print("heapscan DUMP suspects: all of the analysis, median of %d" % ROUNDS)
+    print("  heap      objects  references/object  seconds  objects/s  "
+          "anonymous memory")
+    per_object = {}
+    for name, kind in (("records", ()), ("dense", ("dense",))):
+        for millions in args.sizes:
+            if kind and millions > 10:
+                continue
+            dump_heap(args.python, millions, kind, path)
+            with open(path, "rb", buffering=0) as file:
+                while file.read(8 << 20):
+                    pass
+            seconds, totals, peak = analyse(path)
+            objects = totals["objects"]
+            print("  %-8s %9d  %17.1f  %7.2f  %7.2f M  %12.2f GiB" % (
+                name, objects, totals["references"] / objects, seconds,
+                objects / seconds / 1e6, peak / 2**30), flush=True)
+            per_object.setdefault(name, []).append(seconds / objects)
+            os.remove(path)
+    for name, times in per_object.items():
+        if len(times) > 1:
+            print("  %s: time per object grows %.2f times from the smallest to "
+                  "the largest, %.2f times from the one before the largest" % (
+                      name, times[-1] / times[0], times[-1] / times[-2]))
