@@ -17,19 +17,21 @@ struct search {
 	const struct graph *graph;
 	const struct components_options *options;
 	/* by node: 0 not seen; while it is searched from, a number in the order
-	   of seeing; when its component is known, DONE */
+	   of seeing; when its component is known, DONE and the number of that,
+	   from 1 on, or 0 where it is in no cycle */
 	uint32_t *index;
 	uint32_t next_index;
 	struct step *steps;
 	size_t num_steps, steps_room;
 	uint32_t *open;		/* seen, of no known component yet */
 	size_t num_open, open_room;
-	uint32_t *members;	/* of components found, each closed by its size */
-	size_t num_members, members_room;
-	uint32_t count;
+	uint32_t count;		/* of components so far */
 };
 
-#define DONE UINT32_MAX
+/* More than any number in the order of seeing. */
+#define DONE (UINT32_C(1) << 31)
+
+enum { PREFETCH_EDGES = 16 };
 
 static bool grow(void **array, size_t count, size_t *room, size_t size)
 {
@@ -48,10 +50,16 @@ static bool grow(void **array, size_t count, size_t *room, size_t size)
 
 static bool enter(struct search *search, uint32_t node)
 {
+	const struct graph *graph = search->graph;
+
 	if (!grow((void **)&search->steps, search->num_steps,
 		  &search->steps_room, sizeof(*search->steps)))
 		return false;
 	search->index[node] = search->next_index++;
+	for (uint32_t j = graph->out_at[node];
+	     j < graph->out_at[node + 1] && j - graph->out_at[node] <
+						    PREFETCH_EDGES; j++)
+		__builtin_prefetch(&search->index[graph_end(graph->out[j])]);
 	search->steps[search->num_steps++] = (struct step){
 		.node = node, .edge = search->graph->out_at[node],
 		.is_root = true };
@@ -64,15 +72,6 @@ static bool add_open(struct search *search, uint32_t node)
 		  sizeof(*search->open)))
 		return false;
 	search->open[search->num_open++] = node;
-	return true;
-}
-
-static bool add_member(struct search *search, uint32_t node)
-{
-	if (!grow((void **)&search->members, search->num_members,
-		  &search->members_room, sizeof(*search->members)))
-		return false;
-	search->members[search->num_members++] = node;
 	return true;
 }
 
@@ -97,26 +96,18 @@ static bool refers_to_itself(const struct search *search, uint32_t node)
 }
 
 /** A node of which all has been seen, and which is the root of its component. */
-static bool close_component(struct search *search, uint32_t node)
+static void close_component(struct search *search, uint32_t node)
 {
-	uint32_t own = search->index[node];
-	size_t first = search->num_open;
-	uint32_t size;
+	uint32_t own = search->index[node], component = DONE;
+	size_t open = search->num_open;
 
-	search->index[node] = DONE;
-	while (first > 0 && search->index[search->open[first - 1]] >= own)
-		first--;
-	size = (uint32_t)(search->num_open - first) + 1;
-	if (size == 1 && !refers_to_itself(search, node))
-		return true;
-	for (size_t i = first; i < search->num_open; i++) {
-		search->index[search->open[i]] = DONE;
-		if (!add_member(search, search->open[i]))
-			return false;
-	}
-	search->num_open = first;
-	search->count++;
-	return add_member(search, node) && add_member(search, size);
+	if ((open > 0 && search->index[search->open[open - 1]] >= own) ||
+	    refers_to_itself(search, node))
+		component = DONE + ++search->count;
+	search->index[node] = component;
+	while (open > 0 && search->index[search->open[open - 1]] >= own)
+		search->index[search->open[--open]] = component;
+	search->num_open = open;
 }
 
 /** Look at a node's edges until one leads to what has not been seen. */
@@ -133,12 +124,6 @@ static bool advance(struct search *search, struct step *step,
 		if (!counts(search, step->node, edge))
 			continue;
 		if (search->index[target] == 0) {
-			// What leads nowhere is in no cycle.
-			if (graph->out_at[target] ==
-			    graph->out_at[target + 1]) {
-				search->index[target] = DONE;
-				continue;
-			}
 			*ret_next = target;
 			return true;
 		}
@@ -166,62 +151,51 @@ static bool search_from(struct search *search, uint32_t root)
 			continue;
 		}
 		search->num_steps--;
-		if (!(step->is_root ? close_component(search, node) :
-				      add_open(search, node)))
+		if (step->is_root)
+			close_component(search, node);
+		else if (!add_open(search, node))
 			return false;
 	}
 	return true;
 }
 
-struct listed {
-	uint32_t lowest, first, size;
-};
-
-static int by_lowest(const void *a, const void *b)
+/**
+ * Put them in order, in two passes over all nodes: components come in the order
+ * of their lowest nodes, and nodes in theirs.
+ */
+static struct error *list(const struct search *search, struct components *ret)
 {
-	const struct listed *x = a, *y = b;
+	uint32_t nodes = search->graph->num_nodes, members = 0;
+	uint32_t *place = calloc((size_t)search->count + 1, sizeof(*place));
+	uint32_t *sizes = calloc((size_t)search->count + 1, sizeof(*sizes));
 
-	return x->lowest < y->lowest ? -1 : x->lowest > y->lowest;
-}
+	ret->at = calloc((size_t)search->count + 2, sizeof(*ret->at));
+	if (place && sizes && ret->at) {
+		for (uint32_t i = 0; i < nodes; i++) {
+			uint32_t component = search->index[i] - DONE;
 
-static int by_number(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/** Put what was found in order. */
-static struct error *list(struct search *search, struct components *ret)
-{
-	struct listed *all = calloc((size_t)search->count + 1, sizeof(*all));
-	size_t end = search->num_members;
-	uint32_t done = 0;
-
-	ret->at = calloc((size_t)search->count + 1, sizeof(*ret->at));
-	ret->members = calloc(search->num_members + 1, sizeof(*ret->members));
-	if (!all || !ret->at || !ret->members) {
-		free(all);
-		return error_no_memory();
+			if (component == 0)
+				continue;
+			if (place[component - 1] == 0)
+				place[component - 1] = ++ret->count;
+			sizes[place[component - 1] - 1]++;
+			members++;
+		}
+		ret->members = malloc(((size_t)members + 1) *
+				      sizeof(*ret->members));
 	}
-	for (uint32_t i = 0; i < search->count; i++) {
-		uint32_t size = search->members[--end];
+	// at[i + 1] is where the next one of component i goes.
+	for (uint32_t i = 0; ret->members && i < ret->count; i++)
+		ret->at[i + 2] = ret->at[i + 1] + sizes[i];
+	for (uint32_t i = 0; ret->members && i < nodes; i++) {
+		uint32_t component = search->index[i] - DONE;
 
-		end -= size;
-		qsort(search->members + end, size, sizeof(uint32_t), by_number);
-		all[i] = (struct listed){ search->members[end], (uint32_t)end,
-					  size };
+		if (component > 0)
+			ret->members[ret->at[place[component - 1]]++] = i;
 	}
-	qsort(all, search->count, sizeof(*all), by_lowest);
-	for (uint32_t i = 0; i < search->count; i++) {
-		for (uint32_t j = 0; j < all[i].size; j++)
-			ret->members[done++] =
-				search->members[all[i].first + j];
-		ret->at[i + 1] = done;
-	}
-	ret->count = search->count;
-	free(all);
-	return NULL;
+	free(place);
+	free(sizes);
+	return ret->members ? NULL : error_no_memory();
 }
 
 struct error *components_find(const struct graph *graph,
@@ -238,19 +212,18 @@ struct error *components_find(const struct graph *graph,
 
 	*ret = (struct components){ 0 };
 	search.index = index.data;
-	for (uint32_t i = 0; !err && i < graph->num_nodes; i++) {
-		if (search.index[i] != 0 ||
-		    graph->out_at[i] == graph->out_at[i + 1])
-			continue;
-		if (!search_from(&search, i))
+	// What leads nowhere is in no cycle.
+	for (uint32_t i = 0; !err && i < graph->num_nodes; i++)
+		if (graph->out_at[i] == graph->out_at[i + 1])
+			search.index[i] = DONE;
+	for (uint32_t i = 0; !err && i < graph->num_nodes; i++)
+		if (search.index[i] == 0 && !search_from(&search, i))
 			err = error_no_memory();
-	}
 	if (!err)
 		err = list(&search, ret);
 	spill_free(&index);
 	free(search.steps);
 	free(search.open);
-	free(search.members);
 	if (err)
 		components_deinit(ret);
 	return err;

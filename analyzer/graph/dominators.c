@@ -17,32 +17,66 @@
 
 enum {
 	TOP = 1,			/* refers to all roots */
-	LEAVES_SHARD = 1 << 16,
+	SHARD_NODES = 1 << 16,
+	PREFETCH_EDGES = 16,
+	AHEAD = 4,			/* numbers from one step to the next */
 };
 
+/* Of a node without edges that count, instead of a number. */
+#define LEAF UINT32_MAX
+
 /*
- * By number. Some memory serves two purposes, one after the other: while nodes
- * are looked for, label is the next edge to look at; when all parents are
- * known, ancestor is the depth and label the jump.
+ * What is read together lies together: a look at a random number costs one
+ * cache miss. Its two words serve three purposes, one after the other: while
+ * nodes are looked for, label is the next edge to look at; then they are the
+ * ancestor and the smallest label on the way to it; when all parents are known,
+ * the depth and the jump.
  */
+struct link {
+	union {
+		uint32_t ancestor;
+		uint32_t depth;
+	};
+	union {
+		uint32_t label;
+		uint32_t next_edge;
+		uint32_t jump;
+	};
+};
+
 struct search {
 	const struct graph *graph;
 	const struct dominators_options *options;
-	uint32_t *number;	/* by node: 0 not reached, or without edges */
-	uint32_t *node;		/* number -> node */
-	uint32_t *idom;
-	uint32_t *ancestor;
-	uint32_t *label;
+	uint32_t *number;	/* by node: LEAF, or 0 where it is not reached */
+	/* by number: */
+	uint32_t *node;
+	uint32_t *idom;		/* while nodes are looked for, who led here */
 	uint32_t *semi;
+	struct link *link;
 	uint32_t count;		/* numbers go up to here */
 	uint32_t *path;		/* of a compression */
 	size_t path_room;
 	_Atomic uint64_t *weight;	/* by node: what becomes retained */
-	struct spill_array arrays[6];
+	struct spill_array arrays[5];
 	struct dominators *result;
 };
 
 /* --- the search in depth --------------------------------------------------- */
+
+static size_t num_shards(const struct graph *graph)
+{
+	return ((size_t)graph->num_nodes + SHARD_NODES - 1) / SHARD_NODES;
+}
+
+static void nodes_of_shard(const struct graph *graph, size_t shard,
+			   uint32_t *ret_begin, uint32_t *ret_end)
+{
+	uint32_t begin = (uint32_t)shard * SHARD_NODES;
+
+	*ret_begin = begin;
+	*ret_end = graph->num_nodes - begin < SHARD_NODES ?
+			   graph->num_nodes : begin + SHARD_NODES;
+}
 
 static bool counts(const struct search *search, uint32_t edge)
 {
@@ -59,14 +93,28 @@ static bool has_edges(const struct search *search, uint32_t node)
 	return false;
 }
 
+/** Ask for what will be looked at when the edges of a node are followed. */
+static void ask_for_targets(const struct search *search, uint32_t begin,
+			    uint32_t end)
+{
+	if (end - begin > PREFETCH_EDGES)
+		end = begin + PREFETCH_EDGES;
+	for (uint32_t j = begin; j < end; j++)
+		__builtin_prefetch(&search->number[graph_end(
+			search->graph->out[j])]);
+}
+
 static void give_number(struct search *search, uint32_t node, uint32_t from)
 {
+	const struct graph *graph = search->graph;
 	uint32_t number = ++search->count;
 
 	search->number[node] = number;
 	search->node[number] = node;
-	search->idom[number] = search->ancestor[number] = from;
-	search->label[number] = search->graph->out_at[node];
+	search->idom[number] = from;
+	search->link[number] = (struct link){ .ancestor = from,
+		.next_edge = graph->out_at[node] };
+	ask_for_targets(search, graph->out_at[node], graph->out_at[node + 1]);
 }
 
 /** Give numbers to all that can be reached from a node, itself included. */
@@ -79,18 +127,19 @@ static void search_from(struct search *search, uint32_t root)
 	at = search->count;
 	while (at != TOP) {
 		uint32_t node = search->node[at], end = graph->out_at[node + 1];
-		uint32_t j = search->label[at];
+		uint32_t j = search->link[at].next_edge;
 		uint32_t next = GRAPH_NONE;
 
 		for (; j < end && next == GRAPH_NONE; j++) {
 			uint32_t target = graph_end(graph->out[j]);
 
+			if (j % PREFETCH_EDGES == 0)
+				ask_for_targets(search, j, end);
 			if (counts(search, graph->out[j]) &&
-			    search->number[target] == 0 &&
-			    has_edges(search, target))
+			    search->number[target] == 0)
 				next = target;
 		}
-		search->label[at] = j;
+		search->link[at].next_edge = j;
 		if (next == GRAPH_NONE) {
 			at = search->idom[at];
 		} else {
@@ -115,8 +164,22 @@ static void each_root(struct search *search, root_fn *fn)
 
 static void search_root(struct search *search, uint32_t node)
 {
-	if (search->number[node] == 0 && has_edges(search, node))
+	if (search->number[node] == 0)
 		search_from(search, node);
+}
+
+static struct error *mark_leaves(void *context, unsigned int worker,
+				 size_t shard)
+{
+	struct search *search = context;
+	uint32_t begin, end;
+
+	(void)worker;
+	nodes_of_shard(search->graph, shard, &begin, &end);
+	for (uint32_t node = begin; node < end; node++)
+		if (!has_edges(search, node))
+			search->number[node] = LEAF;
+	return NULL;
 }
 
 /* --- parents of nodes with edges ------------------------------------------- */
@@ -143,31 +206,69 @@ static bool path_add(struct search *search, size_t count, uint32_t number)
 static bool evaluate(struct search *search, uint32_t v, uint32_t linked,
 		     uint32_t *ret)
 {
-	uint32_t *ancestor = search->ancestor, *label = search->label;
+	struct link *link = search->link;
 	size_t count = 0;
 	uint32_t at = v;
 
-	if (ancestor[v] >= linked) {
-		while (ancestor[ancestor[at]] >= linked) {
+	if (link[v].ancestor >= linked) {
+		while (link[link[at].ancestor].ancestor >= linked) {
 			if (!path_add(search, count, at))
 				return false;
 			count++;
-			at = ancestor[at];
+			at = link[at].ancestor;
 		}
 		// at's ancestor is the last that is linked.
 		for (;;) {
-			uint32_t above = ancestor[at];
+			struct link above = link[link[at].ancestor];
 
-			if (label[above] < label[at])
-				label[at] = label[above];
-			ancestor[at] = ancestor[above];
+			if (above.label < link[at].label)
+				link[at].label = above.label;
+			link[at].ancestor = above.ancestor;
 			if (count == 0)
 				break;
 			at = search->path[--count];
 		}
 	}
-	*ret = label[v];
+	*ret = link[v].label;
 	return true;
+}
+
+/** The first edges that lead to the node of a number. */
+static void first_edges(const struct search *search, uint32_t w,
+			uint32_t *ret_begin, uint32_t *ret_end)
+{
+	uint32_t node = search->node[w];
+
+	*ret_begin = search->graph->in_at[node];
+	*ret_end = search->graph->in_at[node + 1];
+	if (*ret_end - *ret_begin > PREFETCH_EDGES)
+		*ret_end = *ret_begin + PREFETCH_EDGES;
+}
+
+/**
+ * Ask for memory that will be read soon, each piece when what says where it is
+ * has come: edges, the numbers of those who refer, what is kept of these.
+ */
+static void ask_ahead(const struct search *search, uint32_t w)
+{
+	const struct graph *graph = search->graph;
+	uint32_t begin, end;
+
+	if (w <= 4 * AHEAD + TOP)
+		return;
+	__builtin_prefetch(&graph->in_at[search->node[w - 4 * AHEAD]]);
+	first_edges(search, w - 3 * AHEAD, &begin, &end);
+	__builtin_prefetch(&graph->in[begin]);
+	first_edges(search, w - 2 * AHEAD, &begin, &end);
+	for (uint32_t j = begin; j < end; j++)
+		__builtin_prefetch(&search->number[graph_end(graph->in[j])]);
+	first_edges(search, w - AHEAD, &begin, &end);
+	for (uint32_t j = begin; j < end; j++) {
+		uint32_t number = search->number[graph_end(graph->in[j])];
+
+		if (number <= search->count)
+			__builtin_prefetch(&search->link[number]);
+	}
 }
 
 static struct error *find_semi(struct search *search)
@@ -176,10 +277,11 @@ static struct error *find_semi(struct search *search)
 	const struct node_set *roots = search->options->roots;
 
 	for (uint32_t i = 0; i <= search->count; i++)
-		search->label[i] = i;
+		search->link[i].label = i;
 	for (uint32_t w = search->count; w > TOP; w--) {
 		uint32_t node = search->node[w], best = search->idom[w];
 
+		ask_ahead(search, w);
 		if (node_set_has(roots, node))
 			best = TOP;
 		for (uint32_t j = graph->in_at[node];
@@ -197,7 +299,7 @@ static struct error *find_semi(struct search *search)
 			if (found < best)
 				best = found;
 		}
-		search->semi[w] = search->label[w] = best;
+		search->semi[w] = search->link[w].label = best;
 	}
 	return NULL;
 }
@@ -205,31 +307,31 @@ static struct error *find_semi(struct search *search)
 /** Depth and jump of a number whose parent's are known. */
 static void hang(struct search *search, uint32_t w, uint32_t parent)
 {
-	uint32_t *depth = search->ancestor, *jump = search->label;
-	uint32_t over = jump[parent];
+	struct link *link = search->link;
+	struct link above = link[parent], over = link[above.jump];
 
 	search->idom[w] = parent;
-	depth[w] = depth[parent] + 1;
-	jump[w] = depth[parent] - depth[over] ==
-				  depth[over] - depth[jump[over]] ?
-			  jump[over] : parent;
+	link[w].depth = above.depth + 1;
+	link[w].jump = above.depth - over.depth ==
+				       over.depth - link[over.jump].depth ?
+			       over.jump : parent;
 }
 
 /** The first ancestor that is not above a number: they only get smaller. */
 static uint32_t climb(const struct search *search, uint32_t from,
 		      uint32_t most)
 {
-	const uint32_t *jump = search->label;
+	while (from > most) {
+		uint32_t jump = search->link[from].jump;
 
-	while (from > most)
-		from = jump[from] >= most ? jump[from] : search->idom[from];
+		from = jump >= most ? jump : search->idom[from];
+	}
 	return from;
 }
 
 static void find_parents(struct search *search)
 {
-	search->ancestor[TOP] = 0;
-	search->label[TOP] = TOP;
+	search->link[TOP] = (struct link){ .depth = 0, .jump = TOP };
 	search->idom[TOP] = TOP;
 	for (uint32_t w = TOP + 1; w <= search->count; w++)
 		hang(search, w, climb(search, search->idom[w],
@@ -239,16 +341,18 @@ static void find_parents(struct search *search)
 static uint32_t common_ancestor(const struct search *search, uint32_t a,
 				uint32_t b)
 {
-	const uint32_t *depth = search->ancestor, *jump = search->label;
+	const struct link *link = search->link;
 
-	while (depth[a] > depth[b])
-		a = depth[jump[a]] >= depth[b] ? jump[a] : search->idom[a];
-	while (depth[b] > depth[a])
-		b = depth[jump[b]] >= depth[a] ? jump[b] : search->idom[b];
+	while (link[a].depth > link[b].depth)
+		a = link[link[a].jump].depth >= link[b].depth ?
+			    link[a].jump : search->idom[a];
+	while (link[b].depth > link[a].depth)
+		b = link[link[b].jump].depth >= link[a].depth ?
+			    link[b].jump : search->idom[b];
 	while (a != b) {
-		if (jump[a] != jump[b]) {
-			a = jump[a];
-			b = jump[b];
+		if (link[a].jump != link[b].jump) {
+			a = link[a].jump;
+			b = link[b].jump;
 		} else {
 			a = search->idom[a];
 			b = search->idom[b];
@@ -311,22 +415,22 @@ static struct error *hang_leaves(void *context, unsigned int worker,
 	const struct leaves *leaves = context;
 	struct search *search = leaves->search;
 	struct dominators *result = search->result;
-	uint32_t begin = (uint32_t)shard * LEAVES_SHARD, end;
 	struct shard_total *total = &leaves->totals[shard];
+	uint32_t begin, end;
 
 	(void)worker;
-	end = result->num_nodes - begin < LEAVES_SHARD ?
-		      result->num_nodes : begin + LEAVES_SHARD;
+	nodes_of_shard(search->graph, shard, &begin, &end);
 	for (uint32_t node = begin; node < end; node++) {
 		uint64_t weight = weight_of(search, node);
 		uint32_t number = search->number[node];
-		uint32_t holder = number ? search->idom[number] :
-					   holder_of(search, node);
+		uint32_t holder = number == 0 ? 0 :
+				  number == LEAF ? holder_of(search, node) :
+						   search->idom[number];
 
 		// Leaves of others may have added to it already.
 		(void)atomic_fetch_add_explicit(&search->weight[node], weight,
 						memory_order_relaxed);
-		if (!number && holder > TOP)
+		if (number == LEAF && holder > TOP)
 			(void)atomic_fetch_add_explicit(
 				&search->weight[search->node[holder]], weight,
 				memory_order_relaxed);
@@ -343,8 +447,7 @@ static struct error *hang_leaves(void *context, unsigned int worker,
 static struct error *weigh(struct search *search)
 {
 	struct dominators *result = search->result;
-	size_t shards = ((size_t)result->num_nodes + LEAVES_SHARD - 1) /
-			LEAVES_SHARD;
+	size_t shards = num_shards(search->graph);
 	struct leaves leaves = { search, calloc(shards + 1,
 						sizeof(*leaves.totals)) };
 	struct error *err;
@@ -385,7 +488,6 @@ static struct error *search_init(struct search *search)
 	uint64_t nodes = search->graph->num_nodes;
 	uint64_t numbers = (uint64_t)count_inner(search->graph) + 2;
 	uint32_t **small[] = { &search->number, &search->node, &search->idom,
-			       &search->ancestor, &search->label,
 			       &search->semi };
 	struct error *err = NULL;
 
@@ -395,7 +497,13 @@ static struct error *search_init(struct search *search)
 				  &search->arrays[i]);
 		*small[i] = search->arrays[i].data;
 	}
-	return err;
+	if (!err)
+		err = spill_alloc(spill, numbers * sizeof(struct link),
+				  &search->arrays[4]);
+	search->link = search->arrays[4].data;
+	return err ? err : workers_run(search->options->workers,
+				       num_shards(search->graph), mark_leaves,
+				       search);
 }
 
 static struct error *result_init(struct dominators *result,

@@ -13,6 +13,8 @@
 
 enum { OUT_AT, OUT, IN_AT, IN };
 
+enum { AHEAD = 24 };		/* edges, whose targets' memory is asked for */
+
 #define EDGES_MAX	UINT32_MAX
 #define GROW_BYTES	(UINT64_C(32) << 20)
 
@@ -203,6 +205,15 @@ static void part_of(const struct reversing *reversing, size_t shard,
 	*ret_end = (uint32_t)(nodes * (shard + 1) / reversing->parts);
 }
 
+/** Ask for what is kept of the targets of edges that come soon. */
+static void ask_ahead(const struct graph *graph, uint32_t edge,
+		      const uint32_t *of_targets)
+{
+	if (graph->num_edges - edge > AHEAD)
+		__builtin_prefetch(
+			&of_targets[graph_end(graph->out[edge + AHEAD])], 1);
+}
+
 static struct error *count_part(void *context, unsigned int worker,
 				size_t shard)
 {
@@ -215,6 +226,7 @@ static struct error *count_part(void *context, unsigned int worker,
 	for (uint32_t i = 0; i < graph->num_edges; i++) {
 		uint32_t target = graph_end(graph->out[i]);
 
+		ask_ahead(graph, i, counts);
 		if (target - begin < end - begin)
 			counts[target]++;
 	}
@@ -236,6 +248,7 @@ static struct error *fill_part(void *context, unsigned int worker, size_t shard)
 			uint32_t edge = graph->out[j];
 			uint32_t target = graph_end(edge);
 
+			ask_ahead(graph, j, graph->in_at);
 			if (target - begin < end - begin)
 				graph->in[graph->in_at[target]++] =
 					graph_edge(i, graph_hold(edge));
