@@ -100,7 +100,18 @@
 	X(SLICE, "PySliceObject") \
 	X(DELTA, "PyDateTime_Delta") \
 	X(TIMEZONE, "PyDateTime_TimeZone") \
-	X(METHODDEF, "PyMethodDef")
+	X(METHODDEF, "PyMethodDef") \
+	X(GENERATION, "gc_generation") \
+	X(GENERATIONSTATS, "gc_generation_stats") \
+	X(GCSTATS, "gc_stats") \
+	X(OLDSTATS, "gc_old_stats_buffer") \
+	X(TRACECONFIG, "_PyTraceMalloc_Config") \
+	X(TRACEMALLOC, "_tracemalloc_runtime_state") \
+	X(HASHTABLE, "_Py_hashtable_t") \
+	X(HASHENTRY, "_Py_hashtable_entry_t") \
+	X(TRACE, "trace_t") \
+	X(ALLOCTRACEBACK, "tracemalloc_traceback") \
+	X(ALLOCFRAME, "tracemalloc_frame")
 
 /* X(id, structure, member) */
 #define PYH_FIELDS(X) \
@@ -121,6 +132,7 @@
 	X(RUNTIME_SIGNALS_IGNORE_HANDLER, "_PyRuntimeState", "signals.ignore_handler") \
 	X(RUNTIME_FAULTHANDLER_FATAL_ERROR_FILE, "_PyRuntimeState", "faulthandler.fatal_error.file") \
 	X(RUNTIME_FAULTHANDLER_THREAD_FILE, "_PyRuntimeState", "faulthandler.thread.file") \
+	X(RUNTIME_TRACEMALLOC, "_PyRuntimeState", "tracemalloc") \
 	X(INTERP_NEXT, "PyInterpreterState", "next") \
 	X(INTERP_TSTATE_HEAD, "PyInterpreterState", "tstate_head") \
 	X(INTERP_THREADS_HEAD, "PyInterpreterState", "threads.head") \
@@ -210,6 +222,8 @@
 	X(GC_GENERATION0, "_gc_runtime_state", "generation0") \
 	X(GC_PERMANENT_GENERATION, "_gc_runtime_state", "permanent_generation") \
 	X(GC_COLLECTING, "_gc_runtime_state", "collecting") \
+	X(GC_GENERATION_STATS, "_gc_runtime_state", "generation_stats") \
+	X(GC_VISITED_SPACE, "_gc_runtime_state", "visited_space") \
 	X(GC_GARBAGE, "_gc_runtime_state", "garbage") \
 	X(GC_CALLBACKS, "_gc_runtime_state", "callbacks") \
 	X(GC_HEAP_SIZE, "_gc_runtime_state", "heap_size") \
@@ -610,7 +624,43 @@
 	X(TIME_DATA, "PyDateTime_Time", "data") \
 	X(TIME_FOLD, "PyDateTime_Time", "fold") \
 	X(DEQUE_MAXLEN, "dequeobject", "maxlen") \
-	X(METHODDEF_ML_NAME, "PyMethodDef", "ml_name")
+	X(METHODDEF_ML_NAME, "PyMethodDef", "ml_name") \
+	X(GENERATION_THRESHOLD, "gc_generation", "threshold") \
+	X(GENERATION_COUNT, "gc_generation", "count") \
+	X(GENERATIONSTATS_COLLECTIONS, "gc_generation_stats", "collections") \
+	X(GENERATIONSTATS_COLLECTED, "gc_generation_stats", "collected") \
+	X(GENERATIONSTATS_UNCOLLECTABLE, "gc_generation_stats", "uncollectable") \
+	X(GENERATIONSTATS_CANDIDATES, "gc_generation_stats", "candidates") \
+	X(GENERATIONSTATS_DURATION, "gc_generation_stats", "duration") \
+	X(GCSTATS_YOUNG_ITEMS, "gc_stats", "young.items") \
+	X(GCSTATS_YOUNG_INDEX, "gc_stats", "young.index") \
+	X(GCSTATS_OLD, "gc_stats", "old") \
+	X(OLDSTATS_ITEMS, "gc_old_stats_buffer", "items") \
+	X(OLDSTATS_INDEX, "gc_old_stats_buffer", "index") \
+	X(TRACECONFIG_TRACING, "_PyTraceMalloc_Config", "tracing") \
+	X(TRACECONFIG_MAX_NFRAME, "_PyTraceMalloc_Config", "max_nframe") \
+	X(TRACEMALLOC_CONFIG, "_tracemalloc_runtime_state", "config") \
+	X(TRACEMALLOC_TRACED_MEMORY, "_tracemalloc_runtime_state", "traced_memory") \
+	X(TRACEMALLOC_PEAK_TRACED_MEMORY, "_tracemalloc_runtime_state", "peak_traced_memory") \
+	X(TRACEMALLOC_TRACES, "_tracemalloc_runtime_state", "traces") \
+	X(TRACEMALLOC_DOMAINS, "_tracemalloc_runtime_state", "domains") \
+	X(HASHTABLE_NENTRIES, "_Py_hashtable_t", "nentries") \
+	X(HASHTABLE_NBUCKETS, "_Py_hashtable_t", "nbuckets") \
+	X(HASHTABLE_BUCKETS, "_Py_hashtable_t", "buckets") \
+	X(HASHTABLE_KEY_SIZE, "_Py_hashtable_t", "key_size") \
+	X(HASHTABLE_DATA_SIZE, "_Py_hashtable_t", "data_size") \
+	X(HASHTABLE_ALLOC, "_Py_hashtable_t", "alloc") \
+	X(HASHENTRY_NEXT, "_Py_hashtable_entry_t", "_Py_slist_item") \
+	X(HASHENTRY_KEY_HASH, "_Py_hashtable_entry_t", "key_hash") \
+	X(HASHENTRY_KEY, "_Py_hashtable_entry_t", "key") \
+	X(HASHENTRY_VALUE, "_Py_hashtable_entry_t", "value") \
+	X(TRACE_SIZE, "trace_t", "size") \
+	X(TRACE_TRACEBACK, "trace_t", "traceback") \
+	X(ALLOCTRACEBACK_NFRAME, "tracemalloc_traceback", "nframe") \
+	X(ALLOCTRACEBACK_TOTAL_NFRAME, "tracemalloc_traceback", "total_nframe") \
+	X(ALLOCTRACEBACK_FRAMES, "tracemalloc_traceback", "frames") \
+	X(ALLOCFRAME_FILENAME, "tracemalloc_frame", "filename") \
+	X(ALLOCFRAME_LINENO, "tracemalloc_frame", "lineno")
 
 enum pyh_struct {
 #define PYH_STRUCT_ID(id, structure) PYH_STRUCT_##id,

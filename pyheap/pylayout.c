@@ -46,6 +46,17 @@ static const bool plain_structs[PYH_NUM_STRUCTS] = {
 	[PYH_STRUCT_ARENA] = true,
 	[PYH_STRUCT_POOL] = true,
 	[PYH_STRUCT_METHODDEF] = true,
+	[PYH_STRUCT_GENERATION] = true,
+	[PYH_STRUCT_GENERATIONSTATS] = true,
+	[PYH_STRUCT_GCSTATS] = true,
+	[PYH_STRUCT_OLDSTATS] = true,
+	[PYH_STRUCT_TRACECONFIG] = true,
+	[PYH_STRUCT_TRACEMALLOC] = true,
+	[PYH_STRUCT_HASHTABLE] = true,
+	[PYH_STRUCT_HASHENTRY] = true,
+	[PYH_STRUCT_TRACE] = true,
+	[PYH_STRUCT_ALLOCTRACEBACK] = true,
+	[PYH_STRUCT_ALLOCFRAME] = true,
 };
 
 static const struct pyh_layout *find_layout(unsigned int minor,

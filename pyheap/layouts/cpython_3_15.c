@@ -95,6 +95,17 @@ const struct pyh_layout pyh_layout_3_15 = {
 		[PYH_STRUCT_DELTA] = 40,
 		[PYH_STRUCT_TIMEZONE] = 32,
 		[PYH_STRUCT_METHODDEF] = 32,
+		[PYH_STRUCT_GENERATION] = 24,
+		[PYH_STRUCT_GENERATIONSTATS] = 64,
+		[PYH_STRUCT_GCSTATS] = 1120,
+		[PYH_STRUCT_OLDSTATS] = 200,
+		[PYH_STRUCT_TRACECONFIG] = 12,
+		[PYH_STRUCT_TRACEMALLOC] = 216,
+		[PYH_STRUCT_HASHTABLE] = 80,
+		[PYH_STRUCT_HASHENTRY] = 32,
+		[PYH_STRUCT_TRACE] = 16,
+		[PYH_STRUCT_ALLOCTRACEBACK] = 16,
+		[PYH_STRUCT_ALLOCFRAME] = 12,
 	},
 	.at = {
 		/* _PyRuntimeState */
@@ -114,6 +125,7 @@ const struct pyh_layout pyh_layout_3_15 = {
 		[PYH_RUNTIME_SIGNALS_IGNORE_HANDLER] = { 2448, 8 },
 		[PYH_RUNTIME_FAULTHANDLER_FATAL_ERROR_FILE] = { 10248, 8 },
 		[PYH_RUNTIME_FAULTHANDLER_THREAD_FILE] = { 10288, 8 },
+		[PYH_RUNTIME_TRACEMALLOC] = { 10432, 216 },
 		/* PyInterpreterState */
 		[PYH_INTERP_NEXT] = { 7264, 8 },
 		[PYH_INTERP_THREADS_HEAD] = { 7336, 8 },
@@ -185,6 +197,7 @@ const struct pyh_layout pyh_layout_3_15 = {
 		[PYH_GC_GENERATION0] = { 168, 8 },
 		[PYH_GC_PERMANENT_GENERATION] = { 80, 24 },
 		[PYH_GC_COLLECTING] = { 112, 4 },
+		[PYH_GC_GENERATION_STATS] = { 104, 8 },
 		[PYH_GC_GARBAGE] = { 128, 8 },
 		[PYH_GC_CALLBACKS] = { 136, 8 },
 		[PYH_GC_HEAP_SIZE] = { 144, 8 },
@@ -618,5 +631,50 @@ const struct pyh_layout pyh_layout_3_15 = {
 		[PYH_DEQUE_MAXLEN] = { 64, 8 },
 		/* PyMethodDef */
 		[PYH_METHODDEF_ML_NAME] = { 0, 8 },
+		/* gc_generation */
+		[PYH_GENERATION_THRESHOLD] = { 16, 4 },
+		[PYH_GENERATION_COUNT] = { 20, 4 },
+		/* gc_generation_stats */
+		[PYH_GENERATIONSTATS_COLLECTIONS] = { 16, 8 },
+		[PYH_GENERATIONSTATS_COLLECTED] = { 24, 8 },
+		[PYH_GENERATIONSTATS_UNCOLLECTABLE] = { 32, 8 },
+		[PYH_GENERATIONSTATS_CANDIDATES] = { 40, 8 },
+		[PYH_GENERATIONSTATS_DURATION] = { 48, 8 },
+		/* gc_stats */
+		[PYH_GCSTATS_YOUNG_ITEMS] = { 0, 704 },
+		[PYH_GCSTATS_YOUNG_INDEX] = { 704, 1 },
+		[PYH_GCSTATS_OLD] = { 712, 400 },
+		/* gc_old_stats_buffer */
+		[PYH_OLDSTATS_ITEMS] = { 0, 192 },
+		[PYH_OLDSTATS_INDEX] = { 192, 1 },
+		/* _PyTraceMalloc_Config */
+		[PYH_TRACECONFIG_TRACING] = { 4, 4 },
+		[PYH_TRACECONFIG_MAX_NFRAME] = { 8, 4 },
+		/* _tracemalloc_runtime_state */
+		[PYH_TRACEMALLOC_CONFIG] = { 0, 12 },
+		[PYH_TRACEMALLOC_TRACED_MEMORY] = { 144, 8 },
+		[PYH_TRACEMALLOC_PEAK_TRACED_MEMORY] = { 152, 8 },
+		[PYH_TRACEMALLOC_TRACES] = { 184, 8 },
+		[PYH_TRACEMALLOC_DOMAINS] = { 192, 8 },
+		/* _Py_hashtable_t */
+		[PYH_HASHTABLE_NENTRIES] = { 0, 8 },
+		[PYH_HASHTABLE_NBUCKETS] = { 8, 8 },
+		[PYH_HASHTABLE_BUCKETS] = { 16, 8 },
+		[PYH_HASHTABLE_ALLOC] = { 64, 16 },
+		/* _Py_hashtable_entry_t */
+		[PYH_HASHENTRY_NEXT] = { 0, 8 },
+		[PYH_HASHENTRY_KEY_HASH] = { 8, 8 },
+		[PYH_HASHENTRY_KEY] = { 16, 8 },
+		[PYH_HASHENTRY_VALUE] = { 24, 8 },
+		/* trace_t */
+		[PYH_TRACE_SIZE] = { 0, 8 },
+		[PYH_TRACE_TRACEBACK] = { 8, 8 },
+		/* tracemalloc_traceback */
+		[PYH_ALLOCTRACEBACK_NFRAME] = { 8, 2 },
+		[PYH_ALLOCTRACEBACK_TOTAL_NFRAME] = { 10, 2 },
+		[PYH_ALLOCTRACEBACK_FRAMES] = { 12, 12 },
+		/* tracemalloc_frame */
+		[PYH_ALLOCFRAME_FILENAME] = { 0, 8 },
+		[PYH_ALLOCFRAME_LINENO] = { 8, 4 },
 	},
 };

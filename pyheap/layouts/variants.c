@@ -18,6 +18,7 @@ static const struct pyh_variant_field fields_3_13_late[] = {
 	{ PYH_RUNTIME_CACHED_OBJECTS_INTERNED_STRINGS, { 13856, 8 } },
 	{ PYH_RUNTIME_STATIC_OBJECTS, { 13864, 74560 } },
 	{ PYH_RUNTIME_MAIN_INTERPRETER, { 88424, 194984 } },
+	{ PYH_RUNTIME_TRACEMALLOC, { 10104, 232 } },
 	{ PYH_INTERP_INITIAL_THREAD, { 194624, 344 } },
 	{ PYH_TSTATEIMPL_ASYNCIO_RUNNING_LOOP, { 312, 8 } },
 	{ PYH_GC_GENERATIONS, { 20, 72 } },
@@ -50,6 +51,7 @@ static const struct pyh_variant_size sizes_3_13_late[] = {
 	{ PYH_GC_GENERATION0, { 0, 0 } }, \
 	{ PYH_GC_LONG_LIVED_TOTAL, { 0, 0 } }, \
 	{ PYH_GC_LONG_LIVED_PENDING, { 0, 0 } }, \
+	{ PYH_GC_VISITED_SPACE, { 232, 4 } }, \
 	{ PYH_INTERP_GC, { 7408, 240 } }, \
 	{ PYH_INTERP_SYSDICT, { 7648, 8 } }, \
 	{ PYH_INTERP_BUILTINS, { 7656, 8 } }, \
@@ -74,6 +76,7 @@ static const struct pyh_variant_field fields_3_14_early[] = {
 	{ PYH_RUNTIME_CACHED_OBJECTS_INTERNED_STRINGS, { 14032, 8 } },
 	{ PYH_RUNTIME_STATIC_OBJECTS, { 14040, 76688 } },
 	{ PYH_RUNTIME_MAIN_INTERPRETER, { 90728, 225808 } },
+	{ PYH_RUNTIME_TRACEMALLOC, { 10272, 232 } },
 };
 
 static const struct pyh_variant_size sizes_3_14_early[] = {

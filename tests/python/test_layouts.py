@@ -19,7 +19,13 @@ import heaptest
 GDB_SCRIPT = os.path.join(heaptest.LIB, "gdb_layouts.py")
 
 # Members that had another name in some release.
-OTHER_NAMES = {("_PyRuntimeState", "_finalizing"): "finalizing"}
+OTHER_NAMES = {("_PyRuntimeState", "_finalizing"): "finalizing",
+               ("_Py_hashtable_t", "nentries"): "entries",
+               ("_Py_hashtable_t", "nbuckets"): "num_buckets"}
+
+# Structures that had another name before 3.12.
+OTHER_STRUCTS = {"tracemalloc_traceback": "traceback_t",
+                 "tracemalloc_frame": "frame_t"}
 
 # Micro releases and configurations differ in these; the reader calibrates them.
 CALIBRATED = {"_PyRuntimeState", "PyInterpreterState", "_gc_runtime_state",
@@ -29,7 +35,7 @@ CALIBRATED_SIZES = {"PyThreadState"}
 INTERNAL = """runtime interp pystate gc pymem dict frame object code context hamt
     obmalloc typeobject genobject interpframe interpframe_structs
     interp_structs runtime_structs unicodeobject long tstate gil list tuple
-    setobject moduleobject function structs""".split()
+    setobject moduleobject function structs tracemalloc hashtable""".split()
 
 
 def read_tables():
@@ -153,29 +159,36 @@ def binaries(interpreter):
             root + "/usr/lib/debug")
 
 
+def other_name(interpreter, row):
+    """What this release calls a structure and a member."""
+    structure, member = row
+    if interpreter.version < (3, 9):
+        member = OTHER_NAMES.get(row, member)
+    if interpreter.version < (3, 12):
+        structure = OTHER_STRUCTS.get(structure, structure)
+    return structure, member
+
+
 def by_debug_information(interpreter, rows):
     gdb = heaptest.tool("gdb", "gdb")
     files, debug_folder = binaries(interpreter)
     wanted, found = heaptest.tmp("rows"), {}
     for path in files:
         missing = sorted(row for row in rows if row not in found)
+        names = {other_name(interpreter, row): row for row in missing}
         with open(wanted, "w") as file:
-            for row in missing:
-                file.write("%s %s\n" % (row[0], OTHER_NAMES.get(row, row[1])
-                                        if interpreter.version < (3, 9)
-                                        else row[1]))
+            for name in names:
+                file.write("%s %s\n" % name)
         done = heaptest.run(
             [gdb, "-nx", "-batch", "-iex",
              "set debug-file-directory " + debug_folder, "-iex",
              "set auto-load off", "-x", GDB_SCRIPT, path],
             env=dict(os.environ, HEAPSCAN_ROWS=wanted, DEBUGINFOD_URLS=""))
-        names = {(row[0], OTHER_NAMES.get(row, row[1])): row
-                 for row in missing}
         for line in done.stdout.splitlines():
             match = re.match(r"ROW (\S+) (\S+) (\d+) (\d+)$", line)
             if match:
-                row = match[1], match[2]
-                found[names.get(row, row)] = int(match[3]), int(match[4])
+                found[names[match[1], match[2]]] = (int(match[3]),
+                                                    int(match[4]))
     if not found:
         raise heaptest.Skip("no debug information")
     return found
