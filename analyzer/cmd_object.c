@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/allocation.h"
 #include "analyzer/cmd.h"
 #include "analyzer/previews.h"
 #include "image/base/guard.h"
@@ -121,7 +122,9 @@ const struct view cmd_object_view = {
 "ADDR is where the object is, as other views print it (0x...); an address\n"
 "inside of an object stands for it. A row has `fields` in JSON: an array of\n"
 "name, address, type and, with --values, preview of what it refers to:\n"
-"attributes and fields by name, then items, as many in all as --top says.\n",
+"attributes and fields by name, then items, as many in all as --top says. Where\n"
+"the process traced its allocations it has `allocated`: file and line, and in\n"
+"`traceback` those of each frame that was kept, the most recent call first.\n",
 };
 
 /** What is needed to look at one object. */
@@ -131,6 +134,7 @@ struct inspection {
 	struct pyh_census *census;
 	struct pyh_shapes *shapes;	/* borrowed */
 	struct previews *previews;	/* NULL: no values are shown */
+	struct allocation allocation;
 	struct memory_reader memory;
 	struct pyh_type_reader types;
 	struct pyh_lookup lookup;
@@ -145,6 +149,7 @@ struct inspection {
 static void inspection_deinit(struct inspection *inspection)
 {
 	previews_close(inspection->previews);
+	allocation_deinit(&inspection->allocation);
 	memory_reader_deinit(&inspection->memory);
 	pyh_type_reader_deinit(&inspection->types);
 }
@@ -466,6 +471,7 @@ static void put_lines(struct inspection *inspection, const struct cell *cells)
 		render_line(render, "  value      %s",
 			    render_name(render, cells[OBJECT_PREVIEW].text,
 					LINE_VALUE, name));
+	allocation_put_lines(&inspection->allocation, render);
 	render_gap(render);
 }
 
@@ -692,6 +698,7 @@ static void put_row(struct inspection *inspection, const struct cell *cells)
 	render_nested(render, "fields");
 	put_fields(inspection);
 	render_nested_end(render);
+	allocation_put_row(&inspection->allocation, render);
 	render_row_close(render);
 	render_table_end(render);
 }
@@ -731,6 +738,9 @@ static struct error *run(struct scan *scan)
 	if (inspection.lookup.place != PYH_PLACE_OBJECT)
 		return no_object(&inspection, address);
 	err = opened_settle_few(scan->opened, &inspection.lookup.object, 1);
+	if (!err)
+		err = allocation_find(inspection.runtime, &inspection.memory,
+				      object, &inspection.allocation);
 	if (err)
 		return err;
 	if (address > object->address)

@@ -553,6 +553,19 @@ void render_nested_row(struct render *render, const struct column *columns,
 		json_cells(json, NULL, columns, cells, count);
 }
 
+void render_nested_object(struct render *render, const char *key,
+			  const struct column *columns,
+			  const struct cell *cells, size_t count)
+{
+	struct json *json = open_row(render);
+
+	if (!json)
+		return;
+	json_object(json, key);
+	for (size_t i = 0; i < count; i++)
+		json_cell(json, columns[i].key, cells[i]);
+}
+
 void render_nested_end(struct render *render)
 {
 	struct json *json = open_row(render);

@@ -160,6 +160,10 @@ void render_row_open(struct render *render, const struct cell *cells);
 void render_nested(struct render *render, const char *key);
 void render_nested_row(struct render *render, const struct column *columns,
 		       const struct cell *cells, size_t count);
+/** An object instead of an array, with these cells; arrays may follow. */
+void render_nested_object(struct render *render, const char *key,
+			  const struct column *columns,
+			  const struct cell *cells, size_t count);
 void render_nested_end(struct render *render);
 void render_row_close(struct render *render);
 

@@ -89,20 +89,24 @@ static const struct option_spec specs[] = {
 
 	{ "top", 'n', OPTION_COUNT, GROUP_FILTER, VIEW_EVERY, "N", NULL,
 	  "rows of the table (default 20; 0: all)", FIELD(top) },
-	{ "sort", 0, OPTION_TEXT, GROUP_FILTER, SORTED, "KEY", NULL,
+	{ "sort", 0, OPTION_TEXT, GROUP_FILTER, SORTED | VIEW_TRACEMALLOC,
+	  "KEY", NULL,
 	  "order by this column (default size, or what is wasted), numbers "
 	  "largest first", FIELD(sort) },
 	{ "type", 0, OPTION_TEXT, GROUP_FILTER, TABLES | VIEW_PATH, "NAME", NULL,
 	  "only this type: dict, collections.deque, __main__.Node",
 	  FIELD(type) },
-	{ "match", 0, OPTION_TEXT, GROUP_FILTER, TABLES | VIEW_PATH, "REGEX", NULL,
-	  "only types whose name matches (PCRE2, anywhere in the name)",
+	{ "match", 0, OPTION_TEXT, GROUP_FILTER, TABLES | VIEW_PATH | VIEW_TRACEMALLOC,
+	  "REGEX", NULL, "only types (tracemalloc: files) whose name matches "
+	  "(PCRE2, anywhere in the name)",
 	  FIELD(match) },
-	{ "min-size", 0, OPTION_SIZE, GROUP_FILTER, TABLES, "SIZE", NULL,
-	  "only rows of at least this size", FIELD(min_size) },
+	{ "min-size", 0, OPTION_SIZE, GROUP_FILTER, TABLES | VIEW_TRACEMALLOC,
+	  "SIZE", NULL, "only rows of at least this size", FIELD(min_size) },
 	{ "by", 0, OPTION_CHOICE, GROUP_FILTER, VIEW_TYPES | VIEW_RETAINED,
 	  "WHAT", groups, "group rows by type, owner (\"dict of X\"), module, "
 	  "thread or root, as the view has it", FIELD(by) },
+	{ "tracebacks", 0, OPTION_FLAG, GROUP_FILTER, VIEW_TRACEMALLOC, NULL,
+	  NULL, "rows are whole tracebacks, not lines", FIELD(tracebacks) },
 	{ "retained", 0, OPTION_LATER, GROUP_FILTER, VIEW_EVERY, NULL, NULL,
 	  "add what would go with each row", 0 },
 

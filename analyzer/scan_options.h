@@ -40,6 +40,7 @@ struct options {
 	const char *match, *type, *sort, *fail_if;
 	uint64_t min_size;	/* bytes */
 	bool values;
+	bool tracebacks;	/* of tracemalloc: whole ones, not lines */
 	const char *sysroot, *tmp_dir;
 	uint64_t memory;	/* bytes; 0: not given */
 	uint64_t threads;	/* 0: as many as there are */

@@ -14,13 +14,14 @@
 static const struct view *const views[] = {
 	&cmd_overview_view, &cmd_suspects_view, &cmd_types_view, &cmd_objects_view,
 	&cmd_object_view, &cmd_collections_view, &cmd_duplicates_view,
-	&cmd_path_view, &cmd_retained_view, &cmd_info_view,
+	&cmd_path_view, &cmd_retained_view, &cmd_tracemalloc_view,
+	&cmd_info_view,
 };
 
 static const char *const planned[] = {
 	"refcounts", "gc", "cycles",
 	"threads", "memory", "malloc", "tensors",
-	"allocator", "torch-snapshot", "gpu", "tracemalloc", "diff", "trend",
+	"allocator", "torch-snapshot", "gpu", "diff", "trend",
 	"query", "report", "explore", "export", "redact", "bundle",
 };
 
@@ -54,7 +55,7 @@ bool views_planned(const char *name)
 
 const char *views_list(void)
 {
-	static char list[128];
+	static char list[512];
 
 	list[0] = '\0';
 	for (size_t i = 0; i < COUNT(views); i++) {

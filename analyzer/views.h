@@ -25,7 +25,8 @@ enum view_bit {
 	VIEW_RETAINED = 1 << 7,
 	VIEW_PATH = 1 << 8,
 	VIEW_SUSPECTS = 1 << 9,
-	VIEW_EVERY = 0x3FF,
+	VIEW_TRACEMALLOC = 1 << 10,
+	VIEW_EVERY = 0x7FF,
 };
 
 struct view {

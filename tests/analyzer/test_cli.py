@@ -38,16 +38,18 @@ sys.stdin.read()
 """
 
 VIEWS = ["overview", "suspects", "types", "objects", "object", "collections",
-         "duplicates", "path", "retained", "info"]
-# Those that need no argument; `object` is tested in test_object.py.
-PLAIN_VIEWS = [view for view in VIEWS if view not in ("object", "path")]
+         "duplicates", "path", "retained", "tracemalloc", "info"]
+# Those that need no argument and answer about any process; the others have
+# tests of their own.
+PLAIN_VIEWS = [view for view in VIEWS
+               if view not in ("object", "path", "tracemalloc")]
 LATER = """refcounts gc cycles
     threads memory malloc tensors allocator torch-snapshot gpu
-    tracemalloc diff trend query report explore export redact bundle""".split()
+    diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--debuginfod", "--index=d", "--no-index", "--batch=d",
                  "--gpu-core=f", "--retained"]
 OPTIONS = """format output color values fail-if top sort type match min-size by
-    sysroot memory threads tmp no-progress quiet verbose completion help
+    tracebacks sysroot memory threads tmp no-progress quiet verbose completion help
     version""".split()
 
 
