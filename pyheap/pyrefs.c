@@ -253,6 +253,21 @@ static bool is_interned(struct walk *walk, const struct entries *entries)
 	return true;
 }
 
+/**
+ * 3.13.0 to 3.13.12 and 3.14.0 to 3.14.3: values inside an instance are visited
+ * by the instance, whose dict, if it has one, is not, and does not visit them.
+ * Since then the dict is asked where there is one. Source: issue 130327,
+ * PyObject_VisitManagedDict().
+ */
+static bool values_go_first(const struct pyh_runtime *runtime)
+{
+	unsigned int micro = runtime->version >> 8 & 0xff;
+
+	return runtime->version_exact &&
+	       ((runtime->minor == 13 && micro < 13) ||
+		(runtime->minor == 14 && micro < 4));
+}
+
 /** Where keys go uncounted or unseen: Source: dict_traverse(). */
 static void set_holds(struct walk *walk, struct entries *entries)
 {
@@ -268,8 +283,7 @@ static void set_holds(struct walk *walk, struct entries *entries)
 	// A table that others share belongs to the type, which tells of it.
 	if (entries->keys.refcount != 1)
 		entries->key_hold = PYH_HOLD_NONE;
-	// Values inside an instance are the instance's.
-	if (pyh_has(walk->runtime, PYH_VALUES_EMBEDDED) &&
+	if (values_go_first(walk->runtime) &&
 	    field_at(walk, entries->values -
 			   pyh_offset(walk->runtime, PYH_VALUES_VALUES),
 		     PYH_VALUES_EMBEDDED) & 1)
@@ -586,6 +600,21 @@ static void measure_stack(struct walk *walk, uint64_t frame,
 	slots->stack = slots->running ? room : top - slots->locals;
 }
 
+/** The code of an interpreter frame, whose address is returned. */
+static uint64_t emit_code(struct walk *walk, uint64_t frame,
+			  enum pyh_hold hold)
+{
+	enum pyh_field field = pyh_has(walk->runtime,
+				       PYH_IFRAME_F_EXECUTABLE) ?
+				       PYH_IFRAME_F_EXECUTABLE :
+				       PYH_IFRAME_F_CODE;
+	uint64_t word = field_at(walk, frame, field);
+
+	emit_stack_ref(walk, word, (struct pyh_ref){ .kind = PYH_REF_FIELD,
+		.hold = hold, .name = "f_code" });
+	return walk->runtime->minor >= 14 ? word & ~(uint64_t)STACK_TAG : word;
+}
+
 /** An interpreter frame (3.11 and later) within an object or a frame's data. */
 static void each_of_iframe(struct walk *walk, uint64_t frame)
 {
@@ -593,29 +622,21 @@ static void each_of_iframe(struct walk *walk, uint64_t frame)
 		enum pyh_field field;
 		const char *name;
 	} fields[] = {
-		{ PYH_IFRAME_F_EXECUTABLE, "f_code" },
-		{ PYH_IFRAME_F_CODE, "f_code" },
 		{ PYH_IFRAME_F_FUNC, "f_func" },
 		{ PYH_IFRAME_F_FUNCOBJ, "f_funcobj" },
 		{ PYH_IFRAME_F_LOCALS, "f_locals" },
 		{ PYH_IFRAME_FRAME_OBJ, "frame_obj" },
 	};
 	struct frame_slots slots = { 0 };
-	uint64_t code = 0;
+	uint64_t code = emit_code(walk, frame, walk->hold);
 
-	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-		uint64_t word;
-
-		if (!pyh_has(walk->runtime, fields[i].field))
-			continue;
-		word = field_at(walk, frame, fields[i].field);
-		emit_stack_ref(walk, word, (struct pyh_ref){
-			.kind = PYH_REF_FIELD, .hold = walk->hold,
-			.name = fields[i].name });
-		if (i < 2)
-			code = walk->runtime->minor >= 14 ?
-				       word & ~(uint64_t)STACK_TAG : word;
-	}
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (pyh_has(walk->runtime, fields[i].field))
+			emit_stack_ref(walk,
+				       field_at(walk, frame, fields[i].field),
+				       (struct pyh_ref){ .kind = PYH_REF_FIELD,
+					.hold = walk->hold,
+					.name = fields[i].name });
 	if (code == 0 || code % 8)
 		return;
 	slots.at = frame + pyh_offset(walk->runtime, PYH_IFRAME_LOCALSPLUS);
@@ -636,11 +657,17 @@ static bool generator_is_over(const struct walk *walk)
 
 static void each_of_generator(struct walk *walk)
 {
-	if (pyh_has(walk->runtime, PYH_GEN_GI_IFRAME) &&
-	    !generator_is_over(walk))
-		each_of_iframe(walk, walk->of->address +
-					     pyh_offset(walk->runtime,
-							PYH_GEN_GI_IFRAME));
+	uint64_t frame = walk->of->address +
+			 pyh_offset(walk->runtime, PYH_GEN_GI_IFRAME);
+
+	if (!pyh_has(walk->runtime, PYH_GEN_GI_IFRAME))
+		return;
+	if (!generator_is_over(walk))
+		each_of_iframe(walk, frame);
+	else if (walk->runtime->minor >= 12)
+		emit_code(walk, frame, walk->runtime->minor >= 14 ?
+					       walk->hold :
+					       PYH_HOLD_UNTRAVERSED);
 }
 
 /** 3.8 to 3.10: all variables and the stack are in the object. */
@@ -685,7 +712,7 @@ static void each_of_frame(struct walk *walk)
 /* --- attributes without a dict ---------------------------------------------------------- */
 
 /** Values whose names are the shared keys of the type. */
-static void each_value(struct walk *walk, uint64_t values)
+static void each_value(struct walk *walk, uint64_t values, enum pyh_hold hold)
 {
 	const struct pyh_shape *shape = walk->shape;
 	uint64_t words[BATCH];
@@ -696,21 +723,33 @@ static void each_value(struct walk *walk, uint64_t values)
 		return;
 	for (uint32_t i = 0; i < shape->num_shared_keys && !walk->stopped; i++)
 		emit(walk, (struct pyh_ref){ .kind = PYH_REF_ATTRIBUTE,
-			.hold = shape->dict_hold, .address = words[i],
+			.hold = hold, .address = words[i],
 			.key = shape->shared_keys[i], .index = i });
 }
 
-/** 3.13 and later: behind the fields, after a header of its own. */
-static void each_inline_value(struct walk *walk)
+/**
+ * 3.13 and later: values behind the fields, after a header of their own, and
+ * the dict that was made later and uses them in the same place, until one of
+ * the two dies. Only one of the two tells of them.
+ */
+static void each_inline_value(struct walk *walk, struct pyh_ref dict)
 {
 	const struct pyh_runtime *runtime = walk->runtime;
 	uint64_t at = (uint64_t)walk->of->type->basicsize;
+	enum pyh_hold hold = dict.hold;
 	uint8_t valid = 0;
 
-	if (own(walk, at + pyh_offset(runtime, PYH_VALUES_VALID), &valid, 1) &&
-	    valid & 1)
+	if (walk->of->type->flags & PYH_TPFLAGS_INLINE_VALUES)
+		(void)own(walk, at + pyh_offset(runtime, PYH_VALUES_VALID),
+			  &valid, 1);
+	if (valid && dict.address && values_go_first(runtime))
+		dict.hold = PYH_HOLD_UNTRAVERSED;
+	else if (dict.address)
+		hold = PYH_HOLD_NONE;
+	emit(walk, dict);
+	if (valid)
 		each_value(walk, walk->of->address + at +
-				 pyh_offset(runtime, PYH_VALUES_VALUES));
+				 pyh_offset(runtime, PYH_VALUES_VALUES), hold);
 }
 
 /**
@@ -720,33 +759,24 @@ static void each_inline_value(struct walk *walk)
 static void each_managed(struct walk *walk)
 {
 	struct memory_reader *memory = walk->of->memory;
-	uint64_t address = walk->of->address, dict = 0, values = 0;
+	uint64_t address = walk->of->address, values = 0;
+	struct pyh_ref dict = { .kind = PYH_REF_DICT, .name = "__dict__",
+				.hold = walk->shape->dict_hold };
 
-	switch (walk->runtime->minor) {
-	case 11:
+	if (walk->runtime->minor == 11)
 		(void)memory_try_u64(memory, address - 32, &values);
-		(void)memory_try_u64(memory, address - 24, &dict);
-		break;
-	case 12:
-		(void)memory_try_u64(memory, address - 24, &dict);
-		if (dict & 1) {
-			values = dict + 1;
-			dict = 0;
-		}
-		break;
-	default:
-		(void)memory_try_u64(memory, address - 24, &dict);
+	(void)memory_try_u64(memory, address - 24, &dict.address);
+	if (walk->runtime->minor == 12 && dict.address & 1) {
+		values = dict.address + 1;
+		dict.address = 0;
 	}
-	emit(walk, (struct pyh_ref){ .kind = PYH_REF_DICT, .address = dict,
-				     .hold = walk->shape->dict_hold,
-				     .name = "__dict__" });
+	if (walk->runtime->minor >= 13) {
+		each_inline_value(walk, dict);
+		return;
+	}
+	emit(walk, dict);
 	if (values && values % 8 == 0)
-		each_value(walk, values);
-	// A dict that was made later uses them in the same place, until one of
-	// the two dies; but they are the instance's.
-	if (walk->of->type->flags & PYH_TPFLAGS_INLINE_VALUES &&
-	    pyh_has(walk->runtime, PYH_VALUES_VALID))
-		each_inline_value(walk);
+		each_value(walk, values, walk->shape->dict_hold);
 }
 
 /* --- fields -------------------------------------------------------------------------------- */
@@ -805,6 +835,34 @@ static void each_item_behind(struct walk *walk)
 			.hold = shape->items_hold, .name = shape->items_name,
 			.address = own_word(walk,
 					    shape->items_from + i * step) });
+}
+
+/** References in memory of its own. */
+static void each_of_array(struct walk *walk)
+{
+	const struct pyh_known_array *array = walk->shape->array;
+	uint64_t header = walk->runtime->size_of[PYH_STRUCT_OBJECT];
+	uint64_t at = own_word(walk, header + array->pointer * 8U), index = 0;
+	uint64_t count = 0, words[BATCH / 8];
+
+	if (!array->inner)
+		count = own_word(walk, header + array->count * 8U);
+	else if (at == 0 || at % 8 ||
+		 !memory_try_u64(walk->of->memory, at + array->count * 8U,
+				 &count) ||
+		 !memory_try_u64(walk->of->memory, at + array->inner * 8U, &at))
+		return;
+	if (at == 0 || at % 8 || !pay(walk, count))
+		return;
+	for (uint64_t i = 0; i < count && !walk->stopped; i++, at += array->step) {
+		if (!memory_try_read(walk->of->memory, at, words,
+				     array->each * sizeof(words[0])))
+			return;
+		for (uint8_t j = 0; j < array->each; j++, index++)
+			emit(walk, (struct pyh_ref){ .kind = PYH_REF_ITEM,
+				.hold = walk->shape->array_hold,
+				.address = words[j], .index = index });
+	}
 }
 
 /** Words of the structure that nothing is known of. */
@@ -959,6 +1017,8 @@ void pyh_refs_each(const struct pyh_referrer *referrer, pyh_ref_fn *fn,
 	each_of_content(&walk);
 	if (shape->items_from)
 		each_item_behind(&walk);
+	if (shape->array)
+		each_of_array(&walk);
 	if (!shape->complete)
 		each_guess(&walk);
 }

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "pyheap/pydict.h"
-#include "pyheap/pyshapetable.h"
 #include "pyheap/pystr.h"
 #include "pyheap/pytypeview.h"
 
@@ -285,7 +284,7 @@ struct word {
 	unsigned int times;
 	bool items;
 	uint32_t counted_by;	/* of items: the word that says how many */
-	char mark;		/* '~', '-', '=', or 0 */
+	char mark;		/* '~', '-', '=', '@', or 0 */
 };
 
 /** The next word; false at the end. */
@@ -298,7 +297,7 @@ static bool next_word(const char **words, struct word *ret)
 	if (!*at)
 		return false;
 	*ret = (struct word){ .times = 1 };
-	if (strchr("~-=", *at))
+	if (strchr("~-=@", *at))
 		ret->mark = *at++;
 	length = strcspn(at, " *[");
 	memcpy(ret->name, at, length < sizeof(ret->name) ?
@@ -313,6 +312,12 @@ static bool next_word(const char **words, struct word *ret)
 	return true;
 }
 
+/** Where a metatype has its own data. Source: PyObject_GetTypeData(). */
+static uint64_t metatype_end(const struct pyh_runtime *runtime)
+{
+	return (runtime->size_of[PYH_STRUCT_HEAPTYPE] + 15U) & ~15U;
+}
+
 /** Bytes of the structure that these words tell of. */
 static uint64_t words_end(const struct pyh_runtime *runtime, const char *words)
 {
@@ -320,7 +325,10 @@ static uint64_t words_end(const struct pyh_runtime *runtime, const char *words)
 	struct word word;
 
 	while (next_word(&words, &word))
-		end += word.items ? 0 : (uint64_t)word.times * 8;
+		if (word.mark == '@')
+			end = metatype_end(runtime);
+		else
+			end += word.items ? 0 : (uint64_t)word.times * 8;
 	return end;
 }
 
@@ -350,6 +358,10 @@ static void add_words(struct draft *draft, const char *words, bool visited)
 		enum pyh_hold hold = word.mark == '=' ? PYH_HOLD_NONE :
 			hold_of(draft, visited && word.mark != '-');
 
+		if (word.mark == '@') {
+			at = metatype_end(draft->shapes->runtime);
+			continue;
+		}
 		if (word.items) {
 			add_items(draft, &word, (uint32_t)at, hold);
 			return;
@@ -397,6 +409,18 @@ static uint64_t traverse_of(struct pyh_shapes *shapes, uint64_t type)
 			 PYH_TYPE_TP_TRAVERSE, &traverse) ? traverse : 0;
 }
 
+static void add_array(struct draft *draft, const char *type, bool visited)
+{
+	struct pyh_shape *shape = draft->shape;
+
+	if (shape->array)
+		return;
+	shape->array = pyh_known_array_of(type, draft->shapes->runtime->minor);
+	if (shape->array)
+		shape->array_hold = hold_of(draft, visited &&
+						   !shape->array->hidden);
+}
+
 /** What the tables know of a class that is written in C. */
 static void add_tables(struct draft *draft, const struct pyh_type *type,
 		       int64_t size, bool visited)
@@ -410,6 +434,7 @@ static void add_tables(struct draft *draft, const struct pyh_type *type,
 	// structure is another one.
 	if (words && words_end(runtime, words) <= (uint64_t)size) {
 		add_words(draft, words, visited);
+		add_array(draft, type->name, visited);
 		all = true;
 	}
 	if (fields && fields_fit(runtime, fields->fields, size) &&
@@ -435,7 +460,9 @@ static void add_class(struct draft *draft, uint64_t address)
 		return;
 	if (!traverse || traverse != shapes->subtype_traverse)
 		add_tables(draft, type, view.basicsize, traverse != 0);
-	add_members(draft, &view, hold_of(draft, traverse != 0));
+	// Those of struct sequences are items.
+	if (type->kind != PYH_KIND_STRUCTSEQ)
+		add_members(draft, &view, hold_of(draft, traverse != 0));
 }
 
 /** The nearest base, or the type itself, with another tp_traverse. */

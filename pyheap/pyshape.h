@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "image/base/error.h"
+#include "pyheap/pyshapetable.h"
 #include "pyheap/pytypes.h"
 
 /** How the referrer holds what it refers to. */
@@ -60,6 +61,8 @@ struct pyh_shape {
 	uint32_t items_count;	/* offset of how many: 32 bits; 0: ob_size */
 	enum pyh_hold items_hold;
 	const char *items_name;
+	const struct pyh_known_array *array;	/* behind a pointer; or NULL */
+	enum pyh_hold array_hold;
 	enum pyh_hold type_hold;	/* of ob_type */
 	enum pyh_hold dict_hold;	/* of a dict of attributes without a
 					   slot, and of values without a dict */

@@ -7,6 +7,7 @@
 #define PYHEAP_PYSHAPETABLE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "pyheap/pyfields.h"
 
@@ -36,6 +37,7 @@ bool pyh_is_dict_field(enum pyh_field field);
  *	-name	… and tp_traverse does not
  *	=name	… which it does not own, or which another object tells of
  *	~	something else
+ *	@	goes on behind a PyHeapTypeObject: what a metatype adds
  *	name*9	nine of them
  *	name[]	as many as ob_size says, tp_itemsize bytes apart: the last
  *	name[1]	as many as the first half of word 1 (from 0) says: the last
@@ -44,6 +46,21 @@ bool pyh_is_dict_field(enum pyh_field field);
  * @return NULL: not known
  */
 const char *pyh_known_words_of(const char *type, unsigned int minor);
+
+/** References in memory that an instance has allocated for itself. */
+struct pyh_known_array {
+	uint8_t pointer;	/* the word that leads there */
+	uint8_t inner;		/* 0, or: it leads to a structure, whose word
+				   this is the pointer; count is one of its */
+	uint8_t count;		/* the word that says how many entries */
+	uint8_t step;		/* bytes of an entry */
+	uint8_t each;		/* references at the start of each */
+	bool hidden;		/* tp_traverse does not visit them */
+};
+
+/** NULL: none is known. */
+const struct pyh_known_array *pyh_known_array_of(const char *type,
+						 unsigned int minor);
 
 /**
  * True if the tp_traverse of this heap type, written in C, does not visit the
