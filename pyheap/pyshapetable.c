@@ -10,7 +10,6 @@
  */
 #include "pyheap/pyshapetable.h"
 
-#include <stddef.h>
 #include <string.h>
 
 static const struct pyh_known_fields known_fields[] = {
@@ -187,7 +186,6 @@ static const struct known_words {
 	{ "types.UnionType|typing.Union", 14, 15,
 	  "args hashable_args unhashable_args parameters" },
 	{ "types.SimpleNamespace", 8, 15, "ns_dict" },
-	{ "PyCapsule", 8, 15, "~" },
 	{ "moduledef", 8, 15, "~ ~ =m_copy" },
 	{ "_buffer_wrapper", 12, 15, "mv obj" },
 	{ "FrameLocalsProxy", 13, 15, "frame" },
@@ -413,15 +411,20 @@ static const struct known_words {
 	{ "decimal.Decimal", 8, 15, "~" },
 	{ "pickle.PickleBuffer", 8, 15, "~ view" },
 	{ "_pickle.Pickler", 8, 12, "~ persistent_id -persistent_id_self "
-	  "dispatch_table reducer_override write -output_buffer ~ ~ ~ ~ ~ ~ ~ "
-	  "~ fast_memo buffer_callback" },
+	  "dispatch_table reducer_override write -output_buffer ~*8 "
+	  "fast_memo buffer_callback" },
 	{ "_pickle.Pickler", 13, 15, "~ persistent_id persistent_id_attr "
-	  "dispatch_table reducer_override write -output_buffer ~ ~ ~ ~ ~ ~ ~ "
-	  "~ fast_memo buffer_callback" },
+	  "dispatch_table reducer_override write -output_buffer ~*8 "
+	  "fast_memo buffer_callback" },
 	{ "_pickle.Pdata", 8, 15, "~" },
+	{ "_pickle.Pickler", 13, 13, "~ persistent_id dispatch_table "
+	  "reducer_override write -output_buffer ~*8 fast_memo "
+	  "buffer_callback" },
 	{ "_pickle.Unpickler", 13, 14, "stack ~*3 persistent_load "
 	  "persistent_load_attr ~ -input ~*15 read readinto readline peek "
-	  "buffers" },
+	  "buffers ~*7" },
+	{ "_pickle.Unpickler", 13, 13, "stack ~*3 persistent_load ~ -input "
+	  "~*13 read readinto readline peek buffers" },
 	{ "_pickle.Unpickler", 15, 15, "stack ~*3 -memo_dict persistent_load "
 	  "persistent_load_attr ~ -input ~*15 read readinto readline peek "
 	  "buffers" },
@@ -495,22 +498,39 @@ static const struct known_array {
 	struct pyh_known_array array;
 } known_arrays[] = {
 	{ "_pickle.Pdata", 8, 15,
-	  { .pointer = 1, .count = 0, .step = 8, .each = 1, .hidden = true } },
-	{ "_pickle.Unpickler", 8, 11,
-	  { .pointer = 1, .count = 2, .step = 8, .each = 1, .hidden = true } },
-	{ "_pickle.Unpickler", 12, 15,
+	  { .pointer = 1, .count = 0, .step = 8, .each = 1,
+	    .seen_from = PYH_NEVER } },
+	// Issue 85594: visited since 3.11.7 and 3.12.1.
+	{ "_pickle.Unpickler", 8, 10,
+	  { .pointer = 1, .count = 2, .step = 8, .each = 1,
+	    .seen_from = PYH_NEVER } },
+	{ "_pickle.Unpickler", 11, 11,
+	  { .pointer = 1, .count = 2, .step = 8, .each = 1, .seen_from = 7 } },
+	{ "_pickle.Unpickler", 12, 12,
+	  { .pointer = 1, .count = 2, .step = 8, .each = 1, .seen_from = 1 } },
+	{ "_pickle.Unpickler", 13, 15,
 	  { .pointer = 1, .count = 2, .step = 8, .each = 1 } },
 	// The memo is a structure of its own: mask, used, allocated, table.
-	{ "_pickle.Pickler", 8, 11,
+	{ "_pickle.Pickler", 8, 10,
 	  { .pointer = 0, .inner = 3, .count = 2, .step = 16, .each = 1,
-	    .hidden = true } },
-	{ "_pickle.Pickler", 12, 15,
+	    .seen_from = PYH_NEVER } },
+	{ "_pickle.Pickler", 11, 11,
+	  { .pointer = 0, .inner = 3, .count = 2, .step = 16, .each = 1,
+	    .seen_from = 7 } },
+	{ "_pickle.Pickler", 12, 12,
+	  { .pointer = 0, .inner = 3, .count = 2, .step = 16, .each = 1,
+	    .seen_from = 1 } },
+	{ "_pickle.Pickler", 13, 15,
 	  { .pointer = 0, .inner = 3, .count = 2, .step = 16, .each = 1 } },
 	{ "_elementtree._element_iterator", 8, 15,
 	  { .pointer = 0, .count = 1, .step = 16, .each = 1 } },
+	// What a writer has written so far.
+	{ "_io.StringIO", 14, 15,
+	  { .pointer = 6, .count = PYH_ONE, .step = 8, .each = 1,
+	    .seen_from = PYH_NEVER } },
 	{ "zoneinfo.ZoneInfo", 9, 15,
 	  { .pointer = 22, .count = 4, .step = 32, .each = 3,
-	    .hidden = true } },
+	    .seen_from = PYH_NEVER } },
 };
 
 /* Heap types written in C whose tp_traverse does not visit the type. */
@@ -553,12 +573,12 @@ bool pyh_is_dict_field(enum pyh_field field)
 	       field == PYH_ODICT_OD_INST_DICT;
 }
 
-const char *pyh_known_words_of(const char *type, unsigned int minor)
+const char *pyh_known_words_of(const char *type, unsigned int minor, size_t n)
 {
 	for (size_t i = 0; i < sizeof(known_words) / sizeof(known_words[0]); i++)
 		if (minor >= known_words[i].first &&
 		    minor <= known_words[i].last &&
-		    is_in_list(known_words[i].types, type))
+		    is_in_list(known_words[i].types, type) && n-- == 0)
 			return known_words[i].words;
 	return NULL;
 }
