@@ -10,6 +10,9 @@ enum {
 	DEQUE_BLOCK_ITEMS = 64,
 	LINKS_MAX = 1 << 24,
 	MODULE_STATE_MAX = 1 << 24,
+	NDARRAY_DIMENSIONS_MAX = 64,
+	NDARRAY_OWNS_DATA = 4,		/* of the flags */
+	NDARRAY_OF_OBJECTS = 17,	/* the type's number */
 };
 
 static void each_of_list(struct walk *walk)
@@ -136,6 +139,36 @@ static void each_of_lru_cache(struct walk *walk)
 	}
 }
 
+/**
+ * The items of an array of objects, as far as they are its own and not another
+ * array's. Words behind the header: data, the number of dimensions, those, their
+ * strides, base, descr, flags. Source: numpy/ndarraytypes.h, the same in 1.7 to
+ * 2.5.
+ */
+static void each_of_ndarray(struct walk *walk)
+{
+	uint32_t header = walk->runtime->size_of[PYH_STRUCT_OBJECT], kind;
+	uint64_t dimensions = walk_own_word(walk, header + 8) & UINT32_MAX;
+	uint64_t at = walk_own_word(walk, header + 16), count = 1;
+	uint64_t descr = walk_own_word(walk, header + 40);
+
+	if (!(walk_own_word(walk, header + 48) & NDARRAY_OWNS_DATA) ||
+	    dimensions > NDARRAY_DIMENSIONS_MAX ||
+	    !memory_try_u32(walk->of->memory, descr + header + 12, &kind) ||
+	    kind != NDARRAY_OF_OBJECTS)
+		return;
+	for (uint64_t i = 0; i < dimensions; i++) {
+		uint64_t size;
+
+		if (!memory_try_u64(walk->of->memory, at + i * 8, &size) ||
+		    size > ITEMS_MAX || count * size > ITEMS_MAX)
+			return;
+		count *= size;
+	}
+	walk_each_word(walk, walk_own_word(walk, header), count,
+		       walk_item(walk));
+}
+
 /** What a module written in C keeps for itself is known to its code alone. */
 static void each_of_module(struct walk *walk)
 {
@@ -243,8 +276,10 @@ void walk_content(struct walk *walk)
 		each_of_simple_queue(walk);
 		break;
 	case PYH_KIND_OTHER:
-		if (walk->shape->lru_cache)
+		if (walk->shape->special == PYH_SPECIAL_LRU_CACHE)
 			each_of_lru_cache(walk);
+		else if (walk->shape->special == PYH_SPECIAL_NDARRAY)
+			each_of_ndarray(walk);
 		break;
 	default:
 		break;

@@ -47,6 +47,13 @@ struct pyh_slot {
 				   of the field; UTF-8, unescaped */
 };
 
+/** Kinds of objects beyond enum pyh_kind whose content is known. */
+enum pyh_special {
+	PYH_SPECIAL_NONE,
+	PYH_SPECIAL_LRU_CACHE,	/* a functools.lru_cache */
+	PYH_SPECIAL_NDARRAY,	/* a numpy.ndarray */
+};
+
 struct pyh_shape {
 	struct pyh_slot *slots;	/* by offset, none overlap */
 	size_t num_slots;
@@ -67,7 +74,7 @@ struct pyh_shape {
 	enum pyh_hold dict_hold;	/* of a dict of attributes without a
 					   slot, and of values without a dict */
 	enum pyh_hold content_hold;	/* of what the kind of object holds */
-	bool lru_cache;		/* a functools.lru_cache */
+	enum pyh_special special;
 	/* names of the attributes that instances keep without a dict (3.11 and
 	   later), in the order of the values: addresses of str, or 0 */
 	uint64_t *shared_keys;

@@ -412,6 +412,8 @@ static void add_tables(struct draft *draft, const struct pyh_type *type,
 	if (words) {
 		add_words(draft, words, visited);
 		add_array(draft, type->name, visited);
+		if (strcmp(type->name, "numpy.ndarray") == 0)
+			draft->shape->special = PYH_SPECIAL_NDARRAY;
 		all = true;
 	}
 	if (fields && fields_fit(runtime, fields->fields, size) &&
@@ -497,7 +499,8 @@ static void set_holds(struct draft *draft, uint64_t traverse)
 	shape->dict_hold = hold_of(draft, true);
 	shape->content_hold = hold_of(draft, base && pyh_shape_traverse(shapes,
 								 address));
-	shape->lru_cache = base && strcmp(base->name, LRU_CACHE) == 0;
+	if (base && strcmp(base->name, LRU_CACHE) == 0)
+		shape->special = PYH_SPECIAL_LRU_CACHE;
 	// Its cache visits what a link holds.
 	if (strcmp(type->name, LRU_LINK) == 0)
 		shape->type_hold = PYH_HOLD_NONE;

@@ -458,6 +458,10 @@ static const struct known_words {
 	{ "_ctypes.CFuncPtr|_ctypes.PyCFuncPtr", 8, 15, "~*10 thunk callable "
 	  "converters argtypes restype checker errcheck paramflags" },
 
+	/* --- numpy --- */
+	{ "numpy.ndarray", 8, 15, "~*4 base descr ~*3 mem_handler" },
+	{ "numpy.ndarray", 8, 15, "~*4 base descr" },
+
 	/* --- sqlite3 --- */
 	{ "sqlite3.Connection", 8, 10, "~*4 isolation_level ~*3 "
 	  "statement_cache statements cursors ~ row_factory text_factory "
@@ -526,7 +530,7 @@ static const struct known_array {
 	  { .pointer = 0, .count = 1, .step = 16, .each = 1 } },
 	// What a writer has written so far.
 	{ "_io.StringIO", 14, 15,
-	  { .pointer = 6, .count = PYH_ONE, .step = 8, .each = 1,
+	  { .pointer = 5, .count = PYH_ONE, .step = 8, .each = 1,
 	    .seen_from = PYH_NEVER } },
 	{ "zoneinfo.ZoneInfo", 9, 15,
 	  { .pointer = 22, .count = 4, .step = 32, .each = 3,
