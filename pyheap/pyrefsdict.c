@@ -88,9 +88,12 @@ static void set_holds(struct walk *walk, struct entries *entries)
 	entries->key_hold = visited ? walk->hold : PYH_HOLD_UNTRAVERSED;
 	if (!entries->values)
 		return;
-	// A table that others share belongs to the type, which tells of it.
+	// A table that others share belongs to the type, which tells of it, or
+	// to one of them, once the type has another.
 	if (entries->keys.refcount != 1)
-		entries->key_hold = PYH_HOLD_NONE;
+		entries->key_hold = pyh_shapes_is_cached(
+			walk->of->shapes, entries->keys.address) ?
+				PYH_HOLD_NONE : PYH_HOLD_GUESSED;
 	if (walk_values_go_first(walk->runtime) &&
 	    walk_field_at(walk, entries->values -
 			   pyh_offset(walk->runtime, PYH_VALUES_VALUES),

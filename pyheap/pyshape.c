@@ -125,6 +125,33 @@ static void learn_lookdict(struct pyh_shapes *shapes)
 				PYH_KEYS_DK_LOOKUP, &shapes->lookdict);
 }
 
+static struct error *learn_cached(struct pyh_shapes *shapes)
+{
+	uint32_t count = pyh_types_count(shapes->types);
+
+	for (uint32_t id = 0; id < count; id++) {
+		const struct pyh_type *type = pyh_types_get(shapes->types, id);
+		struct error *err;
+		uint64_t keys;
+
+		if (type->is_static ||
+		    !pyh_field(shapes->runtime, &shapes->memory, type->address,
+			       PYH_HEAPTYPE_HT_CACHED_KEYS, &keys) || !keys)
+			continue;
+		err = hashmap_put(&shapes->cached, keys, id);
+		if (err)
+			return err;
+	}
+	return NULL;
+}
+
+bool pyh_shapes_is_cached(const struct pyh_shapes *shapes, uint64_t keys)
+{
+	uint32_t id;
+
+	return hashmap_get(&shapes->cached, keys, &id);
+}
+
 uint64_t pyh_shapes_lookdict(const struct pyh_shapes *shapes)
 {
 	return shapes->lookdict;
@@ -151,6 +178,8 @@ struct error *pyh_shapes_create(const struct pyh_runtime *runtime,
 	if (!err)
 		err = memory_reader_init(&shapes->memory,
 					 runtime->image->memory);
+	if (!err)
+		err = learn_cached(shapes);
 	if (err) {
 		pyh_shapes_destroy(shapes);
 		return err;
@@ -176,6 +205,7 @@ void pyh_shapes_destroy(struct pyh_shapes *shapes)
 		leaf_destroy(atomic_load(&shapes->leaves[i]));
 	pyh_type_reader_deinit(&shapes->reader);
 	memory_reader_deinit(&shapes->memory);
+	hashmap_deinit(&shapes->cached);
 	(void)pthread_mutex_destroy(&shapes->lock);
 	free(shapes);
 }

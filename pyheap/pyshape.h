@@ -25,7 +25,8 @@ enum pyh_hold {
 	PYH_HOLD_TRAVERSED,	/* it owns a count, and tp_traverse tells the
 				   collector */
 	PYH_HOLD_UNTRAVERSED,	/* it owns a count that no collector sees */
-	PYH_HOLD_GUESSED,	/* perhaps: a word of an unknown structure */
+	PYH_HOLD_GUESSED,	/* perhaps: a word of an unknown structure, or
+				   one of several that own it together */
 	PYH_HOLD_NONE,		/* it owns none: weak references, and what
 				   another object holds */
 };
@@ -109,5 +110,8 @@ const struct pyh_shape *pyh_shape_of(struct pyh_shapes *shapes,
  * keys with this one does dict_traverse visit the keys. 0: not known.
  */
 uint64_t pyh_shapes_lookdict(const struct pyh_shapes *shapes);
+
+/** True if a type known when the shapes were made holds this table of keys. */
+bool pyh_shapes_is_cached(const struct pyh_shapes *shapes, uint64_t keys);
 
 #endif

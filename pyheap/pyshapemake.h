@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "image/base/hashmap.h"
 #include "pyheap/pyshape.h"
 
 enum { LEAVES = 1 << 12, LEAF_SHAPES = 1 << 12 };
@@ -30,6 +31,7 @@ struct pyh_shapes {
 	uint64_t subtype_traverse;	/* tp_traverse of classes written in
 					   Python; 0: not known */
 	uint64_t lookdict;	/* see pyh_shapes_lookdict() */
+	struct hashmap cached;	/* addresses of types' ht_cached_keys */
 };
 
 /** A new shape; NULL without memory. With the lock held. */

@@ -484,8 +484,8 @@ static const struct known_words {
 	  "=InterfaceError =DatabaseError =DataError =OperationalError "
 	  "=IntegrityError =InternalError =ProgrammingError "
 	  "=NotSupportedError" },
-	{ "sqlite3.Cache", 8, 10, "~ mapping" },
-	{ "sqlite3.Node", 8, 10, "key data" },
+	{ "sqlite3.Cache", 8, 10, "~ mapping =factory =first =last" },
+	{ "sqlite3.Node", 8, 10, "key data ~ =prev =next" },
 	{ "sqlite3.Statement", 8, 10, "~ ~ sql" },
 	{ "sqlite3.Cursor", 8, 10, "connection description row_cast_map ~ "
 	  "lastrowid ~ row_factory statement ~ ~ next_row" },

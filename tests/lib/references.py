@@ -492,7 +492,8 @@ def counts_explained(census, heap, core, dump, unexplained=UNEXPLAINED):
     assert not more, "more owners than references: " + shown(more)
     for words in (Modules(core).words(), stack_words(core),
                   States(core, dump).words(), (
-                      referent for _, referent in heap.of_kinds({"guess"}))):
+                      referent for _, referent in heap.of_kinds(
+                          lambda kind: kind.hold == "guessed"))):
         for word in words:
             if word & ~3 in fewer:
                 fewer[word & ~3] -= 1
