@@ -424,26 +424,35 @@ def is_lent(heap, census, holder, kinds):
         and kinds[0].kind in ("key", "value"))
 
 
+def by_holder(edges):
+    groups = {}
+    for holder, referent in edges:
+        groups.setdefault(holder, []).append(referent)
+    return groups
+
+
 def visited_alike(census, heap, foreign=False):
     """What is said to be visited by tp_traverse is what gc.get_referents
     tells, each as often; of types of packages only if nothing is guessed."""
-    ours = collections.Counter(heap.chosen(heap.numbers, {
+    ours = by_holder(heap.chosen(heap.numbers, {
         number for number, kind in enumerate(heap.kinds)
         if kind.hold == "traversed"}))
-    theirs = collections.Counter(pairs(census.references))
+    theirs = by_holder(pairs(census.references))
     names = {address: row.name for address, row in census.types.items()}
-    there = set(census.column("address"))
-    differ = {}
-    for pair in ours.keys() | theirs.keys():
-        if ours[pair] != theirs[pair] and pair[0] in there \
-                and pair[0] in heap.types and pair[1] in heap.types:
-            differ[pair] = []
+    there = heap.types.keys() & set(census.column("address"))
+    found, told = collections.Counter(), collections.Counter()
+    for holder in there:
+        if sorted(ours.get(holder, ())) != sorted(theirs.get(holder, ())):
+            found.update((holder, to) for to in ours.get(holder, ()))
+            told.update((holder, to) for to in theirs.get(holder, ()))
+    differ = {pair: [] for pair in found | told
+              if found[pair] != told[pair] and pair[1] in heap.types}
     guessed = {heap.types[holder] for holder, _ in heap.of_kinds({"guess"})
                if foreign}
     holders = {holder for holder, _ in differ}
     for holder, referent, number in zip(heap.holders, heap.referents,
                                         heap.numbers) if holders else ():
-        if (holder, referent) in differ:
+        if holder in holders and (holder, referent) in differ:
             differ[holder, referent].append(heap.kinds[number])
     wrong = collections.Counter()
     for (holder, referent), kinds in differ.items():
@@ -453,7 +462,7 @@ def visited_alike(census, heap, foreign=False):
                 and heap.types[holder] not in guessed:
             wrong[name, names.get(heap.types[referent]), ", ".join(
                 map("/".join, kinds)), "%d told, %d found" % (
-                    theirs[holder, referent], ours[holder, referent])] += 1
+                    told[holder, referent], found[holder, referent])] += 1
     assert not wrong, "visited otherwise: " + shown(wrong)
 
 
