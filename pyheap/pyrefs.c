@@ -17,7 +17,7 @@ enum {
 /* --- reading ---------------------------------------------------------------------- */
 
 bool walk_own(const struct walk *walk, uint64_t offset, void *buffer,
-		size_t size)
+	      size_t size)
 {
 	const struct pyh_referrer *of = walk->of;
 
@@ -41,7 +41,7 @@ uint64_t walk_own_field(const struct walk *walk, enum pyh_field field)
 }
 
 uint64_t walk_field_at(const struct walk *walk, uint64_t structure,
-			 enum pyh_field field)
+		       enum pyh_field field)
 {
 	uint64_t value;
 
@@ -50,7 +50,7 @@ uint64_t walk_field_at(const struct walk *walk, uint64_t structure,
 }
 
 void walk_each_word(struct walk *walk, uint64_t array, uint64_t count,
-		      struct pyh_ref like)
+		    struct pyh_ref like)
 {
 	uint64_t words[BATCH], first = like.index, n;
 
@@ -58,7 +58,7 @@ void walk_each_word(struct walk *walk, uint64_t array, uint64_t count,
 		return;
 	for (uint64_t at = 0; at < count && !walk->stopped; at += n) {
 		n = walk_read_some(walk, array + at * 8, words,
-			      count - at < BATCH ? count - at : BATCH, 8);
+				   count - at < BATCH ? count - at : BATCH, 8);
 		if (n == 0)
 			return;
 		for (uint64_t i = 0; i < n && !walk->stopped; i++) {
@@ -70,7 +70,7 @@ void walk_each_word(struct walk *walk, uint64_t array, uint64_t count,
 }
 
 void walk_each_own_word(struct walk *walk, uint64_t offset, uint64_t count,
-			  struct pyh_ref like)
+			struct pyh_ref like)
 {
 	uint64_t room = walk->of->extent > offset ?
 				(walk->of->extent - offset) / 8 : 0;
@@ -91,7 +91,7 @@ void walk_each_own_word(struct walk *walk, uint64_t offset, uint64_t count,
 	like.index = first + inside;
 	if (inside < count)
 		walk_each_word(walk, walk->of->address + offset + inside * 8,
-			  count - inside, like);
+			       count - inside, like);
 }
 
 /* --- attributes without a dict ---------------------------------------------------------- */
@@ -130,7 +130,7 @@ static void each_inline_value(struct walk *walk, struct pyh_ref dict)
 
 	if (walk->of->type->flags & PYH_TPFLAGS_INLINE_VALUES)
 		(void)walk_own(walk, at + pyh_offset(runtime, PYH_VALUES_VALID),
-			  &valid, 1);
+			       &valid, 1);
 	if (valid && dict.address && walk_values_go_first(runtime))
 		dict.hold = PYH_HOLD_UNTRAVERSED;
 	else if (dict.address)

@@ -21,7 +21,7 @@ static void each_of_list(struct walk *walk)
 
 	if (count <= walk_own_field(walk, PYH_LIST_ALLOCATED))
 		walk_each_word(walk, walk_own_field(walk, PYH_LIST_OB_ITEM), count,
-			  walk_item(walk));
+			       walk_item(walk));
 }
 
 static void each_of_tuple(struct walk *walk)
@@ -53,7 +53,7 @@ static void each_of_set(struct walk *walk)
 		uint64_t left = mask + 1 - at;
 
 		n = walk_read_some(walk, table + at * 16, words,
-			      left < BATCH / 2 ? left : BATCH / 2, 16);
+				   left < BATCH / 2 ? left : BATCH / 2, 16);
 		if (n == 0)
 			return;
 		for (uint64_t i = 0; i < n; i++)
@@ -101,7 +101,7 @@ static void each_of_element(struct walk *walk)
 		.address = walk_field_at(walk, extra, PYH_ELEMENTEXTRA_ATTRIB) });
 	if (count <= walk_field_at(walk, extra, PYH_ELEMENTEXTRA_ALLOCATED))
 		walk_each_word(walk, walk_field_at(walk, extra,
-					 PYH_ELEMENTEXTRA_CHILDREN),
+						   PYH_ELEMENTEXTRA_CHILDREN),
 			  count, walk_item(walk));
 }
 
@@ -134,7 +134,7 @@ static void each_of_lru_cache(struct walk *walk)
 			walk_emit(walk, (struct pyh_ref){ .kind = PYH_REF_TYPE,
 				.hold = walk->hold, .index = i,
 				.address = walk_field_at(walk, link,
-						    PYH_OBJECT_OB_TYPE) });
+							 PYH_OBJECT_OB_TYPE) });
 		link = walk_field_at(walk, link, PYH_LRULINK_NEXT);
 	}
 }
@@ -179,7 +179,7 @@ static void each_of_module(struct walk *walk)
 		size = walk_field_at(walk, definition, PYH_MODULEDEF_M_SIZE);
 	if (size <= MODULE_STATE_MAX)
 		walk_each_word(walk, walk_own_field(walk, PYH_MODULE_MD_STATE), size / 8,
-			  (struct pyh_ref){ .kind = PYH_REF_GUESS,
+			       (struct pyh_ref){ .kind = PYH_REF_GUESS,
 					    .hold = PYH_HOLD_GUESSED });
 }
 
@@ -189,8 +189,8 @@ static void each_of_code(struct walk *walk)
 	uint64_t cached = walk_own_field(walk, PYH_CODE_CO_CACHED);
 
 	walk_each_word(walk, cached,
-		  walk->runtime->size_of[PYH_STRUCT_COCACHED] / 8,
-		  (struct pyh_ref){ .kind = PYH_REF_FIELD,
+		       walk->runtime->size_of[PYH_STRUCT_COCACHED] / 8,
+		       (struct pyh_ref){ .kind = PYH_REF_FIELD,
 				    .hold = PYH_HOLD_UNTRAVERSED });
 }
 

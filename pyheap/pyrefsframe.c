@@ -52,7 +52,7 @@ static void each_frame_slot(struct walk *walk, const struct frame_slots *slots)
 		return;
 	for (uint64_t at = 0; at < count && !walk->stopped; at += n) {
 		n = walk_read_some(walk, slots->at + at * 8, words,
-			      count - at < BATCH ? count - at : BATCH, 8);
+				   count - at < BATCH ? count - at : BATCH, 8);
 		if (n == 0)
 			return;
 		for (uint64_t i = 0; i < n && !walk->stopped; i++) {
