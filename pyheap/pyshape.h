@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "image/base/error.h"
+#include "pyheap/pyshapetable.h"
 #include "pyheap/pytypes.h"
 
 /** How the referrer holds what it refers to. */
@@ -24,7 +25,8 @@ enum pyh_hold {
 	PYH_HOLD_TRAVERSED,	/* it owns a count, and tp_traverse tells the
 				   collector */
 	PYH_HOLD_UNTRAVERSED,	/* it owns a count that no collector sees */
-	PYH_HOLD_GUESSED,	/* perhaps: a word of an unknown structure */
+	PYH_HOLD_GUESSED,	/* perhaps: a word of an unknown structure, or
+				   one of several that own it together */
 	PYH_HOLD_NONE,		/* it owns none: weak references, and what
 				   another object holds */
 };
@@ -46,6 +48,13 @@ struct pyh_slot {
 				   of the field; UTF-8, unescaped */
 };
 
+/** Kinds of objects beyond enum pyh_kind whose content is known. */
+enum pyh_special {
+	PYH_SPECIAL_NONE,
+	PYH_SPECIAL_LRU_CACHE,	/* a functools.lru_cache */
+	PYH_SPECIAL_NDARRAY,	/* a numpy.ndarray */
+};
+
 struct pyh_shape {
 	struct pyh_slot *slots;	/* by offset, none overlap */
 	size_t num_slots;
@@ -60,11 +69,13 @@ struct pyh_shape {
 	uint32_t items_count;	/* offset of how many: 32 bits; 0: ob_size */
 	enum pyh_hold items_hold;
 	const char *items_name;
+	const struct pyh_known_array *array;	/* behind a pointer; or NULL */
+	enum pyh_hold array_hold;
 	enum pyh_hold type_hold;	/* of ob_type */
 	enum pyh_hold dict_hold;	/* of a dict of attributes without a
 					   slot, and of values without a dict */
 	enum pyh_hold content_hold;	/* of what the kind of object holds */
-	bool lru_cache;		/* a functools.lru_cache */
+	enum pyh_special special;
 	/* names of the attributes that instances keep without a dict (3.11 and
 	   later), in the order of the values: addresses of str, or 0 */
 	uint64_t *shared_keys;
@@ -99,5 +110,8 @@ const struct pyh_shape *pyh_shape_of(struct pyh_shapes *shapes,
  * keys with this one does dict_traverse visit the keys. 0: not known.
  */
 uint64_t pyh_shapes_lookdict(const struct pyh_shapes *shapes);
+
+/** True if a type known when the shapes were made holds this table of keys. */
+bool pyh_shapes_is_cached(const struct pyh_shapes *shapes, uint64_t keys);
 
 #endif

@@ -10,7 +10,6 @@
  */
 #include "pyheap/pyshapetable.h"
 
-#include <stddef.h>
 #include <string.h>
 
 static const struct pyh_known_fields known_fields[] = {
@@ -187,7 +186,6 @@ static const struct known_words {
 	{ "types.UnionType|typing.Union", 14, 15,
 	  "args hashable_args unhashable_args parameters" },
 	{ "types.SimpleNamespace", 8, 15, "ns_dict" },
-	{ "PyCapsule", 8, 15, "~" },
 	{ "moduledef", 8, 15, "~ ~ =m_copy" },
 	{ "_buffer_wrapper", 12, 15, "mv obj" },
 	{ "FrameLocalsProxy", 13, 15, "frame" },
@@ -196,20 +194,22 @@ static const struct known_words {
 	  "ste_children ste_directives" },
 	{ "typing.TypeVar", 12, 12, "-name bound evaluate_bound constraints "
 	  "evaluate_constraints" },
-	{ "typing.TypeVar", 13, 15, "-name bound evaluate_bound constraints "
+	{ "typing.TypeVar", 13, 15, "name bound evaluate_bound constraints "
 	  "evaluate_constraints default_value evaluate_default" },
 	{ "typing.ParamSpec", 12, 12, "-name bound" },
 	{ "typing.ParamSpec", 13, 15,
-	  "-name bound default_value evaluate_default" },
+	  "name bound default_value evaluate_default" },
 	{ "typing.TypeVarTuple", 12, 12, "-name" },
-	{ "typing.TypeVarTuple", 13, 14, "-name default_value evaluate_default" },
+	{ "typing.TypeVarTuple", 13, 14, "name default_value evaluate_default" },
 	{ "typing.TypeVarTuple", 15, 15,
-	  "-name bound default_value evaluate_default" },
+	  "name bound default_value evaluate_default" },
 	{ "typing.ParamSpecArgs|typing.ParamSpecKwargs", 12, 15, "origin" },
-	{ "typing.TypeAliasType", 12, 14,
+	{ "typing.TypeAliasType", 12, 12,
 	  "-name type_params compute_value value module" },
+	{ "typing.TypeAliasType", 13, 14,
+	  "name type_params compute_value value module" },
 	{ "typing.TypeAliasType", 15, 15,
-	  "-name -qualname type_params compute_value value module" },
+	  "name qualname type_params compute_value value module" },
 	{ "constevaluator", 14, 15, "value" },
 	{ "string.templatelib.Template", 14, 15, "strings interpolations" },
 	{ "string.templatelib.Interpolation", 14, 15,
@@ -256,8 +256,8 @@ static const struct known_words {
 	{ "itertools.groupby", 8, 15, "it keyfunc tgtkey currkey currvalue" },
 	{ "itertools._grouper", 8, 15, "parent tgtkey" },
 	{ "itertools.islice", 8, 15, "it" },
-	{ "itertools.pairwise", 10, 11, "it old" },
-	{ "itertools.pairwise", 12, 15, "it old result" },
+	{ "itertools.pairwise", 10, 12, "it old" },
+	{ "itertools.pairwise", 13, 15, "it old result" },
 	{ "itertools.permutations", 8, 15, "pool ~ ~ result" },
 	{ "itertools.product", 8, 15, "pools ~ result" },
 	{ "itertools.repeat", 8, 15, "element" },
@@ -266,8 +266,8 @@ static const struct known_words {
 	{ "itertools.zip_longest", 8, 15, "~ ~ ittuple result fillvalue" },
 
 	/* --- collections, functools, operator --- */
-	{ "_collections._deque_iterator|_collections._deque_reverse_iterator",
-	  8, 15, "~ ~ deque" },
+	{ "_collections._deque_iterator|_collections._deque_reverse_iterator|"
+	  "collections._deque_iterator|collections._deque_reverse_iterator", 8, 15, "~ ~ deque" },
 	{ "_collections._tuplegetter|collections._tuplegetter", 8, 15,
 	  "~ doc" },
 	{ "array.array", 8, 15, "~" },
@@ -330,14 +330,14 @@ static const struct known_words {
 	  "task_fut_waiter task_coro task_name task_context" },
 	{ "_asyncio.Task", 13, 13, "task_loop task_callback0 task_context0 "
 	  "task_callbacks task_exception task_exception_tb task_result "
-	  "task_source_tb task_cancel_msg task_cancelled_exc ~ "
+	  "task_source_tb task_cancel_msg task_cancelled_exc ~ ~ "
 	  "task_fut_waiter task_coro task_name task_context" },
 	{ "_asyncio.Task", 14, 15, "task_loop task_callback0 task_context0 "
 	  "task_callbacks task_exception task_exception_tb task_result "
 	  "task_source_tb task_cancel_msg task_cancelled_exc "
 	  "task_awaited_by ~ ~ task_fut_waiter task_coro task_name "
 	  "task_context" },
-	{ "TaskStepMethWrapper", 8, 15, "task arg" },
+	{ "TaskStepMethWrapper|_asyncio.TaskStepMethWrapper", 8, 15, "task arg" },
 	{ "TaskWakeupMethWrapper", 8, 15, "task" },
 	{ "_asyncio.FutureIter", 8, 15, "future" },
 	{ "_RunningLoopHolder", 8, 15, "rl_loop" },
@@ -354,16 +354,18 @@ static const struct known_words {
 	/* --- files and text --- */
 	{ "_io.BufferedReader|_io.BufferedWriter|_io.BufferedRandom", 8, 15,
 	  "raw ~ ~ ~ ~ ~ ~ ~ ~ ~ ~ ~ ~ ~ ~ dict" },
-	{ "_io.BufferedRWPair", 8, 15, "-reader -writer dict" },
-	{ "_io.BytesIO", 8, 15, "-buf ~ ~ dict" },
+	{ "_io.BufferedRWPair", 8, 11, "-reader -writer dict" },
+	{ "_io.BufferedRWPair", 12, 15, "reader writer dict" },
+	{ "_io.BytesIO", 8, 11, "-buf ~ ~ dict" },
+	{ "_io.BytesIO", 12, 15, "buf ~ ~ dict" },
 	{ "_io._BytesIOBuffer", 8, 15, "source" },
 	{ "_io.FileIO", 8, 15, "~ ~ ~ dict" },
 	{ "_io.StringIO", 8, 11,
 	  "~*5 -large -small ~ -decoder -readnl -writenl dict" },
 	{ "_io.StringIO", 12, 13,
-	  "~*5 -buffer ~*7 -decoder -readnl -writenl dict" },
+	  "~*5 -buffer ~*7 decoder readnl writenl dict" },
 	{ "_io.StringIO", 14, 15,
-	  "~*7 -decoder -readnl -writenl dict" },
+	  "~*7 decoder readnl writenl dict" },
 	{ "_io.TextIOWrapper", 8, 15, "~ ~ buffer encoding encoder decoder "
 	  "readnl errors ~ ~ ~ ~ ~ decoded_chars ~ pending_bytes ~ snapshot ~ "
 	  "raw ~ dict" },
@@ -377,6 +379,13 @@ static const struct known_words {
 	  "last_for_tail data stack ~ element_factory comment_factory "
 	  "pi_factory events_append start_event end_event start_ns_event "
 	  "end_ns_event comment_event pi_event" },
+	{ "_elementtree._element_iterator", 8, 15,
+	  "~*3 root_element sought_tag" },
+	{ "_multibytecodec.MultibyteCodec", 8, 11, "~" },
+	{ "_multibytecodec.MultibyteCodec", 12, 15, "~ cjk_module" },
+	{ "_lsprof.Profiler", 12, 14, "~*7 -missing" },
+	{ "_lsprof.Profiler", 15, 15, "~*7 missing" },
+	{ "sentinel", 15, 15, "name module repr" },
 	{ "xml.etree.ElementTree.XMLParser", 8, 15, "~ target entity names "
 	  "handle_start_ns handle_end_ns handle_start handle_data handle_end "
 	  "handle_comment handle_pi handle_close handle_doctype" },
@@ -390,9 +399,10 @@ static const struct known_words {
 	  "parse_float parse_int parse_constant memo" },
 	{ "_json.Encoder", 8, 15, "markers defaultfn encoder indent "
 	  "key_separator item_separator" },
-	{ "_csv.Dialect", 11, 15, "~ ~ ~ lineterminator" },
+	{ "_csv.Dialect", 8, 15, "~ ~ ~ lineterminator" },
 	{ "_csv.reader", 8, 15, "input_iter dialect fields" },
-	{ "_csv.writer", 8, 15, "write dialect" },
+	{ "_csv.writer", 8, 9, "write dialect" },
+	{ "_csv.writer", 10, 15, "write dialect ~*4 error_obj" },
 
 	/* --- dates, numbers, pickles, C data --- */
 	{ "datetime.timezone", 8, 15, "offset name" },
@@ -401,15 +411,29 @@ static const struct known_words {
 	{ "decimal.Decimal", 8, 15, "~" },
 	{ "pickle.PickleBuffer", 8, 15, "~ view" },
 	{ "_pickle.Pickler", 8, 12, "~ persistent_id -persistent_id_self "
-	  "dispatch_table reducer_override write -output_buffer ~ ~ ~ ~ ~ ~ ~ "
-	  "~ fast_memo buffer_callback" },
+	  "dispatch_table reducer_override write -output_buffer ~*8 "
+	  "fast_memo buffer_callback" },
 	{ "_pickle.Pickler", 13, 15, "~ persistent_id persistent_id_attr "
-	  "dispatch_table reducer_override write -output_buffer ~ ~ ~ ~ ~ ~ ~ "
-	  "~ fast_memo buffer_callback" },
+	  "dispatch_table reducer_override write -output_buffer ~*8 "
+	  "fast_memo buffer_callback" },
+	{ "_pickle.Pdata", 8, 15, "~" },
+	{ "_pickle.Pickler", 13, 13, "~ persistent_id dispatch_table "
+	  "reducer_override write -output_buffer ~*8 fast_memo "
+	  "buffer_callback" },
+	{ "_pickle.Unpickler", 13, 14, "stack ~*3 persistent_load "
+	  "persistent_load_attr ~ -input ~*15 read readinto readline peek "
+	  "buffers ~*7" },
+	{ "_pickle.Unpickler", 13, 13, "stack ~*3 persistent_load ~ -input "
+	  "~*13 read readinto readline peek buffers" },
+	{ "_pickle.Unpickler", 15, 15, "stack ~*3 -memo_dict persistent_load "
+	  "persistent_load_attr ~ -input ~*15 read readinto readline peek "
+	  "buffers" },
 	{ "_pickle.Unpickler", 8, 12, "stack ~*3 persistent_load "
 	  "-persistent_load_self ~ -input ~*13 read readinto readline peek "
 	  "buffers" },
-	{ "decimal.Context", 8, 12, "~*6 traps flags" },
+	{ "decimal.Context", 8, 15, "~*6 traps flags" },
+	{ "zoneinfo.ZoneInfo", 9, 15, "key file_repr ~*8 -utcoff -dstoff "
+	  "-tzname ~ -utcoff -dstoff -tzname" },
 	{ "decimal.ContextManager", 8, 15, "local global" },
 	{ "decimal.SignalDict|abc.SignalDict|decimal.SignalDictMixin", 8, 15,
 	  "~" },
@@ -417,23 +441,34 @@ static const struct known_words {
 	  "_sha256.sha256|_sha256.sha224|_sha512.sha512|_sha512.sha384|"
 	  "_blake2.blake2b|_blake2.blake2s", 8, 15, "~" },
 	{ "zlib.Compress|zlib.Decompress", 8, 15,
-	  "~*14 unused_data unconsumed_tail ~ zdict" },
+	  "~*14 -unused_data -unconsumed_tail ~ -zdict" },
 	{ "_struct.Struct|Struct", 8, 15, "~ ~ ~ s_format" },
 	{ "_struct.unpack_iterator|unpack_iterator", 8, 15, "so ~ buf" },
 	{ "_ctypes.CThunkObject", 8, 15, "~*8 converters callable restype" },
-	{ "_ctypes.DictRemover", 8, 12, "-key -in_dict" },
+	{ "_ctypes.DictRemover", 8, 11, "-key -in_dict" },
+	{ "_ctypes.DictRemover", 12, 15, "key in_dict" },
+	{ "_ctypes.CType_Type", 13, 13,
+	  "@ ~*7 proto ~*3 argtypes converters restype checker module" },
+	{ "_ctypes.CType_Type", 14, 15, "@ ~*7 proto ~*3 argtypes converters "
+	  "restype checker pointer_type module" },
 	{ "StgDict", 8, 12, "~*10 -proto ~*3 -argtypes -converters -restype "
 	  "-checker" },
-	{ "_ctypes.CField", 8, 12, "~ ~ ~ proto" },
+	{ "_ctypes.CField", 8, 13, "~*3 proto" },
+	{ "_ctypes.CField|ctypes.CField", 14, 15, "~*3 proto ~*3 -name" },
 	{ "_ctypes.CFuncPtr|_ctypes.PyCFuncPtr", 8, 15, "~*10 thunk callable "
 	  "converters argtypes restype checker errcheck paramflags" },
 
+	/* --- numpy --- */
+	{ "numpy.ndarray", 8, 15, "~*4 base descr ~*3 mem_handler" },
+	{ "numpy.ndarray", 8, 15, "~*4 base descr" },
+
 	/* --- sqlite3 --- */
-	{ "sqlite3.Connection", 8, 10, "~ ~ ~ ~ isolation_level ~ ~ ~ ~ "
-	  "statements cursors ~ row_factory text_factory trace_callback "
-	  "progress_handler authorizer collations Warning Error "
-	  "InterfaceError DatabaseError DataError OperationalError "
-	  "IntegrityError InternalError ProgrammingError NotSupportedError" },
+	{ "sqlite3.Connection", 8, 10, "~*4 isolation_level ~*3 "
+	  "statement_cache statements cursors ~ row_factory text_factory "
+	  "trace_callback progress_handler authorizer collations =Warning "
+	  "=Error =InterfaceError =DatabaseError =DataError "
+	  "=OperationalError =IntegrityError =InternalError "
+	  "=ProgrammingError =NotSupportedError" },
 	{ "sqlite3.Connection", 11, 11, "~ ~ ~ ~ ~ ~ statement_cache cursors "
 	  "blobs ~ row_factory text_factory ~ ~ ~ =Warning =Error "
 	  "=InterfaceError =DatabaseError =DataError =OperationalError "
@@ -444,10 +479,62 @@ static const struct known_words {
 	  "=InterfaceError =DatabaseError =DataError =OperationalError "
 	  "=IntegrityError =InternalError =ProgrammingError "
 	  "=NotSupportedError" },
+	{ "sqlite3.Connection", 15, 15, "~*7 statement_cache blobs "
+	  "row_factory text_factory ~ ~ ~ =Warning =Error "
+	  "=InterfaceError =DatabaseError =DataError =OperationalError "
+	  "=IntegrityError =InternalError =ProgrammingError "
+	  "=NotSupportedError" },
+	{ "sqlite3.Cache", 8, 10, "~ mapping =factory =first =last" },
+	{ "sqlite3.Node", 8, 10, "key data ~ =prev =next" },
+	{ "sqlite3.Statement", 8, 10, "~ ~ sql" },
+	{ "sqlite3.Cursor", 8, 10, "connection description row_cast_map ~ "
+	  "lastrowid ~ row_factory statement ~ ~ next_row" },
 	{ "sqlite3.Row", 8, 15, "data description" },
 	{ "sqlite3.Cursor", 11, 15, "connection description row_cast_map ~ "
 	  "lastrowid ~ row_factory statement" },
 	{ "sqlite3.Blob", 11, 15, "connection" },
+};
+
+/* What lies behind pointers. Words are counted from 0 behind the header. */
+static const struct known_array {
+	const char *types;
+	unsigned int first, last;
+	struct pyh_known_array array;
+} known_arrays[] = {
+	{ "_pickle.Pdata", 8, 15,
+	  { .pointer = 1, .count = 0, .step = 8, .each = 1,
+	    .seen_from = PYH_NEVER } },
+	// Issue 85594: visited since 3.11.7 and 3.12.1.
+	{ "_pickle.Unpickler", 8, 10,
+	  { .pointer = 1, .count = 2, .step = 8, .each = 1,
+	    .seen_from = PYH_NEVER } },
+	{ "_pickle.Unpickler", 11, 11,
+	  { .pointer = 1, .count = 2, .step = 8, .each = 1, .seen_from = 7 } },
+	{ "_pickle.Unpickler", 12, 12,
+	  { .pointer = 1, .count = 2, .step = 8, .each = 1, .seen_from = 1 } },
+	{ "_pickle.Unpickler", 13, 15,
+	  { .pointer = 1, .count = 2, .step = 8, .each = 1 } },
+	// The memo is a structure of its own: mask, used, allocated, table.
+	{ "_pickle.Pickler", 8, 10,
+	  { .pointer = 0, .inner = 3, .count = 2, .step = 16, .each = 1,
+	    .seen_from = PYH_NEVER } },
+	{ "_pickle.Pickler", 11, 11,
+	  { .pointer = 0, .inner = 3, .count = 2, .step = 16, .each = 1,
+	    .seen_from = 7 } },
+	{ "_pickle.Pickler", 12, 12,
+	  { .pointer = 0, .inner = 3, .count = 2, .step = 16, .each = 1,
+	    .seen_from = 1 } },
+	{ "_pickle.Pickler", 13, 15,
+	  { .pointer = 0, .inner = 3, .count = 2, .step = 16, .each = 1 } },
+	{ "_elementtree._element_iterator", 8, 15,
+	  { .pointer = 0, .count = 1, .step = 16, .each = 1 } },
+	// What a writer has written so far.
+	{ "_io.StringIO", 14, 15,
+	  { .pointer = 5, .count = PYH_ONE, .step = 8, .each = 1,
+	    .seen_from = PYH_NEVER } },
+	{ "zoneinfo.ZoneInfo", 9, 15,
+	  { .pointer = 22, .count = 4, .step = 32, .each = 3,
+	    .seen_from = PYH_NEVER } },
 };
 
 /* Heap types written in C whose tp_traverse does not visit the type. */
@@ -490,13 +577,25 @@ bool pyh_is_dict_field(enum pyh_field field)
 	       field == PYH_ODICT_OD_INST_DICT;
 }
 
-const char *pyh_known_words_of(const char *type, unsigned int minor)
+const char *pyh_known_words_of(const char *type, unsigned int minor, size_t n)
 {
 	for (size_t i = 0; i < sizeof(known_words) / sizeof(known_words[0]); i++)
 		if (minor >= known_words[i].first &&
 		    minor <= known_words[i].last &&
-		    is_in_list(known_words[i].types, type))
+		    is_in_list(known_words[i].types, type) && n-- == 0)
 			return known_words[i].words;
+	return NULL;
+}
+
+const struct pyh_known_array *pyh_known_array_of(const char *type,
+						 unsigned int minor)
+{
+	for (size_t i = 0; i < sizeof(known_arrays) / sizeof(known_arrays[0]);
+	     i++)
+		if (minor >= known_arrays[i].first &&
+		    minor <= known_arrays[i].last &&
+		    is_in_list(known_arrays[i].types, type))
+			return &known_arrays[i].array;
 	return NULL;
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every object of a process with numpy, lxml and pydantic, held against the
-census of its forked twin, as in test_census.py. The packages come from
-fetch_packages.sh."""
+census of its forked twin, as in test_census.py, and the references of arrays,
+as in test_references.py. The packages come from fetch_packages.sh."""
 
 import os
 import re
@@ -10,7 +10,9 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import census_compare
+import elfcore
 import heaptest
+import references
 
 SCRIPT = os.path.join(HERE, "packages_target.py")
 WANTED = "numpy", "lxml", "pydantic"
@@ -40,6 +42,16 @@ def test(interpreter, label, env):
         if package not in there:
             heaptest.skip("%s%s: objects of %s" % (interpreter, label, package),
                           "not installed: tests/python/fetch_packages.sh")
+    if "numpy" in there and os.path.exists(core):
+        with elfcore.ElfCore(core) as opened:
+            heap = references.Heap(core)
+            with heaptest.case("%s%s: the collector visits the same" % (
+                    interpreter, label)):
+                references.visited_alike(census, heap, foreign=True)
+            with heaptest.case("%s%s: reference counts" % (interpreter,
+                                                           label)):
+                # Records of arrays may hold objects as well: not known here.
+                references.counts_explained(census, heap, opened, core, 20000)
     for kind, path in ("heapdump", dump), ("kernel", core):
         if os.path.exists(path):
             census_compare.check_dump("%s%s: objects of %s's dump" % (
