@@ -284,6 +284,17 @@ static void put_static(struct pyh_repr *text, const struct pyh_root *root)
 	}
 }
 
+static void put_native(struct pyh_repr *text, const struct pyh_root *root)
+{
+	if (!root->name) {
+		pyh_repr_format(text, "C memory at 0x%" PRIx64, root->holder);
+		return;
+	}
+	pyh_repr_put(text, root->name);
+	pyh_repr_format(text, " block 0x%" PRIx64 "+%" PRIu64,
+			root->holder - root->index, root->index);
+}
+
 static const struct {
 	const char *name, *text;
 } root_names[] = {
@@ -385,7 +396,7 @@ void pyh_name_put_root(const struct pyh_naming *naming, struct pyh_repr *text,
 		pyh_repr_format(text, "stack of thread %" PRIu64, root->thread);
 		break;
 	case PYH_ROOT_NATIVE:
-		pyh_repr_format(text, "C memory at 0x%" PRIx64, root->holder);
+		put_native(text, root);
 		break;
 	}
 }

@@ -1,8 +1,6 @@
 /*
  * Words outside of Python's knowledge that lead to objects; see pyholders.h.
  * SPDX-License-Identifier: Apache-2.0
- *
- * Source for malloc's headers: glibc malloc/malloc.c.
  */
 #include "pyheap/pyholders.h"
 
@@ -12,6 +10,7 @@
 #include <string.h>
 
 #include "image/base/guard.h"
+#include "image/mallocchunk.h"
 #include "image/symbols.h"
 #include "pyheap/pyobject.h"
 #include "pyheap/pystack.h"
@@ -23,8 +22,6 @@ enum {
 	FS_BASE = 21,		/* word of struct user_regs_struct */
 	STACK_CHUNKS_MAX = 1 << 16,
 	STACK_CHUNK_MAX = 1 << 30,
-	CHUNK_LEAST = 32,	/* bytes of a chunk of malloc */
-	CHUNK_BITS = 7,		/* flags in its size */
 };
 
 struct span {
@@ -50,6 +47,7 @@ struct search {
 	struct spans stacks;	/* in use: from the pointer up; by start */
 	struct spans passed;	/* where no words are looked at; by start */
 	struct memory_reader memory;
+	struct malloc_walk walk;
 	pthread_mutex_t lock;	/* of what follows */
 	struct hit *hits;
 	size_t num_hits, room;
@@ -339,17 +337,25 @@ static struct error *find_words(struct search *search)
 
 /* --- what a word is in ---------------------------------------------------- */
 
-/** True if a word lies in the chunk of malloc that an object owns. */
-static bool is_in_buffer(struct search *search, uint64_t buffer,
-			 uint64_t address)
+/**
+ * True if a word lies in memory of malloc that an object owns, or that is free;
+ * else root gets its place in the chunk.
+ */
+static bool is_taken(struct search *search, struct pyh_root *root)
 {
-	uint64_t size;
+	struct span map = mapping_around(search->runtime->image->memory,
+					 root->holder);
+	struct malloc_chunk chunk;
+	uint64_t buffer;
 
-	if (buffer == 0 || buffer > address ||
-	    !memory_try_u64(&search->memory, buffer - 8, &size))
+	if (!malloc_chunk_at(&search->walk, map.start, map.end, root->holder,
+			     &chunk))
 		return false;
-	size &= ~(uint64_t)CHUNK_BITS;
-	return size >= CHUNK_LEAST && address - buffer < size - 8;
+	root->name = "malloc";
+	root->index = root->holder - chunk.start;
+	(void)pyh_census_show(search->census, 0, root->holder, no_visit, NULL,
+			      &buffer);
+	return !chunk.in_use || buffer >= chunk.start;
 }
 
 /** True in writable data of a module; root gets its name and the symbol's. */
@@ -391,7 +397,7 @@ static bool describe(struct search *search, const struct hit *hit,
 		     struct pyh_root *root)
 {
 	const struct span *stack = span_at(&search->stacks, hit->address);
-	uint64_t buffer;
+	struct pyh_lookup lookup;
 
 	*root = (struct pyh_root){
 		.kind = PYH_ROOT_NATIVE, .hold = PYH_HOLD_GUESSED,
@@ -399,19 +405,19 @@ static bool describe(struct search *search, const struct hit *hit,
 	};
 	if (!is_writable(search, hit->address))
 		return false;
-	if (hit->raw)
+	if (hit->raw) {
+		pyh_census_lookup(search->census, hit->address, &lookup);
+		root->name = "pymalloc";
+		root->index = hit->address - lookup.block;
 		return true;
+	}
 	if (stack) {
 		root->kind = PYH_ROOT_NATIVE_STACK;
 		root->thread = stack->thread;
 		root->index = hit->address - stack->start;
 		return true;
 	}
-	if (is_static(search, root))
-		return true;
-	(void)pyh_census_show(search->census, 0, hit->address, no_visit, NULL,
-			      &buffer);
-	return !is_in_buffer(search, buffer, hit->address);
+	return is_static(search, root) || !is_taken(search, root);
 }
 
 static int by_address(const void *a, const void *b)
@@ -452,6 +458,7 @@ struct error *pyh_holders_each(const struct pyh_runtime *runtime,
 	memcpy(ordered, objects, count * sizeof(*ordered));
 	qsort(ordered, count, sizeof(*ordered), by_value);
 	search.objects = ordered;
+	search.walk.memory = &search.memory;
 	err = memory_reader_init(&search.memory, runtime->image->memory);
 	if (!err)
 		err = find_passed(&search);

@@ -44,9 +44,11 @@ struct pyh_root {
 	uint64_t index;		/* of the variable (co_localsplusnames), of the
 				   stack entry, of the entry of an array; of a
 				   NATIVE_STACK: bytes above the lowest in use;
-				   of a STATIC: behind name, or into module */
-	const char *name;	/* CPython's name of the field, or a symbol;
-				   NULL: not known. Valid as long as the image */
+				   of a STATIC: behind name, or into module; of
+				   a NATIVE with a name: into its block */
+	const char *name;	/* CPython's name of the field; a symbol; of a
+				   NATIVE "malloc" or "pymalloc". NULL: not
+				   known. Valid as long as the image */
 	const char *module;	/* base name of the file, or NULL; the same */
 };
 

@@ -41,7 +41,7 @@ def plant(name, thing, path=None, **more):
     """path: a regular expression for a path to it, THREAD is the thread's
     number. more: "values": the same with values shown; "root": {column: text}
     of a line of rootdump that must be there; "holder": the same of a native
-    one; "owned": so many roots that own a count lead to it."""
+    one; "not_held_by": a kind of native holder that there is none of; "owned": so many roots that own a count lead to it."""
     line = dict(more, name=name, address=id(thing),
                 thread=threading.get_native_id())
     if path is not None:
@@ -52,7 +52,7 @@ def plant(name, thing, path=None, **more):
 
 def keep(address):
     """One more count for an object, which nothing in Python holds."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(address))
+    ctypes.pythonapi.Py_IncRef(ctypes.c_void_p(address))
 
 
 # ---- Modules
@@ -173,8 +173,9 @@ def handler():
 
 def thread_dict():
     get = ctypes.pythonapi.PyThreadState_GetDict
-    get.restype = ctypes.py_object
-    plant("thread's dict", get(), root={"kind": "thread", "name": "dict"})
+    get.restype = ctypes.c_void_p       # the reference is borrowed
+    plant("thread's dict", ctypes.cast(get(), ctypes.py_object).value,
+          root={"kind": "thread", "name": "dict"})
     block()
 
 
@@ -247,8 +248,18 @@ def native():
     thing = Thing()
     ctypes.c_void_p.from_address(at).value = id(thing)
     plant("in memory of malloc", thing,
-          holder={"kind": "native", "holder": "%x" % at})
+          holder={"kind": "native", "holder": "%x" % at, "name": "malloc",
+                  "index": "512"},
+          text=r"malloc block 0x%x\+512" % (at - 512))
     keep(id(thing))
+    thing = Thing()
+    at = chunk(5000)
+    ctypes.c_void_p.from_address(at + 2000).value = id(thing)
+    libc.free(ctypes.c_void_p(at))
+    KEPT.append(plant("in freed memory", thing, not_held_by="native"))
+    thing = Thing()
+    KEPT.append([None] * 1000 + [
+        plant("in a list's own memory", thing, not_held_by="native")])
     thing = Thing()
     static = ctypes.c_void_p.in_dll(libc, "argp_program_version")
     static.value = id(thing)

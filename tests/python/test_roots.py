@@ -74,6 +74,10 @@ def check_plant(line, dump, valued):
             texts = [root.text for root in dump.holders[address]]
             assert any(re.fullmatch(line["text"], text) for text in texts), \
                 texts
+    if "not_held_by" in line:
+        assert not is_there(dump.holders[address],
+                            {"kind": line["not_held_by"]}), \
+            dump.holders[address]
     if "owned" in line and dump.frames_are_roots:
         owned = [root for root in dump.at[address] if root.hold == "owned"]
         assert len(owned) == line["owned"], dump.at[address]
