@@ -11,6 +11,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import elfcore
 import heaptest
 
 SCRIPT = os.path.join(HERE, "roots_target.py")
@@ -108,11 +109,44 @@ def check_frames(frames, dump):
     assert len(frames) > 20
 
 
-def check_holds(dump):
-    """What a root owns is an object, by its type."""
-    counts = collections.Counter((root.kind, root.hold) for root in dump.roots)
-    assert counts["interpreter", "owned"] > 10, counts
-    assert counts["thread", "owned"] > 5, counts
+def references(core):
+    """{address: references that objects own}, {address: guesses}"""
+    done = heaptest.run([heaptest.program("tests/tools/refdump"), core])
+    assert done.returncode == 0, done.stderr
+    owned, guessed = collections.Counter(), collections.Counter()
+    for line in done.stdout.splitlines():
+        words = line.split(" ", 5)
+        if words[0] == "guess":
+            guessed[int(words[1], 16)] += 1
+        elif words[0] != "object" and words[4] == "held":
+            owned[int(words[1], 16)] += 1
+    return owned, guessed
+
+
+def check_counts(core, dump, types):
+    """Lists and dicts that states own: no count is told twice, and what is
+    left over is no more than what was guessed."""
+    kinds = ["interpreter", "runtime"]
+    if dump.frames_are_roots:
+        kinds.append("thread")
+    owned, guessed = references(core)
+    wrong, exact = [], 0
+    with elfcore.ElfCore(core) as memory:
+        for address, roots in dump.at.items():
+            ours = [root for root in roots if root.hold == "owned"]
+            if not any(root.kind in kinds for root in ours) \
+                    or memory.word(address + 8) not in types:
+                continue
+            count = memory.word(address) & 0xffffffff
+            if count >= 1 << 31:
+                continue        # immortal
+            left = count - owned[address] - len(ours)
+            maybe = guessed[address] + len(roots) - len(ours)
+            exact += left == 0
+            if not 0 <= left <= maybe:
+                wrong.append((left, maybe, ours))
+    assert not wrong, wrong
+    assert exact > 10, exact
 
 
 def test(interpreter):
@@ -123,19 +157,19 @@ def test(interpreter):
         done = heaptest.heapdump("--max-pause", "1m", "-q", "--no-compress",
                                  "-o", core, target.pid)
         assert done.returncode == 0, done.stderr
-    frames = lines.pop()["frames"]
+    about = lines.pop()
     addresses = [line["address"] for line in lines]
     dump = Dump(core, addresses)
     valued = Dump(core, addresses, "--values")
     dump.frames_are_roots = interpreter.version >= (3, 11)
-    os.unlink(core)
     for line in lines:
         with heaptest.case("%s: %s" % (interpreter, line["name"])):
             check_plant(line, dump, valued)
     with heaptest.case("%s: frames" % interpreter):
-        check_frames(frames, dump)
-    with heaptest.case("%s: kinds of roots" % interpreter):
-        check_holds(dump)
+        check_frames(about["frames"], dump)
+    with heaptest.case("%s: counts" % interpreter):
+        check_counts(core, dump, about["types"])
+    os.unlink(core)
 
 
 for interpreter in heaptest.interpreters():
