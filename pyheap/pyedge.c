@@ -506,7 +506,10 @@ void pyh_path_text(const struct pyh_naming *naming, const struct pyh_root *root,
 	while (path.at < path.count && !path.text.full)
 		put_step(&path);
 	if (path.placed)
-		memcpy(buffer + path.text.at, place, place_size + 1);
+		memcpy(buffer + path.text.at, place, place_size);
+	else
+		place_size = 0;
+	buffer[path.text.at + place_size] = '\0';
 }
 
 void pyh_edge_text(const struct pyh_naming *naming,

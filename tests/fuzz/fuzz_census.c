@@ -27,7 +27,9 @@
 #include "image/image.h"
 #include "image/live/live.h"
 #include "pyheap/pycensus.h"
+#include "pyheap/pyedge.h"
 #include "pyheap/pyevidence.h"
+#include "pyheap/pyholders.h"
 #include "pyheap/pyruntime.h"
 #include "pyheap/pytypes.h"
 
@@ -40,6 +42,7 @@ enum {
 	KINDS = 10,		/* of damage */
 	POOL_HEADER_WORDS = 6,
 	POOL_LOG2 = 12,		/* the smallest pools */
+	PATHS = 64,		/* objects whose native holders are found */
 };
 
 struct base {
@@ -207,6 +210,82 @@ static bool see_object(void *context, const struct pyh_object *object)
 	return true;
 }
 
+/** What holds the heap from outside, and what paths are called. */
+struct paths {
+	struct pyh_naming naming;
+	struct pyh_shapes *shapes;
+	struct pyh_edge edge;
+	uint64_t objects[PATHS];
+	size_t num_objects;
+};
+
+static bool see_root(void *context, const struct pyh_root *root)
+{
+	struct paths *paths = context;
+	char text[256];
+
+	pyh_path_text(&paths->naming, root, NULL, 0, text, sizeof(text));
+	if (paths->num_objects < PATHS)
+		paths->objects[paths->num_objects++] = root->address;
+	return true;
+}
+
+static bool see_ref(void *context, const struct pyh_ref *ref)
+{
+	struct paths *paths = context;
+	char text[256];
+
+	paths->edge.ref = *ref;
+	pyh_path_text(&paths->naming, NULL, &paths->edge, 1, text,
+		      sizeof(text));
+	return true;
+}
+
+static void see_some(void *context, const struct pyh_visit *visit)
+{
+	struct paths *paths = context;
+	struct pyh_referrer referrer;
+
+	if (visit->worker != 0 || visit->object.address / 16 % 32 != 0)
+		return;
+	referrer = pyh_referrer(paths->naming.runtime, paths->shapes, visit);
+	paths->edge = (struct pyh_edge){ .holder = visit->object.address,
+					 .type = visit->object.type };
+	pyh_refs_each(&referrer, see_ref, paths);
+}
+
+static struct error *see_paths(struct pyh_runtime *runtime,
+			       struct pyh_types *types,
+			       struct pyh_census *census,
+			       struct pyh_shapes *shapes)
+{
+	static struct pyh_type_reader type_reader;
+	struct memory_reader memory = { 0 };
+	struct paths paths = { .shapes = shapes, .naming = {
+		.runtime = runtime, .types = &type_reader, .memory = &memory } };
+	struct error *err;
+	bool all;
+
+	err = memory_reader_init(&memory, runtime->image->memory);
+	if (!err)
+		err = pyh_type_reader_init(&type_reader, types);
+	if (!err)
+		err = pyh_value_reader_create(runtime, types, shapes,
+					      &paths.naming.values);
+	if (!err) {
+		pyh_roots_each(runtime, &memory, see_root, &paths);
+		err = pyh_census_visit(census, see_some, &paths);
+	}
+	if (!err)
+		err = pyh_holders_each(runtime, census, paths.objects,
+				       paths.num_objects, see_root, &paths,
+				       &all);
+	pyh_value_reader_destroy(paths.naming.values);
+	pyh_type_reader_deinit(&type_reader);
+	memory_reader_deinit(&memory);
+	return err;
+}
+
 static void add_place(struct base *base, uint64_t address, uint64_t size)
 {
 	if (base->num_places < PLACES_MAX && address && size >= 8)
@@ -271,6 +350,8 @@ static const char *take_census(struct image *image, struct base *undamaged)
 		err = pyh_evidence_settle(runtime, census, shapes);
 	if (!err)
 		err = pyh_census_each(census, see_object, &sum);
+	if (!err)
+		err = see_paths(runtime, types, census, shapes);
 	if (!err)
 		reached = pyh_census_coverage(census)->blocks_object > 1000 ?
 				  "objects" : "census";
