@@ -127,7 +127,7 @@ static bool put_attribute(struct path *path, uint64_t key)
 	return true;
 }
 
-/** Put a name without a dot, or the value in its namespace. */
+/** Put a name behind a dot, or what stands for one that is none. */
 static void put_name_in(struct path *path, uint64_t key)
 {
 	char name[PYH_NAME_MAX + 1];
@@ -135,7 +135,7 @@ static void put_name_in(struct path *path, uint64_t key)
 	if (pyh_name_identifier(path->naming, key, name))
 		pyh_repr_bytes(&path->text, name, strlen(name));
 	else
-		put_value(path, "[", key, "]");
+		put_value(path, "__dict__[", key, "]");
 }
 
 /* --- steps of several references ------------------------------------------ */

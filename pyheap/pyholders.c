@@ -26,7 +26,9 @@ enum {
 
 struct span {
 	uint64_t start, end;
-	uint32_t thread;	/* native number; of stacks */
+	/* of stacks: */
+	uint64_t mapping;	/* where the memory around begins */
+	uint32_t thread;	/* native number */
 };
 
 struct spans {
@@ -118,15 +120,13 @@ static struct span mapping_around(const struct memory *memory, uint64_t address)
 	return ret;
 }
 
-/** Of a thread's memory, what it uses as its stack, and what it does not. */
+/** What a thread uses of its stack. */
 static struct error *add_stack(struct search *search, size_t thread)
 {
 	const struct image *image = search->runtime->image;
 	struct bytes registers = image->notes.threads[thread].registers;
 	uint64_t pointer = pyh_stack_pointer(image, thread), local = 0;
 	struct span stack = mapping_around(image->memory, pointer);
-	struct span unused = { .start = stack.start };
-	struct error *err;
 
 	if (stack.end == 0 || pointer < RED_ZONE)
 		return NULL;
@@ -138,43 +138,42 @@ static struct error *add_stack(struct search *search, size_t thread)
 	if (local > pointer && local < stack.end &&
 	    stack.end - local > LOCAL_ABOVE)
 		stack.end = local + LOCAL_ABOVE;
+	stack.mapping = stack.start;
 	stack.start = (pointer - RED_ZONE) & ~UINT64_C(7);
-	if (stack.start < unused.start)
-		stack.start = unused.start;
-	unused.end = stack.start;
+	if (stack.start < stack.mapping)
+		stack.start = stack.mapping;
 	stack.thread = image->notes.threads[thread].tid;
-	err = add_span(&search->stacks, stack);
-	return err ? err : add_span(&search->passed, unused);
+	return add_span(&search->stacks, stack);
 }
 
+/** All stacks; what is unused below each holds nothing any more. */
 static struct error *add_stacks(struct search *search)
 {
 	const struct core_notes *notes = &search->runtime->image->notes;
 	struct spans *stacks = &search->stacks;
 	struct error *err = NULL;
+	uint64_t below = 0;
 
 	for (size_t i = 0; !err && i < notes->num_threads; i++)
 		err = add_stack(search, i);
-	if (err || stacks->count == 0)
-		return err;
-	// Several in one mapping: each ends where the next one begins, and what
-	// is unused below the lowest is all that is known to be.
-	qsort(stacks->items, stacks->count, sizeof(*stacks->items), by_start);
-	for (size_t i = 0; i + 1 < stacks->count; i++) {
-		if (stacks->items[i].end > stacks->items[i + 1].start)
-			stacks->items[i].end = stacks->items[i + 1].start;
-	}
-	for (size_t i = 0; i < search->passed.count; i++) {
-		struct span *unused = &search->passed.items[i];
+	if (stacks->count > 0)
+		qsort(stacks->items, stacks->count, sizeof(*stacks->items),
+		      by_start);
+	for (size_t i = 0; !err && i < stacks->count; i++) {
+		struct span *stack = &stacks->items[i];
 
-		for (size_t j = 0; j < stacks->count; j++) {
-			uint64_t end = stacks->items[j].end;
-
-			if (end > unused->start && end < unused->end)
-				unused->start = end;
-		}
+		// Several in one mapping end where the next one begins.
+		if (i + 1 < stacks->count && stack->end > stack[1].start)
+			stack->end = stack[1].start;
+		if (below < stack->mapping)
+			below = stack->mapping;
+		if (below < stack->start)
+			err = add_span(&search->passed,
+				       (struct span){ .start = below,
+						      .end = stack->start });
+		below = stack->end;
 	}
-	return NULL;
+	return err;
 }
 
 /* --- what is known -------------------------------------------------------- */

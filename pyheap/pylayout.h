@@ -54,6 +54,15 @@ struct pyh_layout_variant {
 	size_t num_sizes;
 };
 
+/*
+ * Fields of an interpreter that moved with those around them; variants do not
+ * name them. See pyroots.c.
+ */
+enum {
+	PYH_RELATIVE_FIRST = PYH_INTERP_MODULES_BY_INDEX,
+	PYH_RELATIVE_LAST = PYH_INTERP_CACHED_OBJECTS_WEAKREF_DESCRIPTOR,
+};
+
 extern const struct pyh_layout_variant pyh_layout_variants[];
 extern const size_t pyh_num_layout_variants;
 

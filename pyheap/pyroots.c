@@ -160,12 +160,6 @@ static const enum pyh_field anchors[] = {
 	PYH_RUNTIME_STATIC_OBJECTS,
 };
 
-static bool has_anchors(enum pyh_struct structure)
-{
-	return structure == PYH_STRUCT_INTERP ||
-	       structure == PYH_STRUCT_RUNTIME;
-}
-
 /** Bytes that the field is moved by, against the table. */
 static uint32_t moved_by(const struct pyh_runtime *runtime,
 			 enum pyh_field field)
@@ -196,10 +190,19 @@ static struct pyh_field_at place_of(const struct pyh_runtime *runtime,
 {
 	struct pyh_field_at at = runtime->layout->at[field];
 
-	if (!has_anchors(pyh_field_owner(field)))
+	switch (pyh_field_owner(field)) {
+	case PYH_STRUCT_INTERP:
+	case PYH_STRUCT_RUNTIME:
+		at.offset += at.size ? moved_by(runtime, field) : 0;
+		return at;
+	case PYH_STRUCT_TSTATEIMPL:
+		// It begins with a PyThreadState, which tells its own size.
+		at.offset += runtime->size_of[PYH_STRUCT_TSTATE] -
+			     runtime->layout->size_of[PYH_STRUCT_TSTATE];
+		return at;
+	default:
 		return runtime->at[field];
-	at.offset += at.size ? moved_by(runtime, field) : 0;
-	return at;
+	}
 }
 
 /* --- objects -------------------------------------------------------------- */

@@ -20,7 +20,6 @@ static const struct pyh_variant_field fields_3_13_late[] = {
 	{ PYH_RUNTIME_MAIN_INTERPRETER, { 88424, 194984 } },
 	{ PYH_RUNTIME_TRACEMALLOC, { 10104, 232 } },
 	{ PYH_INTERP_INITIAL_THREAD, { 194624, 344 } },
-	{ PYH_TSTATEIMPL_ASYNCIO_RUNNING_LOOP, { 312, 8 } },
 	{ PYH_GC_GENERATIONS, { 20, 72 } },
 	{ PYH_PICKLER_MEMO, { 16, 8 } },
 	{ PYH_PICKLER_OUTPUT_BUFFER, { 64, 8 } },
@@ -37,7 +36,6 @@ static const struct pyh_variant_size sizes_3_13_late[] = {
 	{ PYH_STRUCT_RUNTIME, 283408 },
 	{ PYH_STRUCT_INTERP, 194984 },
 	{ PYH_STRUCT_TSTATE, 312 },
-	{ PYH_STRUCT_TSTATEIMPL, 344 },
 	{ PYH_STRUCT_PICKLER, 152 },
 	{ PYH_STRUCT_UNPICKLER, 296 },
 };

@@ -191,7 +191,7 @@ static void test_modules(struct names *names)
 	check(names, &modules, &way, "sys.modules['shop.sessions']");
 	way = to_module(names, names->module_name, names->namespace);
 	by_value(&way, names, names->odd);
-	check(names, &modules, &way, "shop.sessions.[...]");
+	check(names, &modules, &way, "shop.sessions.__dict__[...]");
 }
 
 static void test_steps(struct names *names)

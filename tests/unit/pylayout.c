@@ -162,6 +162,8 @@ static void check_variant(const struct pyh_layout_variant *variant)
 	for (size_t i = 0; i < variant->num_sizes; i++)
 		layout->size_of[variant->sizes[i].structure] =
 			variant->sizes[i].size;
+	for (int i = PYH_RELATIVE_FIRST; i <= PYH_RELATIVE_LAST; i++)
+		layout->at[i].size = 0;
 	snprintf(name, sizeof(name), "variant %s: fields in structures",
 		 variant->name);
 	CHECK_U64(name, count_outside(layout), 0);
