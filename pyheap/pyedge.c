@@ -140,21 +140,42 @@ static void put_name_in(struct path *path, uint64_t key)
 
 /* --- steps of several references ------------------------------------------ */
 
+/**
+ * A name in a module's namespace: says better what this is than how the path
+ * came there, which is forgotten. False if the module has no name.
+ */
+static bool put_module_name(struct path *path, uint64_t dict, uint64_t key)
+{
+	struct pyh_repr before = path->text;
+
+	path->text.at = path->text.cut = 0;
+	if (!pyh_name_put_module(path->naming, &path->text, 0, dict)) {
+		path->text = before;
+		return false;
+	}
+	put_name_in(path, key);
+	path->placed = false;
+	return true;
+}
+
 /** object, its dict, a value of that: `.attr` */
 static void put_namespace(struct path *path)
 {
+	const struct pyh_edge *dict = ahead(path, 0);
 	const struct pyh_edge *value = ahead(path, 1);
 
-	if (value && value->ref.kind == PYH_REF_VALUE) {
-		path->at += 2;
-		if (put_attribute(path, value->ref.key))
-			return;
+	if (!value || value->ref.kind != PYH_REF_VALUE) {
+		path->at++;
 		pyh_repr_put(&path->text, ".__dict__");
-		put_value(path, "[", value->ref.key, "]");
 		return;
 	}
-	path->at++;
+	path->at += 2;
+	if ((dict->type && dict->type->kind == PYH_KIND_MODULE &&
+	     put_module_name(path, dict->ref.address, value->ref.key)) ||
+	    put_attribute(path, value->ref.key))
+		return;
 	pyh_repr_put(&path->text, ".__dict__");
+	put_value(path, "[", value->ref.key, "]");
 }
 
 /** function, its closure, a cell, what is in that: `.<closure x>` */
@@ -178,28 +199,17 @@ static bool put_closure(struct path *path)
 	return true;
 }
 
-/**
- * A function or frame, its globals, a value of them: they are a module's, which
- * says better what this is than how the path came there.
- */
+/** function or frame, its globals, a value of them: `module.name` */
 static bool put_globals(struct path *path)
 {
 	const struct pyh_edge *globals = ahead(path, 0);
 	const struct pyh_edge *value = ahead(path, 1);
-	struct pyh_repr before = path->text;
 
 	if (!(is_field(globals, "__globals__") ||
 	      is_field(globals, "f_globals")) ||
-	    !value || value->ref.kind != PYH_REF_VALUE)
+	    !value || value->ref.kind != PYH_REF_VALUE ||
+	    !put_module_name(path, globals->ref.address, value->ref.key))
 		return false;
-	path->text.at = path->text.cut = 0;
-	if (!pyh_name_put_module(path->naming, &path->text, 0,
-				 globals->ref.address)) {
-		path->text = before;
-		return false;
-	}
-	put_name_in(path, value->ref.key);
-	path->placed = false;
 	path->at += 2;
 	return true;
 }

@@ -8,9 +8,9 @@
  *	shop.hooks.make.<closure state>{...}
  *
  * Several references make one step where Python has one: an object, its dict, a
- * value of that are `.attr`; a module of sys.modules, its dict, a value are
- * `module.name`; a function, its closure, a cell, what is in it are `.<closure
- * x>`.
+ * value of that are `.attr`; a function, its closure, a cell, what is in it are
+ * `.<closure x>`. A variable of a module is `module.name`, however the path came
+ * to the module: what it is called says more.
  *
  * Without values only names of code are shown: of attributes, variables,
  * modules, types, if they are identifiers. What keys and elements are is data:

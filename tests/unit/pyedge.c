@@ -83,7 +83,7 @@ static void build(struct names *names, unsigned int minor)
 		.set = { .name = "set", .kind = PYH_KIND_SET },
 		.function.name = "function", .cell.name = "cell",
 		.frame = { .name = "frame", .kind = PYH_KIND_FRAME },
-		.module.name = "module" };
+		.module = { .name = "module", .kind = PYH_KIND_MODULE } };
 	tinyheap_init(heap, minor);
 	names->attribute = str(heap, "cache");
 	names->odd = str(heap, "not a name");
@@ -227,6 +227,12 @@ static void test_steps(struct names *names)
 	check(names, NULL, &way, "shop.sessions.cache");
 	way.edges[0].ref.address = 0x1000;
 	check(names, NULL, &way, "<function>.__globals__[...]");
+
+	way = (struct way){ 0 };
+	by_kind(&way, &names->list, PYH_REF_ITEM, 0, 0);
+	by_kind(&way, &names->module, PYH_REF_DICT, 0, names->namespace);
+	by_value(&way, names, names->attribute);
+	check(names, NULL, &way, "shop.sessions.cache");
 }
 
 static void test_frames(struct names *names)
