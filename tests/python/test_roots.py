@@ -116,9 +116,11 @@ def references(core):
     owned, guessed = collections.Counter(), collections.Counter()
     for line in done.stdout.splitlines():
         words = line.split(" ", 5)
-        if words[0] == "guess":
+        if words[0] == "object":
+            continue
+        if words[4] == "guessed":
             guessed[int(words[1], 16)] += 1
-        elif words[0] != "object" and words[4] == "held":
+        elif words[4] != "none":
             owned[int(words[1], 16)] += 1
     return owned, guessed
 

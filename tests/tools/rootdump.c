@@ -127,8 +127,9 @@ static bool keep_ref(void *context, const struct pyh_ref *ref)
 	struct dump *dump = visited->dump;
 	struct link *links;
 
-	if (ref->hold == PYH_HOLD_NONE || ref->hold == PYH_HOLD_GUESSED ||
-	    ref->kind == PYH_REF_TYPE)
+	// How deep the stack of a frame is may be guessed; its entries are not.
+	if (ref->hold == PYH_HOLD_NONE || ref->kind == PYH_REF_TYPE ||
+	    (ref->hold == PYH_HOLD_GUESSED && ref->kind != PYH_REF_LOCAL))
 		return true;
 	links = grow(dump, dump->links, dump->num_links, &dump->links_room,
 		     sizeof(*links));
