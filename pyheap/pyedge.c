@@ -96,6 +96,16 @@ static bool is_field(const struct pyh_edge *edge, const char *name)
 	       strcmp(python_name(edge->ref.name), name) == 0;
 }
 
+/** A variable of a frame, or an entry of its stack, which may be guessed. */
+static bool is_slot(const struct pyh_edge *edge)
+{
+	return edge && edge->type &&
+	       (edge->ref.kind == PYH_REF_LOCAL ||
+		(edge->ref.kind == PYH_REF_GUESS &&
+		 (edge->type->kind == PYH_KIND_FRAME ||
+		  edge->type->kind == PYH_KIND_GENERATOR)));
+}
+
 /* --- keys and elements ---------------------------------------------------- */
 
 /** Put a value in brackets, or "..." where values are not shown. */
@@ -222,7 +232,7 @@ static bool is_own_frame(const struct path *path)
 
 	return (is_field(edge, "gi_frame") || is_field(edge, "cr_frame") ||
 		is_field(edge, "ag_frame")) &&
-	       next && next->ref.kind == PYH_REF_LOCAL;
+	       is_slot(next);
 }
 
 static void put_local(struct path *path, const struct pyh_edge *edge)
@@ -315,7 +325,7 @@ static void put_step(struct path *path)
 
 	if (edge->ref.kind == PYH_REF_DICT || is_field(edge, "__dict__"))
 		put_namespace(path);
-	else if (edge->ref.kind == PYH_REF_LOCAL && edge->type)
+	else if (is_slot(edge))
 		put_local(path, edge);
 	else if (is_own_frame(path))
 		path->at++;
@@ -414,8 +424,7 @@ static bool put_frame_variable(struct path *path)
 	while (is_field(ahead(path, by), "f_back"))
 		by++;
 	edge = ahead(path, by);
-	if (!is_root(path, "frame") || !edge || !edge->type ||
-	    edge->ref.kind != PYH_REF_LOCAL)
+	if (!is_root(path, "frame") || !is_slot(edge))
 		return false;
 	root.code = pyh_name_code_of(path->naming, edge->holder, edge->type);
 	root.kind = pyh_name_of_local(path->naming, root.code,

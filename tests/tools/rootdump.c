@@ -127,9 +127,10 @@ static bool keep_ref(void *context, const struct pyh_ref *ref)
 	struct dump *dump = visited->dump;
 	struct link *links;
 
-	// How deep the stack of a frame is may be guessed; its entries are not.
+	// Guessed entries of the stacks of frames are as good as any.
 	if (ref->hold == PYH_HOLD_NONE || ref->kind == PYH_REF_TYPE ||
-	    (ref->hold == PYH_HOLD_GUESSED && ref->kind != PYH_REF_LOCAL))
+	    (ref->hold == PYH_HOLD_GUESSED &&
+	     visited->object->type->kind != PYH_KIND_FRAME))
 		return true;
 	links = grow(dump, dump->links, dump->num_links, &dump->links_room,
 		     sizeof(*links));
