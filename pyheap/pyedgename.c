@@ -284,15 +284,20 @@ static void put_static(struct pyh_repr *text, const struct pyh_root *root)
 	}
 }
 
-static void put_native(struct pyh_repr *text, const struct pyh_root *root)
+static void put_native(const struct pyh_naming *naming, struct pyh_repr *text,
+		       const struct pyh_root *root)
 {
+	const struct pyh_type *type =
+		root->type ? pyh_type_find(naming->types, root->type) : NULL;
+
 	if (!root->name) {
 		pyh_repr_format(text, "C memory at 0x%" PRIx64, root->holder);
 		return;
 	}
-	pyh_repr_put(text, root->name);
-	pyh_repr_format(text, " block 0x%" PRIx64 "+%" PRIu64,
-			root->holder - root->index, root->index);
+	pyh_repr_put(text, type ? type->name : root->name);
+	pyh_repr_format(text, "%s 0x%" PRIx64 "+%" PRIu64,
+			type ? "" : " block", root->holder - root->index,
+			root->index);
 }
 
 static const struct {
@@ -396,7 +401,7 @@ void pyh_name_put_root(const struct pyh_naming *naming, struct pyh_repr *text,
 		pyh_repr_format(text, "stack of thread %" PRIu64, root->thread);
 		break;
 	case PYH_ROOT_NATIVE:
-		put_native(text, root);
+		put_native(naming, text, root);
 		break;
 	}
 }

@@ -38,12 +38,14 @@ struct spans {
 
 struct hit {
 	uint64_t address, word;
-	bool raw;		/* in a block of pymalloc */
+	enum pyh_place place;	/* RAW, OTHER, OBJECT: not known to refer */
+	uint64_t object, type;	/* of OBJECT */
 };
 
 struct search {
 	const struct pyh_runtime *runtime;
 	struct pyh_census *census;
+	struct pyh_shapes *shapes;
 	const uint64_t *objects;	/* ascending */
 	size_t count;
 	struct spans stacks;	/* in use: from the pointer up; by start */
@@ -269,12 +271,6 @@ static bool is_asked(const struct search *search, uint64_t word)
 		       by_value) != NULL;
 }
 
-static void no_visit(void *context, const struct pyh_visit *visit)
-{
-	(void)context;
-	(void)visit;
-}
-
 static void keep_hit(struct search *search, struct hit hit)
 {
 	pthread_mutex_lock(&search->lock);
@@ -298,20 +294,55 @@ static void keep_hit(struct search *search, struct hit hit)
 	pthread_mutex_unlock(&search->lock);
 }
 
+/** A word in an object. */
+struct asking {
+	struct search *search;
+	struct hit hit;
+	bool known;		/* the object is known to have this reference */
+};
+
+static bool is_the_word(void *context, const struct pyh_ref *ref)
+{
+	struct asking *asking = context;
+
+	asking->known = ref->address == asking->hit.word;
+	return !asking->known;
+}
+
+/** Does the object account for the word by a reference? Items always do. */
+static void ask_object(void *context, const struct pyh_visit *visit)
+{
+	struct asking *asking = context;
+	const struct pyh_type *type = visit->object.type;
+	uint64_t at = asking->hit.address - visit->object.address;
+	struct pyh_referrer referrer = pyh_referrer(asking->search->runtime,
+						    asking->search->shapes,
+						    visit);
+
+	asking->hit.object = visit->object.address;
+	asking->hit.type = type->address;
+	asking->known = at >= (uint64_t)type->basicsize ||
+			(type->weaklistoffset > 0 &&
+			 at == (uint64_t)type->weaklistoffset);
+	if (!asking->known)
+		pyh_refs_each(&referrer, is_the_word, asking);
+}
+
 static void meet(void *context, unsigned int worker, uint64_t address,
 		 uint64_t word)
 {
 	struct search *search = context;
-	enum pyh_place place;
+	struct asking asking = { .search = search, .known = true,
+				 .hit = { .address = address, .word = word } };
 	uint64_t unused;
 
 	if (!is_asked(search, word) || span_at(&search->passed, address))
 		return;
-	place = pyh_census_show(search->census, worker, address, no_visit, NULL,
-				&unused);
-	if (place == PYH_PLACE_RAW || place == PYH_PLACE_OTHER)
-		keep_hit(search, (struct hit){ address, word,
-					       place == PYH_PLACE_RAW });
+	asking.hit.place = pyh_census_show(search->census, worker, address,
+					   ask_object, &asking, &unused);
+	if (asking.hit.place == PYH_PLACE_RAW ||
+	    asking.hit.place == PYH_PLACE_OTHER || !asking.known)
+		keep_hit(search, asking.hit);
 }
 
 static struct error *find_words(struct search *search)
@@ -335,6 +366,12 @@ static struct error *find_words(struct search *search)
 }
 
 /* --- what a word is in ---------------------------------------------------- */
+
+static void no_visit(void *context, const struct pyh_visit *visit)
+{
+	(void)context;
+	(void)visit;
+}
 
 /**
  * True if a word lies in memory of malloc that an object owns, or that is free;
@@ -367,9 +404,12 @@ static bool is_static(const struct search *search, struct pyh_root *root)
 	struct symbol symbol;
 	const char *slash;
 
-	if (!module && range && range->start > 0 &&
-	    pyh_on_module(image, root->holder))
+	// Where its header was not read, its .bss is what follows.
+	if (!module && range && range->start > 0) {
 		module = modules_find(image->modules, range->start - 1);
+		if (module && module->has_bias)
+			module = NULL;
+	}
 	if (!module)
 		return false;
 	slash = strrchr(module->path, '/');
@@ -404,7 +444,15 @@ static bool describe(struct search *search, const struct hit *hit,
 	};
 	if (!is_writable(search, hit->address))
 		return false;
-	if (hit->raw) {
+	if (hit->place == PYH_PLACE_OBJECT) {
+		if (is_static(search, root))
+			return true;
+		root->name = "object";
+		root->type = hit->type;
+		root->index = hit->address - hit->object;
+		return true;
+	}
+	if (hit->place == PYH_PLACE_RAW) {
 		pyh_census_lookup(search->census, hit->address, &lookup);
 		root->name = "pymalloc";
 		root->index = hit->address - lookup.block;
@@ -435,14 +483,31 @@ static void search_deinit(struct search *search)
 	free(search->hits);
 }
 
+/** Tell that static objects begin with a count that nobody owns. */
+static bool tell_static(struct search *search, pyh_root_fn *fn, void *context)
+{
+	for (size_t i = 0; i < search->count; i++) {
+		struct pyh_root root = {
+			.hold = PYH_HOLD_UNTRAVERSED,
+			.address = search->objects[i],
+			.holder = search->objects[i],
+		};
+
+		if (is_static(search, &root) && !fn(context, &root))
+			return false;
+	}
+	return true;
+}
+
 struct error *pyh_holders_each(const struct pyh_runtime *runtime,
 			       struct pyh_census *census,
+			       struct pyh_shapes *shapes,
 			       const uint64_t *objects, size_t count,
 			       pyh_root_fn *fn, void *context, bool *ret_all)
 {
 	CLEANUP(search_deinit) struct search search = {
-		.runtime = runtime, .census = census, .count = count,
-		.lock = PTHREAD_MUTEX_INITIALIZER,
+		.runtime = runtime, .census = census, .shapes = shapes,
+		.count = count, .lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	CLEANUP(free_pointer) uint64_t *ordered = calloc(count + 1,
 							 sizeof(*ordered));
@@ -466,6 +531,8 @@ struct error *pyh_holders_each(const struct pyh_runtime *runtime,
 	if (err)
 		return err;
 	*ret_all = !atomic_load(&search.over);
+	if (!tell_static(&search, fn, context))
+		return NULL;
 	if (search.num_hits > 0)
 		qsort(search.hits, search.num_hits, sizeof(*search.hits),
 		      by_address);

@@ -6,7 +6,8 @@
  * variables of C modules, words of native stacks, memory of malloc. All of
  * captured memory is read once, at the speed of pywords.h. A word says nothing
  * of whether it owns a count, or is left over from a use before: all are
- * GUESSED.
+ * GUESSED. Static objects are told as well, as held by themselves: they begin
+ * with a count that nobody owns.
  */
 #ifndef PYHEAP_PYHOLDERS_H
 #define PYHEAP_PYHOLDERS_H
@@ -25,9 +26,9 @@ enum {
 
 /**
  * Call fn, in the order of memory, for each word that leads to one of the
- * objects and is in nobody's memory: not in an object, a buffer of one, a free
- * block, a data stack of frames, the unused part of a native stack, or a word
- * that pyh_roots_each() tells.
+ * objects and is in nobody's memory: not in a buffer of an object, a free block,
+ * a data stack of frames, the unused part of a native stack; no reference of the
+ * object it is in; and no word that pyh_roots_each() tells.
  *
  * @param objects  addresses, at most PYH_HOLDERS_OBJECTS
  * @param ret_all  false where there were more than PYH_HOLDERS_WORDS, and some
@@ -35,6 +36,7 @@ enum {
  */
 struct error *pyh_holders_each(const struct pyh_runtime *runtime,
 			       struct pyh_census *census,
+			       struct pyh_shapes *shapes,
 			       const uint64_t *objects, size_t count,
 			       pyh_root_fn *fn, void *context, bool *ret_all);
 

@@ -39,16 +39,17 @@ struct pyh_root {
 	uint64_t holder;	/* address of the word; 0: none of its own */
 	uint64_t thread;	/* native number of the thread; 0: none */
 	uint64_t code;		/* PyCodeObject of the frame; 0: none */
-	uint64_t type;		/* whose namespace, of a static type, it is;
-				   0: it is none */
+	uint64_t type;		/* whose namespace, of a static type, it is; of
+				   a NATIVE in an object: its type; else 0 */
 	uint64_t index;		/* of the variable (co_localsplusnames), of the
 				   stack entry, of the entry of an array; of a
 				   NATIVE_STACK: bytes above the lowest in use;
 				   of a STATIC: behind name, or into module; of
 				   a NATIVE with a name: into its block */
 	const char *name;	/* CPython's name of the field; a symbol; of a
-				   NATIVE "malloc" or "pymalloc". NULL: not
-				   known. Valid as long as the image */
+				   NATIVE what it is in: "malloc", "pymalloc",
+				   "object". NULL: not known. Valid as long as
+				   the image */
 	const char *module;	/* base name of the file, or NULL; the same */
 };
 

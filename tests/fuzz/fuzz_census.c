@@ -277,7 +277,7 @@ static struct error *see_paths(struct pyh_runtime *runtime,
 		err = pyh_census_visit(census, see_some, &paths);
 	}
 	if (!err)
-		err = pyh_holders_each(runtime, census, paths.objects,
+		err = pyh_holders_each(runtime, census, shapes, paths.objects,
 				       paths.num_objects, see_root, &paths,
 				       &all);
 	pyh_value_reader_destroy(paths.naming.values);

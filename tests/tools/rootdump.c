@@ -249,8 +249,9 @@ static struct error *dump_objects(struct dump *dump, char **addresses,
 		objects[i] = strtoull(addresses[i], NULL, 16);
 	dump->label = "holder";
 	if (count > 0)
-		err = pyh_holders_each(dump->runtime, dump->census, objects,
-				       count, print_root, dump, &all);
+		err = pyh_holders_each(dump->runtime, dump->census,
+				       dump->shapes, objects, count,
+				       print_root, dump, &all);
 	if (!err && count > 0)
 		err = pyh_census_visit(dump->census, visit, dump);
 	if (!err)
