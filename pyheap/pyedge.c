@@ -57,10 +57,6 @@ static const struct {
 	{ "d_qualname", "__qualname__" },
 	{ "wr_object", "()" },
 	{ "wr_callback", "__callback__" },
-	{ "traceback", "__traceback__" },
-	{ "context", "__context__" },
-	{ "cause", "__cause__" },
-	{ "notes", "__notes__" },
 	{ "tp_dict", "__dict__" },
 	{ "tp_bases", "__bases__" },
 	{ "tp_base", "__base__" },
@@ -69,18 +65,32 @@ static const struct {
 	{ "ht_name", "__name__" },
 	{ "ht_qualname", "__qualname__" },
 	{ "ht_slots", "__slots__" },
-	{ "fn", "func" },
-	{ "kw", "keywords" },
-	{ "origin", "__origin__" },
+};
+
+/* The same of exceptions: others may have slots of these names. */
+static const struct {
+	const char *field, *name;
+} exception_names[] = {
+	{ "traceback", "__traceback__" },
+	{ "context", "__context__" },
+	{ "cause", "__cause__" },
+	{ "notes", "__notes__" },
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static const char *python_name(const char *field)
+static const char *python_name(const struct pyh_edge *edge)
 {
+	const char *field = edge->ref.name;
+
 	for (size_t i = 0; i < COUNT(python_names); i++)
 		if (strcmp(python_names[i].field, field) == 0)
 			return python_names[i].name;
+	if (!edge->type || !(edge->type->flags & PYH_TPFLAGS_BASE_EXC_SUBCLASS))
+		return field;
+	for (size_t i = 0; i < COUNT(exception_names); i++)
+		if (strcmp(exception_names[i].field, field) == 0)
+			return exception_names[i].name;
 	return field;
 }
 
@@ -93,7 +103,7 @@ static const struct pyh_edge *ahead(const struct path *path, size_t by)
 static bool is_field(const struct pyh_edge *edge, const char *name)
 {
 	return edge && edge->ref.kind == PYH_REF_FIELD && edge->ref.name &&
-	       strcmp(python_name(edge->ref.name), name) == 0;
+	       strcmp(python_name(edge), name) == 0;
 }
 
 /** A variable of a frame, or an entry of its stack, which may be guessed. */
@@ -276,7 +286,7 @@ static void put_key(struct path *path, const struct pyh_edge *edge)
 
 static void put_field(struct path *path, const struct pyh_edge *edge)
 {
-	const char *name = edge->ref.name ? python_name(edge->ref.name) : "?";
+	const char *name = edge->ref.name ? python_name(edge) : "?";
 
 	if (name[0] != '(')
 		pyh_repr_put(&path->text, ".");
