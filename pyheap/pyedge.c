@@ -20,6 +20,7 @@ struct path {
 	const struct pyh_root *root;	/* NULL: none */
 	const struct pyh_edge *edges;
 	size_t count, at;		/* at: the next edge */
+	const struct pyh_edge *before;	/* the one before edges, or NULL */
 	struct pyh_root place;		/* said behind all steps, if placed */
 	bool placed;
 	struct pyh_repr text;
@@ -293,9 +294,36 @@ static void put_field(struct path *path, const struct pyh_edge *edge)
 	pyh_repr_bytes(&path->text, name, strlen(name));
 }
 
+/** True if an edge leads to a dict whose keys are names. */
+static bool is_namespace(const struct pyh_edge *edge)
+{
+	return edge && (edge->ref.kind == PYH_REF_DICT ||
+			is_field(edge, "__dict__") ||
+			is_field(edge, "__globals__") ||
+			is_field(edge, "f_globals") ||
+			is_field(edge, "f_locals"));
+}
+
+static void put_item(struct path *path, const struct pyh_edge *edge,
+		     const struct pyh_edge *before)
+{
+	char name[PYH_NAME_MAX + 1];
+
+	if (!is_namespace(before) ||
+	    !pyh_name_identifier(path->naming, edge->ref.key, name)) {
+		put_value(path, "[", edge->ref.key, "]");
+		return;
+	}
+	pyh_repr_put(&path->text, "['");
+	pyh_repr_bytes(&path->text, name, strlen(name));
+	pyh_repr_put(&path->text, "']");
+}
+
 static void put_single(struct path *path, const struct pyh_edge *edge)
 {
 	struct pyh_repr *text = &path->text;
+	const struct pyh_edge *before =
+		path->at > 0 ? &path->edges[path->at - 1] : path->before;
 
 	path->at++;
 	switch (edge->ref.kind) {
@@ -318,7 +346,7 @@ static void put_single(struct path *path, const struct pyh_edge *edge)
 		if (is_lru_cache(edge))
 			pyh_repr_put(text, ".<cached value>");
 		else
-			put_value(path, "[", edge->ref.key, "]");
+			put_item(path, edge, before);
 		break;
 	case PYH_REF_GUESS:
 		pyh_repr_format(text, ".<word at +%" PRIu64 ">",
@@ -541,10 +569,18 @@ void pyh_path_text(const struct pyh_naming *naming, const struct pyh_root *root,
 	buffer[path.text.at + place_size] = '\0';
 }
 
-void pyh_edge_text(const struct pyh_naming *naming,
-		   const struct pyh_edge *edge, char *buffer, size_t size)
+void pyh_step_text(const struct pyh_naming *naming,
+		   const struct pyh_edge *before, const struct pyh_edge *edge,
+		   char *buffer, size_t size)
 {
 	struct path path = path_begin(naming, edge, 1, buffer, size);
 
+	path.before = before;
 	put_single(&path, edge);
+}
+
+void pyh_edge_text(const struct pyh_naming *naming,
+		   const struct pyh_edge *edge, char *buffer, size_t size)
+{
+	pyh_step_text(naming, NULL, edge, buffer, size);
 }

@@ -59,7 +59,17 @@ void pyh_path_text(const struct pyh_naming *naming, const struct pyh_root *root,
 		   const struct pyh_edge *edges, size_t count, char *buffer,
 		   size_t size);
 
-/** The text of one reference by itself: ".attr", "[3]", "['key']", "{...}". */
+/**
+ * The text of one reference of a path by itself: ".attr", "[3]", "['key']",
+ * "{...}".
+ *
+ * @param before  the one before it, which tells whether keys are names; or NULL
+ */
+void pyh_step_text(const struct pyh_naming *naming,
+		   const struct pyh_edge *before, const struct pyh_edge *edge,
+		   char *buffer, size_t size);
+
+/** The same without what comes before. */
 void pyh_edge_text(const struct pyh_naming *naming,
 		   const struct pyh_edge *edge, char *buffer, size_t size);
 

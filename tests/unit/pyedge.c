@@ -197,6 +197,7 @@ static void test_modules(struct names *names)
 static void test_steps(struct names *names)
 {
 	struct way way = { 0 };
+	char text[TEXT];
 
 	by_kind(&way, NULL, PYH_REF_DICT, 0, 0);
 	by_value(&way, names, names->odd);
@@ -226,7 +227,12 @@ static void test_steps(struct names *names)
 	by_value(&way, names, names->attribute);
 	check(names, NULL, &way, "shop.sessions.cache");
 	way.edges[0].ref.address = 0x1000;
-	check(names, NULL, &way, "<function>.__globals__[...]");
+	check(names, NULL, &way, "<function>.__globals__['cache']");
+	pyh_step_text(&names->naming, &way.edges[0], &way.edges[1], text,
+		      sizeof(text));
+	CHECK_STRING("one step", text, "['cache']");
+	pyh_edge_text(&names->naming, &way.edges[1], text, sizeof(text));
+	CHECK_STRING("one step by itself", text, "[...]");
 
 	way = (struct way){ 0 };
 	by_kind(&way, &names->list, PYH_REF_ITEM, 0, 0);
