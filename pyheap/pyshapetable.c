@@ -282,7 +282,8 @@ static const struct known_words {
 	{ "functools._lru_list_elem", 8, 15, "~ ~ ~ =key =result" },
 	{ "operator.attrgetter", 8, 15, "~ attr" },
 	{ "operator.itemgetter", 8, 15, "~ item" },
-	{ "operator.methodcaller", 8, 12, "name args kwds" },
+	{ "operator.methodcaller", 8, 9, "-name args kwds" },
+	{ "operator.methodcaller", 10, 12, "name args kwds" },
 	{ "operator.methodcaller", 13, 15,
 	  "name args kwds vectorcall_args vectorcall_kwnames" },
 
