@@ -30,6 +30,12 @@ static bool overlap(struct pyh_field_at a, struct pyh_field_at b)
 	return a.offset < b.offset + b.size && b.offset < a.offset + a.size;
 }
 
+/** Arrays that only begin in their structure, where they have no size of it. */
+static bool is_flexible(unsigned int field)
+{
+	return field == PYH_ALLOCTRACEBACK_FRAMES;
+}
+
 static unsigned int count_outside(const struct pyh_layout *layout)
 {
 	unsigned int bad = 0;
@@ -41,7 +47,7 @@ static unsigned int count_outside(const struct pyh_layout *layout)
 		if (at.size == 0)
 			continue;
 		if (size == 0 || at.offset > size ||
-		    at.size > size - at.offset) {
+		    (at.size > size - at.offset && !is_flexible(i))) {
 			complain(layout, i, "outside of its structure");
 			bad++;
 		}
