@@ -42,7 +42,8 @@ static struct error *create(struct opened *opened, struct analysis **ret)
 		return error_no_memory();
 	err = heapgraph_build(&options, &analysis->heap);
 	if (!err)
-		err = heaproots_find(analysis->heap, runtime, &analysis->roots);
+		err = heaproots_find(analysis->heap, runtime,
+				     opened_workers(opened), &analysis->roots);
 	if (err)
 		analysis_destroy(analysis);
 	else
@@ -55,7 +56,7 @@ static struct error *create(struct opened *opened, struct analysis **ret)
 struct making {
 	struct opened *opened;
 	struct analysis *analysis;
-	unsigned int parts[2];
+	unsigned int parts[ANALYSIS_PARTS];
 };
 
 static uint64_t weight(void *context, uint32_t object)
@@ -92,25 +93,30 @@ static struct error *list_classes(const struct heapgraph *heap, uint32_t **ret)
 	return NULL;
 }
 
-static struct error *find_cycles(const struct making *making)
+static struct error *find_components(const struct making *making)
 {
-	struct analysis *analysis = making->analysis;
-	struct heapgraph *heap = analysis->heap;
-	struct error *err = collector_replay(heap, &analysis->roots, NULL,
-					     &analysis->collector);
+	struct heapgraph *heap = making->analysis->heap;
 	uint32_t *classes = NULL;
+	struct error *err = list_classes(heap, &classes);
 
-	if (!err)
-		err = list_classes(heap, &classes);
 	if (!err)
 		err = components_find(&heap->graph,
 			&(struct components_options){
 				.mask = GRAPH_MASK_OWNED,
 				.kinds = heap->types, .kind_nodes = classes,
 				.spill = &heap->spill },
-			&analysis->components);
+			&making->analysis->components);
 	free(classes);
 	return err;
+}
+
+static struct error *replay_collector(const struct making *making)
+{
+	struct pyh_runtime *runtime;
+	struct error *err = opened_runtime(making->opened, &runtime);
+
+	return err ? err : collector_replay(making->analysis->heap, runtime,
+					    &making->analysis->collector);
 }
 
 static struct error *make_part(void *context, unsigned int worker, size_t shard)
@@ -118,8 +124,14 @@ static struct error *make_part(void *context, unsigned int worker, size_t shard)
 	const struct making *making = context;
 
 	(void)worker;
-	return making->parts[shard] == ANALYSIS_DOMINATORS ?
-		       find_dominators(making) : find_cycles(making);
+	switch (making->parts[shard]) {
+	case ANALYSIS_DOMINATORS:
+		return find_dominators(making);
+	case ANALYSIS_COMPONENTS:
+		return find_components(making);
+	default:
+		return replay_collector(making);
+	}
 }
 
 struct error *analysis_of(struct opened *opened, unsigned int parts,
@@ -136,9 +148,9 @@ struct error *analysis_of(struct opened *opened, unsigned int parts,
 	if (parts & ANALYSIS_TREE)
 		parts |= ANALYSIS_DOMINATORS;
 	parts &= ~(*at)->have;
-	for (unsigned int part = 1; part <= ANALYSIS_CYCLES; part <<= 1)
-		if (parts & part)
-			making.parts[count++] = part;
+	for (unsigned int i = 0; i < ANALYSIS_PARTS; i++)
+		if (parts >> i & 1)
+			making.parts[count++] = 1u << i;
 	if (count > 0)
 		progress_tell(NULL, "finding who keeps what", 0, 0);
 	err = workers_run(opened_workers(opened), count, make_part, &making);

@@ -19,8 +19,11 @@ struct opened;
 /** Parts beyond graph and roots, as bits. */
 enum {
 	ANALYSIS_DOMINATORS = 1 << 0,
-	ANALYSIS_CYCLES = 1 << 1,	/* components, and the collector */
-	ANALYSIS_TREE = 1 << 2,		/* dominators and their tree */
+	ANALYSIS_COMPONENTS = 1 << 1,	/* cycles */
+	ANALYSIS_COLLECTOR = 1 << 2,	/* garbage */
+	ANALYSIS_CYCLES = ANALYSIS_COMPONENTS | ANALYSIS_COLLECTOR,
+	ANALYSIS_PARTS = 3,		/* those side by side */
+	ANALYSIS_TREE = 1 << 3,		/* dominators and their tree */
 };
 
 struct analysis {

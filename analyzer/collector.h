@@ -5,29 +5,42 @@
  * With its own arithmetic, over all generations: of the objects that it tracks,
  * those whose counts are more than what others of them refer to are held from
  * outside, and whatever these lead to lives. The rest is garbage. References
- * that tp_traverse does not visit hold, for it, from outside.
+ * that tp_traverse does not visit hold, for it, from outside; so do those of
+ * frozen objects and of immortal ones, which it does not look at.
  *
- * Source: CPython Python/gc.c (Modules/gcmodule.c up to 3.12), deduce_unreachable().
+ * What cannot be foretold is what finalizers do: one of them may bring objects
+ * back, and closing a generator frees what only its frame holds before the
+ * collector comes to it.
+ *
+ * Source: CPython Python/gc.c (Modules/gcmodule.c up to 3.12),
+ * deduce_unreachable(), move_legacy_finalizers(), delete_garbage(); the same
+ * for a full collection of the incremental collector of 3.14.0 to 3.14.4.
  */
 #ifndef ANALYZER_COLLECTOR_H
 #define ANALYZER_COLLECTOR_H
 
 #include <stdint.h>
 
+#include "analyzer/finalizers.h"
 #include "analyzer/graph/reach.h"
 #include "analyzer/heapgraph.h"
-#include "analyzer/heaproots.h"
 
 struct collector {
+	struct node_set frozen;		/* objects that it never looks at */
 	struct node_set garbage;	/* tracked objects that it would find */
-	struct node_set freed;		/* those, and what nobody else holds */
-	uint32_t num_garbage, num_freed;
+	/* those of them that it would not free but put into gc.garbage: with
+	   tp_del, or held by such */
+	struct node_set uncollectable;
+	/* the other ones, and what goes when they go */
+	struct node_set freed;
+	uint32_t num_tracked, num_frozen;
+	uint32_t num_garbage, num_uncollectable, num_freed;
+	uint32_t num_finalizers;	/* of the garbage, still to be run */
 	uint64_t freed_bytes;		/* footprints */
 };
 
-struct error *collector_replay(const struct heapgraph *heap,
-			       const struct heaproots *roots,
-			       const struct node_set *frozen,
+struct error *collector_replay(struct heapgraph *heap,
+			       const struct pyh_runtime *runtime,
 			       struct collector *ret);
 void collector_deinit(struct collector *collector);
 

@@ -4,7 +4,10 @@
  */
 #include "analyzer/heaproots.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
+
+#include "image/base/workers.h"
 
 /* --- gathering ------------------------------------------------------------- */
 
@@ -52,10 +55,10 @@ static int by_object(const void *a, const void *b)
 	       (x->root.holder < y->root.holder);
 }
 
-const struct heap_root *heaproots_of(const struct heaproots *roots,
-				     uint32_t object, size_t *ret_count)
+/** The first root of an object, or of one with a higher number. */
+static size_t first_root(const struct heaproots *roots, uint32_t object)
 {
-	size_t low = 0, high = roots->num_roots, end;
+	size_t low = 0, high = roots->num_roots;
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
@@ -65,6 +68,14 @@ const struct heap_root *heaproots_of(const struct heaproots *roots,
 		else
 			high = middle;
 	}
+	return low;
+}
+
+const struct heap_root *heaproots_of(const struct heaproots *roots,
+				     uint32_t object, size_t *ret_count)
+{
+	size_t low = first_root(roots, object), end;
+
 	for (end = low; end < roots->num_roots &&
 			roots->roots[end].object == object;)
 		end++;
@@ -107,6 +118,22 @@ struct heap_count heaproots_count(const struct heapgraph *heap,
 	return count;
 }
 
+/**
+ * References from immortal objects: those that were written down by a compiler
+ * and not made (code of modules that 3.11 has frozen) take no counts.
+ */
+static uint64_t of_immortals(const struct heapgraph *heap, uint32_t object)
+{
+	const struct graph *graph = &heap->graph;
+	uint64_t count = 0;
+
+	for (uint32_t j = graph->in_at[object]; j < graph->in_at[object + 1];
+	     j++)
+		count += graph_in(graph->in[j], GRAPH_MASK_OWNED) &&
+			 heap->flags[graph_end(graph->in[j])] & HEAP_IMMORTAL;
+	return count;
+}
+
 /** Edges to an object that are only guessed own nothing after all. */
 static void drop_guesses(struct graph *graph, uint32_t object)
 {
@@ -117,60 +144,138 @@ static void drop_guesses(struct graph *graph, uint32_t object)
 						  GRAPH_WEAK);
 }
 
-/** The same from the other side. */
-static void drop_guesses_out(struct graph *graph,
-			     const struct node_set *explained)
-{
-	for (uint32_t j = 0; j < graph->num_edges; j++) {
-		uint32_t target = graph_end(graph->out[j]);
+enum {
+	SHARD_OBJECTS = 1 << 16,	/* whole words of sets */
+	SHARD_EDGES = 1 << 20,
+};
 
-		if (graph_hold(graph->out[j]) == GRAPH_GUESSED &&
-		    node_set_has(explained, target))
-			graph->out[j] = graph_edge(target, GRAPH_WEAK);
+struct audit {
+	struct heapgraph *heap;
+	struct heaproots *roots;
+	/* objects whose counts need no guess although there are some */
+	struct node_set settled;
+	_Atomic uint32_t num_settled;
+	_Atomic uint32_t num_immortal, num_unexplained, num_over_released,
+		num_guessed;
+};
+
+/** What shards counted. */
+struct tally {
+	uint32_t settled, immortal, unexplained, over_released, guessed;
+};
+
+/** @param root  its roots, and num of them */
+static void audit_object(struct audit *audit, uint32_t object,
+			 const struct heap_root *root, size_t num,
+			 struct tally *tally)
+{
+	struct heapgraph *heap = audit->heap;
+	struct heaproots *roots = audit->roots;
+	uint64_t wanted = heapgraph_refcount(heap, object);
+	struct heap_count count = { 0 };
+	uint64_t found;
+
+	count_roots(root, num, &count);
+	if (heap->flags[object] & HEAP_IMMORTAL || count.roots > 0)
+		(void)node_set_add(&roots->held, object);
+	if (heap->flags[object] & HEAP_IMMORTAL) {
+		tally->immortal++;
+		return;
+	}
+	count_edges(&heap->graph, object, &count);
+	found = count.objects + count.roots;
+	if (found > wanted && found - of_immortals(heap, object) > wanted) {
+		(void)node_set_add(&roots->over_released, object);
+		tally->over_released++;
+	}
+	if (found >= wanted) {
+		if (count.guessed > 0) {
+			(void)node_set_add(&audit->settled, object);
+			drop_guesses(&heap->graph, object);
+			tally->settled++;
+		}
+	} else if (found + count.guessed < wanted) {
+		(void)node_set_add(&roots->unexplained, object);
+		(void)node_set_add(&roots->held, object);
+		tally->unexplained++;
+	} else {
+		tally->guessed++;
 	}
 }
 
-static struct error *audit(struct heapgraph *heap, struct heaproots *roots)
+static struct error *audit_shard(void *context, unsigned int worker,
+				 size_t shard)
 {
-	struct node_set explained = { 0 };
-	struct error *err = node_set_init(&explained, heap->count);
-	size_t next = 0;
+	struct audit *audit = context;
+	const struct heaproots *roots = audit->roots;
+	uint32_t first = (uint32_t)shard * SHARD_OBJECTS, last = first;
+	size_t next = first_root(roots, first);
+	struct tally tally = { 0 };
 
-	for (uint32_t i = 0; !err && i < heap->count; i++) {
-		struct heap_count count = { 0 };
-		uint64_t wanted = heapgraph_refcount(heap, i);
+	(void)worker;
+	last += audit->heap->count - first < SHARD_OBJECTS ?
+			audit->heap->count - first : SHARD_OBJECTS;
+	for (uint32_t i = first; i < last; i++) {
 		size_t end = next;
 
 		while (end < roots->num_roots && roots->roots[end].object == i)
 			end++;
-		count_edges(&heap->graph, i, &count);
-		count_roots(&roots->roots[next], end - next, &count);
+		audit_object(audit, i, &roots->roots[next], end - next, &tally);
 		next = end;
-		if (heap->flags[i] & HEAP_IMMORTAL || count.roots > 0)
-			(void)node_set_add(&roots->held, i);
-		if (heap->flags[i] & HEAP_IMMORTAL)
-			continue;
-		if (count.objects + count.roots >= wanted) {
-			if (count.guessed > 0) {
-				(void)node_set_add(&explained, i);
-				drop_guesses(&heap->graph, i);
-			}
-			continue;
-		}
-		if (count.objects + count.roots + count.guessed < wanted) {
-			(void)node_set_add(&roots->unexplained, i);
-			(void)node_set_add(&roots->held, i);
-		}
 	}
+	audit->num_settled += tally.settled;
+	audit->num_immortal += tally.immortal;
+	audit->num_unexplained += tally.unexplained;
+	audit->num_over_released += tally.over_released;
+	audit->num_guessed += tally.guessed;
+	return NULL;
+}
+
+/** Edges that are only guessed to such objects, seen from the other side. */
+static struct error *settle_shard(void *context, unsigned int worker,
+				  size_t shard)
+{
+	const struct audit *audit = context;
+	struct graph *graph = &audit->heap->graph;
+	uint64_t first = (uint64_t)shard * SHARD_EDGES;
+	uint64_t last = first + SHARD_EDGES;
+
+	(void)worker;
+	for (uint64_t j = first; j < last && j < graph->num_edges; j++) {
+		uint32_t target = graph_end(graph->out[j]);
+
+		if (graph_hold(graph->out[j]) == GRAPH_GUESSED &&
+		    node_set_has(&audit->settled, target))
+			graph->out[j] = graph_edge(target, GRAPH_WEAK);
+	}
+	return NULL;
+}
+
+static struct error *audit(struct heapgraph *heap, unsigned int workers,
+			   struct heaproots *roots)
+{
+	struct audit audit = { .heap = heap, .roots = roots };
+	struct error *err = node_set_init(&audit.settled, heap->count);
+
 	if (!err)
-		drop_guesses_out(&heap->graph, &explained);
-	node_set_deinit(&explained);
+		err = workers_run(workers, ((size_t)heap->count +
+					    SHARD_OBJECTS - 1) / SHARD_OBJECTS,
+				  audit_shard, &audit);
+	if (!err && audit.num_settled > 0)
+		err = workers_run(workers, ((size_t)heap->graph.num_edges +
+					    SHARD_EDGES - 1) / SHARD_EDGES,
+				  settle_shard, &audit);
+	roots->num_immortal = audit.num_immortal;
+	roots->num_unexplained = audit.num_unexplained;
+	roots->num_over_released = audit.num_over_released;
+	roots->num_guessed = audit.num_guessed;
+	node_set_deinit(&audit.settled);
 	return err;
 }
 
 struct error *heaproots_find(struct heapgraph *heap,
 			     const struct pyh_runtime *runtime,
-			     struct heaproots *ret)
+			     unsigned int workers, struct heaproots *ret)
 {
 	struct gathering gathering = { .heap = heap, .roots = ret };
 	struct memory_reader memory;
@@ -191,7 +296,9 @@ struct error *heaproots_find(struct heapgraph *heap,
 	if (!err)
 		err = node_set_init(&ret->held, heap->count);
 	if (!err)
-		err = audit(heap, ret);
+		err = node_set_init(&ret->over_released, heap->count);
+	if (!err)
+		err = audit(heap, workers, ret);
 	if (err)
 		heaproots_deinit(ret);
 	return err;
@@ -201,6 +308,7 @@ void heaproots_deinit(struct heaproots *roots)
 {
 	free(roots->roots);
 	node_set_deinit(&roots->unexplained);
+	node_set_deinit(&roots->over_released);
 	node_set_deinit(&roots->held);
 	*roots = (struct heaproots){ 0 };
 }

@@ -27,6 +27,11 @@ struct heaproots {
 	size_t num_roots;
 	/* objects with counts that nothing found accounts for */
 	struct node_set unexplained;
+	/* objects with fewer counts than there are owners */
+	struct node_set over_released;
+	uint32_t num_immortal;	/* of which counts say nothing */
+	uint32_t num_unexplained, num_over_released;
+	uint32_t num_guessed;	/* explained only by what may own a count */
 	/* all that is held from outside: roots that own a count, what is
 	   unexplained, what is immortal */
 	struct node_set held;
@@ -39,7 +44,7 @@ struct heaproots {
  */
 struct error *heaproots_find(struct heapgraph *heap,
 			     const struct pyh_runtime *runtime,
-			     struct heaproots *ret);
+			     unsigned int workers, struct heaproots *ret);
 void heaproots_deinit(struct heaproots *roots);
 
 /** Roots of an object: the first, and how many follow it. */

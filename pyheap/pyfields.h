@@ -286,6 +286,8 @@
 	X(TYPE_TP_CACHE, "PyTypeObject", "tp_cache") \
 	X(TYPE_TP_SUBCLASSES, "PyTypeObject", "tp_subclasses") \
 	X(TYPE_TP_WEAKLIST, "PyTypeObject", "tp_weaklist") \
+	X(TYPE_TP_DEL, "PyTypeObject", "tp_del") \
+	X(TYPE_TP_FINALIZE, "PyTypeObject", "tp_finalize") \
 	X(HEAPTYPE_HT_NAME, "PyHeapTypeObject", "ht_name") \
 	X(HEAPTYPE_HT_SLOTS, "PyHeapTypeObject", "ht_slots") \
 	X(HEAPTYPE_HT_QUALNAME, "PyHeapTypeObject", "ht_qualname") \

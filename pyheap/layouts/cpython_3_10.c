@@ -202,6 +202,8 @@ const struct pyh_layout pyh_layout_3_10 = {
 		[PYH_TYPE_TP_CACHE] = { 352, 8 },
 		[PYH_TYPE_TP_SUBCLASSES] = { 360, 8 },
 		[PYH_TYPE_TP_WEAKLIST] = { 368, 8 },
+		[PYH_TYPE_TP_DEL] = { 376, 8 },
+		[PYH_TYPE_TP_FINALIZE] = { 392, 8 },
 		/* PyHeapTypeObject */
 		[PYH_HEAPTYPE_HT_NAME] = { 848, 8 },
 		[PYH_HEAPTYPE_HT_SLOTS] = { 856, 8 },

@@ -256,6 +256,8 @@ const struct pyh_layout pyh_layout_3_15t = {
 		[PYH_TYPE_TP_CACHE] = { 368, 8 },
 		[PYH_TYPE_TP_SUBCLASSES] = { 376, 8 },
 		[PYH_TYPE_TP_WEAKLIST] = { 384, 8 },
+		[PYH_TYPE_TP_DEL] = { 392, 8 },
+		[PYH_TYPE_TP_FINALIZE] = { 408, 8 },
 		/* PyHeapTypeObject */
 		[PYH_HEAPTYPE_HT_NAME] = { 880, 8 },
 		[PYH_HEAPTYPE_HT_SLOTS] = { 888, 8 },
