@@ -68,6 +68,17 @@ static struct error *parse_count(const char *text, uint64_t *ret)
 	return NULL;
 }
 
+static struct error *parse_signed(const char *text, uint64_t *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = (uint64_t)strtoll(text, &end, 10);
+	if (end == text || *end || errno)
+		return error_new(ERROR_USAGE, "'%s' is not a number", text);
+	return NULL;
+}
+
 static struct error *parse_share(const char *text, double *ret)
 {
 	char *end;
@@ -95,6 +106,8 @@ static struct error *parse_value(struct gate *gate, enum unit unit,
 	case UNIT_COUNT:
 	case UNIT_ID:
 		return parse_count(text, &gate->value.number);
+	case UNIT_SIGNED:
+		return parse_signed(text, &gate->value.number);
 	case UNIT_SHARE:
 		return parse_share(text, &gate->value.share);
 	case UNIT_ADDRESS:
@@ -205,6 +218,9 @@ static void meet(struct gate *gate, const char *what, struct cell cell)
 	else if (cell.unit == UNIT_SHARE)
 		(void)snprintf(number, sizeof(number), "%.1f %%",
 			       cell.share * 100);
+	else if (cell.unit == UNIT_SIGNED)
+		(void)snprintf(number, sizeof(number), "%+" PRId64,
+			       (int64_t)cell.number);
 	else if (cell.unit == UNIT_COUNT)
 		(void)units_count(cell.number, number);
 	else

@@ -39,6 +39,9 @@ int cell_compare(struct cell a, struct cell b)
 		return (a.number > b.number) - (a.number < b.number);
 	case UNIT_SHARE:
 		return (a.share < b.share) - (a.share > b.share);
+	case UNIT_SIGNED:
+		return ((int64_t)a.number < (int64_t)b.number) -
+		       ((int64_t)a.number > (int64_t)b.number);
 	case UNIT_COUNT:
 	case UNIT_BYTES:
 	case UNIT_BOOL:
@@ -92,6 +95,9 @@ static void json_cell(struct json *json, const char *key, struct cell cell)
 	case UNIT_BOOL:
 		json_bool(json, key, cell.number != 0);
 		return;
+	case UNIT_SIGNED:
+		json_i64(json, key, (int64_t)cell.number);
+		return;
 	case UNIT_COUNT:
 	case UNIT_BYTES:
 	case UNIT_ID:
@@ -117,6 +123,9 @@ static void csv_cell(FILE *out, struct cell cell)
 		return;
 	case UNIT_BOOL:
 		(void)fputs(cell.number ? "true" : "false", out);
+		return;
+	case UNIT_SIGNED:
+		(void)fprintf(out, "%" PRId64, (int64_t)cell.number);
 		return;
 	case UNIT_COUNT:
 	case UNIT_BYTES:
@@ -148,6 +157,10 @@ static char *people_cell(struct cell cell, size_t columns)
 		case UNIT_BOOL:
 			(void)snprintf(text, sizeof(text), "%s",
 				       cell.number ? "yes" : "no");
+			break;
+		case UNIT_SIGNED:
+			(void)snprintf(text, sizeof(text), "%+" PRId64,
+				       (int64_t)cell.number);
 			break;
 		case UNIT_BYTES:
 			(void)units_size(cell.number, text);

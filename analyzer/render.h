@@ -37,6 +37,7 @@ enum render_format {
 enum unit {
 	UNIT_TEXT,
 	UNIT_COUNT,
+	UNIT_SIGNED,		/* a count that may be less than 0 */
 	UNIT_BYTES,
 	UNIT_SHARE,		/* a fraction of 1 */
 	UNIT_ADDRESS,
@@ -49,7 +50,8 @@ struct cell {
 	enum unit unit;
 	bool known;		/* false: prints as nothing */
 	union {
-		uint64_t number;	/* count, bytes, address, bool */
+		uint64_t number;	/* count, bytes, address, bool; signed:
+					   in two's complement */
 		double share;
 		const char *text;	/* borrowed until the call returns */
 	};
@@ -69,6 +71,11 @@ static inline struct cell cell_share(double share)
 {
 	return (struct cell){ .unit = UNIT_SHARE, .known = true,
 			      .share = share };
+}
+
+static inline struct cell cell_signed(int64_t number)
+{
+	return cell_number(UNIT_SIGNED, (uint64_t)number);
 }
 
 /** part / whole; unknown where whole is 0. */

@@ -68,7 +68,8 @@ static const char *const groups[] = { "type", "owner", "module", "thread",
 
 #define FIELD(field) .offset = offsetof(struct options, field)
 #define SORTED (VIEW_TYPES | VIEW_OBJECTS | VIEW_COLLECTIONS | VIEW_DUPLICATES)
-#define TABLES (SORTED | VIEW_RETAINED)
+#define SIZED (SORTED | VIEW_RETAINED | VIEW_CYCLES)
+#define TABLES (SIZED | VIEW_REFCOUNTS)
 
 static const struct option_spec specs[] = {
 	{ "format", 'f', OPTION_CHOICE, GROUP_OUTPUT, VIEW_EVERY, "FORMAT",
@@ -100,10 +101,11 @@ static const struct option_spec specs[] = {
 	  "REGEX", NULL, "only types (tracemalloc: files) whose name matches "
 	  "(PCRE2, anywhere in the name)",
 	  FIELD(match) },
-	{ "min-size", 0, OPTION_SIZE, GROUP_FILTER, TABLES | VIEW_TRACEMALLOC,
+	{ "min-size", 0, OPTION_SIZE, GROUP_FILTER, SIZED | VIEW_TRACEMALLOC,
 	  "SIZE", NULL, "only rows of at least this size", FIELD(min_size) },
-	{ "by", 0, OPTION_CHOICE, GROUP_FILTER, VIEW_TYPES | VIEW_RETAINED,
-	  "WHAT", groups, "group rows by type, owner (\"dict of X\"), module, "
+	{ "by", 0, OPTION_CHOICE, GROUP_FILTER,
+	  VIEW_TYPES | VIEW_RETAINED | VIEW_CYCLES, "WHAT", groups,
+	  "group rows by type, owner (\"dict of X\"), module, "
 	  "thread or root, as the view has it", FIELD(by) },
 	{ "tracebacks", 0, OPTION_FLAG, GROUP_FILTER, VIEW_TRACEMALLOC, NULL,
 	  NULL, "rows are whole tracebacks, not lines", FIELD(tracebacks) },
@@ -662,6 +664,7 @@ static const char *unit_text(enum unit unit)
 	case UNIT_ADDRESS:
 		return "address, as \"0x...\"";
 	case UNIT_COUNT:
+	case UNIT_SIGNED:
 	case UNIT_ID:
 		return "number";
 	case UNIT_BOOL:

@@ -14,12 +14,11 @@
 static const struct view *const views[] = {
 	&cmd_overview_view, &cmd_suspects_view, &cmd_types_view, &cmd_objects_view,
 	&cmd_object_view, &cmd_collections_view, &cmd_duplicates_view,
-	&cmd_path_view, &cmd_retained_view, &cmd_tracemalloc_view,
-	&cmd_info_view,
+	&cmd_path_view, &cmd_retained_view, &cmd_cycles_view, &cmd_gc_view,
+	&cmd_refcounts_view, &cmd_tracemalloc_view, &cmd_info_view,
 };
 
 static const char *const planned[] = {
-	"refcounts", "gc", "cycles",
 	"threads", "memory", "malloc", "tensors",
 	"allocator", "torch-snapshot", "gpu", "diff", "trend",
 	"query", "report", "explore", "export", "redact", "bundle",
@@ -55,7 +54,7 @@ bool views_planned(const char *name)
 
 const char *views_list(void)
 {
-	static char list[512];
+	static char list[COUNT(views) * 20];
 
 	list[0] = '\0';
 	for (size_t i = 0; i < COUNT(views); i++) {

@@ -26,7 +26,10 @@ enum view_bit {
 	VIEW_PATH = 1 << 8,
 	VIEW_SUSPECTS = 1 << 9,
 	VIEW_TRACEMALLOC = 1 << 10,
-	VIEW_EVERY = 0x7FF,
+	VIEW_CYCLES = 1 << 11,
+	VIEW_GC = 1 << 12,
+	VIEW_REFCOUNTS = 1 << 13,
+	VIEW_EVERY = 0x3FFF,
 };
 
 struct view {

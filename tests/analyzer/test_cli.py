@@ -38,13 +38,12 @@ sys.stdin.read()
 """
 
 VIEWS = ["overview", "suspects", "types", "objects", "object", "collections",
-         "duplicates", "path", "retained", "tracemalloc", "info"]
+         "duplicates", "path", "retained", "cycles", "gc", "refcounts", "tracemalloc", "info"]
 # Those that need no argument and answer about any process; the others have
 # tests of their own.
 PLAIN_VIEWS = [view for view in VIEWS
                if view not in ("object", "path", "tracemalloc")]
-LATER = """refcounts gc cycles
-    threads memory malloc tensors allocator torch-snapshot gpu
+LATER = """threads memory malloc tensors allocator torch-snapshot gpu
     diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--debuginfod", "--index=d", "--no-index", "--batch=d",
                  "--gpu-core=f", "--retained"]
