@@ -71,30 +71,53 @@ const uint32_t *domtree_children(const struct domtree *tree, uint32_t node,
 
 /* --- walks ---------------------------------------------------------------- */
 
-/** A node whose children are being visited. */
-struct level {
-	uint32_t node, next;	/* index in children */
-};
+/* Levels of the tree that the way back up is kept for; below it is looked up. */
+enum { LEVELS = 1 << 16 };
+
+/** Where a node, or the top, stands among the children of its parent. */
+static uint32_t position_of(const struct domtree *tree, uint32_t node)
+{
+	uint32_t place = place_of(tree->dominators,
+				  tree->dominators->parent[node]);
+	uint32_t low = tree->at[place], high = tree->at[place + 1];
+
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (tree->children[middle] <= node)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
 
 struct walk {
-	struct level *levels;
-	size_t depth, room;
+	const struct domtree *tree;
+	uint32_t place;		/* whose children are visited */
+	uint32_t next;		/* index in children */
+	uint64_t depth;
+	uint32_t *back;		/* where it went on, by depth */
 };
 
-static bool descend(struct walk *walk, uint32_t node, uint32_t first)
+static void descend(struct walk *walk, uint32_t node)
 {
-	if (walk->depth == walk->room) {
-		size_t room = walk->room ? walk->room * 2 : 256;
-		struct level *levels = realloc(walk->levels,
-					       room * sizeof(*levels));
+	if (walk->depth < LEVELS)
+		walk->back[walk->depth] = walk->next;
+	walk->depth++;
+	walk->place = node;
+	walk->next = walk->tree->at[node];
+}
 
-		if (!levels)
-			return false;
-		walk->levels = levels;
-		walk->room = room;
-	}
-	walk->levels[walk->depth++] = (struct level){ node, first };
-	return true;
+static void ascend(struct walk *walk)
+{
+	const struct dominators *dominators = walk->tree->dominators;
+
+	walk->depth--;
+	walk->next = walk->depth < LEVELS ?
+			     walk->back[walk->depth] :
+			     position_of(walk->tree, walk->place) + 1;
+	walk->place = place_of(dominators, dominators->parent[walk->place]);
 }
 
 struct error *domtree_each(const struct domtree *tree, uint32_t node,
@@ -128,28 +151,29 @@ struct error *domtree_by_group(const struct domtree *tree,
 	const uint64_t *retained = tree->dominators->retained;
 	uint32_t top = tree->dominators->num_nodes;
 	uint32_t *open = calloc((size_t)num_groups + 1, sizeof(*open));
-	struct walk walk = { 0 };
-	bool done = open && descend(&walk, top, tree->at[top]);
+	struct walk walk = { .tree = tree, .place = top, .next = tree->at[top],
+			     .back = calloc(LEVELS, sizeof(uint32_t)) };
+	bool ready = open && walk.back;
 
-	while (done && walk.depth > 0) {
-		struct level *level = &walk.levels[walk.depth - 1];
+	while (ready) {
 		uint32_t node;
 
-		if (level->next == tree->at[level->node + 1]) {
-			if (level->node != top)
-				open[groups[level->node]]--;
-			walk.depth--;
+		if (walk.next == tree->at[walk.place + 1]) {
+			if (walk.place == top)
+				break;
+			open[groups[walk.place]]--;
+			ascend(&walk);
 			continue;
 		}
-		node = tree->children[level->next++];
+		node = tree->children[walk.next++];
 		if (open[groups[node]] == 0)
 			ret[groups[node]] += retained[node];
 		if (tree->at[node] == tree->at[node + 1])
 			continue;
 		open[groups[node]]++;
-		done = descend(&walk, node, tree->at[node]);
+		descend(&walk, node);
 	}
-	free(walk.levels);
+	free(walk.back);
 	free(open);
-	return done ? NULL : error_no_memory();
+	return ready ? NULL : error_no_memory();
 }

@@ -83,7 +83,7 @@ void graph_deinit(struct graph *graph);
 
 /**
  * Puts together edges that several workers find, each for runs of nodes. Runs
- * that come too early wait in memory.
+ * that come too early wait, in memory as far as the budget has room.
  */
 struct edge_writer;
 

@@ -305,58 +305,110 @@ static void check_components(struct sample *sample)
 	components_deinit(&found);
 }
 
-static bool is_root(void *context, uint32_t node)
+/** Edges to each node from the nearest of the starts, that node included. */
+static void naive_distances(const struct sample *sample,
+			    const struct node_set *starts,
+			    const struct node_set *avoid,
+			    uint32_t far[NODES_MAX])
 {
-	return node_set_has(context, node);
-}
-
-/** The shortest way, by relaxing all edges until nothing gets shorter. */
-static void check_ways(struct sample *sample)
-{
-	uint32_t far[NODES_MAX], nodes = sample->nodes, *before;
-	const struct node_set *roots = &sample->roots;
+	uint32_t nodes = sample->nodes;
 	bool changed = true;
 
 	for (uint32_t i = 0; i < nodes; i++)
-		far[i] = node_set_has(&sample->roots, i) ? 1 : NODES_MAX + 1;
+		far[i] = node_set_has(starts, i) ? 1 : NODES_MAX + 1;
 	while (changed) {
 		changed = false;
 		for (uint32_t i = 0; i < nodes; i++)
 			for (uint32_t j = 0; j < nodes; j++)
 				if (sample->strong[i][j] &&
+				    !(avoid && node_set_has(avoid, i)) &&
 				    far[i] + 1 < far[j]) {
 					far[j] = far[i] + 1;
 					changed = true;
 				}
 	}
-	EXPECT_OK("ways", reach_tree(&sample->graph, GRAPH_MASK_STRONG, &roots,
-				     1, &before));
-	for (uint32_t i = 0; i < nodes; i++) {
-		if (far[i] > NODES_MAX)
-			EXPECT_U64("no way", before[i], GRAPH_NONE);
-		else if (far[i] == 1)
-			EXPECT_U64("a start", before[i], REACH_START);
-		else
-			EXPECT("the one before",
-			       sample->strong[before[i]][i] &&
-				       far[before[i]] + 1 == far[i]);
-	}
-	free(before);
-	for (uint32_t i = 0; i < nodes; i++) {
-		uint32_t *way, count;
+}
 
-		EXPECT_OK("way", reach_way(&sample->graph, GRAPH_MASK_STRONG, i,
-					  NULL, is_root, &sample->roots, &way,
-					  &count));
-		EXPECT_U64("length", count, far[i] > NODES_MAX ? 0 : far[i]);
-		if (count) {
-			EXPECT("begins", node_set_has(&sample->roots, way[0]));
-			EXPECT_U64("ends", way[count - 1], i);
-		}
-		for (uint32_t j = 1; j < count; j++)
-			EXPECT("a step", sample->strong[way[j - 1]][way[j]]);
+static void check_way(const struct sample *sample, const uint32_t *way,
+		      uint32_t count, const struct node_set *start,
+		      uint32_t node)
+{
+	EXPECT("begins", node_set_has(start, way[0]));
+	EXPECT_U64("ends", way[count - 1], node);
+	for (uint32_t j = 1; j < count; j++)
+		EXPECT("a step", sample->strong[way[j - 1]][way[j]]);
+}
+
+/** The shortest way, by relaxing all edges until nothing gets shorter. */
+static void check_ways(struct sample *sample)
+{
+	uint32_t far[2][NODES_MAX], nodes = sample->nodes;
+	struct node_set better;
+	const struct node_set *starts[] = { &better, &sample->roots };
+	struct reach_way_options options = {
+		.mask = GRAPH_MASK_STRONG, .starts = starts, .num_starts = 2,
+	};
+	struct reach_tree tree;
+
+	EXPECT_OK("set", node_set_init(&better, nodes));
+	(void)node_set_add(&better, random_below(nodes));
+	for (int i = 0; i < 2; i++)
+		naive_distances(sample, starts[i], NULL, far[i]);
+	EXPECT_OK("ways", reach_tree_make(&sample->graph, GRAPH_MASK_STRONG,
+					  starts, 2, &sample->spill, &tree));
+	for (uint32_t i = 0; i < nodes; i++) {
+		int set = far[0][i] > NODES_MAX;
+		uint32_t *way, *same, count, same_count;
+
+		EXPECT_OK("way", reach_way(&sample->graph, &options, i, &way,
+					   &count));
+		EXPECT_OK("way", reach_tree_way(&tree, i, &same, &same_count));
+		EXPECT_U64("length", count,
+			   far[set][i] > NODES_MAX ? 0 : far[set][i]);
+		EXPECT("the same way in the tree", same_count == count &&
+		       (count == 0 ||
+			memcmp(way, same, count * sizeof(*way)) == 0));
+		if (count)
+			check_way(sample, way, count, starts[set], i);
 		free(way);
+		free(same);
 	}
+	reach_tree_deinit(&tree);
+	node_set_deinit(&better);
+}
+
+/** Ways that some nodes are closed to, and from other nodes only. */
+static void check_other_ways(struct sample *sample)
+{
+	uint32_t far[NODES_MAX], nodes = sample->nodes;
+	struct node_set starts, avoid;
+	const struct node_set *sets[] = { &starts };
+	struct reach_way_options options = {
+		.mask = GRAPH_MASK_STRONG, .starts = sets, .num_starts = 1,
+		.avoid = &avoid, .from_others = true,
+	};
+	uint32_t node = random_below(nodes), *way, count;
+
+	EXPECT_OK("set", node_set_init(&starts, nodes));
+	EXPECT_OK("set", node_set_init(&avoid, nodes));
+	for (uint32_t i = 0; i < nodes; i++) {
+		if (i != node && random_below(4) == 0)
+			(void)node_set_add(&avoid, i);
+		else if (i != node && node_set_has(&sample->roots, i))
+			(void)node_set_add(&starts, i);
+	}
+	naive_distances(sample, &starts, &avoid, far);
+	(void)node_set_add(&starts, node);
+	EXPECT_OK("another way", reach_way(&sample->graph, &options, node, &way,
+					   &count));
+	EXPECT_U64("length", count, far[node] > NODES_MAX ? 0 : far[node]);
+	for (uint32_t i = 0; i < count; i++)
+		EXPECT("avoided", !node_set_has(&avoid, way[i]));
+	if (count)
+		check_way(sample, way, count, &sample->roots, node);
+	free(way);
+	node_set_deinit(&starts);
+	node_set_deinit(&avoid);
 }
 
 static void check_reach(struct sample *sample)
@@ -386,6 +438,7 @@ static void check_random_graphs(void)
 		check_dominators(sample);
 		check_components(sample);
 		check_ways(sample);
+		check_other_ways(sample);
 		unmake(sample);
 	}
 	free(sample);
