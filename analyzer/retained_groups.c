@@ -22,7 +22,7 @@ struct error *retained_by_type(const struct analysis *analysis, uint64_t **ret)
 	*ret = calloc((size_t)count + 1, sizeof(**ret));
 	if (!*ret)
 		return error_no_memory();
-	err = domtree_by_group(&analysis->tree, heap->types, count, *ret);
+	err = domtree_by_group(&analysis->tree, heap->types, NULL, count, *ret);
 	if (err) {
 		free(*ret);
 		*ret = NULL;
@@ -37,8 +37,9 @@ struct making {
 	struct retained_groups *groups;
 	size_t room;
 	struct hashmap numbers;	/* of groups, by the hash of their names */
+	uint32_t *of_type;	/* group of each type; or NULL, and then … */
 	struct spill_array array;
-	uint32_t *of;		/* group of each object */
+	uint32_t *of;		/* … of each object */
 };
 
 static struct error *add_group(struct making *making, const char *name,
@@ -94,25 +95,22 @@ static struct error *group_types(struct making *making, bool modules)
 {
 	const struct heapgraph *heap = making->analysis->heap;
 	uint32_t count = pyh_types_count(heap->pyh_types);
-	CLEANUP(free_pointer) uint32_t *of_type =
-		calloc((size_t)count + 1, sizeof(*of_type));
 
-	if (!of_type)
+	making->of_type = calloc((size_t)count + 1, sizeof(*making->of_type));
+	if (!making->of_type)
 		return error_no_memory();
 	for (uint32_t i = 0; i < count; i++) {
 		const struct pyh_type *type = pyh_types_get(heap->pyh_types, i);
 		struct error *err;
 
-		of_type[i] = i;
+		making->of_type[i] = i;
 		err = modules ? group_named(making, type->module ?
 						    type->module : "?",
-					    &of_type[i]) :
+					    &making->of_type[i]) :
 				add_group(making, type->name, type);
 		if (err)
 			return err;
 	}
-	for (uint32_t i = 0; i < heap->count; i++)
-		making->of[i] = of_type[heap->types[i]];
 	return NULL;
 }
 
@@ -322,6 +320,7 @@ static struct error *group_roots(struct making *making, bool threads)
 {
 	struct heapgraph *heap = making->analysis->heap;
 	struct rooting rooting = { .making = making, .threads = threads };
+	uint64_t bytes = (uint64_t)heap->count * sizeof(uint32_t);
 	struct error *err = node_set_init(&rooting.several, heap->count);
 
 	// In the order of GROUP_….
@@ -330,9 +329,10 @@ static struct error *group_roots(struct making *making, bool threads)
 	if (!err)
 		err = add_group(making, "nothing", NULL);
 	if (!err)
-		err = spill_alloc(&heap->spill,
-				  (uint64_t)heap->count * sizeof(uint32_t),
-				  &rooting.array);
+		err = spill_alloc(&heap->spill, bytes, &making->array);
+	if (!err)
+		err = spill_alloc(&heap->spill, bytes, &rooting.array);
+	making->of = making->array.data;
 	rooting.pending = rooting.array.data;
 	if (!err)
 		err = group_all(&rooting);
@@ -365,28 +365,31 @@ static struct error *sum_tree(struct making *making)
 
 	if (!sums)
 		return error_no_memory();
-	err = domtree_by_group(&making->analysis->tree, making->of,
+	err = domtree_by_group(&making->analysis->tree,
+			       making->analysis->heap->types, making->of_type,
 			       (uint32_t)groups->count, sums);
 	for (size_t i = 0; !err && i < groups->count; i++)
 		groups->groups[i].retained = sums[i];
 	return err;
 }
 
-static struct error *sum_up(struct making *making, bool tree)
+static struct error *sum_up(struct making *making)
 {
 	const struct heapgraph *heap = making->analysis->heap;
 	struct retained_groups *groups = making->groups;
-	struct error *err = tree ? sum_tree(making) : NULL;
+	struct error *err = making->of_type ? sum_tree(making) : NULL;
 	size_t kept = 0;
 
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < heap->count; i++) {
-		struct retained_group *group = &groups->groups[making->of[i]];
+		struct retained_group *group = &groups->groups[
+			making->of_type ? making->of_type[heap->types[i]] :
+					  making->of[i]];
 
 		group->count++;
 		group->size += heapgraph_size(heap, i);
-		if (!tree)
+		if (!making->of_type)
 			group->retained += heapgraph_footprint(heap, i);
 	}
 	for (size_t i = 0; i < groups->count; i++) {
@@ -407,19 +410,15 @@ struct error *retained_groups_make(const struct analysis *analysis,
 				   struct retained_groups *ret)
 {
 	struct making making = { .analysis = analysis, .groups = ret };
-	bool tree = by == BY_TYPE || by == BY_MODULE;
 	struct error *err;
 
 	*ret = (struct retained_groups){ 0 };
-	err = spill_alloc(&analysis->heap->spill,
-			  (uint64_t)analysis->heap->count * sizeof(uint32_t),
-			  &making.array);
-	making.of = making.array.data;
+	err = by == BY_THREAD || by == BY_ROOT ?
+		      group_roots(&making, by == BY_THREAD) :
+		      group_types(&making, by == BY_MODULE);
 	if (!err)
-		err = tree ? group_types(&making, by == BY_MODULE) :
-			     group_roots(&making, by == BY_THREAD);
-	if (!err)
-		err = sum_up(&making, tree);
+		err = sum_up(&making);
+	free(making.of_type);
 	spill_free(&making.array);
 	hashmap_deinit(&making.numbers);
 	if (err)

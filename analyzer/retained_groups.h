@@ -38,7 +38,7 @@ struct error *retained_groups_make(const struct analysis *analysis,
 				   struct retained_groups *ret);
 void retained_groups_deinit(struct retained_groups *groups);
 
-/** What all objects of each type retain, by the types' ids; the caller frees. */
+/** What objects of each type retain together, by the types' ids; the caller frees. */
 struct error *retained_by_type(const struct analysis *analysis,
 			       uint64_t **ret);
 

@@ -120,57 +120,75 @@ static void ascend(struct walk *walk)
 	walk->place = place_of(dominators, dominators->parent[walk->place]);
 }
 
+static bool walk_init(struct walk *walk, const struct domtree *tree,
+		      uint32_t from)
+{
+	*walk = (struct walk){ .tree = tree, .place = from,
+			       .next = tree->at[from],
+			       .back = calloc(LEVELS, sizeof(uint32_t)) };
+	return walk->back != NULL;
+}
+
 struct error *domtree_each(const struct domtree *tree, uint32_t node,
 			   void (*fn)(void *context, uint32_t node),
 			   void *context)
 {
-	struct walk walk = { 0 };
-	bool done = descend(&walk, node, tree->at[node]);
+	struct walk walk;
+	bool ready = walk_init(&walk, tree, node);
 
-	fn(context, node);
-	while (done && walk.depth > 0) {
-		struct level *level = &walk.levels[walk.depth - 1];
+	if (ready)
+		fn(context, node);
+	while (ready) {
+		uint32_t next;
 
-		if (level->next == tree->at[level->node + 1]) {
-			walk.depth--;
+		if (walk.next == tree->at[walk.place + 1]) {
+			if (walk.place == node)
+				break;
+			ascend(&walk);
 			continue;
 		}
-		node = tree->children[level->next++];
-		fn(context, node);
-		if (tree->at[node] != tree->at[node + 1])
-			done = descend(&walk, node, tree->at[node]);
+		next = tree->children[walk.next++];
+		fn(context, next);
+		if (tree->at[next] != tree->at[next + 1])
+			descend(&walk, next);
 	}
-	free(walk.levels);
-	return done ? NULL : error_no_memory();
+	free(walk.back);
+	return ready ? NULL : error_no_memory();
+}
+
+static uint32_t group_of(const uint32_t *kinds, const uint32_t *groups,
+			 uint32_t node)
+{
+	return groups ? groups[kinds[node]] : kinds[node];
 }
 
 struct error *domtree_by_group(const struct domtree *tree,
-			       const uint32_t *groups, uint32_t num_groups,
-			       uint64_t *ret)
+			       const uint32_t *kinds, const uint32_t *groups,
+			       uint32_t num_groups, uint64_t *ret)
 {
 	const uint64_t *retained = tree->dominators->retained;
 	uint32_t top = tree->dominators->num_nodes;
 	uint32_t *open = calloc((size_t)num_groups + 1, sizeof(*open));
-	struct walk walk = { .tree = tree, .place = top, .next = tree->at[top],
-			     .back = calloc(LEVELS, sizeof(uint32_t)) };
-	bool ready = open && walk.back;
+	struct walk walk;
+	bool ready = walk_init(&walk, tree, top) && open;
 
 	while (ready) {
-		uint32_t node;
+		uint32_t node, group;
 
 		if (walk.next == tree->at[walk.place + 1]) {
 			if (walk.place == top)
 				break;
-			open[groups[walk.place]]--;
+			open[group_of(kinds, groups, walk.place)]--;
 			ascend(&walk);
 			continue;
 		}
 		node = tree->children[walk.next++];
-		if (open[groups[node]] == 0)
-			ret[groups[node]] += retained[node];
+		group = group_of(kinds, groups, node);
+		if (open[group] == 0)
+			ret[group] += retained[node];
 		if (tree->at[node] == tree->at[node + 1])
 			continue;
-		open[groups[node]]++;
+		open[group]++;
 		descend(&walk, node);
 	}
 	free(walk.back);

@@ -324,6 +324,23 @@ struct error *graph_reverse(struct graph *graph, unsigned int workers,
 	return err;
 }
 
+uint32_t graph_referrers(const struct graph *graph, uint32_t node,
+			 unsigned int mask)
+{
+	uint32_t count = 0, last = GRAPH_NONE;
+
+	// Those of one referrer stand together.
+	for (uint32_t j = graph->in_at[node]; j < graph->in_at[node + 1]; j++) {
+		uint32_t source = graph_end(graph->in[j]);
+
+		if (source == last || !graph_in(graph->in[j], mask))
+			continue;
+		last = source;
+		count++;
+	}
+	return count;
+}
+
 void graph_deinit(struct graph *graph)
 {
 	for (int i = 0; i < 4; i++)

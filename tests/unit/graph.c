@@ -179,6 +179,7 @@ static void naive_reach(const struct sample *sample, uint32_t without,
 /** By climbing from each node, which the tree is there to avoid. */
 static void check_tree(struct sample *sample, const struct dominators *found)
 {
+	static const uint32_t turned[CLASSES] = { 2, 0, 1 };
 	uint32_t groups[NODES_MAX], seen = 0, count;
 	uint64_t together[CLASSES] = { 0 }, expected[CLASSES] = { 0 };
 	struct domtree tree;
@@ -196,10 +197,16 @@ static void check_tree(struct sample *sample, const struct dominators *found)
 		if (at == DOMINATOR_ROOT)
 			expected[groups[i]] += found->retained[i];
 	}
-	EXPECT_OK("by group", domtree_by_group(&tree, groups, CLASSES,
+	EXPECT_OK("by group", domtree_by_group(&tree, groups, NULL, CLASSES,
 					       together));
 	for (uint32_t i = 0; i < CLASSES; i++)
 		EXPECT_U64("of a group", together[i], expected[i]);
+	memset(together, 0, sizeof(together));
+	EXPECT_OK("by group", domtree_by_group(&tree, groups, turned, CLASSES,
+					       together));
+	for (uint32_t i = 0; i < CLASSES; i++)
+		EXPECT_U64("of a kind's group", together[turned[i]],
+			   expected[i]);
 	for (uint32_t i = 0; i <= sample->nodes; i++) {
 		uint32_t node = i < sample->nodes ? i : DOMINATOR_ROOT;
 		const uint32_t *children = domtree_children(&tree, node,
