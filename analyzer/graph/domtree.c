@@ -125,7 +125,7 @@ static bool walk_init(struct walk *walk, const struct domtree *tree,
 {
 	*walk = (struct walk){ .tree = tree, .place = from,
 			       .next = tree->at[from],
-			       .back = calloc(LEVELS, sizeof(uint32_t)) };
+			       .back = malloc(LEVELS * sizeof(uint32_t)) };
 	return walk->back != NULL;
 }
 

@@ -451,7 +451,39 @@ static void check_random_graphs(void)
 	free(sample);
 }
 
-/** A list of a million nodes, one behind the other, which share their leaves. */
+static void count_one(void *context, uint32_t node)
+{
+	(void)node;
+	++*(uint32_t *)context;
+}
+
+/** The tree of two chains of so many links: deeper than ways back are kept. */
+static void check_deep_tree(const struct dominators *found, uint32_t links,
+			    struct spill *spill)
+{
+	uint32_t nodes = 4 * links, seen = 0;
+	uint32_t *kinds = calloc(nodes, sizeof(*kinds));
+	uint64_t together[3] = { 0 };
+	struct domtree tree;
+
+	// The later half of each chain, and all leaves.
+	for (uint32_t i = 0; i < nodes; i++)
+		kinds[i] = i >= 2 * links ? 2 : i % links >= links / 2;
+	EXPECT_OK("tree", domtree_make(found, spill, &tree));
+	EXPECT_OK("by group", domtree_by_group(&tree, kinds, NULL, 3, together));
+	EXPECT_U64("chains", together[0], 3 * links);
+	EXPECT_U64("their later halves", together[1], 3 * links / 2);
+	EXPECT_U64("leaves", together[2], 2 * links);
+	EXPECT_OK("each", domtree_each(&tree, links / 4, count_one, &seen));
+	EXPECT_U64("below a link", seen, 2 * (links - links / 4));
+	domtree_deinit(&tree);
+	free(kinds);
+}
+
+/**
+ * Lists of a million nodes, one behind the other, which share their leaves; the
+ * first has others of its own.
+ */
 static void check_long_chain(void)
 {
 	enum { LINKS = 1 << 20 };
@@ -460,17 +492,18 @@ static void check_long_chain(void)
 	struct graph graph;
 	struct node_set roots;
 	struct dominators found;
-	uint32_t *weights = calloc(3 * LINKS, sizeof(*weights));
+	uint32_t *weights = calloc(4 * LINKS, sizeof(*weights));
 	struct dominators_options options = {
 		.workers = 2, .mask = GRAPH_MASK_STRONG, .roots = &roots,
 		.weights = weights, .spill = &spill,
 	};
 
 	// Two chains side by side, whose i-th links share the i-th leaf.
-	EXPECT_OK("writer", edge_writer_create(3 * LINKS, &spill, &writer));
-	for (uint32_t i = 0; i < 3 * LINKS; i++) {
-		uint32_t edges[2] = { i + 1, 2 * LINKS + i % LINKS };
-		uint32_t degree = i >= 2 * LINKS ? 0 : 2;
+	EXPECT_OK("writer", edge_writer_create(4 * LINKS, &spill, &writer));
+	for (uint32_t i = 0; i < 4 * LINKS; i++) {
+		uint32_t edges[3] = { i + 1, 2 * LINKS + i % LINKS,
+				      3 * LINKS + i };
+		uint32_t degree = i >= 2 * LINKS ? 0 : i >= LINKS ? 2 : 3;
 
 		if (i % LINKS == LINKS - 1)
 			edges[0] = edges[1];
@@ -482,13 +515,15 @@ static void check_long_chain(void)
 	EXPECT_OK("finish", edge_writer_finish(writer, &graph));
 	edge_writer_destroy(writer);
 	EXPECT_OK("reverse", graph_reverse(&graph, 2, &spill));
-	EXPECT_OK("set", node_set_init(&roots, 3 * LINKS));
+	EXPECT_OK("set", node_set_init(&roots, 4 * LINKS));
 	(void)node_set_add(&roots, 0);
 	(void)node_set_add(&roots, LINKS);
 	EXPECT_OK("dominators", dominators_find(&graph, &options, &found));
-	EXPECT_U64("of a chain", found.retained[0], LINKS);
+	EXPECT_U64("of a chain", found.retained[0], 2 * LINKS);
+	EXPECT_U64("of the other", found.retained[LINKS], LINKS);
 	EXPECT_U64("the last", found.parent[LINKS - 1], LINKS - 2);
 	EXPECT_U64("a leaf", found.parent[3 * LINKS - 1], DOMINATOR_ROOT);
+	check_deep_tree(&found, LINKS, &spill);
 	dominators_deinit(&found);
 	node_set_deinit(&roots);
 	graph_deinit(&graph);
