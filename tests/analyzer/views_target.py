@@ -241,7 +241,9 @@ def distances(*starts):
 def nearest():
     """Variables and modules are as good, frames come after both."""
     if sys.version_info < (3, 11):
-        return dict(distances(*running()), **distances(sys.modules))
+        found = distances(*running())
+        found.update(distances(sys.modules))
+        return found
     return distances(sys.modules, *running())
 
 
