@@ -645,6 +645,8 @@ static void help_program(FILE *out)
 "  heapscan dump.core.zst types --match '^shop\\.'\n"
 "  heapscan dump.core.zst objects --type dict --top 5\n"
 "  heapscan dump.core.zst object 0x7f1c2a3b4c50  one of them, whole\n"
+"  heapscan dump.core.zst path 0x7f1c2a3b4c50    who holds it\n"
+"  heapscan dump.core.zst retained               what would go with what\n"
 "  heapscan 4711 info                            of a running process\n"
 "  heapscan dump.core types -f json -o types.json\n"
 "  heapscan dump.core types --fail-if 'size>2GiB'\n"
