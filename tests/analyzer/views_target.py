@@ -92,13 +92,13 @@ plant("ring", ring, members=ring_members, path=r"views_target\.py:ring")
 plant("far side of the ring", ring.peer.peer,
       path=r"views_target\.py:ring\.peer\.peer")
 
-table = {number: [unique("row %d" % number)] for number in range(1000, 1040)}
+table = {number: [unique("row %d" % number)] for number in range(5000, 5040)}
 plant("dict of lists", table, path=r"views_target\.py:table",
       members=members(table, *table, *table.values(),
                       *(row[0] for row in table.values())))
-plant("row of it", table[1007], members=members(table[1007], table[1007][0]),
+plant("row of it", table[5007], members=members(table[5007], table[5007][0]),
       path=r"views_target\.py:table\[\.\.\.\]",
-      values=r"views_target\.py:table\[1007\]")
+      values=r"views_target\.py:table\[5007\]")
 
 chain = None
 for i in range(300):
