@@ -7,13 +7,15 @@
  * found, so that a list of any length takes no memory.
  */
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "analyzer/allocation.h"
+#include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/notobject.h"
 #include "analyzer/previews.h"
+#include "analyzer/referrer_rows.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 #include "pyheap/pyobject.h"
@@ -41,6 +43,7 @@ enum object_column {
 	OBJECT_GC_TRACKED,
 	OBJECT_GENERATION,
 	OBJECT_FLAGS,
+	OBJECT_RETAINED,	/* with --retained */
 	OBJECT_PREVIEW,
 	NUM_OBJECT_COLUMNS
 };
@@ -77,6 +80,9 @@ static const struct column object_columns[NUM_OBJECT_COLUMNS] = {
 		.about = "static (in a module's own data), interned (a str), "
 			 "frozen (by gc.freeze), finalized (its finalizer "
 			 "has run)" },
+	[OBJECT_RETAINED] = { .key = "retained", .unit = UNIT_BYTES,
+		.about = "with --retained: what the allocators hold for it "
+			 "and for all that lives by it alone" },
 	[OBJECT_PREVIEW] = { .key = "preview", .unit = UNIT_TEXT,
 		.about = "its value, with --values", .no_key = true },
 };
@@ -99,11 +105,13 @@ static const struct column field_columns[NUM_FIELD_COLUMNS] = {
 		.unit = UNIT_TEXT },
 };
 
-enum { TOTAL_FIELDS, NUM_TOTALS };
+enum { TOTAL_FIELDS, TOTAL_REFERRERS, NUM_TOTALS };
 
 static const struct column object_totals[NUM_TOTALS] = {
 	[TOTAL_FIELDS] = { .key = "fields", .unit = UNIT_COUNT,
 		.about = "references that it has, shown or not" },
+	[TOTAL_REFERRERS] = { .key = "referrers", .unit = UNIT_COUNT,
+		.about = "roots and objects that hold it, shown or not" },
 };
 
 static struct error *run(struct scan *scan);
@@ -122,9 +130,11 @@ const struct view cmd_object_view = {
 "ADDR is where the object is, as other views print it (0x...); an address\n"
 "inside of an object stands for it. A row has `fields` in JSON: an array of\n"
 "name, address, type and, with --values, preview of what it refers to:\n"
-"attributes and fields by name, then items, as many in all as --top says. Where\n"
-"the process traced its allocations it has `allocated`: file and line, and in\n"
-"`traceback` those of each frame that was kept, the most recent call first.\n",
+"attributes and fields by name, then items, as many in all as --top says; and\n"
+"`referrers`: the address, type and reference (edge) of who holds it, roots\n"
+"first, which have no address and type. Where the process traced its allocations\n"
+"it has `allocated`: file and line, and in `traceback` those of each frame that\n"
+"was kept, the most recent call first.\n",
 };
 
 /** What is needed to look at one object. */
@@ -142,16 +152,26 @@ struct inspection {
 	uint64_t elements;	/* of a set, seen so far */
 	uint64_t attributes;	/* address of the dict they are in, 0: none */
 	bool table;		/* fields are rows of a table, for people */
+	struct referrers referrers;
+	const struct analysis *analysis;	/* NULL: not asked for */
 };
 
 /* --- opening -------------------------------------------------------------- */
 
 static void inspection_deinit(struct inspection *inspection)
 {
+	referrers_deinit(&inspection->referrers);
 	previews_close(inspection->previews);
 	allocation_deinit(&inspection->allocation);
 	memory_reader_deinit(&inspection->memory);
 	pyh_type_reader_deinit(&inspection->types);
+}
+
+/** By --retained, or by a condition that is about it. */
+static bool wants_retained(const struct scan *scan)
+{
+	return scan->options->retained ||
+	       scan->gate.row_column == OBJECT_RETAINED;
 }
 
 static struct error *inspection_init(struct inspection *inspection,
@@ -159,10 +179,14 @@ static struct error *inspection_init(struct inspection *inspection,
 {
 	struct pyh_runtime *runtime = NULL;
 	struct pyh_types *types = NULL;
-	struct error *err;
+	struct error *err = NULL;
 
 	inspection->scan = scan;
-	err = opened_census(scan->opened, &inspection->census);
+	if (wants_retained(scan))
+		err = analysis_of(scan->opened, ANALYSIS_DOMINATORS,
+				  &inspection->analysis);
+	if (!err)
+		err = opened_census(scan->opened, &inspection->census);
 	if (!err)
 		err = opened_runtime(scan->opened, &runtime);
 	if (!err)
@@ -180,59 +204,6 @@ static struct error *inspection_init(struct inspection *inspection,
 	return err;
 }
 
-/* --- what is no object ---------------------------------------------------- */
-
-/** Whose buffer an address lies in. */
-struct ownership {
-	const struct pyh_runtime *runtime;
-	uint64_t address;
-	_Atomic uint64_t owner;		/* the lowest address; 0: none yet */
-};
-
-struct owner_visit {
-	struct ownership *ownership;
-	uint64_t object;
-};
-
-static void see_claim(void *context, struct pyh_claim claim)
-{
-	struct owner_visit *visit = context;
-	struct ownership *ownership = visit->ownership;
-	uint64_t offset = ownership->address - claim.address;
-	uint64_t owner = atomic_load(&ownership->owner);
-
-	if (offset >= claim.size && offset != 0)
-		return;
-	while ((owner == 0 || visit->object < owner) &&
-	       !atomic_compare_exchange_weak(&ownership->owner, &owner,
-					     visit->object))
-		;
-}
-
-static void see_owner(void *context, const struct pyh_visit *visit)
-{
-	struct ownership *ownership = context;
-	struct owner_visit of = { ownership, visit->object.address };
-
-	pyh_claims_each(ownership->runtime, visit->object.type,
-			visit->object.address, visit->body, visit->available,
-			visit->memory, see_claim, &of);
-}
-
-/** The object that owns the memory at an address, or 0; looks at all. */
-static struct error *find_owner(struct inspection *inspection,
-				uint64_t address, uint64_t *ret)
-{
-	struct ownership ownership = {
-		.runtime = inspection->runtime, .address = address,
-	};
-	struct error *err = pyh_census_visit(inspection->census, see_owner,
-					     &ownership);
-
-	*ret = atomic_load(&ownership.owner);
-	return err;
-}
-
 static const char *type_name(struct inspection *inspection, uint64_t object)
 {
 	const struct pyh_type *type = NULL;
@@ -244,66 +215,6 @@ static const char *type_name(struct inspection *inspection, uint64_t object)
 			   &address))
 		type = pyh_type_find(&inspection->types, address);
 	return type ? type->name : NULL;
-}
-
-/** The sentence about an address at which no object is. */
-static struct error *no_object(struct inspection *inspection, uint64_t address)
-{
-	const struct pyh_lookup *lookup = &inspection->lookup;
-	const char *what = "memory that no object is known to own";
-	uint64_t owner = 0;
-	struct error *err;
-
-	switch (lookup->place) {
-	case PYH_PLACE_CLAIMED:
-	case PYH_PLACE_RAW:
-	case PYH_PLACE_OTHER:
-		err = find_owner(inspection, address, &owner);
-		if (err)
-			return err;
-		break;
-	case PYH_PLACE_OBJECT:
-	case PYH_PLACE_FREE:
-	case PYH_PLACE_POOL:
-	case PYH_PLACE_NOT_CAPTURED:
-	case PYH_PLACE_UNMAPPED:
-		break;
-	}
-	if (owner) {
-		const char *type = type_name(inspection, owner);
-
-		return error_new(ERROR_NOT_FOUND, "0x%" PRIx64 " is no object, "
-				 "but in memory of the %s at 0x%" PRIx64,
-				 address, type ? type : "object", owner);
-	}
-	switch (lookup->place) {
-	case PYH_PLACE_FREE:
-		what = "free memory of Python's allocator";
-		break;
-	case PYH_PLACE_POOL:
-		what = "a header of Python's allocator, or a pool that is "
-		       "damaged";
-		break;
-	case PYH_PLACE_NOT_CAPTURED:
-		what = "memory that the dump does not have";
-		break;
-	case PYH_PLACE_UNMAPPED:
-		what = "nothing: no memory was mapped there";
-		break;
-	case PYH_PLACE_CLAIMED:
-		what = "a buffer of an object";
-		break;
-	case PYH_PLACE_RAW:
-		return error_new(ERROR_NOT_FOUND, "0x%" PRIx64 " is no object, "
-				 "but a block of %" PRIu64 " bytes (at 0x%"
-				 PRIx64 ") that C code uses for other data",
-				 address, lookup->block_size, lookup->block);
-	case PYH_PLACE_OBJECT:
-	case PYH_PLACE_OTHER:
-		break;
-	}
-	return error_new(ERROR_NOT_FOUND, "0x%" PRIx64 " is no object, but %s",
-			 address, what);
 }
 
 /* --- the object itself ---------------------------------------------------- */
@@ -407,6 +318,17 @@ static const char *evidence_text(enum pyh_evidence evidence)
 	return "guessed";
 }
 
+static struct cell retained_cell(const struct inspection *inspection)
+{
+	const struct analysis *analysis = inspection->analysis;
+	uint32_t number = analysis ?
+		heapgraph_find(analysis->heap,
+			       inspection->lookup.object.address) : GRAPH_NONE;
+
+	return number == GRAPH_NONE ? cell_unknown() :
+		cell_number(UNIT_BYTES, analysis->dominators.retained[number]);
+}
+
 /** The texts must live as long as the cells. */
 static void object_cells(struct inspection *inspection, char flags[FLAGS_MAX],
 			 char preview[PREVIEW_MAX],
@@ -434,6 +356,7 @@ static void object_cells(struct inspection *inspection, char flags[FLAGS_MAX],
 			cell_unknown();
 	cells[OBJECT_FLAGS] = cell_text(flags_of(inspection, generation,
 						 flags));
+	cells[OBJECT_RETAINED] = retained_cell(inspection);
 	cells[OBJECT_PREVIEW] = cell_text(previews_text(
 		inspection->previews, object->address, preview));
 }
@@ -457,6 +380,9 @@ static void put_lines(struct inspection *inspection, const struct cell *cells)
 		    object->size_exact ? "" : "at least ",
 		    units_size(object->size, size),
 		    units_size(object->footprint, footprint));
+	if (cells[OBJECT_RETAINED].known)
+		render_line(render, "  retained   %s",
+			    units_size(cells[OBJECT_RETAINED].number, size));
 	render_line(render, "  refcount   %s", object->immortal ? "immortal" :
 		    units_count(object->refcount, refcount));
 	if (generation->known)
@@ -686,7 +612,8 @@ static void put_field_table(struct inspection *inspection)
 }
 
 /** A row with an array, for programs. */
-static void put_row(struct inspection *inspection, const struct cell *cells)
+static void put_row(struct inspection *inspection,
+		    const struct pyh_naming *naming, const struct cell *cells)
 {
 	struct render *render = &inspection->scan->render;
 
@@ -699,6 +626,9 @@ static void put_row(struct inspection *inspection, const struct cell *cells)
 	put_fields(inspection);
 	render_nested_end(render);
 	allocation_put_row(&inspection->allocation, render);
+	render_nested(render, "referrers");
+	referrer_rows_nested(&inspection->referrers, render, naming);
+	render_nested_end(render);
 	render_row_close(render);
 	render_table_end(render);
 }
@@ -708,6 +638,11 @@ static void print(struct inspection *inspection)
 	struct scan *scan = inspection->scan;
 	struct cell cells[NUM_OBJECT_COLUMNS], totals[NUM_TOTALS];
 	char flags[FLAGS_MAX], preview[PREVIEW_MAX];
+	struct pyh_naming naming = {
+		.runtime = inspection->runtime, .types = &inspection->types,
+		.memory = &inspection->memory,
+		.values = previews_reader(inspection->previews),
+	};
 
 	scan_begin(scan, "object");
 	object_cells(inspection, flags, preview, cells);
@@ -715,9 +650,13 @@ static void print(struct inspection *inspection)
 	if (render_for_people(&scan->render)) {
 		put_lines(inspection, cells);
 		put_field_table(inspection);
+		referrer_rows_table(&inspection->referrers, &scan->render,
+				    &naming);
 	} else {
-		put_row(inspection, cells);
+		put_row(inspection, &naming, cells);
 	}
+	totals[TOTAL_REFERRERS] = cell_number(UNIT_COUNT,
+					      inspection->referrers.total);
 	totals[TOTAL_FIELDS] = cell_number(UNIT_COUNT, inspection->fields);
 	render_object(&scan->render, "totals", object_totals, totals,
 		      NUM_TOTALS);
@@ -736,11 +675,16 @@ static struct error *run(struct scan *scan)
 		return err;
 	pyh_census_lookup(inspection.census, address, &inspection.lookup);
 	if (inspection.lookup.place != PYH_PLACE_OBJECT)
-		return no_object(&inspection, address);
+		return notobject_error(inspection.runtime, inspection.census,
+				       &inspection.lookup, address);
 	err = opened_settle_few(scan->opened, &inspection.lookup.object, 1);
 	if (!err)
 		err = allocation_find(inspection.runtime, &inspection.memory,
 				      object, &inspection.allocation);
+	if (!err)
+		err = referrers_find(inspection.runtime, inspection.census,
+				     inspection.shapes, object,
+				     scan->options->top, &inspection.referrers);
 	if (err)
 		return err;
 	if (address > object->address)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
 #include "analyzer/previews.h"
 #include "analyzer/ranking.h"
@@ -26,7 +27,9 @@ enum object_column {
 	OBJECT_FOOTPRINT,
 	OBJECT_TYPE_ADDRESS,
 	OBJECT_SIZE_EXACT,
-	OBJECT_PREVIEW,		/* last: not there without --values */
+	OBJECT_REFERRERS,	/* where they were asked for */
+	OBJECT_RETAINED,
+	OBJECT_PREVIEW,		/* with --values */
 	NUM_OBJECT_COLUMNS
 };
 
@@ -51,6 +54,11 @@ static const struct column object_columns[NUM_OBJECT_COLUMNS] = {
 	[OBJECT_SIZE_EXACT] = { .key = "size_exact", .title = "exact", .unit = UNIT_BOOL,
 		.about = "false where the type's own __sizeof__ cannot "
 			 "be known", .hidden = true },
+	[OBJECT_REFERRERS] = { .key = "referrers", .title = "referrers", .unit = UNIT_COUNT,
+		.about = "with --retained: objects that hold it" },
+	[OBJECT_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
+		.about = "with --retained: what the allocators hold for it "
+			 "and for all that lives by it alone" },
 	[OBJECT_PREVIEW] = { .key = "preview", .title = "preview",
 		.unit = UNIT_TEXT, .about = "its value, with --values", .width = 48,
 		.no_key = true },
@@ -94,9 +102,35 @@ static const char *evidence_text(enum pyh_evidence evidence)
 	return "guessed";
 }
 
-static struct cell object_cell(const struct pyh_object *object, int column)
+/** What a cell is made with, and the column that orders. */
+struct cells_context {
+	const struct analysis *analysis;	/* NULL: not asked for */
+	int sort;
+};
+
+static struct cell analysis_cell(const struct analysis *analysis,
+				 const struct pyh_object *object, int column)
+{
+	uint32_t number = analysis ? heapgraph_find(analysis->heap,
+						    object->address) :
+				     GRAPH_NONE;
+
+	if (number == GRAPH_NONE)
+		return cell_unknown();
+	return column == OBJECT_REFERRERS ?
+		cell_number(UNIT_COUNT, graph_referrers(&analysis->heap->graph,
+							number,
+							GRAPH_MASK_STRONG)) :
+		cell_number(UNIT_BYTES, analysis->dominators.retained[number]);
+}
+
+static struct cell object_cell(const struct cells_context *context,
+			       const struct pyh_object *object, int column)
 {
 	switch (column) {
+	case OBJECT_REFERRERS:
+	case OBJECT_RETAINED:
+		return analysis_cell(context->analysis, object, column);
 	case OBJECT_ADDRESS:
 		return cell_number(UNIT_ADDRESS, object->address);
 	case OBJECT_TYPE:
@@ -120,19 +154,21 @@ static struct cell object_cell(const struct pyh_object *object, int column)
 	}
 }
 
-static void object_cells(const struct pyh_object *object,
+static void object_cells(const struct cells_context *context,
+			 const struct pyh_object *object,
 			 struct cell cells[NUM_OBJECT_COLUMNS])
 {
 	for (int i = 0; i < NUM_OBJECT_COLUMNS; i++)
-		cells[i] = object_cell(object, i);
+		cells[i] = object_cell(context, object, i);
 }
 
 /** < 0: a stands before b. Never 0 for two objects. */
 static int order(const struct pyh_object *a, const struct pyh_object *b,
-		 int column)
+		 const void *context)
 {
-	int result = cell_compare(object_cell(a, column),
-				  object_cell(b, column));
+	const struct cells_context *by = context;
+	int result = cell_compare(object_cell(by, a, by->sort),
+				  object_cell(by, b, by->sort));
 
 	if (result == 0)
 		result = (a->address > b->address) - (a->address < b->address);
@@ -154,6 +190,7 @@ static void print_row(struct scan *scan, struct previews *previews,
 
 struct listing {
 	struct scan *scan;
+	const struct cells_context *context;
 	struct typefilter *filter;
 	struct error *err;
 	struct previews *previews;	/* borrowed; NULL: no values */
@@ -174,7 +211,7 @@ static bool list(void *context, const struct pyh_object *object)
 		return true;
 	listing->count++;
 	listing->size += object->size;
-	object_cells(object, cells);
+	object_cells(listing->context, object, cells);
 	gate_row(&listing->scan->gate, cells);
 	if (!listing->rows)
 		return gate_open(&listing->scan->gate);
@@ -182,12 +219,14 @@ static bool list(void *context, const struct pyh_object *object)
 	return listing->count % 1024 != 0 || !scan_unread(listing->scan);
 }
 
-static struct error *list_all(struct scan *scan, struct pyh_census *census,
+static struct error *list_all(struct scan *scan,
+			      const struct cells_context *context,
+			      struct pyh_census *census,
 			      bool rows, struct previews *previews,
 			      struct listing *ret)
 {
-	struct listing listing = { .scan = scan, .rows = rows,
-				   .previews = previews };
+	struct listing listing = { .scan = scan, .context = context,
+				   .rows = rows, .previews = previews };
 	struct error *err = typefilter_create(scan->options->type,
 					      scan->options->match,
 					      &listing.filter);
@@ -201,7 +240,9 @@ static struct error *list_all(struct scan *scan, struct pyh_census *census,
 
 /* --- the first of them ---------------------------------------------------------- */
 
-static struct error *make_ranking(const struct scan *scan, struct ranking **ret)
+static struct error *make_ranking(const struct scan *scan,
+				  const struct cells_context *context,
+				  struct ranking **ret)
 {
 	const struct options *options = scan->options;
 	// Three quarters; the cache of frames has the fourth.
@@ -215,14 +256,10 @@ static struct error *make_ranking(const struct scan *scan, struct ranking **ret)
 		.limit = (size_t)options->top,
 		.budget = (size_t)(memory / sizeof(struct pyh_object)),
 		.order = order,
-		.column = OBJECT_SIZE,
+		.context = context,
+		.by_size = context->sort == OBJECT_SIZE,
 	};
 
-	for (int i = 0; options->sort && i < NUM_OBJECT_COLUMNS; i++) {
-		if (strcmp(object_columns[i].key, options->sort) == 0)
-			wanted.column = i;
-	}
-	wanted.by_size = wanted.column == OBJECT_SIZE;
 	return ranking_create(&wanted, ret);
 }
 
@@ -246,7 +283,8 @@ static struct error *rank(struct scan *scan, struct ranking *ranking,
 					     ret->num_objects);
 }
 
-static void print_ranked(struct scan *scan, const struct ranking_result *ranked,
+static void print_ranked(struct scan *scan, const struct cells_context *context,
+			 const struct ranking_result *ranked,
 			 struct previews *previews)
 {
 	struct cell cells[NUM_OBJECT_COLUMNS];
@@ -254,7 +292,7 @@ static void print_ranked(struct scan *scan, const struct ranking_result *ranked,
 
 	for (size_t i = 0; i < ranked->num_objects; i++) {
 		shown += ranked->objects[i].size;
-		object_cells(&ranked->objects[i], cells);
+		object_cells(context, &ranked->objects[i], cells);
 		print_row(scan, previews, &ranked->objects[i], cells);
 		if (i % 1024 == 1023 && scan_unread(scan))
 			return;
@@ -279,16 +317,29 @@ static void print_ranked(struct scan *scan, const struct ranking_result *ranked,
 
 enum { TITLE_MAX = 64 };
 
+static const struct column *columns_of(const struct scan *scan,
+				       const struct cells_context *context)
+{
+	static struct column columns[NUM_OBJECT_COLUMNS];
+
+	memcpy(columns, object_columns, sizeof(columns));
+	for (int i = OBJECT_REFERRERS; i <= OBJECT_PREVIEW; i++)
+		columns[i].hidden = columns[i].absent =
+			i == OBJECT_PREVIEW ? !scan->options->values :
+					      !context->analysis;
+	return columns;
+}
+
 /** The title must live until the table ends. */
-static void begin(struct scan *scan, const char *sort, char title[TITLE_MAX])
+static void begin(struct scan *scan, const struct cells_context *context,
+		  const char *sort, char title[TITLE_MAX])
 {
 	scan_begin(scan, "objects");
 	(void)snprintf(title, TITLE_MAX, "OBJECTS  by %s", sort);
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "rows", .title = title,
-		.columns = object_columns,
-		.num_columns = scan->options->values ? NUM_OBJECT_COLUMNS :
-						       OBJECT_PREVIEW,
+		.columns = columns_of(scan, context),
+		.num_columns = NUM_OBJECT_COLUMNS,
 	});
 }
 
@@ -308,7 +359,8 @@ static void end(struct scan *scan, uint64_t count, uint64_t size)
 	gate_totals(&scan->gate, totals);
 }
 
-static struct error *run_listing(struct scan *scan)
+static struct error *run_listing(struct scan *scan,
+				 const struct cells_context *context)
 {
 	CLEANUP(previews_release) struct previews *previews = NULL;
 	struct pyh_census *census;
@@ -322,13 +374,15 @@ static struct error *run_listing(struct scan *scan)
 		err = previews_open(scan->opened, &previews);
 	if (err)
 		return err;
-	begin(scan, "address", title);
-	err = list_all(scan, census, /* rows= */ true, previews, &listing);
+	begin(scan, context, "address", title);
+	err = list_all(scan, context, census, /* rows= */ true, previews,
+		       &listing);
 	end(scan, listing.count, listing.size);
 	return err;
 }
 
-static struct error *run_ranking(struct scan *scan)
+static struct error *run_ranking(struct scan *scan,
+				 const struct cells_context *context)
 {
 	const char *sort = scan->options->sort ? scan->options->sort : "size";
 	CLEANUP(ranking_release) struct ranking *ranking = NULL;
@@ -337,7 +391,7 @@ static struct error *run_ranking(struct scan *scan)
 	struct pyh_census *census;
 	struct listing listing;
 	char title[TITLE_MAX];
-	struct error *err = make_ranking(scan, &ranking);
+	struct error *err = make_ranking(scan, context, &ranking);
 
 	if (!err)
 		err = rank(scan, ranking, &ranked);
@@ -345,21 +399,43 @@ static struct error *run_ranking(struct scan *scan)
 	if (!err && gate_open(&scan->gate)) {
 		err = opened_census(scan->opened, &census);
 		if (!err)
-			err = list_all(scan, census, /* rows= */ false, NULL,
-				       &listing);
+			err = list_all(scan, context, census,
+				       /* rows= */ false, NULL, &listing);
 	}
 	if (!err && scan->options->values)
 		err = previews_open(scan->opened, &previews);
 	if (err)
 		return err;
-	begin(scan, sort, title);
-	print_ranked(scan, &ranked, previews);
+	begin(scan, context, sort, title);
+	print_ranked(scan, context, &ranked, previews);
 	end(scan, ranked.count, ranked.size);
 	return NULL;
 }
 
+/** By --retained, or by an order or a condition that is about it. */
+static bool wants_analysis(const struct scan *scan, int sort)
+{
+	int gated = scan->gate.row_column;
+
+	return scan->options->retained || sort == OBJECT_REFERRERS ||
+	       sort == OBJECT_RETAINED || gated == OBJECT_REFERRERS ||
+	       gated == OBJECT_RETAINED;
+}
+
 static struct error *run(struct scan *scan)
 {
-	return scan->options->top == 0 && !scan->options->sort ?
-		       run_listing(scan) : run_ranking(scan);
+	const char *sort = scan->options->sort;
+	struct cells_context context = { .sort = OBJECT_SIZE };
+	struct error *err = NULL;
+
+	for (int i = 0; sort && i < NUM_OBJECT_COLUMNS; i++)
+		if (strcmp(object_columns[i].key, sort) == 0)
+			context.sort = i;
+	if (wants_analysis(scan, context.sort))
+		err = analysis_of(scan->opened, ANALYSIS_DOMINATORS,
+				  &context.analysis);
+	if (err)
+		return err;
+	return scan->options->top == 0 && !sort ? run_listing(scan, &context) :
+						  run_ranking(scan, &context);
 }

@@ -11,12 +11,17 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/pathdot.h"
 #include "analyzer/paths.h"
+#include "analyzer/scan_progress.h"
 #include "analyzer/typefilter.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 
-enum { PATHS_MAX = 1000 };	/* of one object */
+enum {
+	PATHS_MAX = 1000,	/* of one object */
+	STEPS_SHOWN = 100,	/* at each end of a path, for people */
+};
 
 enum path_column {
 	PATH_COLUMN_COUNT,
@@ -84,7 +89,8 @@ const struct view cmd_path_view = {
 "object with those before. With --type NAME all objects of that type, grouped by\n"
 "the types along the shortest path to each; the path shown is that of one of\n"
 "them. Weak references hold nothing and are not followed. A row has `steps` in\n"
-"JSON: an array of address, type and edge from the root on.\n",
+"JSON: an array of address, type and edge from the root on.\n"
+"--dot draws the paths: heapscan DUMP path ADDR --dot | dot -Tsvg >paths.svg\n",
 };
 
 /* --- one path -------------------------------------------------------------- */
@@ -93,6 +99,7 @@ struct view_of_paths {
 	struct scan *scan;
 	const struct analysis *analysis;
 	struct paths *paths;
+	struct pathdot *dot;	/* where they are drawn; NULL: a table */
 };
 
 /** The reference that holds object i of a path. */
@@ -136,6 +143,19 @@ static void print_steps(const struct view_of_paths *view,
 	render_nested_end(render);
 }
 
+static void print_more_steps(struct render *render, uint32_t count)
+{
+	struct cell cells[NUM_STEP_COLUMNS];
+	char number[UNITS_TEXT_MAX], text[64];
+
+	for (int i = 0; i < NUM_STEP_COLUMNS; i++)
+		cells[i] = cell_unknown();
+	(void)snprintf(text, sizeof(text), "%s more steps",
+		       units_count(count, number));
+	cells[STEP_TYPE] = cell_text(text);
+	render_rest(render, cells);
+}
+
 /** The steps as a table of their own, for people. */
 static void print_step_table(const struct view_of_paths *view,
 			     const struct path *path, const char *title)
@@ -149,6 +169,10 @@ static void print_step_table(const struct view_of_paths *view,
 	for (uint32_t i = 0; i < path->count; i++) {
 		struct cell cells[NUM_STEP_COLUMNS];
 
+		if (i == STEPS_SHOWN && path->count > 2 * STEPS_SHOWN + 1) {
+			i = path->count - STEPS_SHOWN;
+			print_more_steps(render, i - STEPS_SHOWN);
+		}
 		edge_of(view, path, i, text);
 		step_cells(view, path, i, text, cells);
 		render_row(render, cells);
@@ -175,10 +199,25 @@ static void row_cells(const struct view_of_paths *view, uint32_t object,
 						cell_unknown();
 }
 
+/** The answer begins. */
+static void begin(const struct view_of_paths *view)
+{
+	struct scan *scan = view->scan;
+
+	if (!view->dot) {
+		scan_begin(scan, "path");
+		return;
+	}
+	progress_clear();
+	pathdot_begin(view->dot, scan->output->file, view->paths,
+		      view->analysis);
+}
+
 /* --- of one object --------------------------------------------------------- */
 
-static void print_path(const struct view_of_paths *view, uint32_t object,
-		       const struct path *path, uint32_t number)
+static struct error *print_path(const struct view_of_paths *view,
+				uint32_t object, const struct path *path,
+				uint32_t number)
 {
 	struct scan *scan = view->scan;
 	struct render *render = &scan->render;
@@ -188,11 +227,13 @@ static void print_path(const struct view_of_paths *view, uint32_t object,
 	paths_text(view->paths, path, text);
 	row_cells(view, object, path, text, cells);
 	gate_row(&scan->gate, cells);
+	if (view->dot)
+		return pathdot_add(view->dot, path, NULL);
 	if (!render_for_people(render)) {
 		render_row_open(render, cells);
 		print_steps(view, path);
 		render_row_close(render);
-		return;
+		return NULL;
 	}
 	if (number > 1)
 		render_gap(render);
@@ -200,11 +241,12 @@ static void print_path(const struct view_of_paths *view, uint32_t object,
 						    RENDER_NAME_MAX - 1, name));
 	(void)snprintf(title, sizeof(title), "PATH %" PRIu32, number);
 	print_step_table(view, path, title);
+	return NULL;
 }
 
 static void begin_rows(const struct view_of_paths *view)
 {
-	if (!render_for_people(&view->scan->render))
+	if (!view->dot && !render_for_people(&view->scan->render))
 		render_table(&view->scan->render, &(struct table_spec){
 			.json_key = "rows", .title = "PATHS",
 			.columns = path_columns,
@@ -230,14 +272,11 @@ static struct error *print_paths(const struct view_of_paths *view,
 			break;
 		}
 		if (!err)
-			print_path(view, object, &path,
-				   (uint32_t)++*ret_count);
-		// A root itself has no other.
-		if (path.count == 1)
-			most = 0;
+			err = print_path(view, object, &path,
+					 (uint32_t)++*ret_count);
 		path_deinit(&path);
 	}
-	if (!render_for_people(&view->scan->render))
+	if (!view->dot && !render_for_people(&view->scan->render))
 		render_table_end(&view->scan->render);
 	return err;
 }
@@ -279,7 +318,7 @@ static struct error *show_object(const struct view_of_paths *view,
 
 	if (err)
 		return err;
-	scan_begin(view->scan, "path");
+	begin(view);
 	err = print_paths(view, object, ret_paths);
 	if (!err && *ret_paths == 0)
 		scan_remark(view->scan, "nothing that lives holds the %s at 0x%"
@@ -308,6 +347,30 @@ static struct error *passes(void *context, uint32_t object, bool *ret)
 	return err;
 }
 
+/** Cells but for the path itself. */
+static void group_cells(const struct view_of_paths *view,
+			const struct path_group *group,
+			const struct path *path, const char *text,
+			struct cell cells[NUM_PATH_COLUMNS])
+{
+	row_cells(view, group->sample, path, text, cells);
+	cells[PATH_COLUMN_COUNT] = cell_number(UNIT_COUNT, group->count);
+	cells[PATH_COLUMN_SIZE] = cell_number(UNIT_BYTES, group->size);
+}
+
+static struct error *draw_group(const struct view_of_paths *view,
+				const struct path_group *group,
+				const struct path *path)
+{
+	char count[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX], text[128];
+
+	(void)snprintf(text, sizeof(text), "%s object%s, %s",
+		       units_count(group->count, count),
+		       group->count == 1 ? "" : "s",
+		       units_size(group->size, size));
+	return pathdot_add(view->dot, path, text);
+}
+
 static struct error *print_group(const struct view_of_paths *view,
 				 const struct path_group *group)
 {
@@ -319,14 +382,12 @@ static struct error *print_group(const struct view_of_paths *view,
 
 	if (err)
 		return err;
+	if (view->dot)
+		return draw_group(view, group, &path);
 	paths_text(view->paths, &path, text);
-	row_cells(view, group->sample, &path,
-		  path.count ? text : NULL, cells);
+	group_cells(view, group, &path, text, cells);
 	if (path.count == 0 && render_for_people(render))
 		cells[PATH_COLUMN_PATH] = cell_text("(garbage)");
-	cells[PATH_COLUMN_COUNT] = cell_number(UNIT_COUNT, group->count);
-	cells[PATH_COLUMN_SIZE] = cell_number(UNIT_BYTES, group->size);
-	gate_row(&view->scan->gate, cells);
 	if (render_for_people(render)) {
 		render_row(render, cells);
 		return NULL;
@@ -335,6 +396,28 @@ static struct error *print_group(const struct view_of_paths *view,
 	print_steps(view, &path);
 	render_row_close(render);
 	return NULL;
+}
+
+/** A condition holds where any row meets it, shown or not. */
+static struct error *gate_groups(const struct view_of_paths *view,
+				 const struct path_group *groups, size_t count)
+{
+	struct gate *gate = &view->scan->gate;
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < count && gate_open(gate); i++) {
+		CLEANUP(path_deinit) struct path path = { 0 };
+		struct cell cells[NUM_PATH_COLUMNS];
+		char text[PATH_TEXT_MAX];
+
+		err = paths_find(view->paths, groups[i].sample, &path);
+		if (err)
+			break;
+		paths_text(view->paths, &path, text);
+		group_cells(view, &groups[i], &path, text, cells);
+		gate_row(gate, cells);
+	}
+	return err;
 }
 
 static void print_more_groups(struct scan *scan,
@@ -373,21 +456,26 @@ static struct error *show_type(const struct view_of_paths *view,
 	if (!err)
 		err = paths_group(view->paths, passes, &passing, &groups,
 				  &count);
+	if (!err)
+		err = gate_groups(view, groups, count);
 	if (err)
 		return err;
 	*ret_ways = count;
 	*ret_count = passing.count;
 	shown = options->top && options->top < count ? (size_t)options->top :
 						       count;
-	scan_begin(view->scan, "path");
-	render_table(&view->scan->render, &(struct table_spec){
-		.json_key = "rows", .title = "WAYS",
-		.columns = path_columns, .num_columns = NUM_PATH_COLUMNS });
+	begin(view);
+	if (!view->dot)
+		render_table(&view->scan->render, &(struct table_spec){
+			.json_key = "rows", .title = "WAYS",
+			.columns = path_columns,
+			.num_columns = NUM_PATH_COLUMNS });
 	for (size_t i = 0; !err && i < shown; i++)
 		err = print_group(view, &groups[i]);
-	if (!err && shown < count)
+	if (!err && !view->dot && shown < count)
 		print_more_groups(view->scan, groups + shown, count - shown);
-	render_table_end(&view->scan->render);
+	if (!view->dot)
+		render_table_end(&view->scan->render);
 	if (passing.count == 0)
 		scan_remark(view->scan, "no object of the dump passes the "
 			    "filters");
@@ -397,7 +485,9 @@ static struct error *show_type(const struct view_of_paths *view,
 static struct error *run(struct scan *scan)
 {
 	CLEANUP(paths_release) struct paths *paths = NULL;
-	struct view_of_paths view = { .scan = scan };
+	struct pathdot dot = { 0 };
+	struct view_of_paths view = { .scan = scan,
+				      .dot = scan->options->dot ? &dot : NULL };
 	struct cell totals[NUM_TOTALS];
 	uint64_t ways = 0, count = 1;
 	struct error *err = analysis_of(scan->opened, 0, &view.analysis);
@@ -410,12 +500,16 @@ static struct error *run(struct scan *scan)
 		err = scan->options->address_given ?
 			      show_object(&view, &ways) :
 			      show_type(&view, &ways, &count);
+	if (view.dot && dot.out)
+		pathdot_end(&dot);
 	if (err)
 		return err;
 	totals[TOTAL_PATHS] = cell_number(UNIT_COUNT, ways);
 	totals[TOTAL_COUNT] = cell_number(UNIT_COUNT, count);
+	gate_totals(&scan->gate, totals);
+	if (view.dot)
+		return NULL;
 	render_object(&scan->render, "totals", path_totals, totals, NUM_TOTALS);
 	render_end(&scan->render);
-	gate_totals(&scan->gate, totals);
 	return NULL;
 }

@@ -17,6 +17,14 @@
 #include "image/base/guard.h"
 #include "image/base/units.h"
 
+enum {
+	/* Objects on all paths that are shown: far more rows than anybody
+	   reads, and an end to it where paths are long. */
+	PATH_WORK = 10 << 20,
+	PATH_WORK_LEAST = 1 << 10,	/* of one path, whatever its length */
+	PATHS_FEW = 64,			/* that are found one by one */
+};
+
 enum retained_column {
 	RETAINED_ADDRESS,
 	RETAINED_TYPE,
@@ -46,7 +54,8 @@ static const struct column retained_columns[NUM_RETAINED_COLUMNS] = {
 	[RETAINED_SHARE] = { .key = "share", .title = "share", .unit = UNIT_SHARE,
 		.about = "retained, of all objects that can be reached" },
 	[RETAINED_PATH] = { .key = "path", .title = "path", .unit = UNIT_TEXT,
-		.about = "a shortest way to it, as one would write it",
+		.about = "a shortest way to it, as one would write it; absent "
+			 "from row 10,240 on",
 		.no_key = true },
 	[RETAINED_DOMINATOR] = { .key = "dominator", .title = "lives by", .unit = UNIT_ADDRESS,
 		.about = "the nearest object without which it would go; absent "
@@ -141,6 +150,13 @@ static struct error *choose(struct scan *scan, const struct analysis *analysis,
 		if (err || !pass)
 			continue;
 		++*ret_passed;
+		// A condition holds where any row meets it, shown or not.
+		if (gate_open(&scan->gate)) {
+			struct cell cells[NUM_RETAINED_COLUMNS];
+
+			object_cells(analysis, i, cells);
+			gate_row(&scan->gate, cells);
+		}
 		err = toplist_add(list, dominators->retained[i], i);
 	}
 	return err;
@@ -159,22 +175,29 @@ static void print_more(struct scan *scan, uint64_t more, const char *what)
 	render_rest(&scan->render, cells);
 }
 
-/** A row, with the path to its object; text is borrowed by the cells. */
+/** A row, with the path to its object as long as there is work left. */
 static struct error *print_object(struct scan *scan, struct paths *paths,
 				  const struct analysis *analysis,
-				  uint32_t object)
+				  uint32_t object, uint64_t *work)
 {
 	CLEANUP(path_deinit) struct path path = { 0 };
 	struct cell cells[NUM_RETAINED_COLUMNS];
 	char text[PATH_TEXT_MAX];
-	struct error *err = paths_find(paths, object, &path);
+	struct error *err = NULL;
 
-	if (err)
-		return err;
 	object_cells(analysis, object, cells);
-	paths_text(paths, &path, text);
-	cells[RETAINED_PATH] = cell_text(text);
-	gate_row(&scan->gate, cells);
+	if (*work > 0) {
+		uint64_t done;
+
+		err = paths_find(paths, object, &path);
+		if (err)
+			return err;
+		paths_text(paths, &path, text);
+		cells[RETAINED_PATH] = cell_text(text);
+		done = path.count > PATH_WORK_LEAST ? path.count :
+						      PATH_WORK_LEAST;
+		*work -= done < *work ? done : *work;
+	}
 	render_row(&scan->render, cells);
 	return NULL;
 }
@@ -184,7 +207,7 @@ static struct error *print_objects(struct scan *scan,
 {
 	CLEANUP(toplist_deinit) struct toplist list;
 	CLEANUP(paths_release) struct paths *paths = NULL;
-	uint64_t passed;
+	uint64_t passed, work = PATH_WORK;
 	struct error *err;
 
 	toplist_init(&list, (size_t)scan->options->top);
@@ -192,11 +215,14 @@ static struct error *print_objects(struct scan *scan,
 	if (!err)
 		err = paths_open(scan->opened, analysis, scan->options->values,
 				 &paths);
+	if (!err && list.count > PATHS_FEW)
+		err = paths_prepare(paths);
 	if (err)
 		return err;
 	toplist_sort(&list);
 	for (size_t i = 0; i < list.count; i++) {
-		err = print_object(scan, paths, analysis, list.entries[i].id);
+		err = print_object(scan, paths, analysis, list.entries[i].id,
+				   &work);
 		if (err)
 			return err;
 		if (i % 1024 == 1023 && scan_unread(scan))

@@ -2,6 +2,9 @@
  * `types`: how many objects of each type there are, and what they take.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <string.h>
+
+#include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
 #include "analyzer/coverage.h"
 #include "analyzer/dump_header.h"
@@ -26,6 +29,16 @@ const struct view cmd_types_view = {
 "In JSON the object \"coverage\" holds the numbers of the last lines.\n",
 };
 
+static const struct column *columns_of(const struct scan *scan)
+{
+	static struct column columns[NUM_TYPE_COLUMNS];
+
+	memcpy(columns, type_columns, sizeof(columns));
+	columns[TYPE_RETAINED].absent = columns[TYPE_RETAINED].hidden =
+		!type_rows_want_retained(scan);
+	return columns;
+}
+
 static void print_table(struct scan *scan, const struct type_rows *rows)
 {
 	static const char *const heads[NUM_BY] = {
@@ -42,7 +55,7 @@ static void print_table(struct scan *scan, const struct type_rows *rows)
 		       heads[scan->options->by], sort);
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "rows", .title = title,
-		.columns = type_columns, .num_columns = NUM_TYPE_COLUMNS,
+		.columns = columns_of(scan), .num_columns = NUM_TYPE_COLUMNS,
 	});
 	for (size_t i = 0; i < shown && !scan_unread(scan); i++) {
 		running += rows->rows[i].total.size;
@@ -59,11 +72,16 @@ static void print_table(struct scan *scan, const struct type_rows *rows)
 static struct error *run(struct scan *scan)
 {
 	struct cell totals[NUM_TYPE_TOTALS];
+	const struct analysis *analysis;
 	struct pyh_census *census;
 	struct type_rows rows;
-	struct error *err;
+	struct error *err = NULL;
 
-	err = opened_census(scan->opened, &census);
+	// The census that the analysis takes is seen by it as well.
+	if (type_rows_want_retained(scan))
+		err = analysis_of(scan->opened, ANALYSIS_TREE, &analysis);
+	if (!err)
+		err = opened_census(scan->opened, &census);
 	if (!err)
 		err = type_rows_collect(scan, census, &rows);
 	if (err)

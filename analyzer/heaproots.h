@@ -47,6 +47,16 @@ struct error *heaproots_find(struct heapgraph *heap,
 			     unsigned int workers, struct heaproots *ret);
 void heaproots_deinit(struct heaproots *roots);
 
+/** True if a root owns a count, or what may be one is needed for the count. */
+static inline bool heaproots_holds(const struct heaproots *roots,
+				   const struct heap_root *root)
+{
+	return root->root.hold == PYH_HOLD_TRAVERSED ||
+	       root->root.hold == PYH_HOLD_UNTRAVERSED ||
+	       (root->root.hold == PYH_HOLD_GUESSED &&
+		node_set_has(&roots->unexplained, root->object));
+}
+
 /** Roots of an object: the first, and how many follow it. */
 const struct heap_root *heaproots_of(const struct heaproots *roots,
 				     uint32_t object, size_t *ret_count);

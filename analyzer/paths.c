@@ -12,6 +12,8 @@
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
 
+enum { NUM_STARTS = 3 };
+
 struct paths {
 	const struct analysis *analysis;	/* borrowed */
 	struct pyh_runtime *runtime;
@@ -24,22 +26,18 @@ struct paths {
 	/* objects where a path may start, the best first */
 	struct node_set readable;	/* from a variable or a module */
 	struct node_set known;		/* from any root */
+	const struct node_set *starts[NUM_STARTS];	/* those, and all others */
+	struct reach_tree tree;		/* after paths_prepare() */
 };
 
 /* --- opening --------------------------------------------------------------- */
 
-static bool is_strong(const struct pyh_root *root)
-{
-	return root->hold != PYH_HOLD_NONE;
-}
-
 /** A place where a person would look. */
 static bool is_readable(const struct pyh_root *root)
 {
-	return is_strong(root) &&
-	       (root->kind == PYH_ROOT_LOCAL ||
-		(root->kind == PYH_ROOT_INTERPRETER && root->name &&
-		 strstr(root->name, "modules")));
+	return root->kind == PYH_ROOT_LOCAL ||
+	       (root->kind == PYH_ROOT_INTERPRETER && root->name &&
+		strstr(root->name, "modules"));
 }
 
 static void sort_roots(struct paths *paths)
@@ -49,11 +47,15 @@ static void sort_roots(struct paths *paths)
 	for (size_t i = 0; i < roots->num_roots; i++) {
 		const struct heap_root *root = &roots->roots[i];
 
-		if (is_strong(&root->root))
-			(void)node_set_add(&paths->known, root->object);
+		if (!heaproots_holds(roots, root))
+			continue;
+		(void)node_set_add(&paths->known, root->object);
 		if (is_readable(&root->root))
 			(void)node_set_add(&paths->readable, root->object);
 	}
+	paths->starts[0] = &paths->readable;
+	paths->starts[1] = &paths->known;
+	paths->starts[2] = &roots->held;
 }
 
 static struct error *open_readers(struct opened *opened, struct paths *paths,
@@ -114,6 +116,7 @@ void paths_close(struct paths *paths)
 {
 	if (!paths)
 		return;
+	reach_tree_deinit(&paths->tree);
 	node_set_deinit(&paths->readable);
 	node_set_deinit(&paths->known);
 	pyh_value_reader_destroy(paths->values);
@@ -177,78 +180,107 @@ static void fill_edge(struct paths *paths, uint32_t from, uint32_t to,
 
 /* --- finding --------------------------------------------------------------- */
 
-static bool is_member(void *context, uint32_t node)
+struct error *paths_prepare(struct paths *paths)
 {
-	return node_set_has(context, node);
+	struct heapgraph *heap = paths->analysis->heap;
+
+	if (paths->tree.before)
+		return NULL;
+	return reach_tree_make(&heap->graph, GRAPH_MASK_STRONG, paths->starts,
+			       NUM_STARTS, &heap->spill, &paths->tree);
 }
 
 /** Of the roots of an object the one that reads best. */
 static const struct pyh_root *best_root(const struct paths *paths,
 					uint32_t object)
 {
+	const struct heaproots *all = &paths->analysis->roots;
 	const struct pyh_root *best = NULL;
 	size_t count;
-	const struct heap_root *roots = heaproots_of(&paths->analysis->roots,
-						     object, &count);
+	const struct heap_root *roots = heaproots_of(all, object, &count);
 
 	for (size_t i = 0; i < count; i++) {
+		if (!heaproots_holds(all, &roots[i]))
+			continue;
 		if (is_readable(&roots[i].root))
 			return &roots[i].root;
-		if (!best && is_strong(&roots[i].root))
+		if (!best)
 			best = &roots[i].root;
 	}
 	return best;
 }
 
-/** The best way to a node: from where is said by the sets, tried in turn. */
+/** The best way to a node. */
 static struct error *find_way(struct paths *paths, uint32_t object,
 			      const struct node_set *avoid, struct path *ret)
 {
-	const struct analysis *analysis = paths->analysis;
-	const struct node_set *starts[] = { &paths->readable, &paths->known,
-					    &analysis->roots.held };
-	struct error *err = NULL;
+	struct reach_way_options options = {
+		.mask = GRAPH_MASK_STRONG,
+		.starts = paths->starts, .num_starts = NUM_STARTS,
+		.avoid = avoid,
+		.from_others = avoid && node_set_has(avoid, object),
+	};
 
-	for (size_t i = 0; !err && ret->count == 0 &&
-			   i < sizeof(starts) / sizeof(starts[0]); i++)
-		err = reach_way(&analysis->heap->graph, GRAPH_MASK_STRONG,
-				object, avoid, is_member,
-				(void *)(uintptr_t)starts[i], &ret->objects,
-				&ret->count);
+	if (paths->tree.before && !avoid)
+		return reach_tree_way(&paths->tree, object, &ret->objects,
+				      &ret->count);
+	return reach_way(&paths->analysis->heap->graph, &options, object,
+			 &ret->objects, &ret->count);
+}
+
+/** What holds the first object, and the first references. */
+static struct error *describe(struct paths *paths, struct path *path)
+{
+	const struct heapgraph *heap = paths->analysis->heap;
+
+	path->num_edges = path->count - 1 < PATH_EDGES_MAX ? path->count - 1 :
+							     PATH_EDGES_MAX;
+	path->edges = calloc((size_t)path->num_edges + 1, sizeof(*path->edges));
+	if (!path->edges)
+		return error_no_memory();
+	path->root = best_root(paths, path->objects[0]);
+	path->start = path->root ? PATH_ROOT :
+		      heap->flags[path->objects[0]] & HEAP_IMMORTAL ?
+				   PATH_IMMORTAL : PATH_UNEXPLAINED;
+	for (uint32_t i = 0; i < path->num_edges; i++)
+		fill_edge(paths, path->objects[i], path->objects[i + 1],
+			  &path->edges[i]);
+	return NULL;
+}
+
+struct error *paths_find(struct paths *paths, uint32_t object, struct path *ret)
+{
+	struct error *err;
+
+	*ret = (struct path){ 0 };
+	err = find_way(paths, object, NULL, ret);
+	if (!err && ret->count > 0)
+		err = describe(paths, ret);
+	if (err)
+		path_deinit(ret);
 	return err;
 }
 
 struct error *paths_find_other(struct paths *paths, uint32_t object,
 			       struct node_set *avoid, struct path *ret)
 {
-	const struct heapgraph *heap = paths->analysis->heap;
 	struct error *err;
 
 	*ret = (struct path){ 0 };
 	err = find_way(paths, object, avoid, ret);
-	if (err || ret->count == 0)
-		return err;
-	ret->edges = calloc(ret->count, sizeof(*ret->edges));
-	if (!ret->edges) {
+	if (!err && ret->count > 0)
+		err = describe(paths, ret);
+	if (err) {
 		path_deinit(ret);
-		return error_no_memory();
+		return err;
 	}
-	ret->root = best_root(paths, ret->objects[0]);
-	ret->start = ret->root ? PATH_ROOT :
-		     heap->flags[ret->objects[0]] & HEAP_IMMORTAL ?
-				 PATH_IMMORTAL : PATH_UNEXPLAINED;
-	for (uint32_t i = 0; i + 1 < ret->count; i++) {
-		fill_edge(paths, ret->objects[i], ret->objects[i + 1],
-			  &ret->edges[i]);
-		if (avoid)
+	if (ret->count == 1)
+		(void)node_set_add(avoid, object);
+	for (uint32_t i = 0; i + 1 < ret->count; i++)
+		if (i > 0 || !ret->root ||
+		    ret->root->kind != PYH_ROOT_INTERPRETER)
 			(void)node_set_add(avoid, ret->objects[i]);
-	}
 	return NULL;
-}
-
-struct error *paths_find(struct paths *paths, uint32_t object, struct path *ret)
-{
-	return paths_find_other(paths, object, NULL, ret);
 }
 
 void path_deinit(struct path *path)
@@ -260,56 +292,166 @@ void path_deinit(struct path *path)
 
 /* --- ways of many ---------------------------------------------------------- */
 
-enum { WAY_STEPS_MAX = 64 };	/* that two ways are compared by */
+enum {
+	WAY_EXACT = 32,		/* steps; beyond these circles are seen as one */
+	WAY_CIRCLE = 4,		/* steps of a circle, at most */
+	WAY_NONE = 0,		/* that of what nothing leads to */
+};
+
+/** The types along some objects' ways: the way before, and one type more. */
+struct way {
+	uint32_t before, type, length;
+	uint32_t group;		/* plus 1; 0: none yet */
+};
+
+/** Of an object whose way is known. */
+struct place {
+	uint32_t way;		/* plus 1; 0: not known */
+	uint32_t depth;		/* objects before it */
+};
 
 struct grouping {
 	const struct heapgraph *heap;
-	const uint32_t *before;		/* see reach_tree() */
-	struct hashmap map;		/* of a way's hash -> group */
+	uint32_t *before;		/* see reach_tree; whole between calls */
+	struct spill_array array;
+	struct place *places;		/* by object */
+	struct hashmap longer;		/* way and type -> longer way */
+	struct way *ways;
+	size_t num_ways, ways_room;
 	struct path_group *groups;
 	size_t count, room;
 };
 
-/** Of the types along the way to an object. */
-static uint64_t hash_way(const struct grouping *grouping, uint32_t object)
+/** What follows a way: a longer one, or one that it has come round to. */
+static struct error *extend_way(struct grouping *grouping, uint32_t way,
+				uint32_t type, uint32_t *ret)
 {
-	uint64_t hash = UINT64_C(0xCBF29CE484222325);
+	uint64_t key = ((uint64_t)way << 32 | type) + 1;
+	uint32_t at = way;
 
-	for (int i = 0; i < WAY_STEPS_MAX && object < REACH_START; i++) {
-		hash = (hash ^ grouping->heap->types[object]) *
-		       UINT64_C(0x100000001B3);
-		hash ^= hash >> 29;
-		object = grouping->before[object];
+	if (hashmap_get(&grouping->longer, key, ret))
+		return NULL;
+	for (int i = 0; grouping->ways[way].length >= WAY_EXACT &&
+			i < WAY_CIRCLE; i++, at = grouping->ways[at].before) {
+		if (grouping->ways[at].type == type) {
+			*ret = at;
+			return NULL;
+		}
 	}
-	return (hash ^ object) | 1;
+	if (grouping->num_ways == grouping->ways_room) {
+		size_t room = grouping->ways_room * 2;
+		struct way *ways = realloc(grouping->ways, room * sizeof(*ways));
+
+		if (!ways)
+			return error_no_memory();
+		grouping->ways = ways;
+		grouping->ways_room = room;
+	}
+	*ret = (uint32_t)grouping->num_ways++;
+	grouping->ways[*ret] = (struct way){
+		.before = way, .type = type,
+		.length = grouping->ways[way].length + 1 };
+	return hashmap_put(&grouping->longer, key, *ret);
+}
+
+/**
+ * Find the place of an object: up to one whose place is known, then down again.
+ * Going up, the links are turned round, and turned back on the way down.
+ */
+static struct error *find_place(struct grouping *grouping, uint32_t object)
+{
+	uint32_t *before = grouping->before;
+	const uint32_t *types = grouping->heap->types;
+	struct place *places = grouping->places, last = { WAY_NONE + 1, 0 };
+	uint32_t at = object, below = GRAPH_NONE;
+	struct error *err = NULL;
+
+	if (before[object] == GRAPH_NONE)
+		places[object] = last;
+	while (at < REACH_START && places[at].way == 0) {
+		uint32_t above = before[at];
+
+		before[at] = below;
+		below = at;
+		at = above;
+	}
+	if (at < REACH_START) {
+		last = places[at];
+		last.depth++;
+	}
+	while (below != GRAPH_NONE) {
+		uint32_t next = before[below], way;
+
+		before[below] = at;
+		at = below;
+		below = next;
+		if (!err)
+			err = extend_way(grouping, last.way - 1, types[at],
+					 &way);
+		if (err)
+			continue;
+		last.way = way + 1;
+		places[at] = last;
+		last.depth++;
+	}
+	return err;
+}
+
+static struct error *make_group(struct grouping *grouping, struct way *way,
+				uint32_t object)
+{
+	if (grouping->count == grouping->room) {
+		size_t room = grouping->room ? grouping->room * 2 : 64;
+		struct path_group *groups = realloc(grouping->groups,
+						    room * sizeof(*groups));
+
+		if (!groups)
+			return error_no_memory();
+		grouping->groups = groups;
+		grouping->room = room;
+	}
+	grouping->groups[grouping->count++] = (struct path_group){
+		.sample = object, .depth = grouping->places[object].depth };
+	way->group = (uint32_t)grouping->count;
+	return NULL;
+}
+
+/** Ways to what nothing leads to differ by type alone. */
+static struct error *find_way_of(struct grouping *grouping, uint32_t object,
+				 uint32_t *ret)
+{
+	struct error *err = grouping->places[object].way ?
+				    NULL : find_place(grouping, object);
+
+	if (err)
+		return err;
+	*ret = grouping->places[object].way - 1;
+	return *ret == WAY_NONE ? extend_way(grouping, WAY_NONE,
+					     ~grouping->heap->types[object],
+					     ret) : NULL;
 }
 
 static struct error *put_in_group(struct grouping *grouping, uint32_t object)
 {
-	uint64_t hash = hash_way(grouping, object);
-	struct error *err = NULL;
-	uint32_t group;
+	struct path_group *group;
+	struct way *way;
+	uint32_t number;
+	struct error *err = find_way_of(grouping, object, &number);
 
-	if (!hashmap_get(&grouping->map, hash, &group)) {
-		if (grouping->count == grouping->room) {
-			size_t room = grouping->room ? grouping->room * 2 : 64;
-			struct path_group *groups =
-				realloc(grouping->groups,
-					room * sizeof(*groups));
-
-			if (!groups)
-				return error_no_memory();
-			grouping->groups = groups;
-			grouping->room = room;
-		}
-		group = (uint32_t)grouping->count++;
-		grouping->groups[group] = (struct path_group){
-			.sample = object };
-		err = hashmap_put(&grouping->map, hash, group);
+	if (err)
+		return err;
+	way = &grouping->ways[number];
+	err = way->group ? NULL : make_group(grouping, way, object);
+	if (err)
+		return err;
+	group = &grouping->groups[way->group - 1];
+	if (grouping->places[object].depth < group->depth) {
+		group->depth = grouping->places[object].depth;
+		group->sample = object;
 	}
-	grouping->groups[group].count++;
-	grouping->groups[group].size += heapgraph_size(grouping->heap, object);
-	return err;
+	group->count++;
+	group->size += heapgraph_size(grouping->heap, object);
+	return NULL;
 }
 
 static int by_count(const void *a, const void *b)
@@ -321,39 +463,57 @@ static int by_count(const void *a, const void *b)
 	return x->sample < y->sample ? -1 : x->sample > y->sample;
 }
 
+static struct error *grouping_init(struct grouping *grouping,
+				   struct paths *paths)
+{
+	struct heapgraph *heap = paths->analysis->heap;
+	struct error *err = paths_prepare(paths);
+
+	if (!err)
+		err = spill_alloc(&heap->spill, (uint64_t)heap->count *
+						   sizeof(struct place),
+				  &grouping->array);
+	if (err)
+		return err;
+	grouping->heap = heap;
+	grouping->before = paths->tree.before;
+	grouping->places = grouping->array.data;
+	grouping->ways_room = 256;
+	grouping->ways = calloc(grouping->ways_room, sizeof(*grouping->ways));
+	grouping->num_ways = 1;		/* WAY_NONE */
+	return grouping->ways ? NULL : error_no_memory();
+}
+
+static void grouping_deinit(struct grouping *grouping)
+{
+	hashmap_deinit(&grouping->longer);
+	free(grouping->ways);
+	spill_free(&grouping->array);
+	free(grouping->groups);
+}
+
 struct error *paths_group(struct paths *paths,
 			  struct error *(*pass)(void *context, uint32_t object,
 						bool *ret),
 			  void *context, struct path_group **ret,
 			  size_t *ret_count)
 {
-	const struct analysis *analysis = paths->analysis;
-	const struct node_set *starts[] = { &paths->readable, &paths->known,
-					    &analysis->roots.held };
-	struct grouping grouping = { .heap = analysis->heap };
-	CLEANUP(free_pointer) uint32_t *before = NULL;
-	struct error *err = reach_tree(&analysis->heap->graph,
-				       GRAPH_MASK_STRONG, starts,
-				       sizeof(starts) / sizeof(starts[0]),
-				       &before);
+	CLEANUP(grouping_deinit) struct grouping grouping = { 0 };
+	struct error *err = grouping_init(&grouping, paths);
 
-	grouping.before = before;
-	for (uint32_t i = 0; !err && i < analysis->heap->count; i++) {
+	for (uint32_t i = 0; !err && i < paths->analysis->heap->count; i++) {
 		bool wanted;
 
 		err = pass(context, i, &wanted);
 		if (!err && wanted)
 			err = put_in_group(&grouping, i);
 	}
-	hashmap_deinit(&grouping.map);
-	if (err) {
-		free(grouping.groups);
+	if (err)
 		return err;
-	}
 	if (grouping.count > 0)
 		qsort(grouping.groups, grouping.count, sizeof(*grouping.groups),
 		      by_count);
-	*ret = grouping.groups;
+	*ret = TAKE(grouping.groups);
 	*ret_count = grouping.count;
 	return NULL;
 }
@@ -386,7 +546,7 @@ void paths_text(struct paths *paths, const struct path *path,
 	text[length] = '\0';
 	if (path->count > 1 || path->root)
 		pyh_path_text(&paths->naming, path->root, path->edges,
-			      path->count ? path->count - 1 : 0, text + length,
+			      path->num_edges, text + length,
 			      PATH_TEXT_MAX - length);
 	else if (path->count == 1)
 		(void)snprintf(text + length, PATH_TEXT_MAX - length, "<%s>",
@@ -397,7 +557,13 @@ void paths_text(struct paths *paths, const struct path *path,
 void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
 		     char text[PATH_TEXT_MAX])
 {
-	pyh_edge_text(&paths->naming, &path->edges[i], text, PATH_TEXT_MAX);
+	struct pyh_edge edge;
+
+	if (i < path->num_edges)
+		edge = path->edges[i];
+	else
+		fill_edge(paths, path->objects[i], path->objects[i + 1], &edge);
+	pyh_edge_text(&paths->naming, &edge, text, PATH_TEXT_MAX);
 }
 
 void paths_start_text(struct paths *paths, const struct path *path,

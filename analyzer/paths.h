@@ -19,7 +19,10 @@
 struct opened;
 struct paths;
 
-enum { PATH_TEXT_MAX = 1024 };	/* bytes */
+enum {
+	PATH_TEXT_MAX = 1024,		/* bytes */
+	PATH_EDGES_MAX = 1024,		/* more than a text has room for */
+};
 
 /** Why the first object of a path lives. */
 enum path_start {
@@ -33,8 +36,9 @@ struct path {
 	enum path_start start;
 	const struct pyh_root *root;	/* PATH_ROOT; borrowed */
 	uint32_t *objects;		/* from the root on, count of them */
-	struct pyh_edge *edges;		/* between them: count - 1 */
 	uint32_t count;
+	struct pyh_edge *edges;		/* between the first of them */
+	uint32_t num_edges;		/* count - 1, at most PATH_EDGES_MAX */
 };
 
 /** values: what keys are may be shown. Not for concurrent use. */
@@ -48,11 +52,16 @@ static inline void paths_release(struct paths **paths)
 	paths_close(*paths);
 }
 
+/** Many will be asked for: find the ways to all objects at once. */
+struct error *paths_prepare(struct paths *paths);
+
 struct error *paths_find(struct paths *paths, uint32_t object,
 			 struct path *ret);
 /**
  * Another one that shares no object with those found so far, which are in avoid,
- * but for the last; avoid gets its own.
+ * but for the last, and what the interpreter itself holds: sys.modules, over
+ * which most paths lead. avoid gets its own, and the object itself where a root
+ * holds it.
  */
 struct error *paths_find_other(struct paths *paths, uint32_t object,
 			       struct node_set *avoid, struct path *ret);
@@ -60,12 +69,15 @@ void path_deinit(struct path *path);
 
 /**
  * Objects that are held in the same way: the types along a shortest way to each
- * are the same.
+ * are the same. Where a long way goes on in circles, as in a linked list, all
+ * rounds are one.
  */
 struct path_group {
 	uint64_t count;			/* objects */
 	uint64_t size;			/* sys.getsizeof */
-	uint32_t sample;		/* the one of the lowest address */
+	uint32_t sample;		/* the nearest to its root; of several
+					   the one of the lowest address */
+	uint32_t depth;			/* of that: objects before it */
 };
 
 /**
@@ -83,7 +95,7 @@ struct error *paths_group(struct paths *paths,
 void paths_text(struct paths *paths, const struct path *path,
 		char text[PATH_TEXT_MAX]);
 
-/** The step from edges[i].holder, by itself: ".attr", "[3]". */
+/** The step from objects[i] to the next, by itself: ".attr", "[3]". */
 void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
 		     char text[PATH_TEXT_MAX]);
 

@@ -47,6 +47,11 @@ void previews_close(struct previews *previews)
 	free(previews);
 }
 
+struct pyh_value_reader *previews_reader(struct previews *previews)
+{
+	return previews ? previews->values : NULL;
+}
+
 const char *previews_text(struct previews *previews, uint64_t address,
 			  char text[PREVIEW_MAX])
 {

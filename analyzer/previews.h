@@ -13,6 +13,7 @@ enum { PREVIEW_MAX = 240 };	/* bytes of a text, NUL included */
 
 struct opened;
 struct previews;
+struct pyh_value_reader;
 
 /** Not for concurrent use. opened must outlive it. */
 struct error *previews_open(struct opened *opened, struct previews **ret);
@@ -21,6 +22,9 @@ static inline void previews_release(struct previews **previews)
 {
 	previews_close(*previews);
 }
+
+/** What they are made with; NULL for NULL. Borrowed. */
+struct pyh_value_reader *previews_reader(struct previews *previews);
 
 /**
  * What repr() would say of the object at an address, as far as it fits; see

@@ -91,7 +91,7 @@ struct error *ranking_create(const struct ranking_options *options,
 static int order(const struct ranking *ranking, const struct pyh_object *a,
 		 const struct pyh_object *b)
 {
-	return ranking->options.order(a, b, ranking->options.column);
+	return ranking->options.order(a, b, ranking->options.context);
 }
 
 static void swap(struct pyh_object *a, struct pyh_object *b)

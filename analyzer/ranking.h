@@ -24,7 +24,7 @@ struct ranking;
 
 /** < 0: a stands before b. Never 0 for two objects. */
 typedef int ranking_order_fn(const struct pyh_object *a,
-			     const struct pyh_object *b, int column);
+			     const struct pyh_object *b, const void *context);
 
 struct ranking_options {
 	unsigned int workers;
@@ -33,7 +33,7 @@ struct ranking_options {
 	size_t limit;		/* objects to keep; 0: all */
 	size_t budget;		/* objects that may be kept at most */
 	ranking_order_fn *order;
-	int column;
+	const void *context;	/* of order */
 	bool by_size;		/* the order begins with the largest size */
 };
 

@@ -448,9 +448,15 @@ static bool is_printed(const struct render *render)
 
 static void csv_head(struct render *render)
 {
-	for (size_t i = 0; i < render->table.num_columns; i++)
-		(void)fprintf(render->out, "%s%s", i ? "," : "",
+	const char *comma = "";
+
+	for (size_t i = 0; i < render->table.num_columns; i++) {
+		if (render->table.columns[i].absent)
+			continue;
+		(void)fprintf(render->out, "%s%s", comma,
 			      render->table.columns[i].key);
+		comma = ",";
+	}
 	(void)fputc('\n', render->out);
 }
 
@@ -490,10 +496,14 @@ static void ndjson_row(struct render *render, const struct cell *cells)
 
 static void csv_row(struct render *render, const struct cell *cells)
 {
+	const char *comma = "";
+
 	for (size_t i = 0; i < render->table.num_columns; i++) {
-		if (i)
-			(void)fputc(',', render->out);
+		if (render->table.columns[i].absent)
+			continue;
+		(void)fputs(comma, render->out);
 		csv_cell(render->out, cells[i]);
+		comma = ",";
 	}
 	(void)fputc('\n', render->out);
 }

@@ -104,6 +104,7 @@ struct column {
 	enum unit unit;
 	const char *about;	/* for `heapscan VIEW --help` */
 	bool hidden;		/* not in text and Markdown */
+	bool absent;		/* hidden, and not in CSV either */
 	bool no_key;		/* not for --sort and --fail-if */
 	bool whole;		/* not cut to the width of the line in text */
 	unsigned int width;	/* of text; 0: as the unit needs */

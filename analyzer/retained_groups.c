@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "image/base/guard.h"
+#include "image/base/hashmap.h"
 
 struct error *retained_by_type(const struct analysis *analysis, uint64_t **ret)
 {
@@ -21,7 +22,7 @@ struct error *retained_by_type(const struct analysis *analysis, uint64_t **ret)
 	*ret = calloc((size_t)count + 1, sizeof(**ret));
 	if (!*ret)
 		return error_no_memory();
-	err = domtree_by_group(&analysis->tree, heap->types, count, *ret);
+	err = domtree_by_group(&analysis->tree, heap->types, NULL, count, *ret);
 	if (err) {
 		free(*ret);
 		*ret = NULL;
@@ -35,143 +36,309 @@ struct making {
 	const struct analysis *analysis;
 	struct retained_groups *groups;
 	size_t room;
-	uint32_t *of;		/* group of each object */
+	struct hashmap numbers;	/* of groups, by the hash of their names */
+	uint32_t *of_type;	/* group of each type; or NULL, and then … */
+	struct spill_array array;
+	uint32_t *of;		/* … of each object */
 };
 
-/** The group of a name, made if there is none; GRAPH_NONE without memory. */
-static uint32_t group_named(struct making *making, const char *name)
+static struct error *add_group(struct making *making, const char *name,
+			       const struct pyh_type *type)
 {
 	struct retained_groups *groups = making->groups;
 
-	for (size_t i = 0; i < groups->count; i++)
-		if (strcmp(groups->groups[i].name, name) == 0)
-			return (uint32_t)i;
 	if (groups->count == making->room) {
 		size_t room = making->room ? making->room * 2 : 64;
 		struct retained_group *grown =
 			realloc(groups->groups, room * sizeof(*grown));
 
 		if (!grown)
-			return GRAPH_NONE;
+			return error_no_memory();
 		groups->groups = grown;
 		making->room = room;
 	}
 	groups->groups[groups->count] = (struct retained_group){
-		.name = strdup(name) };
-	return groups->groups[groups->count].name ?
-		       (uint32_t)groups->count++ : GRAPH_NONE;
+		.name = strdup(name), .type = type };
+	if (!groups->groups[groups->count].name)
+		return error_no_memory();
+	groups->count++;
+	return NULL;
 }
 
-/** A group for each type, or for the module of each: for most heaps few. */
+/** FNV-1a, never 0. */
+static uint64_t hash_name(const char *name)
+{
+	uint64_t hash = UINT64_C(0xCBF29CE484222325);
+
+	for (; *name; name++)
+		hash = (hash ^ (uint8_t)*name) * UINT64_C(0x100000001B3);
+	return hash ? hash : 1;
+}
+
+/** The group of a name, made if there is none. */
+static struct error *group_named(struct making *making, const char *name,
+				 uint32_t *ret)
+{
+	uint64_t hash = hash_name(name);
+	struct error *err;
+
+	for (; hashmap_get(&making->numbers, hash, ret); hash = hash * 3 | 1)
+		if (strcmp(making->groups->groups[*ret].name, name) == 0)
+			return NULL;
+	*ret = (uint32_t)making->groups->count;
+	err = add_group(making, name, NULL);
+	return err ? err : hashmap_put(&making->numbers, hash, *ret);
+}
+
+/** A group for each type, or for the module of each. */
 static struct error *group_types(struct making *making, bool modules)
 {
 	const struct heapgraph *heap = making->analysis->heap;
 	uint32_t count = pyh_types_count(heap->pyh_types);
-	CLEANUP(free_pointer) uint32_t *of_type =
-		calloc((size_t)count + 1, sizeof(*of_type));
 
-	if (!of_type)
+	making->of_type = calloc((size_t)count + 1, sizeof(*making->of_type));
+	if (!making->of_type)
 		return error_no_memory();
-	if (!modules) {
-		making->groups->groups = calloc((size_t)count + 1,
-						sizeof(struct retained_group));
-		if (!making->groups->groups)
-			return error_no_memory();
-	}
 	for (uint32_t i = 0; i < count; i++) {
 		const struct pyh_type *type = pyh_types_get(heap->pyh_types, i);
+		struct error *err;
 
-		if (modules) {
-			of_type[i] = group_named(making, type->module ?
-						 type->module : "builtins");
-		} else {
-			of_type[i] = i;
-			making->groups->groups[i] = (struct retained_group){
-				.name = strdup(type->name), .type = type };
-			making->groups->count++;
-			if (!making->groups->groups[i].name)
-				of_type[i] = GRAPH_NONE;
-		}
-		if (of_type[i] == GRAPH_NONE)
-			return error_no_memory();
+		making->of_type[i] = i;
+		err = modules ? group_named(making, type->module ?
+						    type->module : "?",
+					    &making->of_type[i]) :
+				add_group(making, type->name, type);
+		if (err)
+			return err;
 	}
-	for (uint32_t i = 0; i < heap->count; i++)
-		making->of[i] = of_type[heap->types[i]];
 	return NULL;
 }
 
-enum { ROOT_NAME_MAX = 64 };
+/* --- by what holds them ---------------------------------------------------- */
 
-/** What holds an object at the top, in words that others share. */
-static void name_of_root(const struct analysis *analysis, uint32_t object,
-			 bool threads, char name[ROOT_NAME_MAX])
+enum { ROOT_NAME_MAX = 64, GROUP_SEVERAL = 0, GROUP_NOTHING = 1 };
+
+/*
+ * What comes first has what it leads to; what comes later only what is left.
+ * Whatever module a frame runs in refers to all that the module has, and so do
+ * many others; nobody would call it theirs.
+ */
+enum root_rank {
+	RANK_INTERPRETER,	/* modules above all */
+	RANK_FRAME,
+	RANK_THREAD,
+	RANK_RUNTIME,
+	RANK_STATIC,
+	RANK_NATIVE_STACK,
+	RANK_NATIVE,
+	RANK_UNEXPLAINED,
+	RANK_IMMORTAL,
+	NUM_ROOT_RANKS,
+
+	/* by thread */
+	RANK_NO_THREAD = 0,
+	RANK_SOME_THREAD,
+	NUM_THREAD_RANKS,
+};
+
+static const char *const rank_names[NUM_ROOT_RANKS] = {
+	[RANK_INTERPRETER] = "interpreters", [RANK_FRAME] = "frames",
+	[RANK_THREAD] = "thread states", [RANK_RUNTIME] = "the runtime",
+	[RANK_STATIC] = "static variables",
+	[RANK_NATIVE_STACK] = "native stacks", [RANK_NATIVE] = "native memory",
+	[RANK_UNEXPLAINED] = "native code", [RANK_IMMORTAL] = "immortal",
+};
+
+static unsigned int rank_of_root(const struct pyh_root *root, bool threads)
 {
-	static const char *const kinds[] = {
-		[PYH_ROOT_LOCAL] = "frames", [PYH_ROOT_STACK] = "frames",
-		[PYH_ROOT_FRAME] = "frames", [PYH_ROOT_THREAD] = "thread states",
-		[PYH_ROOT_INTERPRETER] = "interpreters",
-		[PYH_ROOT_RUNTIME] = "the runtime",
-		[PYH_ROOT_STATIC] = "static variables",
-		[PYH_ROOT_NATIVE_STACK] = "native stacks",
-		[PYH_ROOT_NATIVE] = "native memory",
-	};
-	const struct pyh_root *best = NULL;
-	const char *word = "several roots";
+	if (threads)
+		return root->thread ? RANK_SOME_THREAD : RANK_NO_THREAD;
+	switch (root->kind) {
+	case PYH_ROOT_LOCAL:
+	case PYH_ROOT_STACK:
+	case PYH_ROOT_FRAME:
+		return RANK_FRAME;
+	case PYH_ROOT_THREAD:
+		return RANK_THREAD;
+	case PYH_ROOT_INTERPRETER:
+		return RANK_INTERPRETER;
+	case PYH_ROOT_RUNTIME:
+		return RANK_RUNTIME;
+	case PYH_ROOT_STATIC:
+		return RANK_STATIC;
+	case PYH_ROOT_NATIVE_STACK:
+		return RANK_NATIVE_STACK;
+	case PYH_ROOT_NATIVE:
+		break;
+	}
+	return RANK_NATIVE;
+}
+
+/** Objects are given to groups, rank by rank. */
+struct rooting {
+	struct making *making;
+	bool threads;
+	unsigned int rank;
+	struct spill_array array;
+	uint32_t *pending;	/* whose edges have not been followed: room for
+				   all */
+	uint32_t num_pending;
+	struct node_set several;	/* that several groups of a rank lead to */
+};
+
+static struct error *group_of_rank(const struct rooting *rooting,
+				   uint64_t thread, uint32_t *ret)
+{
+	char name[ROOT_NAME_MAX];
+
+	if (!rooting->threads)
+		return group_named(rooting->making, rank_names[rooting->rank],
+				   ret);
+	if (rooting->rank == RANK_NO_THREAD)
+		return group_named(rooting->making, "no thread", ret);
+	(void)snprintf(name, sizeof(name), "thread %" PRIu64, thread);
+	return group_named(rooting->making, name, ret);
+}
+
+/** The group of an object by those of its roots that are of the rank at hand;
+ * GRAPH_NONE: there are none. */
+static struct error *group_of_held(const struct rooting *rooting,
+				   uint32_t object, uint32_t *ret)
+{
+	const struct analysis *analysis = rooting->making->analysis;
+	bool immortal = analysis->heap->flags[object] & HEAP_IMMORTAL;
+	unsigned int otherwise = rooting->threads ? RANK_NO_THREAD :
+				 immortal ? RANK_IMMORTAL : RANK_UNEXPLAINED;
+	struct error *err = NULL;
+	bool any = false;
 	size_t count;
 	const struct heap_root *roots = heaproots_of(&analysis->roots, object,
 						     &count);
 
-	for (size_t i = 0; i < count; i++)
-		if (roots[i].root.hold != PYH_HOLD_NONE &&
-		    (!best || (threads && !best->thread)))
-			best = &roots[i].root;
-	if (best && threads)
-		(void)snprintf(name, ROOT_NAME_MAX, best->thread ?
-			       "thread %" PRIu64 : "no thread", best->thread);
-	if (best && threads)
-		return;
-	if (best)
-		word = kinds[best->kind];
-	else if (analysis->heap->flags[object] & HEAP_IMMORTAL)
-		word = threads ? "no thread" : "immortal";
-	else if (node_set_has(&analysis->roots.held, object))
-		word = threads ? "no thread" : "native code";
-	(void)snprintf(name, ROOT_NAME_MAX, "%s", word);
+	*ret = GRAPH_NONE;
+	for (size_t i = 0; !err && i < count; i++) {
+		const struct pyh_root *root = &roots[i].root;
+		uint32_t group;
+
+		if (!heaproots_holds(&analysis->roots, &roots[i]))
+			continue;
+		any = true;
+		if (rank_of_root(root, rooting->threads) != rooting->rank)
+			continue;
+		err = group_of_rank(rooting, root->thread, &group);
+		*ret = *ret == GRAPH_NONE || *ret == group ? group :
+							     GROUP_SEVERAL;
+	}
+	return !err && !any && rooting->rank == otherwise ?
+		       group_of_rank(rooting, 0, ret) : err;
 }
 
-/** Each object has the group of the one at the top of its branch. */
-static struct error *group_roots(struct making *making, bool threads)
+/** Of what nobody has, that which is held by roots of this rank. */
+static struct error *group_held(struct rooting *rooting)
 {
-	const struct dominators *dominators = &making->analysis->dominators;
+	const struct analysis *analysis = rooting->making->analysis;
+	uint32_t *of = rooting->making->of;
+	struct error *err = NULL;
+
+	for (uint32_t i = 0; !err && i < analysis->heap->count; i++) {
+		if (of[i] != GRAPH_NONE ||
+		    !node_set_has(&analysis->roots.held, i))
+			continue;
+		err = group_of_held(rooting, i, &of[i]);
+		if (err || of[i] == GRAPH_NONE)
+			continue;
+		if (of[i] == GROUP_SEVERAL)
+			(void)node_set_add(&rooting->several, i);
+		else
+			rooting->pending[rooting->num_pending++] = i;
+	}
+	return err;
+}
+
+/** What these lead to, as far as nobody has it. */
+static void group_reached(struct rooting *rooting, uint32_t first_group)
+{
+	const struct graph *graph = &rooting->making->analysis->heap->graph;
+	uint32_t *of = rooting->making->of;
+
+	while (rooting->num_pending > 0) {
+		uint32_t node = rooting->pending[--rooting->num_pending];
+
+		for (uint32_t j = graph->out_at[node];
+		     j < graph->out_at[node + 1]; j++) {
+			uint32_t target = graph_end(graph->out[j]);
+
+			if (!graph_in(graph->out[j], GRAPH_MASK_STRONG) ||
+			    of[target] == of[node])
+				continue;
+			if (of[target] == GRAPH_NONE) {
+				of[target] = of[node];
+				rooting->pending[rooting->num_pending++] =
+					target;
+			} else if (of[target] >= first_group) {
+				// Of another one of this rank.
+				(void)node_set_add(&rooting->several, target);
+			}
+		}
+	}
+}
+
+static struct error *group_all(struct rooting *rooting)
+{
+	struct making *making = rooting->making;
 	const struct heapgraph *heap = making->analysis->heap;
-	char name[ROOT_NAME_MAX];
+	unsigned int ranks = rooting->threads ? NUM_THREAD_RANKS :
+						NUM_ROOT_RANKS;
+	struct error *err = NULL;
+	uint32_t last = 0;	/* the first group of the last rank */
 
 	for (uint32_t i = 0; i < heap->count; i++)
 		making->of[i] = GRAPH_NONE;
-	for (uint32_t i = 0; i < heap->count; i++) {
-		uint32_t at = i, group;
-
-		// Up to the top, or to one that is known; then down again.
-		while (making->of[at] == GRAPH_NONE &&
-		       dominators->parent[at] < heap->count)
-			at = dominators->parent[at];
-		group = making->of[at];
-		if (group == GRAPH_NONE) {
-			if (dominators->parent[at] == DOMINATOR_UNREACHED)
-				(void)strcpy(name, "nothing");
-			else
-				name_of_root(making->analysis, at, threads,
-					     name);
-			group = group_named(making, name);
-			if (group == GRAPH_NONE)
-				return error_no_memory();
-		}
-		making->of[at] = group;
-		for (at = i; making->of[at] == GRAPH_NONE;
-		     at = dominators->parent[at])
-			making->of[at] = group;
+	for (; !err && rooting->rank < ranks; rooting->rank++) {
+		last = (uint32_t)making->groups->count;
+		err = group_held(rooting);
+		if (!err)
+			group_reached(rooting, last);
 	}
-	return NULL;
+	// Only of threads, which come last, are there several in a rank.
+	if (!err)
+		err = reach(&heap->graph, GRAPH_MASK_STRONG, NULL,
+			    &rooting->several);
+	for (uint32_t i = 0; !err && i < heap->count; i++) {
+		if (making->of[i] == GRAPH_NONE)
+			making->of[i] = node_set_has(&rooting->several, i) ?
+						GROUP_SEVERAL : GROUP_NOTHING;
+		else if (making->of[i] >= last &&
+			 node_set_has(&rooting->several, i))
+			making->of[i] = GROUP_SEVERAL;
+	}
+	return err;
+}
+
+/** By what leads to them. */
+static struct error *group_roots(struct making *making, bool threads)
+{
+	struct heapgraph *heap = making->analysis->heap;
+	struct rooting rooting = { .making = making, .threads = threads };
+	uint64_t bytes = (uint64_t)heap->count * sizeof(uint32_t);
+	struct error *err = node_set_init(&rooting.several, heap->count);
+
+	// In the order of GROUP_….
+	if (!err)
+		err = add_group(making, "several threads", NULL);
+	if (!err)
+		err = add_group(making, "nothing", NULL);
+	if (!err)
+		err = spill_alloc(&heap->spill, bytes, &making->array);
+	if (!err)
+		err = spill_alloc(&heap->spill, bytes, &rooting.array);
+	making->of = making->array.data;
+	rooting.pending = rooting.array.data;
+	if (!err)
+		err = group_all(&rooting);
+	spill_free(&rooting.array);
+	node_set_deinit(&rooting.several);
+	return err;
 }
 
 /* --- sums ------------------------------------------------------------------ */
@@ -182,30 +349,50 @@ static int by_retained(const void *a, const void *b)
 
 	if (x->retained != y->retained)
 		return x->retained > y->retained ? -1 : 1;
-	return strcmp(x->name, y->name);
+	if (strcmp(x->name, y->name) != 0)
+		return strcmp(x->name, y->name);
+	return x->type && y->type ? (x->type->address > y->type->address) -
+				    (x->type->address < y->type->address) : 0;
+}
+
+/** Each group of those that live by nobody of another one. */
+static struct error *sum_tree(struct making *making)
+{
+	struct retained_groups *groups = making->groups;
+	CLEANUP(free_pointer) uint64_t *sums = calloc(groups->count + 1,
+						      sizeof(*sums));
+	struct error *err;
+
+	if (!sums)
+		return error_no_memory();
+	err = domtree_by_group(&making->analysis->tree,
+			       making->analysis->heap->types, making->of_type,
+			       (uint32_t)groups->count, sums);
+	for (size_t i = 0; !err && i < groups->count; i++)
+		groups->groups[i].retained = sums[i];
+	return err;
 }
 
 static struct error *sum_up(struct making *making)
 {
 	const struct heapgraph *heap = making->analysis->heap;
 	struct retained_groups *groups = making->groups;
-	CLEANUP(free_pointer) uint64_t *sums = calloc(groups->count + 1,
-						      sizeof(*sums));
-	struct error *err;
+	struct error *err = making->of_type ? sum_tree(making) : NULL;
 	size_t kept = 0;
 
-	if (!sums)
-		return error_no_memory();
-	err = domtree_by_group(&making->analysis->tree, making->of,
-			       (uint32_t)groups->count, sums);
 	if (err)
 		return err;
 	for (uint32_t i = 0; i < heap->count; i++) {
-		groups->groups[making->of[i]].count++;
-		groups->groups[making->of[i]].size += heapgraph_size(heap, i);
+		struct retained_group *group = &groups->groups[
+			making->of_type ? making->of_type[heap->types[i]] :
+					  making->of[i]];
+
+		group->count++;
+		group->size += heapgraph_size(heap, i);
+		if (!making->of_type)
+			group->retained += heapgraph_footprint(heap, i);
 	}
 	for (size_t i = 0; i < groups->count; i++) {
-		groups->groups[i].retained = sums[i];
 		if (groups->groups[i].count > 0)
 			groups->groups[kept++] = groups->groups[i];
 		else
@@ -226,16 +413,14 @@ struct error *retained_groups_make(const struct analysis *analysis,
 	struct error *err;
 
 	*ret = (struct retained_groups){ 0 };
-	making.of = calloc((size_t)analysis->heap->count + 1,
-			   sizeof(*making.of));
-	if (!making.of)
-		return error_no_memory();
 	err = by == BY_THREAD || by == BY_ROOT ?
 		      group_roots(&making, by == BY_THREAD) :
 		      group_types(&making, by == BY_MODULE);
 	if (!err)
 		err = sum_up(&making);
-	free(making.of);
+	free(making.of_type);
+	spill_free(&making.array);
+	hashmap_deinit(&making.numbers);
 	if (err)
 		retained_groups_deinit(ret);
 	return err;

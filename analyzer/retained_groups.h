@@ -3,8 +3,11 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * What the objects of a group retain together: of those that live by another one
- * of the group nothing is counted twice. By thread and by root, objects belong
- * to what holds the one at the top of their branch of the dominator tree.
+ * of the group nothing is counted twice. By thread and by root a group is what
+ * its roots lead to and those before do not, and retains just that; with
+ * "several threads" and "nothing" the groups are all objects. Roots that are no
+ * thread's come before those of threads; else interpreters come first, frames
+ * next.
  */
 #ifndef ANALYZER_RETAINED_GROUPS_H
 #define ANALYZER_RETAINED_GROUPS_H
@@ -29,13 +32,13 @@ struct retained_groups {
 	size_t count;
 };
 
-/** The analysis has its tree. */
+/** The analysis has its tree where the groups are of types. */
 struct error *retained_groups_make(const struct analysis *analysis,
 				   enum group_by by,
 				   struct retained_groups *ret);
 void retained_groups_deinit(struct retained_groups *groups);
 
-/** What all objects of each type retain, by the types' ids; the caller frees. */
+/** What objects of each type retain together, by the types' ids; the caller frees. */
 struct error *retained_by_type(const struct analysis *analysis,
 			       uint64_t **ret);
 

@@ -87,6 +87,8 @@ static const struct option_spec specs[] = {
 	{ "fail-if", 0, OPTION_TEXT, GROUP_OUTPUT, VIEW_EVERY, "EXPR", NULL,
 	  "exit with 5 when a row or total meets it, as in 'size>1GiB'",
 	  FIELD(fail_if) },
+	{ "dot", 0, OPTION_FLAG, GROUP_OUTPUT, VIEW_PATH, NULL, NULL,
+	  "print the paths as a digraph for Graphviz", FIELD(dot) },
 
 	{ "top", 'n', OPTION_COUNT, GROUP_FILTER, VIEW_EVERY, "N", NULL,
 	  "rows of the table (default 20; 0: all)", FIELD(top) },
@@ -109,8 +111,10 @@ static const struct option_spec specs[] = {
 	  "thread or root, as the view has it", FIELD(by) },
 	{ "tracebacks", 0, OPTION_FLAG, GROUP_FILTER, VIEW_TRACEMALLOC, NULL,
 	  NULL, "rows are whole tracebacks, not lines", FIELD(tracebacks) },
-	{ "retained", 0, OPTION_LATER, GROUP_FILTER, VIEW_EVERY, NULL, NULL,
-	  "add what would go with each row", 0 },
+	{ "retained", 0, OPTION_FLAG, GROUP_FILTER,
+	  VIEW_TYPES | VIEW_OBJECTS | VIEW_OBJECT, NULL, NULL,
+	  "add what would go with each row, and of objects how many refer to "
+	  "them", FIELD(retained) },
 
 	{ "sysroot", 0, OPTION_PATH, GROUP_INPUT, VIEW_EVERY, "DIR", NULL,
 	  "where the program and libraries of the target are; 'none': look "
@@ -535,8 +539,14 @@ struct error *options_parse(struct options *options, int argc, char **argv)
 				"(see heapscan --help)");
 	if (!err && options->num_dumps > 1)
 		err = too_many_dumps(options);
+	if (!err && options->dot && options->format)
+		err = error_new(ERROR_USAGE, "--dot and --format %s are two "
+				"formats", formats[options->format]);
+	if (!err && options->address_given && (options->type || options->match))
+		err = error_new(ERROR_USAGE, "%s takes an address or a type, "
+				"not both", options->view->name);
 	if (!err && options->view->argument && !options->address_given &&
-	    !(options->view->or_type && options->type))
+	    !(options->view->or_type && (options->type || options->match)))
 		err = error_new(ERROR_USAGE, "%s needs %s after the dump "
 				"(heapscan DUMP %s %s)", options->view->name,
 				options->view->argument, options->view->name,
@@ -637,6 +647,8 @@ static void help_program(FILE *out)
 "  heapscan dump.core.zst types --match '^shop\\.'\n"
 "  heapscan dump.core.zst objects --type dict --top 5\n"
 "  heapscan dump.core.zst object 0x7f1c2a3b4c50  one of them, whole\n"
+"  heapscan dump.core.zst path 0x7f1c2a3b4c50    who holds it\n"
+"  heapscan dump.core.zst retained               what would go with what\n"
 "  heapscan 4711 info                            of a running process\n"
 "  heapscan dump.core types -f json -o types.json\n"
 "  heapscan dump.core types --fail-if 'size>2GiB'\n"

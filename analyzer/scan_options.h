@@ -40,6 +40,8 @@ struct options {
 	const char *match, *type, *sort, *fail_if;
 	uint64_t min_size;	/* bytes */
 	bool values;
+	bool dot;		/* of path: a digraph */
+	bool retained;		/* add what is retained */
 	bool tracebacks;	/* of tracemalloc: whole ones, not lines */
 	const char *sysroot, *tmp_dir;
 	uint64_t memory;	/* bytes; 0: not given */

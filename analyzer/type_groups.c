@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
@@ -93,7 +94,43 @@ static void merge_rows(struct type_groups *groups)
 	groups->count = kept;
 }
 
-static struct error *group_by_module(const struct scan *scan,
+/** What each module's row retains; the rows are in order of their names. */
+static struct error *find_retained(struct scan *scan,
+				   struct type_groups *groups)
+{
+	const struct analysis *analysis;
+	struct error *err = analysis_of(scan->opened, ANALYSIS_TREE, &analysis);
+	const struct pyh_types *types = err ? NULL : analysis->heap->pyh_types;
+	uint32_t count = err ? 0 : pyh_types_count(types);
+	CLEANUP(free_pointer) uint32_t *of_type = calloc((size_t)count + 1,
+							 sizeof(*of_type));
+	CLEANUP(free_pointer) uint64_t *sums = calloc(groups->count + 1,
+						      sizeof(*sums));
+
+	if (err || !of_type || !sums)
+		return err ? err : error_no_memory();
+	for (uint32_t i = 0; i < count; i++) {
+		const struct pyh_type *type = pyh_types_get(types, i);
+		struct type_row *row = bsearch(
+			&(struct type_row){ .name = module_of(type) },
+			groups->rows, groups->count, sizeof(*groups->rows),
+			by_module);
+
+		// The last group is of those that are not wanted.
+		of_type[i] = (uint32_t)(row && wanted(scan, type) ?
+						row - groups->rows :
+						(ptrdiff_t)groups->count);
+	}
+	err = domtree_by_group(&analysis->tree, analysis->heap->types, of_type,
+			       (uint32_t)groups->count + 1, sums);
+	for (size_t i = 0; !err && i < groups->count; i++) {
+		groups->rows[i].retained = sums[i];
+		groups->rows[i].retained_known = true;
+	}
+	return err;
+}
+
+static struct error *group_by_module(struct scan *scan,
 				     struct pyh_census *census,
 				     struct type_groups *groups)
 {
@@ -101,15 +138,18 @@ static struct error *group_by_module(const struct scan *scan,
 
 	for (size_t i = 0; !err && i < pyh_census_num_types(census); i++) {
 		const struct pyh_type_total *total = pyh_census_type(census, i);
-		struct type_row row = { module_of(total->type), *total, NULL };
+		struct type_row row = { .name = module_of(total->type),
+					.total = *total };
 
 		row.total.type = NULL;
 		if (wanted(scan, total->type))
 			err = add_row(groups, &row, NULL);
 	}
-	if (!err)
-		merge_rows(groups);
-	return err;
+	if (err)
+		return err;
+	merge_rows(groups);
+	return type_rows_want_retained(scan) && groups->count > 0 ?
+		       find_retained(scan, groups) : NULL;
 }
 
 /* --- by owner ------------------------------------------------------------ */
@@ -218,8 +258,9 @@ static struct error *make_rows(const struct share *share,
 
 	for (uint32_t i = 0; !err && i < share->count; i++) {
 		const struct pyh_type_total *total = &share->totals[i];
-		struct type_row row = { total->type->name, *total,
-					share->owners[i] };
+		struct type_row row = { .name = total->type->name,
+					.total = *total,
+					.owner = share->owners[i] };
 		char *name = NULL;
 
 		if (share->owners[i]) {
@@ -303,6 +344,11 @@ struct error *type_groups_make(struct scan *scan, struct pyh_census *census,
 
 	if (!groups)
 		return error_no_memory();
+	if (scan->options->by == BY_OWNER && type_rows_want_retained(scan)) {
+		free(groups);
+		return error_new(ERROR_USAGE, "what is retained is not known by "
+				 "owner (it is by type and by module)");
+	}
 	err = scan->options->by == BY_MODULE ?
 		      group_by_module(scan, census, groups) :
 		      group_by_owner(scan, census, groups);

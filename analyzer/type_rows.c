@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/retained_groups.h"
 #include "analyzer/type_groups.h"
 #include "analyzer/typefilter.h"
 #include "image/base/guard.h"
@@ -39,6 +41,10 @@ const struct column type_columns[NUM_TYPE_COLUMNS] = {
 	[TYPE_OWNER_ADDRESS] = { .key = "owner_address", .title = "owner type at", .unit = UNIT_ADDRESS,
 		.about = "with --by owner: of the type object of the owners",
 		.hidden = true },
+	[TYPE_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
+		.about = "with --retained: what the allocators hold for them "
+			 "and for all that lives by them alone",
+		.hidden = true, .absent = true },
 	[TYPE_SIZE_EXACT] = { .key = "size_exact", .title = "exact", .unit = UNIT_BOOL,
 		.about = "false where the type's own __sizeof__ cannot "
 			 "be known", .hidden = true },
@@ -91,6 +97,10 @@ static struct cell type_cell(const struct type_row *row, int column)
 		return cell_number(UNIT_COUNT, total->refcounts);
 	case TYPE_IMMORTAL:
 		return cell_number(UNIT_COUNT, total->immortal);
+	case TYPE_RETAINED:
+		return row->retained_known ?
+			cell_number(UNIT_BYTES, row->retained) :
+			cell_unknown();
 	case TYPE_SIZE_EXACT:
 		return cell_number(UNIT_BOOL, total->size_exact);
 	default:	// share and cumulative follow size
@@ -147,9 +157,36 @@ static struct error *take_row(struct type_rows *rows,
 	return NULL;
 }
 
+bool type_rows_want_retained(const struct scan *scan)
+{
+	const char *sort = scan->options->sort;
+
+	return scan->options->retained ||
+	       scan->gate.row_column == TYPE_RETAINED ||
+	       (sort && strcmp(sort, type_columns[TYPE_RETAINED].key) == 0);
+}
+
+/**
+ * What types retain, by their ids, or NULL where nobody wants to know.
+ *
+ * @param ret  the caller frees it
+ */
+static struct error *find_retained(struct scan *scan, uint64_t **ret)
+{
+	const struct analysis *analysis;
+	struct error *err;
+
+	*ret = NULL;
+	if (!type_rows_want_retained(scan))
+		return NULL;
+	err = analysis_of(scan->opened, ANALYSIS_TREE, &analysis);
+	return err ? err : retained_by_type(analysis, ret);
+}
+
 static struct error *take_types(struct type_rows *rows,
 				const struct options *options,
 				struct pyh_census *census,
+				const uint64_t *retained,
 				struct typefilter *filter)
 {
 	struct error *err = NULL;
@@ -161,7 +198,9 @@ static struct error *take_types(struct type_rows *rows,
 					    total->type->name) != 0)
 			continue;
 		err = take_row(rows, options, &(struct type_row){
-			.name = total->type->name, .total = *total }, filter);
+			.name = total->type->name, .total = *total,
+			.retained = retained ? retained[total->type->id] : 0,
+			.retained_known = retained != NULL }, filter);
 	}
 	return err;
 }
@@ -183,6 +222,7 @@ static struct error *collect(struct scan *scan, struct pyh_census *census,
 {
 	const struct options *options = scan->options;
 	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
+	CLEANUP(free_pointer) uint64_t *retained = NULL;
 	size_t count = pyh_census_num_types(census);
 	struct error *err;
 
@@ -190,6 +230,8 @@ static struct error *collect(struct scan *scan, struct pyh_census *census,
 	err = typefilter_create(NULL, options->match, &filter);
 	if (!err && options->by != BY_TYPE)
 		err = type_groups_make(scan, census, &rows->groups);
+	else if (!err)
+		err = find_retained(scan, &retained);
 	if (err)
 		return err;
 	for (size_t i = 0; i < count; i++)
@@ -200,7 +242,8 @@ static struct error *collect(struct scan *scan, struct pyh_census *census,
 	if (!rows->rows)
 		return error_no_memory();
 	return rows->groups ? take_groups(rows, options, filter) :
-			      take_types(rows, options, census, filter);
+			      take_types(rows, options, census, retained,
+					 filter);
 }
 
 struct error *type_rows_collect(struct scan *scan, struct pyh_census *census,

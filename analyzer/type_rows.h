@@ -27,6 +27,7 @@ enum type_column {
 	TYPE_REFCOUNTS,
 	TYPE_IMMORTAL,
 	TYPE_OWNER_ADDRESS,
+	TYPE_RETAINED,		/* where it was asked for */
 	NUM_TYPE_COLUMNS
 };
 
@@ -53,6 +54,8 @@ struct type_row {
 	const char *name;		/* borrowed, or the groups' */
 	struct pyh_type_total total;	/* type NULL: of several types */
 	const struct pyh_type *owner;	/* borrowed; NULL: none */
+	uint64_t retained;		/* bytes */
+	bool retained_known;
 };
 
 struct type_rows {
@@ -62,6 +65,12 @@ struct type_rows {
 	struct type_sum selected;	/* of the rows */
 	struct type_sum heap;		/* of all types */
 };
+
+/**
+ * Whether the rows say what is retained: --retained, or a condition or an order
+ * by it.
+ */
+bool type_rows_want_retained(const struct scan *scan);
 
 /** Those that --type, --match and --min-size let through, as --sort says;
  * by type, or as --by says where the view is grouped. */

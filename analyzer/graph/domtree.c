@@ -71,85 +71,127 @@ const uint32_t *domtree_children(const struct domtree *tree, uint32_t node,
 
 /* --- walks ---------------------------------------------------------------- */
 
-/** A node whose children are being visited. */
-struct level {
-	uint32_t node, next;	/* index in children */
-};
+/* Levels of the tree that the way back up is kept for; below it is looked up. */
+enum { LEVELS = 1 << 16 };
+
+/** Where a node, or the top, stands among the children of its parent. */
+static uint32_t position_of(const struct domtree *tree, uint32_t node)
+{
+	uint32_t place = place_of(tree->dominators,
+				  tree->dominators->parent[node]);
+	uint32_t low = tree->at[place], high = tree->at[place + 1];
+
+	while (high - low > 1) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (tree->children[middle] <= node)
+			low = middle;
+		else
+			high = middle;
+	}
+	return low;
+}
 
 struct walk {
-	struct level *levels;
-	size_t depth, room;
+	const struct domtree *tree;
+	uint32_t place;		/* whose children are visited */
+	uint32_t next;		/* index in children */
+	uint64_t depth;
+	uint32_t *back;		/* where it went on, by depth */
 };
 
-static bool descend(struct walk *walk, uint32_t node, uint32_t first)
+static void descend(struct walk *walk, uint32_t node)
 {
-	if (walk->depth == walk->room) {
-		size_t room = walk->room ? walk->room * 2 : 256;
-		struct level *levels = realloc(walk->levels,
-					       room * sizeof(*levels));
+	if (walk->depth < LEVELS)
+		walk->back[walk->depth] = walk->next;
+	walk->depth++;
+	walk->place = node;
+	walk->next = walk->tree->at[node];
+}
 
-		if (!levels)
-			return false;
-		walk->levels = levels;
-		walk->room = room;
-	}
-	walk->levels[walk->depth++] = (struct level){ node, first };
-	return true;
+static void ascend(struct walk *walk)
+{
+	const struct dominators *dominators = walk->tree->dominators;
+
+	walk->depth--;
+	walk->next = walk->depth < LEVELS ?
+			     walk->back[walk->depth] :
+			     position_of(walk->tree, walk->place) + 1;
+	walk->place = place_of(dominators, dominators->parent[walk->place]);
+}
+
+static bool walk_init(struct walk *walk, const struct domtree *tree,
+		      uint32_t from)
+{
+	*walk = (struct walk){ .tree = tree, .place = from,
+			       .next = tree->at[from],
+			       .back = malloc(LEVELS * sizeof(uint32_t)) };
+	return walk->back != NULL;
 }
 
 struct error *domtree_each(const struct domtree *tree, uint32_t node,
 			   void (*fn)(void *context, uint32_t node),
 			   void *context)
 {
-	struct walk walk = { 0 };
-	bool done = descend(&walk, node, tree->at[node]);
+	struct walk walk;
+	bool ready = walk_init(&walk, tree, node);
 
-	fn(context, node);
-	while (done && walk.depth > 0) {
-		struct level *level = &walk.levels[walk.depth - 1];
+	if (ready)
+		fn(context, node);
+	while (ready) {
+		uint32_t next;
 
-		if (level->next == tree->at[level->node + 1]) {
-			walk.depth--;
+		if (walk.next == tree->at[walk.place + 1]) {
+			if (walk.place == node)
+				break;
+			ascend(&walk);
 			continue;
 		}
-		node = tree->children[level->next++];
-		fn(context, node);
-		if (tree->at[node] != tree->at[node + 1])
-			done = descend(&walk, node, tree->at[node]);
+		next = tree->children[walk.next++];
+		fn(context, next);
+		if (tree->at[next] != tree->at[next + 1])
+			descend(&walk, next);
 	}
-	free(walk.levels);
-	return done ? NULL : error_no_memory();
+	free(walk.back);
+	return ready ? NULL : error_no_memory();
+}
+
+static uint32_t group_of(const uint32_t *kinds, const uint32_t *groups,
+			 uint32_t node)
+{
+	return groups ? groups[kinds[node]] : kinds[node];
 }
 
 struct error *domtree_by_group(const struct domtree *tree,
-			       const uint32_t *groups, uint32_t num_groups,
-			       uint64_t *ret)
+			       const uint32_t *kinds, const uint32_t *groups,
+			       uint32_t num_groups, uint64_t *ret)
 {
 	const uint64_t *retained = tree->dominators->retained;
 	uint32_t top = tree->dominators->num_nodes;
 	uint32_t *open = calloc((size_t)num_groups + 1, sizeof(*open));
-	struct walk walk = { 0 };
-	bool done = open && descend(&walk, top, tree->at[top]);
+	struct walk walk;
+	bool ready = walk_init(&walk, tree, top) && open;
 
-	while (done && walk.depth > 0) {
-		struct level *level = &walk.levels[walk.depth - 1];
-		uint32_t node;
+	while (ready) {
+		uint32_t node, group;
 
-		if (level->next == tree->at[level->node + 1]) {
-			if (level->node != top)
-				open[groups[level->node]]--;
-			walk.depth--;
+		if (walk.next == tree->at[walk.place + 1]) {
+			if (walk.place == top)
+				break;
+			open[group_of(kinds, groups, walk.place)]--;
+			ascend(&walk);
 			continue;
 		}
-		node = tree->children[level->next++];
-		if (open[groups[node]] == 0)
-			ret[groups[node]] += retained[node];
+		node = tree->children[walk.next++];
+		group = group_of(kinds, groups, node);
+		if (open[group] == 0)
+			ret[group] += retained[node];
 		if (tree->at[node] == tree->at[node + 1])
 			continue;
-		open[groups[node]]++;
-		done = descend(&walk, node, tree->at[node]);
+		open[group]++;
+		descend(&walk, node);
 	}
-	free(walk.levels);
+	free(walk.back);
 	free(open);
-	return done ? NULL : error_no_memory();
+	return ready ? NULL : error_no_memory();
 }

@@ -35,11 +35,12 @@ struct error *domtree_each(const struct domtree *tree, uint32_t node,
  * What each group of nodes retains together: the sum over those of it that no
  * other of it dominates.
  *
- * @param groups  group of each node, below num_groups
+ * @param kinds  of each node
+ * @param groups  group of each kind, below num_groups; NULL: kinds are groups
  * @param ret  added to, by group
  */
 struct error *domtree_by_group(const struct domtree *tree,
-			       const uint32_t *groups, uint32_t num_groups,
-			       uint64_t *ret);
+			       const uint32_t *kinds, const uint32_t *groups,
+			       uint32_t num_groups, uint64_t *ret);
 
 #endif

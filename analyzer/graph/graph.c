@@ -20,10 +20,11 @@ enum { AHEAD = 24 };		/* edges, whose targets' memory is asked for */
 
 /* --- edges as they are found ----------------------------------------------- */
 
-/** A run that came too early, with copies of its arrays behind it. */
+/** A run that came too early; its arrays are copied to kept. */
 struct waiting {
 	struct waiting *next;
 	struct edge_run run;
+	uint64_t offset;	/* of its degrees in kept, then of its edges */
 };
 
 struct edge_writer {
@@ -31,6 +32,9 @@ struct edge_writer {
 	uint32_t num_nodes, next;	/* the node whose edges come next */
 	uint64_t num_edges;
 	struct waiting *waiting;	/* by their first nodes */
+	struct spill_array kept;	/* what these have */
+	uint64_t kept_bytes;
+	struct spill *spill;
 	pthread_mutex_t lock;
 };
 
@@ -43,6 +47,7 @@ struct error *edge_writer_create(uint32_t num_nodes, struct spill *spill,
 	if (!writer)
 		return error_no_memory();
 	writer->num_nodes = num_nodes;
+	writer->spill = spill;
 	(void)pthread_mutex_init(&writer->lock, NULL);
 	err = spill_alloc(spill, ((uint64_t)num_nodes + 1) * sizeof(uint32_t),
 			  &writer->out_at);
@@ -68,6 +73,7 @@ void edge_writer_destroy(struct edge_writer *writer)
 	}
 	spill_free(&writer->out_at);
 	spill_free(&writer->out);
+	spill_free(&writer->kept);
 	(void)pthread_mutex_destroy(&writer->lock);
 	free(writer);
 }
@@ -102,31 +108,61 @@ static struct error *append(struct edge_writer *writer,
 	return NULL;
 }
 
+/** Room for bytes in kept. */
+static struct error *grow_kept(struct edge_writer *writer, uint64_t bytes)
+{
+	// Of each edge, and of each node twice where a run ends within it.
+	uint64_t most = UINT64_C(3) * EDGES_MAX * sizeof(uint32_t);
+	uint64_t end = writer->kept_bytes + bytes;
+	struct error *err = NULL;
+
+	if (!writer->kept.data)
+		err = spill_reserve(writer->spill, most, &writer->kept);
+	return err || end <= writer->kept.size ?
+		       err : spill_grow(&writer->kept, end + GROW_BYTES < most ?
+						end + GROW_BYTES : end);
+}
+
 static struct error *keep(struct edge_writer *writer,
 			  const struct edge_run *run)
 {
 	size_t degrees = ((size_t)(run->last - run->first) + 1) *
 			 sizeof(uint32_t);
 	size_t edges = run->num_edges * sizeof(uint32_t);
-	struct waiting *kept = malloc(sizeof(*kept) + degrees + edges);
+	struct error *err = grow_kept(writer, degrees + edges);
 	struct waiting **at = &writer->waiting;
+	struct waiting *kept;
 	uint8_t *bytes;
 
+	if (err)
+		return err;
+	kept = malloc(sizeof(*kept));
 	if (!kept)
 		return error_no_memory();
-	bytes = (uint8_t *)(kept + 1);
+	bytes = (uint8_t *)writer->kept.data + writer->kept_bytes;
 	memcpy(bytes, run->degrees, degrees);
 	if (edges)
 		memcpy(bytes + degrees, run->edges, edges);
-	kept->run = *run;
-	kept->run.degrees = (const uint32_t *)(const void *)bytes;
-	kept->run.edges = (const uint32_t *)(const void *)(bytes + degrees);
+	*kept = (struct waiting){ .run = *run, .offset = writer->kept_bytes };
+	writer->kept_bytes += degrees + edges;
 	// One that goes on with a node stands behind that which began it.
 	while (*at && (*at)->run.first <= run->first)
 		at = &(*at)->next;
 	kept->next = *at;
 	*at = kept;
 	return NULL;
+}
+
+/** One that waited has its turn. */
+static struct error *append_kept(struct edge_writer *writer,
+				 struct waiting *kept)
+{
+	const uint32_t *words = (const uint32_t *)writer->kept.data +
+				kept->offset / sizeof(uint32_t);
+
+	kept->run.degrees = words;
+	kept->run.edges = words + (kept->run.last - kept->run.first) + 1;
+	return append(writer, &kept->run);
 }
 
 /** Append those that wait, as far as no node is missing between, or all. */
@@ -139,9 +175,11 @@ static struct error *append_waiting(struct edge_writer *writer, bool all)
 		struct waiting *first = writer->waiting;
 
 		writer->waiting = first->next;
-		err = append(writer, &first->run);
+		err = append_kept(writer, first);
 		free(first);
 	}
+	if (!writer->waiting)
+		writer->kept_bytes = 0;
 	return err;
 }
 
@@ -284,6 +322,23 @@ struct error *graph_reverse(struct graph *graph, unsigned int workers,
 	memmove(graph->in_at + 1, graph->in_at, nodes * sizeof(uint32_t));
 	graph->in_at[0] = 0;
 	return err;
+}
+
+uint32_t graph_referrers(const struct graph *graph, uint32_t node,
+			 unsigned int mask)
+{
+	uint32_t count = 0, last = GRAPH_NONE;
+
+	// Those of one referrer stand together.
+	for (uint32_t j = graph->in_at[node]; j < graph->in_at[node + 1]; j++) {
+		uint32_t source = graph_end(graph->in[j]);
+
+		if (source == last || !graph_in(graph->in[j], mask))
+			continue;
+		last = source;
+		count++;
+	}
+	return count;
 }
 
 void graph_deinit(struct graph *graph)

@@ -76,6 +76,10 @@ struct graph {
 struct error *graph_reverse(struct graph *graph, unsigned int workers,
 			    struct spill *spill);
 
+/** Nodes with edges of a mask that lead to a node: each once. */
+uint32_t graph_referrers(const struct graph *graph, uint32_t node,
+			 unsigned int mask);
+
 /** Releases all four arrays. */
 void graph_deinit(struct graph *graph);
 
@@ -83,7 +87,7 @@ void graph_deinit(struct graph *graph);
 
 /**
  * Puts together edges that several workers find, each for runs of nodes. Runs
- * that come too early wait in memory.
+ * that come too early wait, in memory as far as the budget has room.
  */
 struct edge_writer;
 

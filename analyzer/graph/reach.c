@@ -52,6 +52,11 @@ static bool push(struct pending *pending, uint32_t node)
 	return true;
 }
 
+static bool has_edges(const struct graph *graph, uint32_t node)
+{
+	return graph->out_at[node] != graph->out_at[node + 1];
+}
+
 static bool follow(const struct graph *graph, unsigned int mask,
 		   const struct node_set *within, struct node_set *set,
 		   struct pending *pending)
@@ -67,7 +72,7 @@ static bool follow(const struct graph *graph, unsigned int mask,
 			    (within && !node_set_has(within, target)) ||
 			    !node_set_add(set, target))
 				continue;
-			if (!push(pending, target))
+			if (has_edges(graph, target) && !push(pending, target))
 				return false;
 		}
 	}
@@ -103,107 +108,203 @@ struct error *reach(const struct graph *graph, unsigned int mask,
 
 /* --- a way to one ---------------------------------------------------------- */
 
-/** Nodes by breadth, each with the one that it leads to. */
+/** A search by breadth, backwards: nodes of one level stand together. */
 struct breadth {
-	uint32_t *nodes;
-	uint32_t *leads_to;	/* indices in nodes */
-	uint32_t count, room;
+	const struct graph *graph;
+	const struct reach_way_options *options;
+	struct node_set seen;
+	struct pending nodes;
+	struct pending levels;	/* where each level begins in nodes */
+	/* of the best set that a start was found of: its number, and the level
+	   of the nearest ones */
+	size_t best_set;
+	uint32_t best_level;
 };
 
-static bool breadth_add(struct breadth *breadth, uint32_t node,
-			uint32_t leads_to)
+static void breadth_deinit(struct breadth *breadth)
 {
-	if (breadth->count == breadth->room) {
-		uint32_t room = breadth->room ? breadth->room * 2 : 256;
-		uint32_t *nodes = realloc(breadth->nodes, room * sizeof(*nodes));
-		uint32_t *ends;
-
-		if (!nodes)
-			return false;
-		breadth->nodes = nodes;
-		ends = realloc(breadth->leads_to, room * sizeof(*ends));
-		if (!ends)
-			return false;
-		breadth->leads_to = ends;
-		breadth->room = room;
-	}
-	breadth->nodes[breadth->count] = node;
-	breadth->leads_to[breadth->count++] = leads_to;
-	return true;
+	node_set_deinit(&breadth->seen);
+	free(breadth->nodes.nodes);
+	free(breadth->levels.nodes);
 }
 
-/** The way from one of them to the first, as nodes. */
-static struct error *breadth_way(const struct breadth *breadth, uint32_t at,
-				 uint32_t **ret, uint32_t *ret_count)
+/** Look whether a node is a start of a better set than those found so far. */
+static void look_for_start(struct breadth *breadth, uint32_t node)
 {
-	uint32_t count = 1;
+	const struct reach_way_options *options = breadth->options;
 
-	for (uint32_t i = at; i != 0; i = breadth->leads_to[i])
-		count++;
-	*ret = malloc(count * sizeof(**ret));
-	if (!*ret)
-		return error_no_memory();
-	*ret_count = count;
-	for (uint32_t i = 0; i < count; i++) {
-		(*ret)[i] = breadth->nodes[at];
-		at = breadth->leads_to[at];
-	}
-	return NULL;
-}
-
-struct error *reach_way(const struct graph *graph, unsigned int mask,
-			uint32_t node, const struct node_set *avoid,
-			bool (*is_start)(void *context, uint32_t node),
-			void *context, uint32_t **ret, uint32_t *ret_count)
-{
-	CLEANUP(node_set_deinit) struct node_set seen = { 0 };
-	struct breadth breadth = { 0 };
-	struct error *err = node_set_init(&seen, graph->num_nodes);
-	bool done = false;
-
-	*ret = NULL;
-	*ret_count = 0;
-	if (!err && !breadth_add(&breadth, node, 0))
-		err = error_no_memory();
-	if (!err)
-		(void)node_set_add(&seen, node);
-	for (uint32_t i = 0; !err && !done && i < breadth.count; i++) {
-		uint32_t at = breadth.nodes[i];
-
-		if (is_start(context, at)) {
-			err = breadth_way(&breadth, i, ret, ret_count);
-			done = true;
+	for (size_t i = 0; i < breadth->best_set; i++) {
+		if (!node_set_has(options->starts[i], node))
 			continue;
-		}
+		breadth->best_set = i;
+		breadth->best_level = (uint32_t)breadth->levels.count - 1;
+	}
+}
+
+/** Add those that lead to the nodes of the last level; false without memory. */
+static bool add_level(struct breadth *breadth)
+{
+	const struct reach_way_options *options = breadth->options;
+	const struct graph *graph = breadth->graph;
+	uint32_t begin = breadth->levels.nodes[breadth->levels.count - 1];
+	uint32_t end = (uint32_t)breadth->nodes.count;
+
+	if (!push(&breadth->levels, end))
+		return false;
+	for (uint32_t i = begin; i < end; i++) {
+		uint32_t at = breadth->nodes.nodes[i];
+
 		for (uint32_t j = graph->in_at[at]; j < graph->in_at[at + 1];
 		     j++) {
 			uint32_t source = graph_end(graph->in[j]);
 
-			if (!graph_in(graph->in[j], mask) ||
-			    (avoid && node_set_has(avoid, source)) ||
-			    !node_set_add(&seen, source))
+			if (!graph_in(graph->in[j], options->mask) ||
+			    (options->avoid &&
+			     node_set_has(options->avoid, source)) ||
+			    !node_set_add(&breadth->seen, source))
 				continue;
-			if (!breadth_add(&breadth, source, i)) {
-				err = error_no_memory();
-				break;
-			}
+			if (!push(&breadth->nodes, source))
+				return false;
+			look_for_start(breadth, source);
 		}
 	}
-	free(breadth.nodes);
-	free(breadth.leads_to);
-	return err;
+	return true;
+}
+
+/** The nodes of a level, in or out of a set. */
+static void mark_level(const struct breadth *breadth, uint32_t level,
+		       struct node_set *set, bool in)
+{
+	uint32_t end = level + 1 < breadth->levels.count ?
+			       breadth->levels.nodes[level + 1] :
+			       (uint32_t)breadth->nodes.count;
+
+	for (uint32_t i = breadth->levels.nodes[level]; i < end; i++) {
+		uint32_t node = breadth->nodes.nodes[i];
+
+		if (in)
+			(void)node_set_add(set, node);
+		else
+			node_set_remove(set, node);
+	}
+}
+
+/** The nearest start of the best set; of several the lowest. */
+static uint32_t best_start(const struct breadth *breadth)
+{
+	const struct node_set *set =
+		breadth->options->starts[breadth->best_set];
+	uint32_t level = breadth->best_level, best = GRAPH_NONE;
+	uint32_t end = level + 1 < breadth->levels.count ?
+			       breadth->levels.nodes[level + 1] :
+			       (uint32_t)breadth->nodes.count;
+
+	for (uint32_t i = breadth->levels.nodes[level]; i < end; i++) {
+		uint32_t node = breadth->nodes.nodes[i];
+
+		if (node < best && node_set_has(set, node))
+			best = node;
+	}
+	return best;
+}
+
+/** The first edge of a node that leads into a set. */
+static uint32_t first_into(const struct breadth *breadth, uint32_t node,
+			   const struct node_set *set)
+{
+	const struct graph *graph = breadth->graph;
+
+	for (uint32_t j = graph->out_at[node]; j < graph->out_at[node + 1];
+	     j++) {
+		if (graph_in(graph->out[j], breadth->options->mask) &&
+		    node_set_has(set, graph_end(graph->out[j])))
+			return graph_end(graph->out[j]);
+	}
+	return node;	// Every node of a level leads to one of the level before.
+}
+
+/** From the start down the levels. */
+static struct error *breadth_way(const struct breadth *breadth,
+				 uint32_t **ret, uint32_t *ret_count)
+{
+	CLEANUP(node_set_deinit) struct node_set level = { 0 };
+	uint32_t count = breadth->best_level + 1, node = best_start(breadth);
+	struct error *err = node_set_init(&level, breadth->graph->num_nodes);
+
+	if (err)
+		return err;
+	*ret = malloc(count * sizeof(**ret));
+	if (!*ret)
+		return error_no_memory();
+	*ret_count = count;
+	for (uint32_t i = 0;; i++) {
+		(*ret)[i] = node;
+		if (i + 1 == count)
+			return NULL;
+		mark_level(breadth, count - i - 2, &level, true);
+		node = first_into(breadth, node, &level);
+		mark_level(breadth, count - i - 2, &level, false);
+	}
+}
+
+struct error *reach_way(const struct graph *graph,
+			const struct reach_way_options *options, uint32_t node,
+			uint32_t **ret, uint32_t *ret_count)
+{
+	CLEANUP(breadth_deinit) struct breadth breadth = {
+		.graph = graph, .options = options,
+		.best_set = options->num_starts,
+	};
+	struct error *err = node_set_init(&breadth.seen, graph->num_nodes);
+
+	*ret = NULL;
+	*ret_count = 0;
+	if (err)
+		return err;
+	if (!push(&breadth.levels, 0) || !push(&breadth.nodes, node))
+		return error_no_memory();
+	(void)node_set_add(&breadth.seen, node);
+	if (!options->from_others)
+		look_for_start(&breadth, node);
+	// Until there is nothing better, and nothing more.
+	while (breadth.best_set > 0 &&
+	       breadth.levels.nodes[breadth.levels.count - 1] <
+		       breadth.nodes.count)
+		if (!add_level(&breadth))
+			return error_no_memory();
+	return breadth.best_set < options->num_starts ?
+		       breadth_way(&breadth, ret, ret_count) : NULL;
 }
 
 /* --- ways to all ----------------------------------------------------------- */
 
-/** From those of nodes from *first on, which the last ones are found from. */
-static void spread(const struct graph *graph, unsigned int mask,
-		   uint32_t *before, uint32_t *nodes, uint32_t *first,
-		   uint32_t *count)
-{
-	while (*first < *count) {
-		uint32_t node = nodes[(*first)++];
+enum { AHEAD = 16 };	/* nodes of which memory is asked for early */
 
+/** Nodes in the order in which they are found. */
+struct queue {
+	uint32_t *nodes;
+	uint32_t first, count;
+};
+
+static void prefetch(const struct graph *graph, const struct queue *queue)
+{
+	if (queue->first + AHEAD < queue->count)
+		__builtin_prefetch(
+			&graph->out_at[queue->nodes[queue->first + AHEAD]]);
+	if (queue->first + AHEAD / 2 < queue->count)
+		__builtin_prefetch(&graph->out[graph->out_at[
+			queue->nodes[queue->first + AHEAD / 2]]]);
+}
+
+/** From those that were found, and those found from them. */
+static void spread(const struct graph *graph, unsigned int mask,
+		   uint32_t *before, struct queue *queue)
+{
+	while (queue->first < queue->count) {
+		uint32_t node = queue->nodes[queue->first];
+
+		prefetch(graph, queue);
+		queue->first++;
 		for (uint32_t j = graph->out_at[node];
 		     j < graph->out_at[node + 1]; j++) {
 			uint32_t target = graph_end(graph->out[j]);
@@ -212,39 +313,68 @@ static void spread(const struct graph *graph, unsigned int mask,
 			    before[target] != GRAPH_NONE)
 				continue;
 			before[target] = node;
-			nodes[(*count)++] = target;
+			if (has_edges(graph, target))
+				queue->nodes[queue->count++] = target;
 		}
 	}
 }
 
-struct error *reach_tree(const struct graph *graph, unsigned int mask,
-			 const struct node_set *const *starts,
-			 size_t num_starts, uint32_t **ret)
+struct error *reach_tree_make(const struct graph *graph, unsigned int mask,
+			      const struct node_set *const *starts,
+			      size_t num_starts, struct spill *spill,
+			      struct reach_tree *ret)
 {
-	uint32_t *before = malloc(((size_t)graph->num_nodes + 1) *
-				  sizeof(*before));
-	uint32_t *nodes = malloc(((size_t)graph->num_nodes + 1) *
-				 sizeof(*nodes));
-	uint32_t first = 0, count = 0;
+	uint64_t bytes = (uint64_t)graph->num_nodes * sizeof(uint32_t);
+	struct spill_array nodes = { .fd = -1 };
+	struct queue queue = { 0 };
+	struct error *err = spill_alloc(spill, bytes, &ret->array);
 
-	if (!before || !nodes) {
-		free(before);
-		free(nodes);
-		return error_no_memory();
+	if (!err)
+		err = spill_alloc(spill, bytes, &nodes);
+	if (err) {
+		reach_tree_deinit(ret);
+		return err;
 	}
+	queue.nodes = nodes.data;
+	ret->before = ret->array.data;
 	for (uint32_t i = 0; i < graph->num_nodes; i++)
-		before[i] = GRAPH_NONE;
+		ret->before[i] = GRAPH_NONE;
 	for (size_t i = 0; i < num_starts; i++) {
 		for (uint32_t node = 0; node < graph->num_nodes; node++) {
-			if (before[node] != GRAPH_NONE ||
-			    !node_set_has(starts[i], node))
+			if (!node_set_has(starts[i], node) ||
+			    ret->before[node] != GRAPH_NONE)
 				continue;
-			before[node] = REACH_START;
-			nodes[count++] = node;
+			ret->before[node] = REACH_START;
+			queue.nodes[queue.count++] = node;
 		}
-		spread(graph, mask, before, nodes, &first, &count);
+		spread(graph, mask, ret->before, &queue);
 	}
-	free(nodes);
-	*ret = before;
+	spill_free(&nodes);
+	return NULL;
+}
+
+void reach_tree_deinit(struct reach_tree *tree)
+{
+	spill_free(&tree->array);
+	tree->before = NULL;
+}
+
+struct error *reach_tree_way(const struct reach_tree *tree, uint32_t node,
+			     uint32_t **ret, uint32_t *ret_count)
+{
+	uint32_t count = 0, at;
+
+	*ret = NULL;
+	*ret_count = 0;
+	if (tree->before[node] == GRAPH_NONE)
+		return NULL;
+	for (at = node; at != REACH_START; at = tree->before[at])
+		count++;
+	*ret = malloc(count * sizeof(**ret));
+	if (!*ret)
+		return error_no_memory();
+	*ret_count = count;
+	for (at = node; at != REACH_START; at = tree->before[at])
+		(*ret)[--count] = at;
 	return NULL;
 }

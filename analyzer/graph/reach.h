@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "analyzer/graph/graph.h"
+#include "image/base/spill.h"
 
 /** A set of nodes: one bit each. */
 struct node_set {
@@ -37,6 +38,11 @@ static inline bool node_set_add(struct node_set *set, uint32_t node)
 	return is_new;
 }
 
+static inline void node_set_remove(struct node_set *set, uint32_t node)
+{
+	set->words[node / 64] &= ~(UINT64_C(1) << node % 64);
+}
+
 uint32_t node_set_count(const struct node_set *set);
 
 /**
@@ -48,31 +54,53 @@ uint32_t node_set_count(const struct node_set *set);
 struct error *reach(const struct graph *graph, unsigned int mask,
 		    const struct node_set *within, struct node_set *set);
 
+/** What reach_way() looks for. */
+struct reach_way_options {
+	unsigned int mask;		/* of the edges that count */
+	/* where a way may begin: one from an earlier set is taken also where
+	   one from a later set is shorter */
+	const struct node_set *const *starts;
+	size_t num_starts;
+	const struct node_set *avoid;	/* no way leads over these; NULL: none */
+	bool from_others;		/* the node itself is no start */
+};
+
 /**
- * A shortest way to a node from one that is_start() says yes to: found
- * backwards, by breadth. Of several the one over the lowest numbers.
+ * A shortest way to a node, found backwards, by breadth. Of several it is the
+ * one that reach_tree_make() finds: from the start of the lowest number, then
+ * by the first edge of each node.
  *
- * @param avoid  nodes that no way may lead over; NULL: none
  * @param ret  the nodes from the start to the node, both included; the caller
  *	frees it. NULL and 0 where there is no way
  */
-struct error *reach_way(const struct graph *graph, unsigned int mask,
-			uint32_t node, const struct node_set *avoid,
-			bool (*is_start)(void *context, uint32_t node),
-			void *context, uint32_t **ret, uint32_t *ret_count);
+struct error *reach_way(const struct graph *graph,
+			const struct reach_way_options *options, uint32_t node,
+			uint32_t **ret, uint32_t *ret_count);
 
-/* Of a node that is a start, in what reach_tree() returns. */
+/* Of a node that is a start, in a reach_tree. */
 #define REACH_START	(GRAPH_NONE - 1)
 
+/** Shortest ways to all nodes. */
+struct reach_tree {
+	/* of each node the one before it, REACH_START, or GRAPH_NONE where no
+	   way leads to it */
+	uint32_t *before;
+	struct spill_array array;
+};
+
 /**
- * Shortest ways to all nodes: of each the one before it, REACH_START, or
- * GRAPH_NONE where no way leads to it. First from the nodes of starts[0], then
- * to what these do not lead to from those of starts[1], and so on.
- *
- * @param ret  num_nodes; the caller frees it
+ * First from the nodes of starts[0], then to what these do not lead to from
+ * those of starts[1], and so on.
  */
-struct error *reach_tree(const struct graph *graph, unsigned int mask,
-			 const struct node_set *const *starts,
-			 size_t num_starts, uint32_t **ret);
+struct error *reach_tree_make(const struct graph *graph, unsigned int mask,
+			      const struct node_set *const *starts,
+			      size_t num_starts, struct spill *spill,
+			      struct reach_tree *ret);
+/** Safe on a zeroed one. */
+void reach_tree_deinit(struct reach_tree *tree);
+
+/** As reach_way(), of a tree. */
+struct error *reach_tree_way(const struct reach_tree *tree, uint32_t node,
+			     uint32_t **ret, uint32_t *ret_count);
 
 #endif

@@ -50,6 +50,12 @@ static bool is_control(uint32_t character)
 	       (character >= 0xE0000 && character <= 0xE0FFF);
 }
 
+/** What a backslash of ours needs before it. */
+static const char *before_backslash(enum escape_for destination)
+{
+	return destination == ESCAPE_DOT ? "\\" : "";
+}
+
 static void write_control(FILE *out, enum escape_for destination,
 			  uint32_t character)
 {
@@ -62,10 +68,10 @@ static void write_control(FILE *out, enum escape_for destination,
 		} else {
 			(void)fprintf(out, "\\u%04x", character);
 		}
-	} else if (character < 0x100) {
-		(void)fprintf(out, "\\x%02x", character);
 	} else {
-		(void)fprintf(out, "\\u%04x", character);
+		(void)fprintf(out, character < 0x100 ? "%s\\x%02x" :
+						       "%s\\u%04x",
+			      before_backslash(destination), character);
 	}
 }
 
@@ -90,6 +96,10 @@ static const char *replacement(enum escape_for destination, char character)
 		       character == '[' ? "\\[" : character == ']' ? "\\]" :
 		       character == '!' ? "\\!" : character == '~' ? "\\~" :
 		       NULL;
+	case ESCAPE_DOT:
+		return character == '"' ? "\\\"" :
+		       character == '\\' ? "\\\\" :
+		       character == '&' ? "&amp;" : NULL;
 	case ESCAPE_TEXT:
 		break;
 	}
@@ -126,7 +136,9 @@ static void write_plain(FILE *out, enum escape_for destination,
 			if (destination == ESCAPE_JSON)
 				(void)fputs("\xEF\xBF\xBD", out);
 			else
-				(void)fprintf(out, "\\x%02x", text[i]);
+				(void)fprintf(out, "%s\\x%02x",
+					      before_backslash(destination),
+					      text[i]);
 			i++;
 			continue;
 		}

@@ -22,6 +22,7 @@ enum escape_for {
 				   = + - @ gets a ' so that no sheet runs it */
 	ESCAPE_MARKDOWN,	/* a cell of a table, HTML and | made inert */
 	ESCAPE_HTML,		/* text or a quoted attribute */
+	ESCAPE_DOT,		/* inside the quotes of a label for Graphviz */
 };
 
 /** Write size bytes of text to out, escaped. Write errors stay in ferror(). */

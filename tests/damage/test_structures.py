@@ -31,6 +31,7 @@ U64 = struct.Struct("<Q")
 U32 = struct.Struct("<I")
 ABSURD = (1 << 64) - 1, 1 << 60, 1 << 63, 1 << 31
 PART = 3            # releases between, and the sanitizers, get one in so many
+GRAPHS = 4          # of so many damages one is looked at as a graph, too
 PRESIZE = 32        # what lies before an object and belongs to it, at most
 NOWHERE = 0x5ABCDE000
 
@@ -667,6 +668,7 @@ class Result:
 
     def __init__(self, build, subject, path):
         self.build, self.subject, self.path = build, subject, path
+        self.checked = 0
         done = self.objects()
         assert done.status == 0, done
         self.lines = set(done.out.splitlines())
@@ -707,9 +709,21 @@ class Result:
             if (old and old[1:]) != (new and new[1:]):
                 yield address, old, new
 
+    def graph(self):
+        """What goes through all references: it ends, and says that it is
+        partial or not."""
+        for view in (["retained", "--top", "5"], ["path", "--type",
+                                                  "__main__.Node", "--top",
+                                                  "5"]):
+            done = self.build.heapscan(self.path, *view)
+            assert done.status in (0, 3), done
+
     def check(self, changes, expect):
+        self.checked += 1
         with patched(self.path, *changes):
             done = self.objects()
+            if self.checked % GRAPHS == 0 and done.status in (0, 3):
+                self.graph()
         if done.status == 1 and expect.failure:
             return
         assert done.status in (0, 3), done

@@ -9,7 +9,8 @@
  * argument (24 bits). A quarter of the damages is spread over all writable
  * words; the others are in what most depends on: the runtime, interpreters,
  * threads and types, and the headers of pools. Whatever the damage, the census
- * must end, stay inside its memory, and not crash.
+ * and what is made of it, the graph with its roots, dominators, cycles and
+ * ways, must end, stay inside its memory, and not crash.
  *
  * With HEAPSCAN_FUZZ_TELL set, standard error says how far each input came.
  */
@@ -24,6 +25,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "analyzer/collector.h"
+#include "analyzer/graph/components.h"
+#include "analyzer/graph/dominators.h"
+#include "analyzer/graph/domtree.h"
+#include "analyzer/graph/reach.h"
+#include "analyzer/heapgraph.h"
+#include "analyzer/heaproots.h"
 #include "image/image.h"
 #include "image/live/live.h"
 #include "pyheap/pycensus.h"
@@ -318,6 +326,97 @@ static void find_places(struct base *base, const struct pyh_runtime *runtime,
 			  size_of[PYH_STRUCT_HEAPTYPE]);
 }
 
+/* --- the graph ------------------------------------------------------------ */
+
+static struct error *visit_census(void *context, pyh_visit_fn *fn,
+				  void *fn_context, struct pyh_census **ret)
+{
+	*ret = context;
+	return pyh_census_visit(context, fn, fn_context);
+}
+
+/** Who keeps what; and that all of it is accounted for. */
+static struct error *walk_dominators(struct heapgraph *heap,
+				     const struct heaproots *roots)
+{
+	struct dominators dominators = { 0 };
+	struct domtree tree = { 0 };
+	uint64_t sum = 0;
+	uint32_t count = 0;
+	const uint32_t *top = NULL;
+	struct error *err;
+
+	err = dominators_find(&heap->graph, &(struct dominators_options){
+		.workers = 2, .mask = GRAPH_MASK_STRONG, .roots = &roots->held,
+		.weights = heap->footprints, .spill = &heap->spill },
+		&dominators);
+	if (!err)
+		err = domtree_make(&dominators, &heap->spill, &tree);
+	if (!err)
+		top = domtree_children(&tree, DOMINATOR_ROOT, &count);
+	for (uint32_t i = 0; i < count; i++)
+		sum += dominators.retained[top[i]];
+	if (!err && sum != dominators.reached_weight)
+		abort();
+	domtree_deinit(&tree);
+	dominators_deinit(&dominators);
+	return err;
+}
+
+static struct error *walk_ways(struct heapgraph *heap,
+			       const struct heaproots *roots)
+{
+	const struct node_set *starts = &roots->held;
+	struct reach_tree tree = { 0 };
+	uint32_t *way = NULL, count;
+	struct error *err = reach_tree_make(&heap->graph, GRAPH_MASK_STRONG,
+					    &starts, 1, &heap->spill, &tree);
+
+	for (uint32_t i = 0; !err && i < heap->count; i += 97) {
+		err = reach_tree_way(&tree, i, &way, &count);
+		free(way);
+		way = NULL;
+	}
+	reach_tree_deinit(&tree);
+	return err;
+}
+
+static struct error *walk_graph(const struct pyh_runtime *runtime,
+				struct pyh_types *types,
+				struct pyh_shapes *shapes,
+				struct pyh_census *census)
+{
+	struct heapgraph *heap = NULL;
+	struct heaproots roots = { 0 };
+	struct collector collector = { 0 };
+	struct components components = { 0 };
+	struct error *err;
+
+	err = heapgraph_build(&(struct heapgraph_options){
+		.runtime = runtime, .types = types, .shapes = shapes,
+		.workers = 2, .memory = UINT64_C(1) << 30, .tmp_dir = "/tmp",
+		.census = visit_census, .context = census }, &heap);
+	if (!err)
+		err = heaproots_find(heap, runtime, &roots);
+	if (!err)
+		err = walk_dominators(heap, &roots);
+	if (!err)
+		err = walk_ways(heap, &roots);
+	if (!err)
+		err = collector_replay(heap, &roots, NULL, &collector);
+	if (!err)
+		err = components_find(&heap->graph,
+				      &(struct components_options){
+					      .mask = GRAPH_MASK_OWNED,
+					      .spill = &heap->spill },
+				      &components);
+	components_deinit(&components);
+	collector_deinit(&collector);
+	heaproots_deinit(&roots);
+	heapgraph_destroy(heap);
+	return err;
+}
+
 /**
  * Take the census of an image.
  *
@@ -355,6 +454,8 @@ static const char *take_census(struct image *image, struct base *undamaged)
 	if (!err)
 		reached = pyh_census_coverage(census)->blocks_object > 1000 ?
 				  "objects" : "census";
+	if (!err)
+		err = walk_graph(runtime, types, shapes, census);
 	if (!err && undamaged)
 		find_places(undamaged, runtime, types);
 	error_free(err);

@@ -179,6 +179,7 @@ static void naive_reach(const struct sample *sample, uint32_t without,
 /** By climbing from each node, which the tree is there to avoid. */
 static void check_tree(struct sample *sample, const struct dominators *found)
 {
+	static const uint32_t turned[CLASSES] = { 2, 0, 1 };
 	uint32_t groups[NODES_MAX], seen = 0, count;
 	uint64_t together[CLASSES] = { 0 }, expected[CLASSES] = { 0 };
 	struct domtree tree;
@@ -196,10 +197,16 @@ static void check_tree(struct sample *sample, const struct dominators *found)
 		if (at == DOMINATOR_ROOT)
 			expected[groups[i]] += found->retained[i];
 	}
-	EXPECT_OK("by group", domtree_by_group(&tree, groups, CLASSES,
+	EXPECT_OK("by group", domtree_by_group(&tree, groups, NULL, CLASSES,
 					       together));
 	for (uint32_t i = 0; i < CLASSES; i++)
 		EXPECT_U64("of a group", together[i], expected[i]);
+	memset(together, 0, sizeof(together));
+	EXPECT_OK("by group", domtree_by_group(&tree, groups, turned, CLASSES,
+					       together));
+	for (uint32_t i = 0; i < CLASSES; i++)
+		EXPECT_U64("of a kind's group", together[turned[i]],
+			   expected[i]);
 	for (uint32_t i = 0; i <= sample->nodes; i++) {
 		uint32_t node = i < sample->nodes ? i : DOMINATOR_ROOT;
 		const uint32_t *children = domtree_children(&tree, node,
@@ -305,58 +312,110 @@ static void check_components(struct sample *sample)
 	components_deinit(&found);
 }
 
-static bool is_root(void *context, uint32_t node)
+/** Edges to each node from the nearest of the starts, that node included. */
+static void naive_distances(const struct sample *sample,
+			    const struct node_set *starts,
+			    const struct node_set *avoid,
+			    uint32_t far[NODES_MAX])
 {
-	return node_set_has(context, node);
-}
-
-/** The shortest way, by relaxing all edges until nothing gets shorter. */
-static void check_ways(struct sample *sample)
-{
-	uint32_t far[NODES_MAX], nodes = sample->nodes, *before;
-	const struct node_set *roots = &sample->roots;
+	uint32_t nodes = sample->nodes;
 	bool changed = true;
 
 	for (uint32_t i = 0; i < nodes; i++)
-		far[i] = node_set_has(&sample->roots, i) ? 1 : NODES_MAX + 1;
+		far[i] = node_set_has(starts, i) ? 1 : NODES_MAX + 1;
 	while (changed) {
 		changed = false;
 		for (uint32_t i = 0; i < nodes; i++)
 			for (uint32_t j = 0; j < nodes; j++)
 				if (sample->strong[i][j] &&
+				    !(avoid && node_set_has(avoid, i)) &&
 				    far[i] + 1 < far[j]) {
 					far[j] = far[i] + 1;
 					changed = true;
 				}
 	}
-	EXPECT_OK("ways", reach_tree(&sample->graph, GRAPH_MASK_STRONG, &roots,
-				     1, &before));
-	for (uint32_t i = 0; i < nodes; i++) {
-		if (far[i] > NODES_MAX)
-			EXPECT_U64("no way", before[i], GRAPH_NONE);
-		else if (far[i] == 1)
-			EXPECT_U64("a start", before[i], REACH_START);
-		else
-			EXPECT("the one before",
-			       sample->strong[before[i]][i] &&
-				       far[before[i]] + 1 == far[i]);
-	}
-	free(before);
-	for (uint32_t i = 0; i < nodes; i++) {
-		uint32_t *way, count;
+}
 
-		EXPECT_OK("way", reach_way(&sample->graph, GRAPH_MASK_STRONG, i,
-					  NULL, is_root, &sample->roots, &way,
-					  &count));
-		EXPECT_U64("length", count, far[i] > NODES_MAX ? 0 : far[i]);
-		if (count) {
-			EXPECT("begins", node_set_has(&sample->roots, way[0]));
-			EXPECT_U64("ends", way[count - 1], i);
-		}
-		for (uint32_t j = 1; j < count; j++)
-			EXPECT("a step", sample->strong[way[j - 1]][way[j]]);
+static void check_way(const struct sample *sample, const uint32_t *way,
+		      uint32_t count, const struct node_set *start,
+		      uint32_t node)
+{
+	EXPECT("begins", node_set_has(start, way[0]));
+	EXPECT_U64("ends", way[count - 1], node);
+	for (uint32_t j = 1; j < count; j++)
+		EXPECT("a step", sample->strong[way[j - 1]][way[j]]);
+}
+
+/** The shortest way, by relaxing all edges until nothing gets shorter. */
+static void check_ways(struct sample *sample)
+{
+	uint32_t far[2][NODES_MAX], nodes = sample->nodes;
+	struct node_set better;
+	const struct node_set *starts[] = { &better, &sample->roots };
+	struct reach_way_options options = {
+		.mask = GRAPH_MASK_STRONG, .starts = starts, .num_starts = 2,
+	};
+	struct reach_tree tree;
+
+	EXPECT_OK("set", node_set_init(&better, nodes));
+	(void)node_set_add(&better, random_below(nodes));
+	for (int i = 0; i < 2; i++)
+		naive_distances(sample, starts[i], NULL, far[i]);
+	EXPECT_OK("ways", reach_tree_make(&sample->graph, GRAPH_MASK_STRONG,
+					  starts, 2, &sample->spill, &tree));
+	for (uint32_t i = 0; i < nodes; i++) {
+		int set = far[0][i] > NODES_MAX;
+		uint32_t *way, *same, count, same_count;
+
+		EXPECT_OK("way", reach_way(&sample->graph, &options, i, &way,
+					   &count));
+		EXPECT_OK("way", reach_tree_way(&tree, i, &same, &same_count));
+		EXPECT_U64("length", count,
+			   far[set][i] > NODES_MAX ? 0 : far[set][i]);
+		EXPECT("the same way in the tree", same_count == count &&
+		       (count == 0 ||
+			memcmp(way, same, count * sizeof(*way)) == 0));
+		if (count)
+			check_way(sample, way, count, starts[set], i);
 		free(way);
+		free(same);
 	}
+	reach_tree_deinit(&tree);
+	node_set_deinit(&better);
+}
+
+/** Ways that some nodes are closed to, and from other nodes only. */
+static void check_other_ways(struct sample *sample)
+{
+	uint32_t far[NODES_MAX], nodes = sample->nodes;
+	struct node_set starts, avoid;
+	const struct node_set *sets[] = { &starts };
+	struct reach_way_options options = {
+		.mask = GRAPH_MASK_STRONG, .starts = sets, .num_starts = 1,
+		.avoid = &avoid, .from_others = true,
+	};
+	uint32_t node = random_below(nodes), *way, count;
+
+	EXPECT_OK("set", node_set_init(&starts, nodes));
+	EXPECT_OK("set", node_set_init(&avoid, nodes));
+	for (uint32_t i = 0; i < nodes; i++) {
+		if (i != node && random_below(4) == 0)
+			(void)node_set_add(&avoid, i);
+		else if (i != node && node_set_has(&sample->roots, i))
+			(void)node_set_add(&starts, i);
+	}
+	naive_distances(sample, &starts, &avoid, far);
+	(void)node_set_add(&starts, node);
+	EXPECT_OK("another way", reach_way(&sample->graph, &options, node, &way,
+					   &count));
+	EXPECT_U64("length", count, far[node] > NODES_MAX ? 0 : far[node]);
+	for (uint32_t i = 0; i < count; i++)
+		EXPECT("avoided", !node_set_has(&avoid, way[i]));
+	if (count)
+		check_way(sample, way, count, &sample->roots, node);
+	free(way);
+	node_set_deinit(&starts);
+	node_set_deinit(&avoid);
 }
 
 static void check_reach(struct sample *sample)
@@ -386,12 +445,45 @@ static void check_random_graphs(void)
 		check_dominators(sample);
 		check_components(sample);
 		check_ways(sample);
+		check_other_ways(sample);
 		unmake(sample);
 	}
 	free(sample);
 }
 
-/** A list of a million nodes, one behind the other, which share their leaves. */
+static void count_one(void *context, uint32_t node)
+{
+	(void)node;
+	++*(uint32_t *)context;
+}
+
+/** The tree of two chains of so many links: deeper than ways back are kept. */
+static void check_deep_tree(const struct dominators *found, uint32_t links,
+			    struct spill *spill)
+{
+	uint32_t nodes = 4 * links, seen = 0;
+	uint32_t *kinds = calloc(nodes, sizeof(*kinds));
+	uint64_t together[3] = { 0 };
+	struct domtree tree;
+
+	// The later half of each chain, and all leaves.
+	for (uint32_t i = 0; i < nodes; i++)
+		kinds[i] = i >= 2 * links ? 2 : i % links >= links / 2;
+	EXPECT_OK("tree", domtree_make(found, spill, &tree));
+	EXPECT_OK("by group", domtree_by_group(&tree, kinds, NULL, 3, together));
+	EXPECT_U64("chains", together[0], 3 * links);
+	EXPECT_U64("their later halves", together[1], 3 * links / 2);
+	EXPECT_U64("leaves", together[2], 2 * links);
+	EXPECT_OK("each", domtree_each(&tree, links / 4, count_one, &seen));
+	EXPECT_U64("below a link", seen, 2 * (links - links / 4));
+	domtree_deinit(&tree);
+	free(kinds);
+}
+
+/**
+ * Lists of a million nodes, one behind the other, which share their leaves; the
+ * first has others of its own.
+ */
 static void check_long_chain(void)
 {
 	enum { LINKS = 1 << 20 };
@@ -400,17 +492,18 @@ static void check_long_chain(void)
 	struct graph graph;
 	struct node_set roots;
 	struct dominators found;
-	uint32_t *weights = calloc(3 * LINKS, sizeof(*weights));
+	uint32_t *weights = calloc(4 * LINKS, sizeof(*weights));
 	struct dominators_options options = {
 		.workers = 2, .mask = GRAPH_MASK_STRONG, .roots = &roots,
 		.weights = weights, .spill = &spill,
 	};
 
 	// Two chains side by side, whose i-th links share the i-th leaf.
-	EXPECT_OK("writer", edge_writer_create(3 * LINKS, &spill, &writer));
-	for (uint32_t i = 0; i < 3 * LINKS; i++) {
-		uint32_t edges[2] = { i + 1, 2 * LINKS + i % LINKS };
-		uint32_t degree = i >= 2 * LINKS ? 0 : 2;
+	EXPECT_OK("writer", edge_writer_create(4 * LINKS, &spill, &writer));
+	for (uint32_t i = 0; i < 4 * LINKS; i++) {
+		uint32_t edges[3] = { i + 1, 2 * LINKS + i % LINKS,
+				      3 * LINKS + i };
+		uint32_t degree = i >= 2 * LINKS ? 0 : i >= LINKS ? 2 : 3;
 
 		if (i % LINKS == LINKS - 1)
 			edges[0] = edges[1];
@@ -422,13 +515,15 @@ static void check_long_chain(void)
 	EXPECT_OK("finish", edge_writer_finish(writer, &graph));
 	edge_writer_destroy(writer);
 	EXPECT_OK("reverse", graph_reverse(&graph, 2, &spill));
-	EXPECT_OK("set", node_set_init(&roots, 3 * LINKS));
+	EXPECT_OK("set", node_set_init(&roots, 4 * LINKS));
 	(void)node_set_add(&roots, 0);
 	(void)node_set_add(&roots, LINKS);
 	EXPECT_OK("dominators", dominators_find(&graph, &options, &found));
-	EXPECT_U64("of a chain", found.retained[0], LINKS);
+	EXPECT_U64("of a chain", found.retained[0], 2 * LINKS);
+	EXPECT_U64("of the other", found.retained[LINKS], LINKS);
 	EXPECT_U64("the last", found.parent[LINKS - 1], LINKS - 2);
 	EXPECT_U64("a leaf", found.parent[3 * LINKS - 1], DOMINATOR_ROOT);
+	check_deep_tree(&found, LINKS, &spill);
 	dominators_deinit(&found);
 	node_set_deinit(&roots);
 	graph_deinit(&graph);
