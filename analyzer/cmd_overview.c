@@ -165,13 +165,18 @@ static void tell_complete(struct scan *scan, const struct dump_header *header)
 static void tell_types(struct scan *scan, const struct type_rows *rows)
 {
 	size_t shown = type_rows_shown(rows, scan->options->top);
+	struct column columns[NUM_TYPE_COLUMNS];
 	struct cell cells[NUM_TYPE_COLUMNS];
 	uint64_t running = 0;
 	char rest[64];
 
+	memcpy(columns, type_columns, sizeof(columns));
+	columns[TYPE_RETAINED].hidden = rows->num_rows == 0 ||
+					!rows->rows[0].retained_known;
+	columns[TYPE_CUMULATIVE].hidden = !columns[TYPE_RETAINED].hidden;
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "rows", .title = "TYPES  by size", .see = "types",
-		.columns = type_columns, .num_columns = NUM_TYPE_COLUMNS,
+		.columns = columns, .num_columns = NUM_TYPE_COLUMNS,
 	});
 	for (size_t i = 0; i < shown; i++) {
 		running += rows->rows[i].total.size;
@@ -419,6 +424,7 @@ static struct error *run(struct scan *scan)
 	err = opened_census(scan->opened, &census);
 	if (err)
 		return without_types(scan, err);
+	analyse(scan, &whole);
 	err = type_rows_collect(scan, census, &rows);
 	if (err)
 		return err;
@@ -431,7 +437,6 @@ static struct error *run(struct scan *scan)
 	render_object(&scan->render, "totals", type_totals, totals,
 		      NUM_TYPE_TOTALS);
 	coverage_json(&scan->render, pyh_census_coverage(census));
-	analyse(scan, &whole);
 	tell_suspects(scan, &whole);
 	tell_types(scan, &rows);
 	coverage_arenas(&scan->render, pyh_census_coverage(census));

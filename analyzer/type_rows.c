@@ -162,6 +162,7 @@ bool type_rows_want_retained(const struct scan *scan)
 	const char *sort = scan->options->sort;
 
 	return scan->options->retained ||
+	       scan->options->view->bit == VIEW_OVERVIEW ||
 	       scan->gate.row_column == TYPE_RETAINED ||
 	       (sort && strcmp(sort, type_columns[TYPE_RETAINED].key) == 0);
 }
@@ -178,6 +179,11 @@ static struct error *find_retained(struct scan *scan, uint64_t **ret)
 
 	*ret = NULL;
 	if (!type_rows_want_retained(scan))
+		return NULL;
+	// The overview has made it already, or says why it could not.
+	analysis = *opened_analysis(scan->opened);
+	if (scan->options->view->bit == VIEW_OVERVIEW &&
+	    !(analysis && analysis->have & ANALYSIS_TREE))
 		return NULL;
 	err = analysis_of(scan->opened, ANALYSIS_TREE, &analysis);
 	return err ? err : retained_by_type(analysis, ret);
