@@ -67,7 +67,10 @@ static struct error *find_garbage(const struct heapgraph *heap,
 	return err;
 }
 
-/** What has a finalizer from before 3.4 stays, with all that it leads to. */
+/**
+ * What has a finalizer from before 3.4 stays, with all that it leads to; of the
+ * others the finalizers are run.
+ */
 static struct error *find_uncollectable(const struct heapgraph *heap,
 					const struct pyh_runtime *runtime,
 					struct collector *ret)
@@ -77,16 +80,18 @@ static struct error *find_uncollectable(const struct heapgraph *heap,
 
 	if (err)
 		return err;
-	for (uint32_t i = 0; i < heap->count; i++) {
-		if (!node_set_has(&ret->garbage, i) ||
-		    finalizers_of(&finalizers, i) == PYH_FINALIZER_NONE)
-			continue;
-		if (finalizers_of(&finalizers, i) == PYH_FINALIZER_LEGACY)
+	for (uint32_t i = 0; i < heap->count; i++)
+		if (node_set_has(&ret->garbage, i) &&
+		    finalizers_of(&finalizers, i) == PYH_FINALIZER_LEGACY)
 			(void)node_set_add(&ret->uncollectable, i);
-		ret->num_finalizers += finalizers_pending(&finalizers, i);
-	}
-	return reach(&heap->graph, GRAPH_MASK_TRAVERSED, &ret->garbage,
-		     &ret->uncollectable);
+	err = reach(&heap->graph, GRAPH_MASK_TRAVERSED, &ret->garbage,
+		    &ret->uncollectable);
+	for (uint32_t i = 0; !err && i < heap->count; i++)
+		if (node_set_has(&ret->garbage, i) &&
+		    !node_set_has(&ret->uncollectable, i))
+			ret->num_finalizers += finalizers_pending(&finalizers,
+								  i);
+	return err;
 }
 
 /* --- what would be free then ----------------------------------------------- */

@@ -10,6 +10,7 @@ gc.DEBUG_SAVEALL, which keeps what it finds in gc.garbage, one without.
   "referents"   of each object that the collector tracks: the addresses of what
                 it refers to, but for its class
   "garbage"     addresses of gc.garbage then
+  "uncollectable"   how many objects it said are that
   "gone"        addresses of objects that are no more
   "unsure"      addresses where there is an object as before, but perhaps
                 another one: it refers to others, or to nothing, or is tracked
@@ -118,6 +119,21 @@ def with_del():
 def child_with_del():
     it = FinalizedChild()
     it.me = it
+    return it
+
+
+class Legacy:
+    """With a tp_del, as types in C might have before 3.4; of a function that
+    does nothing."""
+
+
+ctypes.c_size_t.from_address(id(Legacy) + 376).value = ctypes.cast(
+    ctypes.pythonapi.PyErr_Clear, ctypes.c_void_p).value
+
+
+def with_tp_del():
+    it = Legacy()
+    it.me = [it, child_with_del()]
     return it
 
 
@@ -547,6 +563,7 @@ def twin(name, flags):
     told["returned"] = gc.collect()
     told["finalized"] = finalized[0]
     objects(after)
+    told["uncollectable"] = gc.get_stats()[2]["uncollectable"]
     told["garbage"] = [id(it) for it in gc.garbage]
     living = {it for it in before if lives(it, kinds[it])}
     told["gone"] = [it for it in before if it not in living]
