@@ -173,6 +173,7 @@ static void tell_types(struct scan *scan, const struct type_rows *rows)
 	memcpy(columns, type_columns, sizeof(columns));
 	columns[TYPE_RETAINED].hidden = rows->num_rows == 0 ||
 					!rows->rows[0].retained_known;
+	columns[TYPE_RETAINED].absent = columns[TYPE_RETAINED].hidden;
 	columns[TYPE_CUMULATIVE].hidden = !columns[TYPE_RETAINED].hidden;
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "rows", .title = "TYPES  by size", .see = "types",
