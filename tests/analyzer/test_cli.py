@@ -46,9 +46,9 @@ PLAIN_VIEWS = [view for view in VIEWS
 LATER = """threads memory malloc tensors allocator torch-snapshot gpu
     diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--debuginfod", "--index=d", "--no-index", "--batch=d",
-                 "--gpu-core=f", "--retained"]
-OPTIONS = """format output color values fail-if top sort type match min-size by
-    tracebacks sysroot memory threads tmp no-progress quiet verbose completion help
+                 "--gpu-core=f"]
+OPTIONS = """format output color values fail-if dot top sort type match min-size by
+    retained tracebacks sysroot memory threads tmp no-progress quiet verbose completion help
     version""".split()
 
 
