@@ -45,11 +45,10 @@ PLAIN_VIEWS = [view for view in VIEWS
                if view not in ("object", "path", "tracemalloc")]
 LATER = """threads memory malloc tensors allocator torch-snapshot gpu
     diff trend query report explore export redact bundle""".split()
-LATER_OPTIONS = ["--debuginfod", "--index=d", "--no-index", "--batch=d",
-                 "--gpu-core=f", "--retained"]
+LATER_OPTIONS = ["--debuginfod", "--batch=d", "--gpu-core=f", "--retained"]
 OPTIONS = """format output color values fail-if top sort type match min-size by
-    tracebacks sysroot memory threads tmp no-progress quiet verbose completion help
-    version""".split()
+    tracebacks sysroot memory threads tmp index no-index no-progress quiet
+    verbose completion help version""".split()
 
 
 def parsed(*args, **options):
