@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "analyzer/kept.h"
 #include "analyzer/opened.h"
 #include "analyzer/scan_progress.h"
 #include "image/base/workers.h"
@@ -139,12 +140,21 @@ struct error *analysis_of(struct opened *opened, unsigned int parts,
 {
 	struct analysis **at = opened_analysis(opened);
 	struct making making = { .opened = opened };
-	struct error *err = *at ? NULL : create(opened, at);
+	struct pyh_types *types;
+	// That of an earlier run comes with the types.
+	struct error *err = opened_types(opened, &types);
 	size_t count = 0;
 
+	if (!err && !*at)
+		err = create(opened, at);
 	if (err)
 		return err;
 	making.analysis = *at;
+	// What was kept has its columns in a file, and needs room for new ones.
+	if ((*at)->kept && !(*at)->heap->spill.folder)
+		(*at)->heap->spill = (struct spill){
+			.folder = opened_tmp_dir(opened),
+			.budget = opened_memory(opened) };
 	if (parts & ANALYSIS_TREE)
 		parts |= ANALYSIS_DOMINATORS;
 	parts &= ~(*at)->have;
@@ -164,10 +174,30 @@ struct error *analysis_of(struct opened *opened, unsigned int parts,
 	return NULL;
 }
 
+struct error *analysis_keep(struct opened *opened)
+{
+	const struct analysis *analysis = *opened_analysis(opened);
+	struct index *index = NULL;
+	struct error *err;
+
+	if (!analysis || analysis->kept)
+		return NULL;
+	err = opened_index(opened, &index);
+	if (err || !index)
+		return err;
+	err = analysis_of(opened, ANALYSIS_ALL, &analysis);
+	progress_tell(NULL, "keeping it for the next question", 0, 0);
+	return err ? err : kept_save(index, opened, analysis);
+}
+
 void analysis_destroy(struct analysis *analysis)
 {
 	if (!analysis)
 		return;
+	if (analysis->kept) {
+		kept_analysis_destroy(analysis);
+		return;
+	}
 	components_deinit(&analysis->components);
 	collector_deinit(&analysis->collector);
 	domtree_deinit(&analysis->tree);

@@ -24,7 +24,10 @@ enum {
 	ANALYSIS_CYCLES = ANALYSIS_COMPONENTS | ANALYSIS_COLLECTOR,
 	ANALYSIS_PARTS = 3,		/* those side by side */
 	ANALYSIS_TREE = 1 << 3,		/* dominators and their tree */
+	ANALYSIS_ALL = ANALYSIS_TREE | ANALYSIS_DOMINATORS | ANALYSIS_CYCLES,
 };
+
+struct kept;
 
 struct analysis {
 	struct heapgraph *heap;
@@ -34,6 +37,7 @@ struct analysis {
 	struct components components;
 	struct collector collector;
 	unsigned int have;		/* ANALYSIS_… */
+	const struct kept *kept;	/* that it is from; NULL: made just now */
 };
 
 /**
@@ -41,6 +45,14 @@ struct analysis {
  */
 struct error *analysis_of(struct opened *opened, unsigned int parts,
 			  const struct analysis **ret);
+
+/**
+ * Keep the analysis for the next question, if one was made and it is to be kept;
+ * parts that were not asked for are made now.
+ *
+ * @return why it could not be kept; NULL also where it was not to be
+ */
+struct error *analysis_keep(struct opened *opened);
 
 /** For opened. NULL is fine. */
 void analysis_destroy(struct analysis *analysis);

@@ -13,6 +13,7 @@
 #include "analyzer/allocation.h"
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/lookup.h"
 #include "analyzer/notobject.h"
 #include "analyzer/previews.h"
 #include "analyzer/referrer_rows.h"
@@ -141,7 +142,6 @@ const struct view cmd_object_view = {
 struct inspection {
 	struct scan *scan;
 	const struct pyh_runtime *runtime;
-	struct pyh_census *census;
 	struct pyh_shapes *shapes;	/* borrowed */
 	struct previews *previews;	/* NULL: no values are shown */
 	struct allocation allocation;
@@ -185,8 +185,6 @@ static struct error *inspection_init(struct inspection *inspection,
 	if (wants_retained(scan))
 		err = analysis_of(scan->opened, ANALYSIS_DOMINATORS,
 				  &inspection->analysis);
-	if (!err)
-		err = opened_census(scan->opened, &inspection->census);
 	if (!err)
 		err = opened_runtime(scan->opened, &runtime);
 	if (!err)
@@ -547,7 +545,7 @@ static bool see_reference(void *context, const struct pyh_ref *ref)
 		put_field(inspection, name, ref->address);
 		break;
 	case PYH_REF_GUESS:
-		if (!pyh_census_holds(inspection->census, ref->address))
+		if (!lookup_holds(inspection->scan->opened, ref->address))
 			break;
 		(void)snprintf(name, sizeof(name), "at +%" PRIu64, ref->index);
 		put_field(inspection, name, ref->address);
@@ -664,6 +662,32 @@ static void print(struct inspection *inspection)
 	gate_totals(&scan->gate, totals);
 }
 
+static struct error *no_object(struct inspection *inspection, uint64_t address)
+{
+	struct pyh_census *census;
+	struct error *err = opened_census(inspection->scan->opened, &census);
+
+	return err ? err : notobject_error(inspection->runtime, census,
+					   &inspection->lookup, address);
+}
+
+/** By the graph where there is one, else a look at all objects. */
+static struct error *find_referrers(struct inspection *inspection)
+{
+	struct opened *opened = inspection->scan->opened;
+	const struct analysis *analysis = *opened_analysis(opened);
+	struct referrers_options options = {
+		.runtime = inspection->runtime, .shapes = inspection->shapes,
+		.heap = analysis ? analysis->heap : NULL,
+		.limit = inspection->scan->options->top,
+	};
+	struct error *err = analysis ? NULL :
+				       opened_census(opened, &options.census);
+
+	return err ? err : referrers_find(&options, &inspection->lookup.object,
+					  &inspection->referrers);
+}
+
 static struct error *run(struct scan *scan)
 {
 	uint64_t address = scan->options->address;
@@ -673,18 +697,15 @@ static struct error *run(struct scan *scan)
 
 	if (err)
 		return err;
-	pyh_census_lookup(inspection.census, address, &inspection.lookup);
+	err = lookup_at(scan->opened, address, &inspection.lookup);
+	if (err)
+		return err;
 	if (inspection.lookup.place != PYH_PLACE_OBJECT)
-		return notobject_error(inspection.runtime, inspection.census,
-				       &inspection.lookup, address);
-	err = opened_settle_few(scan->opened, &inspection.lookup.object, 1);
+		return no_object(&inspection, address);
+	err = allocation_find(inspection.runtime, &inspection.memory, object,
+			      &inspection.allocation);
 	if (!err)
-		err = allocation_find(inspection.runtime, &inspection.memory,
-				      object, &inspection.allocation);
-	if (!err)
-		err = referrers_find(inspection.runtime, inspection.census,
-				     inspection.shapes, object,
-				     scan->options->top, &inspection.referrers);
+		err = find_referrers(&inspection);
 	if (err)
 		return err;
 	if (address > object->address)

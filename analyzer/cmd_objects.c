@@ -263,8 +263,21 @@ static struct error *make_ranking(const struct scan *scan,
 	return ranking_create(&wanted, ret);
 }
 
-static struct error *rank(struct scan *scan, struct ranking *ranking,
-			  struct ranking_result *ret)
+/** By results of an earlier run, where these tell. */
+static struct error *rank_kept(struct scan *scan, struct ranking *ranking,
+			       struct ranking_result *ret, bool *ret_done)
+{
+	struct pyh_types *types;
+	struct error *err = opened_types(scan->opened, &types);
+	const struct analysis *analysis = *opened_analysis(scan->opened);
+
+	*ret_done = false;
+	return err || !analysis ? err :
+		ranking_from_kept(ranking, analysis, ret, ret_done);
+}
+
+static struct error *rank_all(struct scan *scan, struct ranking *ranking,
+			      struct ranking_result *ret)
 {
 	struct pyh_census *census;
 	struct error *err = opened_census_visited(scan->opened, ranking_visit,
@@ -281,6 +294,15 @@ static struct error *rank(struct scan *scan, struct ranking *ranking,
 	// Of what is not certain by itself, those who refer to it decide.
 	return err ? err : opened_settle_few(scan->opened, ret->objects,
 					     ret->num_objects);
+}
+
+static struct error *rank(struct scan *scan, struct ranking *ranking,
+			  struct ranking_result *ret)
+{
+	bool done;
+	struct error *err = rank_kept(scan, ranking, ret, &done);
+
+	return err || done ? err : rank_all(scan, ranking, ret);
 }
 
 static void print_ranked(struct scan *scan, const struct cells_context *context,

@@ -138,15 +138,16 @@ static void tell_complete(struct scan *scan, const struct dump_header *header)
 {
 	struct render *render = &scan->render;
 	const struct image *image = opened_image(scan->opened);
-	struct pyh_census *census = opened_census_if_taken(scan->opened);
+	const struct pyh_coverage *coverage =
+		opened_coverage_if_known(scan->opened);
 	char left[32], number[UNITS_TEXT_MAX], missing[96] = "";
 	char explained[64] = "", size[UNITS_TEXT_MAX];
 
 	if (image->missing_bytes)
 		(void)snprintf(missing, sizeof(missing), ", %s missing",
 			       units_size(image->missing_bytes, size));
-	if (census)
-		(void)coverage_short(pyh_census_coverage(census), explained);
+	if (coverage)
+		(void)coverage_short(coverage, explained);
 	if (header->findings)
 		render_line(render, "%s%s%s%s%s; %s finding%s (-v lists them)",
 			    label(render, "complete", left),
@@ -416,17 +417,17 @@ static struct error *without_types(struct scan *scan, struct error *err)
 static struct error *run(struct scan *scan)
 {
 	struct cell totals[NUM_TYPE_TOTALS];
-	struct pyh_census *census;
+	struct type_counts counts;
 	struct dump_header header;
 	CLEANUP(whole_deinit) struct whole whole = { 0 };
 	struct type_rows rows;
 	struct error *err;
 
-	err = opened_census(scan->opened, &census);
+	err = opened_counts(scan->opened, &counts);
 	if (err)
 		return without_types(scan, err);
 	analyse(scan, &whole);
-	err = type_rows_collect(scan, census, &rows);
+	err = type_rows_collect(scan, &counts, &rows);
 	if (err)
 		return err;
 	scan_begin(scan, "overview");
@@ -437,11 +438,11 @@ static struct error *run(struct scan *scan)
 	type_rows_totals(&rows, totals);
 	render_object(&scan->render, "totals", type_totals, totals,
 		      NUM_TYPE_TOTALS);
-	coverage_json(&scan->render, pyh_census_coverage(census));
+	coverage_json(&scan->render, counts.coverage);
 	tell_suspects(scan, &whole);
 	tell_types(scan, &rows);
-	coverage_arenas(&scan->render, pyh_census_coverage(census));
-	coverage_lines(&scan->render, pyh_census_coverage(census));
+	coverage_arenas(&scan->render, counts.coverage);
+	coverage_lines(&scan->render, counts.coverage);
 	type_rows_inexact(&rows, &scan->render);
 	tell_garbage(scan, &whole);
 	render_gap(&scan->render);

@@ -10,6 +10,7 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/kept.h"
 #include "analyzer/paths.h"
 #include "analyzer/retained_groups.h"
 #include "analyzer/toplist.h"
@@ -126,9 +127,49 @@ static void object_cells(const struct analysis *analysis, uint32_t object,
 			UNIT_ADDRESS, heapgraph_address(heap, parent));
 }
 
-/** The largest that the filters let through. */
-static struct error *choose(struct scan *scan, const struct analysis *analysis,
-			    struct toplist *list, uint64_t *ret_passed)
+/**
+ * The largest that the filters let through, from the list that kept results
+ * have.
+ *
+ * @param ret_done  false where that is too short to tell
+ */
+static struct error *choose_kept(struct scan *scan,
+				 const struct analysis *analysis,
+				 struct toplist *list, uint64_t *ret_passed,
+				 bool *ret_done)
+{
+	const struct kept *kept = analysis->kept;
+	const struct heapgraph *heap = analysis->heap;
+	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
+	struct error *err = typefilter_create(scan->options->type,
+					      scan->options->match, &filter);
+	bool pass;
+
+	*ret_passed = 0;
+	for (uint32_t i = 0; !err && i < kept->num_types; i++) {
+		err = typefilter_pass(filter, pyh_types_get(heap->pyh_types, i),
+				      &pass);
+		if (!err && pass)
+			*ret_passed += kept->reached_by_type[i];
+	}
+	for (uint32_t i = 0; !err && i < kept->num_by_retained &&
+			     list->count < list->limit; i++) {
+		uint32_t id = kept->by_retained[i];
+
+		err = typefilter_pass(filter, heapgraph_type(heap, id), &pass);
+		if (!err && pass)
+			err = toplist_add(list,
+					  analysis->dominators.retained[id],
+					  id);
+	}
+	*ret_done = list->count == list->limit || list->count == *ret_passed;
+	return err;
+}
+
+/** The same by a look at each object. */
+static struct error *choose_of_all(struct scan *scan,
+				   const struct analysis *analysis,
+				   struct toplist *list, uint64_t *ret_passed)
 {
 	const struct options *options = scan->options;
 	const struct heapgraph *heap = analysis->heap;
@@ -160,6 +201,22 @@ static struct error *choose(struct scan *scan, const struct analysis *analysis,
 		err = toplist_add(list, dominators->retained[i], i);
 	}
 	return err;
+}
+
+static struct error *choose(struct scan *scan, const struct analysis *analysis,
+			    struct toplist *list, uint64_t *ret_passed)
+{
+	size_t limit = list->limit;
+	bool done = false;
+	struct error *err = NULL;
+
+	if (analysis->kept && scan->options->min_size == 0 && limit > 0)
+		err = choose_kept(scan, analysis, list, ret_passed, &done);
+	if (err || done)
+		return err;
+	toplist_deinit(list);
+	toplist_init(list, limit);
+	return choose_of_all(scan, analysis, list, ret_passed);
 }
 
 static void print_more(struct scan *scan, uint64_t more, const char *what)

@@ -73,7 +73,7 @@ static struct error *run(struct scan *scan)
 {
 	struct cell totals[NUM_TYPE_TOTALS];
 	const struct analysis *analysis;
-	struct pyh_census *census;
+	struct type_counts counts;
 	struct type_rows rows;
 	struct error *err = NULL;
 
@@ -81,19 +81,19 @@ static struct error *run(struct scan *scan)
 	if (type_rows_want_retained(scan))
 		err = analysis_of(scan->opened, ANALYSIS_TREE, &analysis);
 	if (!err)
-		err = opened_census(scan->opened, &census);
+		err = opened_counts(scan->opened, &counts);
 	if (!err)
-		err = type_rows_collect(scan, census, &rows);
+		err = type_rows_collect(scan, &counts, &rows);
 	if (err)
 		return err;
 	scan_begin(scan, "types");
 	type_rows_totals(&rows, totals);
 	render_object(&scan->render, "totals", type_totals, totals,
 		      NUM_TYPE_TOTALS);
-	coverage_json(&scan->render, pyh_census_coverage(census));
+	coverage_json(&scan->render, counts.coverage);
 	print_table(scan, &rows);
 	render_gap(&scan->render);
-	coverage_lines(&scan->render, pyh_census_coverage(census));
+	coverage_lines(&scan->render, counts.coverage);
 	type_rows_inexact(&rows, &scan->render);
 	render_end(&scan->render);
 	if (rows.num_rows == 0)

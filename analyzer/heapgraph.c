@@ -199,14 +199,16 @@ static void fill_columns(struct build *build, uint32_t id,
 	heap->types[id] = object->type->id;
 	heap->sizes[id] = small(object->size);
 	heap->footprints[id] = small(object->footprint);
-	heap->refcounts[id] = small(refcount);
+	heap->refcounts[id] = refcount < HEAP_MANY ? (uint16_t)refcount :
+						     HEAP_MANY;
 	heap->flags[id] = (uint8_t)
 		((object->gc_tracked ? HEAP_TRACKED : 0) |
 		 (object->immortal ? HEAP_IMMORTAL : 0) |
 		 (object->size_exact ? 0 : HEAP_INEXACT) |
-		 (visit->alone == PYH_EVIDENCE_GUESSED ? HEAP_GUESSED : 0));
+		 (visit->alone == PYH_EVIDENCE_GUESSED ? HEAP_GUESSED : 0) |
+		 (object->evidence == PYH_EVIDENCE_CERTAIN ? HEAP_CERTAIN : 0));
 	if (object->size >= HEAP_BIG || object->footprint >= HEAP_BIG ||
-	    refcount >= HEAP_BIG)
+	    refcount >= HEAP_MANY)
 		keep_big(build, id, object);
 }
 

@@ -25,10 +25,14 @@ enum {
 	HEAP_IMMORTAL = 1 << 1,
 	HEAP_INEXACT = 1 << 2,		/* its size cannot be known exactly */
 	HEAP_GUESSED = 1 << 3,		/* only looks like an object */
+	HEAP_CERTAIN = 1 << 4,		/* the collector's lists, or the states
+					   of the runtime, lead to it */
 };
 
-/* In sizes, footprints and refcounts: what 32 bits do not hold is elsewhere. */
+/* In sizes and footprints, and in refcounts: what these bits do not hold is in
+   bigs. */
 #define HEAP_BIG UINT32_MAX
+#define HEAP_MANY UINT16_MAX
 
 struct heap_big {
 	uint32_t object;
@@ -41,7 +45,8 @@ struct heapgraph {
 	uint32_t *types;	/* ids of pyh_types_get() */
 	uint32_t *sizes;	/* sys.getsizeof; HEAP_BIG: heapgraph_size() */
 	uint32_t *footprints;	/* held from allocators; the same */
-	uint32_t *refcounts;	/* of those that are not immortal; the same */
+	uint16_t *refcounts;	/* of those that are not immortal; HEAP_MANY:
+				   heapgraph_refcount() */
 	uint8_t *flags;
 	uint64_t footprint;	/* of all together, bytes */
 	struct graph graph;
@@ -100,9 +105,9 @@ static inline uint64_t heapgraph_footprint(const struct heapgraph *heap,
 static inline uint64_t heapgraph_refcount(const struct heapgraph *heap,
 					  uint32_t object)
 {
-	uint32_t count = heap->refcounts[object];
+	uint16_t count = heap->refcounts[object];
 
-	return count == HEAP_BIG ? heapgraph_big(heap, object)->refcount : count;
+	return count == HEAP_MANY ? heapgraph_big(heap, object)->refcount : count;
 }
 
 static inline const struct pyh_type *

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "analyzer/analysis.h"
+#include "analyzer/index.h"
+#include "analyzer/kept.h"
 #include "analyzer/scan_options.h"
 #include "analyzer/scan_progress.h"
 #include "image/base/guard.h"
@@ -28,9 +30,12 @@ struct opened {
 	struct pyh_census *census;
 	struct pyh_shapes *shapes;
 	struct analysis *analysis;
+	struct index *index;	/* NULL: none is wanted, or none to be had */
+	struct kept *kept;	/* what was in it; NULL: nothing */
+	uint64_t findings;	/* those that opening the dump made */
 	bool settled;
 	/* why there is no runtime, census: to be said again when asked again */
-	struct error *no_runtime, *no_census;
+	struct error *no_runtime, *no_census, *no_index, *dropped;
 };
 
 /* Signal handlers have no other way to reach a capture. */
@@ -99,6 +104,22 @@ static struct image_options image_options_from(const struct options *options)
 	};
 }
 
+/** Results are kept of files, as they are before anything is read. */
+static struct error *find_index(struct opened *opened)
+{
+	const struct options *options = opened->options;
+	struct index_options index_options = {
+		.folder = options->index,
+		// By other files types may have other names.
+		.circumstances = options->sysroot ? options->sysroot : "",
+		.workers = opened_workers(opened),
+	};
+
+	return options->no_index || opened_is_pid(opened->name) ? NULL :
+		index_open(backing_fd(opened->image->backing), &index_options,
+			   &opened->index);
+}
+
 struct error *opened_create(const char *name, const struct options *options,
 			    struct opened **ret)
 {
@@ -116,6 +137,8 @@ struct error *opened_create(const char *name, const struct options *options,
 		err = capture(name, options, &image_options, &opened->image);
 	else
 		err = image_open(name, &image_options, &opened->image);
+	if (!err)
+		opened->no_index = find_index(opened);
 	if (err) {
 		opened_destroy(opened);
 		return err;
@@ -131,11 +154,15 @@ void opened_destroy(struct opened *opened)
 	analysis_destroy(opened->analysis);
 	pyh_shapes_destroy(opened->shapes);
 	pyh_census_destroy(opened->census);
+	kept_close(opened->kept);
 	pyh_types_destroy(opened->types);
+	index_close(opened->index);
 	pyh_runtime_close(opened->runtime);
 	image_close(opened->image);
 	error_free(opened->no_runtime);
 	error_free(opened->no_census);
+	error_free(opened->no_index);
+	error_free(opened->dropped);
 	free(opened->name);
 	free(opened);
 }
@@ -167,13 +194,58 @@ struct error *opened_runtime(struct opened *opened, struct pyh_runtime **ret)
 	return NULL;
 }
 
+/** Take up what is in a file of results, if all of it can be right. */
+static struct error *take_up(struct opened *opened, const struct store *store,
+			     bool believed)
+{
+	struct error *err = kept_open(store, opened->types, &opened->kept);
+
+	if (!err && !believed)
+		err = kept_check(opened->kept, opened_workers(opened));
+	return err ? err : kept_analysis(opened->kept, opened->types,
+					 &opened->analysis);
+}
+
+/** What an earlier run kept, if it did; what is of no use is remembered. */
+static void find_kept(struct opened *opened)
+{
+	const struct store *store = NULL;
+	bool believed;
+
+	opened->dropped = index_find(opened->index, &believed, &store);
+	if (!store)
+		return;
+	opened->dropped = take_up(opened, store, believed);
+	if (!opened->dropped) {
+		index_believe(opened->index);
+		return;
+	}
+	kept_close(TAKE(opened->kept));
+	index_drop(opened->index);
+}
+
+static struct error *make_types(struct opened *opened)
+{
+	struct error *err = pyh_types_create(opened->runtime, &opened->types);
+
+	if (!err && opened->index)
+		find_kept(opened);
+	// Of those that were taken up before it went wrong nothing may stay.
+	if (!err && opened->dropped) {
+		pyh_types_destroy(TAKE(opened->types));
+		err = pyh_types_create(opened->runtime, &opened->types);
+	}
+	opened->findings = findings_total(opened->image->findings);
+	return err;
+}
+
 struct error *opened_types(struct opened *opened, struct pyh_types **ret)
 {
 	struct pyh_runtime *runtime = NULL;
 	struct error *err = opened_runtime(opened, &runtime);
 
 	if (!err && !opened->types)
-		err = pyh_types_create(runtime, &opened->types);
+		err = make_types(opened);
 	if (!err)
 		*ret = opened->types;
 	return err;
@@ -201,6 +273,27 @@ const char *opened_tmp_dir(const struct opened *opened)
 struct analysis **opened_analysis(struct opened *opened)
 {
 	return &opened->analysis;
+}
+
+struct error *opened_index(struct opened *opened, struct index **ret)
+{
+	struct image *image = opened->image;
+
+	*ret = NULL;
+	if (opened->no_index)
+		return again(opened->no_index);
+	// Findings are not kept, so that they are found each time.
+	if (opened->index &&
+	    (findings_total(image->findings) != opened->findings ||
+	     backing_shrank(image->backing)))
+		return error_new(ERROR_FORMAT, "the dump is damaged");
+	*ret = opened->index;
+	return NULL;
+}
+
+const char *opened_dropped(const struct opened *opened)
+{
+	return opened->dropped ? opened->dropped->message : NULL;
 }
 
 /** Damaged objects, of which only those who refer to them know. */
@@ -278,6 +371,27 @@ struct error *opened_census_visited(struct opened *opened, pyh_visit_fn *fn,
 	return err;
 }
 
+struct error *opened_counts(struct opened *opened, struct type_counts *ret)
+{
+	struct pyh_census *census;
+	struct pyh_types *types;
+	struct error *err = opened_types(opened, &types);
+	const struct kept *kept = opened->kept;
+
+	if (!err && kept && !opened->census) {
+		*ret = (struct type_counts){ kept->totals, kept->num_totals,
+					     &kept->coverage };
+		return NULL;
+	}
+	if (!err)
+		err = opened_census(opened, &census);
+	if (!err)
+		*ret = (struct type_counts){ pyh_census_type(census, 0),
+					     pyh_census_num_types(census),
+					     pyh_census_coverage(census) };
+	return err;
+}
+
 struct error *opened_shapes(struct opened *opened, struct pyh_shapes **ret)
 {
 	struct pyh_types *types;
@@ -322,9 +436,11 @@ struct pyh_runtime *opened_runtime_if_found(const struct opened *opened)
 	return opened->runtime;
 }
 
-struct pyh_census *opened_census_if_taken(const struct opened *opened)
+const struct pyh_coverage *
+opened_coverage_if_known(const struct opened *opened)
 {
-	return opened->census;
+	return opened->census ? pyh_census_coverage(opened->census) :
+	       opened->kept ? &opened->kept->coverage : NULL;
 }
 
 bool opened_partial(const struct opened *opened)

@@ -16,6 +16,7 @@
 #include "pyheap/pytypes.h"
 
 struct analysis;
+struct index;
 struct options;
 struct opened;
 
@@ -45,6 +46,16 @@ const char *opened_name(const struct opened *opened);
 struct error *opened_runtime(struct opened *opened, struct pyh_runtime **ret);
 struct error *opened_types(struct opened *opened, struct pyh_types **ret);
 struct error *opened_census(struct opened *opened, struct pyh_census **ret);
+
+/** What the census counts by type: totals in its order, and its coverage. */
+struct type_counts {
+	const struct pyh_type_total *totals;
+	size_t num_totals;
+	const struct pyh_coverage *coverage;
+};
+
+/** From kept results, or else of the census. */
+struct error *opened_counts(struct opened *opened, struct type_counts *ret);
 
 /**
  * The census with objects shown to fn, by all workers and in no order: in the
@@ -78,9 +89,21 @@ const char *opened_tmp_dir(const struct opened *opened);
 /** Where analysis_of() keeps what it made; *NULL at first. */
 struct analysis **opened_analysis(struct opened *opened);
 
+/**
+ * Where results are to be kept.
+ *
+ * @param ret  borrowed; NULL: nowhere, as that was not wanted
+ * @return why they cannot be kept
+ */
+struct error *opened_index(struct opened *opened, struct index **ret);
+
+/** Why there were some, but of no use; NULL: there is nothing to say. */
+const char *opened_dropped(const struct opened *opened);
+
 /** The runtime if it has been looked for and found, else NULL. */
 struct pyh_runtime *opened_runtime_if_found(const struct opened *opened);
-struct pyh_census *opened_census_if_taken(const struct opened *opened);
+const struct pyh_coverage *
+opened_coverage_if_known(const struct opened *opened);
 
 /** True where the answer is partial: missing bytes, lost ranges. */
 bool opened_partial(const struct opened *opened);

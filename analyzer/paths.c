@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/lookup.h"
 #include "analyzer/opened.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
@@ -17,10 +18,9 @@ enum { NUM_STARTS = 3 };
 struct paths {
 	const struct analysis *analysis;	/* borrowed */
 	struct pyh_runtime *runtime;
-	struct pyh_census *census;
 	struct pyh_shapes *shapes;
 	struct pyh_type_reader types;
-	struct memory_reader memory;
+	struct memory_reader memory, body;
 	struct pyh_value_reader *values;	/* NULL: not shown */
 	struct pyh_naming naming;
 	/* objects where a path may start, the best first */
@@ -62,10 +62,8 @@ static struct error *open_readers(struct opened *opened, struct paths *paths,
 				  bool values)
 {
 	struct pyh_types *types = NULL;
-	struct error *err = opened_census(opened, &paths->census);
+	struct error *err = opened_runtime(opened, &paths->runtime);
 
-	if (!err)
-		err = opened_runtime(opened, &paths->runtime);
 	if (!err)
 		err = opened_types(opened, &types);
 	if (!err)
@@ -74,6 +72,9 @@ static struct error *open_readers(struct opened *opened, struct paths *paths,
 		err = pyh_type_reader_init(&paths->types, types);
 	if (!err)
 		err = memory_reader_init(&paths->memory,
+					 opened_image(opened)->memory);
+	if (!err)
+		err = memory_reader_init(&paths->body,
 					 opened_image(opened)->memory);
 	if (!err && values)
 		err = pyh_value_reader_create(paths->runtime, types,
@@ -121,6 +122,7 @@ void paths_close(struct paths *paths)
 	node_set_deinit(&paths->known);
 	pyh_value_reader_destroy(paths->values);
 	memory_reader_deinit(&paths->memory);
+	memory_reader_deinit(&paths->body);
 	pyh_type_reader_deinit(&paths->types);
 	free(paths);
 }
@@ -128,7 +130,6 @@ void paths_close(struct paths *paths)
 /* --- the references between two objects ------------------------------------ */
 
 struct between {
-	struct paths *paths;
 	uint64_t target;
 	struct pyh_edge *edge;
 	bool found;
@@ -147,35 +148,29 @@ static bool see_reference(void *context, const struct pyh_ref *ref)
 	return ref->hold == PYH_HOLD_GUESSED;
 }
 
-static void see_holder(void *context, const struct pyh_visit *visit)
-{
-	struct between *between = context;
-	struct paths *paths = between->paths;
-	struct pyh_referrer referrer = pyh_referrer(paths->runtime,
-						    paths->shapes, visit);
-
-	between->edge->holder = visit->object.address;
-	between->edge->type = visit->object.type;
-	pyh_refs_each(&referrer, see_reference, between);
-}
-
 static void fill_edge(struct paths *paths, uint32_t from, uint32_t to,
 		      struct pyh_edge *edge)
 {
 	const struct heapgraph *heap = paths->analysis->heap;
 	struct between between = {
-		.paths = paths, .target = heapgraph_address(heap, to),
-		.edge = edge,
+		.target = heapgraph_address(heap, to), .edge = edge,
 	};
-	uint64_t buffer;
+	struct pyh_referrer referrer = {
+		.runtime = paths->runtime, .shapes = paths->shapes,
+		.type = heapgraph_type(heap, from),
+		.address = heapgraph_address(heap, from),
+		.memory = &paths->memory,
+	};
 
-	*edge = (struct pyh_edge){ .holder = heapgraph_address(heap, from),
-				   .type = heapgraph_type(heap, from) };
+	*edge = (struct pyh_edge){ .holder = referrer.address,
+				   .type = referrer.type };
 	edge->ref = (struct pyh_ref){ .kind = PYH_REF_GUESS,
 				      .hold = PYH_HOLD_GUESSED,
 				      .address = between.target };
-	(void)pyh_census_show(paths->census, 0, edge->holder, see_holder,
-			      &between, &buffer);
+	referrer.extent = lookup_extent(paths->runtime, referrer.type,
+					referrer.address, &paths->body,
+					&paths->memory);
+	pyh_refs_each(&referrer, see_reference, &between);
 }
 
 /* --- finding --------------------------------------------------------------- */

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/analysis.h"
+#include "analyzer/kept.h"
+#include "analyzer/lookup.h"
 #include "analyzer/typefilter.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
@@ -265,12 +268,12 @@ static int compare(const void *a, const void *b, void *context)
 
 /** What the filters let through, by the types that they let through. */
 static struct error *count_types(struct ranking *ranking,
-				 const struct pyh_census *census,
-				 struct ranking_result *ret)
+				 const struct pyh_type_total *totals,
+				 size_t num_totals, struct ranking_result *ret)
 {
 	ret->count = ret->size = 0;
-	for (size_t i = 0; i < pyh_census_num_types(census); i++) {
-		const struct pyh_type_total *total = pyh_census_type(census, i);
+	for (size_t i = 0; i < num_totals; i++) {
+		const struct pyh_type_total *total = &totals[i];
 		bool pass;
 		struct error *err = typefilter_pass(ranking->shares[0].filter,
 						    total->type, &pass);
@@ -318,8 +321,66 @@ struct error *ranking_finish(struct ranking *ranking,
 	if (ranking->options.limit > 0 && total > ranking->options.limit)
 		result.num_objects = ranking->options.limit;
 	result.objects = ranking->merged;
-	err = counts_types(ranking) ? count_types(ranking, census, &result) :
-				      NULL;
+	err = counts_types(ranking) ?
+		      count_types(ranking, pyh_census_type(census, 0),
+				  pyh_census_num_types(census), &result) :
+		      NULL;
 	*ret = result;
+	return err;
+}
+
+/* --- from kept results ------------------------------------------------------- */
+
+/** Those of the largest that the filters let through, up to the limit. */
+static struct error *pick(struct ranking *ranking,
+			  const struct analysis *analysis,
+			  struct ranking_result *ret)
+{
+	const struct kept *kept = analysis->kept;
+	const struct heapgraph *heap = analysis->heap;
+	size_t limit = ranking->options.limit;
+	struct error *err = NULL;
+
+	for (uint32_t i = 0; !err && i < kept->num_by_size &&
+			     ret->num_objects < limit; i++) {
+		uint32_t id = kept->by_size[i];
+		bool pass;
+
+		err = typefilter_pass(ranking->shares[0].filter,
+				      heapgraph_type(heap, id), &pass);
+		if (!err && pass)
+			ranking->merged[ret->num_objects++] =
+				lookup_object(heap, id);
+	}
+	return err;
+}
+
+struct error *ranking_from_kept(struct ranking *ranking,
+				const struct analysis *analysis,
+				struct ranking_result *ret, bool *ret_done)
+{
+	const struct kept *kept = analysis->kept;
+	size_t limit = ranking->options.limit;
+	struct ranking_result result = { 0 };
+	struct error *err;
+
+	*ret_done = false;
+	if (!kept || !counts_types(ranking) || limit == 0 ||
+	    limit > kept->num_by_size)
+		return NULL;
+	ranking->merged = calloc(limit, sizeof(*ranking->merged));
+	if (!ranking->merged)
+		return over_budget(ranking);
+	result.objects = ranking->merged;
+	err = count_types(ranking, kept->totals, kept->num_totals, &result);
+	if (!err)
+		err = pick(ranking, analysis, &result);
+	// There may be smaller ones, which the list does not have.
+	*ret_done = !err && (result.num_objects == limit ||
+			     result.num_objects == result.count);
+	if (*ret_done)
+		*ret = result;
+	else
+		free(TAKE(ranking->merged));
 	return err;
 }

@@ -20,6 +20,7 @@
 #include "image/base/error.h"
 #include "pyheap/pycensus.h"
 
+struct analysis;
 struct ranking;
 
 /** < 0: a stands before b. Never 0 for two objects. */
@@ -64,6 +65,15 @@ struct ranking_result {
 	size_t num_objects;
 	uint64_t count, size;	/* of all that the filters let through */
 };
+
+/**
+ * The same from the lists of kept results, without a look at any other object.
+ *
+ * @param ret_done  false where these do not tell, and nothing was done
+ */
+struct error *ranking_from_kept(struct ranking *ranking,
+				const struct analysis *analysis,
+				struct ranking_result *ret, bool *ret_done);
 
 /**
  * Merge what the workers have.

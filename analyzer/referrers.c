@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/lookup.h"
 #include "image/base/guard.h"
 #include "pyheap/pyrefs.h"
 
@@ -145,26 +146,69 @@ static bool see_reference(void *context, const struct pyh_ref *ref)
 	return true;
 }
 
-static void ask(void *context, const struct pyh_visit *visit)
+static void ask(struct finding_referrers *finding,
+		const struct pyh_referrer *referrer)
+{
+	struct asking asking = { .finding = finding };
+
+	pyh_refs_each(referrer, see_reference, &asking);
+	if (!asking.found)
+		return;
+	asking.row.edge.holder = referrer->address;
+	asking.row.edge.type = referrer->type;
+	(void)pthread_mutex_lock(&finding->lock);
+	insert(asking.row.edge.ref.hold == PYH_HOLD_GUESSED ?
+		       &finding->guesses : &finding->owners,
+	       finding->limit, &asking.row);
+	(void)pthread_mutex_unlock(&finding->lock);
+}
+
+static void see_object(void *context, const struct pyh_visit *visit)
 {
 	struct finding_referrers *finding = context;
-	struct asking asking = { .finding = finding };
 	struct pyh_referrer referrer;
 
 	// What only looks like an object proves nothing.
 	if (visit->alone == PYH_EVIDENCE_GUESSED)
 		return;
 	referrer = pyh_referrer(finding->runtime, finding->shapes, visit);
-	pyh_refs_each(&referrer, see_reference, &asking);
-	if (!asking.found)
-		return;
-	asking.row.edge.holder = visit->object.address;
-	asking.row.edge.type = visit->object.type;
-	(void)pthread_mutex_lock(&finding->lock);
-	insert(asking.row.edge.ref.hold == PYH_HOLD_GUESSED ?
-		       &finding->guesses : &finding->owners,
-	       finding->limit, &asking.row);
-	(void)pthread_mutex_unlock(&finding->lock);
+	ask(finding, &referrer);
+}
+
+/** Ask those that refer to it. */
+static struct error *ask_graph(struct finding_referrers *finding,
+			       const struct heapgraph *heap)
+{
+	const struct graph *graph = &heap->graph;
+	uint32_t id = heapgraph_find(heap, finding->target), before = GRAPH_NONE;
+	struct memory_reader memory = { 0 }, body = { 0 };
+	struct error *err = memory_reader_init(&memory,
+					       finding->runtime->image->memory);
+
+	if (!err)
+		err = memory_reader_init(&body, finding->runtime->image->memory);
+	for (uint32_t j = graph->in_at[id];
+	     !err && j < graph->in_at[id + 1] && !atomic_load(&finding->stop);
+	     j++) {
+		uint32_t from = graph_end(graph->in[j]);
+		struct pyh_referrer referrer = {
+			.runtime = finding->runtime, .shapes = finding->shapes,
+			.type = heapgraph_type(heap, from),
+			.address = heapgraph_address(heap, from),
+			.memory = &memory,
+		};
+
+		if (from == before || heap->flags[from] & HEAP_GUESSED)
+			continue;
+		before = from;
+		referrer.extent = lookup_extent(finding->runtime, referrer.type,
+						referrer.address, &body,
+						&memory);
+		ask(finding, &referrer);
+	}
+	memory_reader_deinit(&body);
+	memory_reader_deinit(&memory);
+	return err;
 }
 
 /** Put together what was found, in order. */
@@ -194,24 +238,24 @@ static struct error *gather(struct finding_referrers *finding,
 	return NULL;
 }
 
-struct error *referrers_find(const struct pyh_runtime *runtime,
-			     struct pyh_census *census,
-			     struct pyh_shapes *shapes,
-			     const struct pyh_object *object, uint64_t limit,
+struct error *referrers_find(const struct referrers_options *options,
+			     const struct pyh_object *object,
 			     struct referrers *ret)
 {
 	struct finding_referrers finding = {
-		.runtime = runtime, .shapes = shapes,
-		.target = object->address, .limit = limit,
+		.runtime = options->runtime, .shapes = options->shapes,
+		.target = object->address, .limit = options->limit,
 		.wanted = object->immortal ? 0 : object->refcount,
 		.lock = PTHREAD_MUTEX_INITIALIZER,
 	};
 	struct error *err = find_roots(&finding);
 
 	*ret = (struct referrers){ 0 };
-	if (!err && !atomic_load(&finding.stop))
-		err = pyh_census_search(census, &object->address, 1, ask,
-					&finding, &finding.stop);
+	if (!err && options->heap)
+		err = ask_graph(&finding, options->heap);
+	else if (!err && !atomic_load(&finding.stop))
+		err = pyh_census_search(options->census, &object->address, 1,
+					see_object, &finding, &finding.stop);
 	if (!err)
 		err = gather(&finding, ret);
 	(void)pthread_mutex_destroy(&finding.lock);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/kept.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
 
@@ -22,6 +23,12 @@ struct error *retained_by_type(const struct analysis *analysis, uint64_t **ret)
 	*ret = calloc((size_t)count + 1, sizeof(**ret));
 	if (!*ret)
 		return error_no_memory();
+	// Types that have been found since have no objects.
+	if (analysis->kept) {
+		memcpy(*ret, analysis->kept->retained_by_type,
+		       analysis->kept->num_types * sizeof(**ret));
+		return NULL;
+	}
 	err = domtree_by_group(&analysis->tree, heap->types, NULL, count, *ret);
 	if (err) {
 		free(*ret);

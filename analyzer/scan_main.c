@@ -2,6 +2,7 @@
  * heapscan: what is in the memory of a process, from a core dump.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
 #include "analyzer/dump_header.h"
 #include "analyzer/scan_progress.h"
@@ -177,6 +179,32 @@ static void say_runtime(const struct scan *scan)
 			    runtime->found_by, runtime->layout_by);
 }
 
+/**
+ * Keep what was found out for the next question: after the answer, so that
+ * nobody waits for it who reads that from a pipe.
+ */
+static void keep(const struct scan *scan)
+{
+	struct analysis **analysis = opened_analysis(scan->opened);
+	CLEANUP(close_fd) int nowhere = -1;
+	struct error *err;
+
+	if (opened_dropped(scan->opened))
+		scan_remark(scan, "results of an earlier question were of no "
+			    "use, and are gone: %s",
+			    opened_dropped(scan->opened));
+	if (!*analysis || scan->options->no_index)
+		return;
+	nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (nowhere >= 0)
+		(void)dup2(nowhere, STDOUT_FILENO);
+	err = analysis_keep(scan->opened);
+	progress_clear();
+	if (err && scan->options->verbose)
+		scan_remark(scan, "results are not kept: %s", err->message);
+	error_free(err);
+}
+
 /** The view's answer, whole and under its name, and what it means. */
 static int answer(struct scan *scan)
 {
@@ -193,6 +221,7 @@ static int answer(struct scan *scan)
 	err = output_finish(scan->output, &unread);
 	if (err)
 		return fail(err);
+	keep(scan);
 	say_runtime(scan);
 	say_findings(scan);
 	if (scan->gate.met) {

@@ -134,10 +134,11 @@ static const struct option_spec specs[] = {
 	{ "tmp", 0, OPTION_PATH, GROUP_BUDGET, VIEW_EVERY, "DIR", NULL,
 	  "where compressed dumps are expanded (default $TMPDIR, /var/tmp)",
 	  FIELD(tmp_dir) },
-	{ "index", 0, OPTION_LATER, GROUP_BUDGET, VIEW_EVERY, "DIR", NULL,
-	  "keep results there for the next question", 0 },
-	{ "no-index", 0, OPTION_LATER, GROUP_BUDGET, VIEW_EVERY, NULL, NULL,
-	  "keep no results", 0 },
+	{ "index", 0, OPTION_PATH, GROUP_BUDGET, VIEW_EVERY, "DIR", NULL,
+	  "keep results for the next question there (default "
+	  "$XDG_CACHE_HOME/heapscan, ~/.cache/heapscan)", FIELD(index) },
+	{ "no-index", 0, OPTION_FLAG, GROUP_BUDGET, VIEW_EVERY, NULL, NULL,
+	  "keep no results, and use none", FIELD(no_index) },
 
 	{ "no-progress", 0, OPTION_FLAG, GROUP_HABIT, VIEW_EVERY, NULL, NULL,
 	  "no progress line (there is one only on a terminal)",

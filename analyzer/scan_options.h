@@ -44,6 +44,8 @@ struct options {
 	bool retained;		/* add what is retained */
 	bool tracebacks;	/* of tracemalloc: whole ones, not lines */
 	const char *sysroot, *tmp_dir;
+	const char *index;	/* a folder; NULL: the default one */
+	bool no_index;
 	uint64_t memory;	/* bytes; 0: not given */
 	uint64_t threads;	/* 0: as many as there are */
 	bool no_progress, quiet, verbose;

@@ -191,14 +191,14 @@ static struct error *find_retained(struct scan *scan, uint64_t **ret)
 
 static struct error *take_types(struct type_rows *rows,
 				const struct options *options,
-				struct pyh_census *census,
+				const struct type_counts *counts,
 				const uint64_t *retained,
 				struct typefilter *filter)
 {
 	struct error *err = NULL;
 
-	for (size_t i = 0; !err && i < pyh_census_num_types(census); i++) {
-		const struct pyh_type_total *total = pyh_census_type(census, i);
+	for (size_t i = 0; !err && i < counts->num_totals; i++) {
+		const struct pyh_type_total *total = &counts->totals[i];
 
 		if (options->type && strcmp(options->type,
 					    total->type->name) != 0)
@@ -223,41 +223,51 @@ static struct error *take_groups(struct type_rows *rows,
 	return err;
 }
 
-static struct error *collect(struct scan *scan, struct pyh_census *census,
+static struct error *make_groups(struct scan *scan, struct type_groups **ret)
+{
+	struct pyh_census *census;
+	struct error *err = opened_census(scan->opened, &census);
+
+	return err ? err : type_groups_make(scan, census, ret);
+}
+
+static struct error *collect(struct scan *scan,
+			     const struct type_counts *counts,
 			     struct type_rows *rows)
 {
 	const struct options *options = scan->options;
 	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
 	CLEANUP(free_pointer) uint64_t *retained = NULL;
-	size_t count = pyh_census_num_types(census);
+	size_t count = counts->num_totals;
 	struct error *err;
 
 	// --type is about objects, --match about the rows that are shown.
 	err = typefilter_create(NULL, options->match, &filter);
 	if (!err && options->by != BY_TYPE)
-		err = type_groups_make(scan, census, &rows->groups);
+		err = make_groups(scan, &rows->groups);
 	else if (!err)
 		err = find_retained(scan, &retained);
 	if (err)
 		return err;
 	for (size_t i = 0; i < count; i++)
-		sum_add(&rows->heap, pyh_census_type(census, i));
+		sum_add(&rows->heap, &counts->totals[i]);
 	if (rows->groups)
 		count = type_groups_count(rows->groups);
 	rows->rows = calloc(count + 1, sizeof(*rows->rows));
 	if (!rows->rows)
 		return error_no_memory();
 	return rows->groups ? take_groups(rows, options, filter) :
-			      take_types(rows, options, census, retained,
+			      take_types(rows, options, counts, retained,
 					 filter);
 }
 
-struct error *type_rows_collect(struct scan *scan, struct pyh_census *census,
+struct error *type_rows_collect(struct scan *scan,
+				const struct type_counts *counts,
 				struct type_rows *ret)
 {
 	int column = sort_column(scan->options->sort);
 	struct type_rows rows = { 0 };
-	struct error *err = collect(scan, census, &rows);
+	struct error *err = collect(scan, counts, &rows);
 
 	if (err) {
 		type_rows_deinit(&rows);

@@ -13,6 +13,7 @@
 #include "pyheap/pycensus.h"
 
 struct scan;
+struct type_counts;
 struct type_groups;
 
 enum type_column {
@@ -72,9 +73,10 @@ struct type_rows {
  */
 bool type_rows_want_retained(const struct scan *scan);
 
-/** Those that --type, --match and --min-size let through, as --sort says;
+/** Of counts those that --type, --match and --min-size let through, as --sort says;
  * by type, or as --by says where the view is grouped. */
-struct error *type_rows_collect(struct scan *scan, struct pyh_census *census,
+struct error *type_rows_collect(struct scan *scan,
+				const struct type_counts *counts,
 				struct type_rows *ret);
 void type_rows_deinit(struct type_rows *rows);
 

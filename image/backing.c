@@ -630,6 +630,11 @@ void backing_close(struct backing *backing)
 
 /* --- asking ------------------------------------------------------------------ */
 
+int backing_fd(const struct backing *backing)
+{
+	return backing->fd;
+}
+
 enum backing_kind backing_kind(const struct backing *backing)
 {
 	return backing->kind;

@@ -76,6 +76,9 @@ struct error *backing_open_source(const struct backing_source *source,
 
 void backing_close(struct backing *backing);
 
+/** The descriptor of the file, borrowed; -1: there is none. */
+int backing_fd(const struct backing *backing);
+
 enum backing_kind backing_kind(const struct backing *backing);
 
 /**

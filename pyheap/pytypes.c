@@ -853,3 +853,83 @@ const struct pyh_type *pyh_types_get(const struct pyh_types *types, uint32_t id)
 {
 	return id < pyh_types_count(types) ? &entry_at(types, id)->type : NULL;
 }
+
+/* --- types that are kept ------------------------------------------------------ */
+
+void pyh_types_keep(const struct pyh_types *types, uint32_t id,
+		    struct pyh_type_kept *ret)
+{
+	const struct type_entry *entry = entry_at(types, id);
+
+	*ret = (struct pyh_type_kept){
+		.type = entry->type,
+		.defines_kind = entry->defines_kind,
+		.own_sizeof = (uint8_t)entry->own_sizeof,
+	};
+}
+
+#define KEPT_SIZE_MAX	(INT64_C(1) << 31)
+
+/* What measuring and walking rely on. */
+static bool may_be_adopted(const struct pyh_types *types,
+			   const struct pyh_type_kept *kept)
+{
+	const struct pyh_type *type = &kept->type;
+
+	return type->id == atomic_load(&types->count) && type->address != 0 &&
+	       !find_entry(types, type->address) && type->name &&
+	       (unsigned int)type->kind < PYH_NUM_KINDS &&
+	       (unsigned int)type->lane <= PYH_LANE_MANAGED &&
+	       type->basicsize >= 0 && type->basicsize <= KEPT_SIZE_MAX &&
+	       type->itemsize >= 0 && type->itemsize <= KEPT_SIZE_MAX &&
+	       type->hidden_items <= HIDDEN_ITEMS_MAX &&
+	       type->presize == presize(types->runtime, type->flags) &&
+	       kept->own_sizeof <= SIZEOF_OWN;
+}
+
+/* Copies of names, as entries own theirs. */
+static bool copy_names(struct type_entry *entry)
+{
+	struct pyh_type *type = &entry->type;
+	struct pyh_name *name = &entry->name;
+
+	name->known = type->name_known;
+	name->full = strdup(type->name);
+	name->module = type->module ? strdup(type->module) : NULL;
+	name->qualname = type->qualname ? strdup(type->qualname) : NULL;
+	if (!name->full || (type->module && !name->module) ||
+	    (type->qualname && !name->qualname)) {
+		pyh_name_deinit(name);
+		return false;
+	}
+	type->name = name->full;
+	type->module = name->module;
+	type->qualname = name->qualname;
+	return true;
+}
+
+struct error *pyh_types_adopt(struct pyh_types *types,
+			      const struct pyh_type_kept *kept)
+{
+	struct type_entry *entry;
+
+	if (!may_be_adopted(types, kept))
+		return error_new(ERROR_FORMAT, "a kept type cannot be one");
+	if (!make_room(types))
+		return error_no_memory();
+	entry = entry_at(types, kept->type.id);
+	*entry = (struct type_entry){
+		.type = kept->type,
+		.defines_kind = kept->defines_kind,
+		.own_sizeof = kept->own_sizeof,
+	};
+	entry->type.chains = &types->chains;
+	if (!copy_names(entry))
+		return error_no_memory();
+	types->name_bytes += strlen(entry->name.full) * 2 + 64;
+	atomic_store_explicit(&types->count, kept->type.id + 1,
+			      memory_order_release);
+	index_put(atomic_load(&types->index), kept->type.address,
+		  kept->type.id);
+	return NULL;
+}

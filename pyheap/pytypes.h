@@ -193,4 +193,25 @@ void pyh_types_suspect(struct pyh_types *types, uint64_t address);
 uint32_t pyh_types_count(const struct pyh_types *types);
 const struct pyh_type *pyh_types_get(const struct pyh_types *types, uint32_t id);
 
+/* --- types that are kept, to be taken up again by another run --------------- */
+
+/** All there is to a type. */
+struct pyh_type_kept {
+	struct pyh_type type;	/* names are borrowed, chains means nothing */
+	bool defines_kind;	/* its bases are of another kind */
+	uint8_t own_sizeof;	/* what is known of a __sizeof__ of its own */
+};
+
+void pyh_types_keep(const struct pyh_types *types, uint32_t id,
+		    struct pyh_type_kept *ret);
+
+/**
+ * Add a type that was kept, without a look at the dump. To be done before any is
+ * looked for, in the order of their ids, by one thread.
+ *
+ * @return ERROR_FORMAT where it cannot be one
+ */
+struct error *pyh_types_adopt(struct pyh_types *types,
+			      const struct pyh_type_kept *kept);
+
 #endif

@@ -24,7 +24,8 @@ void rank_destroy(struct rank *rank)
 	for (size_t i = 0; i < RANK_ROOT_LEAVES; i++) {
 		struct rank_leaf *leaf = rank->leaves[i];
 
-		for (size_t j = 0; leaf && j < RANK_LEAF_CHUNKS; j++)
+		for (size_t j = 0; leaf && !rank->borrowed &&
+				   j < RANK_LEAF_CHUNKS; j++)
 			free(leaf->chunks[j]);
 		free(leaf);
 	}
@@ -33,13 +34,13 @@ void rank_destroy(struct rank *rank)
 	free(rank);
 }
 
-static struct rank_cell *make_cells(struct rank *rank, uint64_t address)
+/** Where the cells of a chunk are noted; NULL without memory. */
+static _Atomic(struct rank_cell *) *make_place(struct rank *rank,
+					       uint64_t address)
 {
 	_Atomic(struct rank_leaf *) *leaf_at =
 		&rank->leaves[address >> (RANK_CHUNK_LOG2 + 12)];
 	struct rank_leaf *leaf = atomic_load(leaf_at);
-	_Atomic(struct rank_cell *) *cells_at;
-	struct rank_cell *cells;
 
 	if (!leaf) {
 		leaf = calloc(1, sizeof(*leaf));
@@ -47,8 +48,17 @@ static struct rank_cell *make_cells(struct rank *rank, uint64_t address)
 			return NULL;
 		atomic_store(leaf_at, leaf);
 	}
-	cells_at = &leaf->chunks[address >> RANK_CHUNK_LOG2 &
-				 (RANK_LEAF_CHUNKS - 1)];
+	return &leaf->chunks[address >> RANK_CHUNK_LOG2 &
+			     (RANK_LEAF_CHUNKS - 1)];
+}
+
+static struct rank_cell *make_cells(struct rank *rank, uint64_t address)
+{
+	_Atomic(struct rank_cell *) *cells_at = make_place(rank, address);
+	struct rank_cell *cells;
+
+	if (!cells_at)
+		return NULL;
 	cells = atomic_load(cells_at);
 	if (!cells) {
 		cells = calloc(RANK_CELLS, sizeof(*cells));
@@ -122,6 +132,49 @@ struct error *rank_seal(struct rank *rank, uint32_t max, uint32_t *ret_count)
 	return NULL;
 }
 
+static bool borrow_chunk(struct rank *rank, uint64_t address,
+			 const struct rank_cell *cells)
+{
+	_Atomic(struct rank_cell *) *place = make_place(rank, address);
+
+	if (!place)
+		return false;
+	atomic_store(place, (struct rank_cell *)(uintptr_t)cells);
+	rank->chunks[rank->num_chunks++] = (struct rank_chunk){ address, cells };
+	return true;
+}
+
+struct error *rank_borrow(const uint64_t *addresses,
+			  const struct rank_cell *cells, size_t num_chunks,
+			  uint32_t count, struct rank **ret)
+{
+	struct rank *rank;
+	struct error *err = rank_create(&rank);
+
+	if (err)
+		return err;
+	rank->borrowed = true;
+	rank->count = count;
+	rank->chunks = calloc(num_chunks + 1, sizeof(*rank->chunks));
+	if (!rank->chunks)
+		err = error_no_memory();
+	for (size_t i = 0; !err && i < num_chunks; i++) {
+		if (addresses[i] >> 48 ||
+		    addresses[i] % (UINT64_C(1) << RANK_CHUNK_LOG2) ||
+		    (i > 0 && addresses[i] <= addresses[i - 1]))
+			err = error_new(ERROR_FORMAT, "chunks of memory are out "
+					"of order");
+		else if (!borrow_chunk(rank, addresses[i],
+				       cells + i * RANK_CELLS))
+			err = error_no_memory();
+	}
+	if (err)
+		rank_destroy(rank);
+	else
+		*ret = rank;
+	return err;
+}
+
 uint64_t rank_address(const struct rank *rank, uint32_t id)
 {
 	size_t low = 0, high = rank->num_chunks;
@@ -156,4 +209,34 @@ uint64_t rank_address(const struct rank *rank, uint32_t id)
 		bits &= bits - 1;
 	return address + low * 512 +
 	       8 * (uint64_t)__builtin_ctzll(bits);
+}
+
+uint32_t rank_below(const struct rank *rank, uint64_t address)
+{
+	size_t low = 0, high = rank->num_chunks;
+	const struct rank_cell *cell;
+	uint32_t before;
+	uint64_t offset;
+
+	// How many begin at or below it: those before its cell, and in that.
+	while (high > low) {
+		size_t middle = low + (high - low) / 2;
+
+		if (rank->chunks[middle].address <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0)
+		return RANK_NONE;
+	offset = address - rank->chunks[low - 1].address;
+	if (offset >> RANK_CHUNK_LOG2)
+		return (low < rank->num_chunks ?
+			rank->chunks[low].cells[0].before : rank->count) - 1;
+	cell = &rank->chunks[low - 1].cells[offset >> 9];
+	before = cell->before +
+		 rank_bits(atomic_load_explicit(&cell->bits,
+						memory_order_relaxed) &
+			   ((rank_bit(address) << 1) - 1));
+	return before - 1;
 }

@@ -52,6 +52,7 @@ struct rank {
 	struct rank_chunk *chunks;	/* in order; after rank_seal() */
 	size_t num_chunks;
 	uint32_t count;
+	bool borrowed;		/* the cells are somebody else's */
 };
 
 struct error *rank_create(struct rank **ret);
@@ -119,6 +120,18 @@ static inline void rank_unmark(struct rank *rank, uint64_t address)
  */
 struct error *rank_seal(struct rank *rank, uint32_t max, uint32_t *ret_count);
 
+/**
+ * A sealed one of cells that are kept elsewhere, for as long as it lives.
+ *
+ * @param addresses  of the chunks, ascending
+ * @param cells  RANK_CELLS of each, in this order
+ * @return ERROR_FORMAT where the chunks cannot be those of any; the cells are not
+ *	looked at
+ */
+struct error *rank_borrow(const uint64_t *addresses,
+			  const struct rank_cell *cells, size_t num_chunks,
+			  uint32_t count, struct rank **ret);
+
 /** Bits set; machines that count them in one instruction are not assumed. */
 static inline uint32_t rank_bits(uint64_t bits)
 {
@@ -148,5 +161,8 @@ static inline uint32_t rank_id(const struct rank *rank, uint64_t address)
 
 /** The address of an object: the other way round. 0: there is none. */
 uint64_t rank_address(const struct rank *rank, uint32_t id);
+
+/** The last object that begins at or below an address, or RANK_NONE. */
+uint32_t rank_below(const struct rank *rank, uint64_t address);
 
 #endif

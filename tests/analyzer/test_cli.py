@@ -45,11 +45,10 @@ PLAIN_VIEWS = [view for view in VIEWS
                if view not in ("object", "path", "tracemalloc")]
 LATER = """threads memory malloc tensors allocator torch-snapshot gpu
     diff trend query report explore export redact bundle""".split()
-LATER_OPTIONS = ["--debuginfod", "--index=d", "--no-index", "--batch=d",
-                 "--gpu-core=f"]
+LATER_OPTIONS = ["--debuginfod", "--batch=d", "--gpu-core=f"]
 OPTIONS = """format output color values fail-if dot top sort type match min-size
-    by tracebacks retained sysroot memory threads tmp no-progress quiet verbose completion help
-    version""".split()
+    by tracebacks retained sysroot memory threads tmp index no-index no-progress
+    quiet verbose completion help version""".split()
 
 
 def parsed(*args, **options):

@@ -7,6 +7,7 @@ Used by bench.py.
 """
 import json
 import os
+import shutil
 import subprocess
 import time
 
@@ -15,6 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 HEAPDUMP = os.path.join(BUILD, "heapdump")
 HEAPSCAN = os.path.join(BUILD, "heapscan")
 ROUNDS = 3
+SECOND = ["retained", "suspects", "types", "objects", "object {}", "path {}"]
 
 
 def dump_heap(python, millions, kind, path):
@@ -58,6 +60,33 @@ def analyse(path):
     return sorted(seconds)[ROUNDS // 2], answer["totals"], max(peaks)
 
 
+def second_questions(path):
+    """{question: median milliseconds} with results that were kept; and their
+    size in bytes."""
+    folder = path + ".kept"
+    try:
+        # The object that retains the most.
+        first = subprocess.run(
+            [HEAPSCAN, path, "retained", "-f", "csv", "--top", "1", "--index",
+             folder], stdout=subprocess.PIPE, text=True, check=True)
+        address = first.stdout.splitlines()[1].split(",")[0]
+        size = sum(os.path.getsize(os.path.join(folder, name))
+                   for name in os.listdir(folder))
+        found = {}
+        for question in SECOND:
+            seconds = []
+            for _ in range(ROUNDS * 2 + 1):
+                begun = time.monotonic()
+                subprocess.run([HEAPSCAN, path, *question.format(
+                    address).split(), "--index", folder], check=True,
+                    stdout=subprocess.DEVNULL)
+                seconds.append(time.monotonic() - begun)
+            found[question.split()[0]] = sorted(seconds)[ROUNDS] * 1e3
+        return found, size
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def bench_analysis(args):
     path = os.path.join(os.path.abspath(args.tmp), "bench.analysis.core")
     print("heapscan DUMP suspects: all of the analysis, median of %d" % ROUNDS)
@@ -78,6 +107,10 @@ def bench_analysis(args):
                 name, objects, totals["references"] / objects, seconds,
                 objects / seconds / 1e6, peak / 2**30), flush=True)
             per_object.setdefault(name, []).append(seconds / objects)
+            found, size = second_questions(path)
+            print("    the next question: %s; %.1f bytes kept for an object" % (
+                ", ".join("%s %.0f ms" % item for item in found.items()),
+                size / objects), flush=True)
             os.remove(path)
     for name, times in per_object.items():
         if len(times) > 1:

@@ -16,7 +16,8 @@ dumps by every tool, and the census of a target.
 Results are lines on standard output, "ok NAME", "not ok NAME: DETAIL" and
 "skip NAME: REASON", which tests/run counts. Whatever else a test prints is
 shown when it fails. HEAPSCAN_BUILD and HEAPSCAN_TMP come from tests/run; by
-hand, the build is build/plain and the temporary folder a new one.
+hand, the build is build/plain and the temporary folder a new one. In there
+heapscan keeps its results, too.
 """
 
 import array
@@ -145,6 +146,10 @@ def tmp(name=""):
             _tmp = tempfile.mkdtemp(prefix="heaptest.")
             atexit.register(shutil.rmtree, _tmp, ignore_errors=True)
     return os.path.join(_tmp, name)
+
+
+# heapscan keeps results: nobody's but those of this test.
+os.environ["XDG_CACHE_HOME"] = tmp("kept")
 
 
 def run(argv, timeout=300, **options):

@@ -530,6 +530,40 @@ static void check_long_chain(void)
 	free(weights);
 }
 
+/** The same of its own cells, kept by somebody else. */
+static void check_borrowed(const struct rank *rank, const uint64_t *marks,
+			   uint32_t count)
+{
+	struct rank_cell *cells = calloc(rank->num_chunks * RANK_CELLS,
+					 sizeof(*cells));
+	uint64_t *chunks = calloc(rank->num_chunks, sizeof(*chunks));
+	struct rank *borrowed = NULL;
+	struct error *err;
+
+	for (size_t i = 0; i < rank->num_chunks; i++) {
+		chunks[i] = rank->chunks[i].address;
+		memcpy(cells + i * RANK_CELLS, rank->chunks[i].cells,
+		       RANK_CELLS * sizeof(*cells));
+	}
+	EXPECT_OK("borrow", rank_borrow(chunks, cells, rank->num_chunks, count,
+					&borrowed));
+	for (uint32_t i = 0; i < count; i++) {
+		EXPECT_U64("number", rank_id(borrowed, marks[i]), i);
+		EXPECT_U64("address", rank_address(borrowed, i), marks[i]);
+		EXPECT_U64("at", rank_below(borrowed, marks[i]), i);
+		EXPECT_U64("above", rank_below(borrowed, marks[i] + 7), i);
+		EXPECT_U64("below", rank_below(borrowed, marks[i] - 1), i - 1);
+	}
+	EXPECT_U64("last of all", rank_below(borrowed, UINT64_MAX), count - 1);
+	rank_destroy(borrowed);
+	chunks[rank->num_chunks - 1] = chunks[0];
+	err = rank_borrow(chunks, cells, rank->num_chunks, count, &borrowed);
+	EXPECT("out of order", err && err->kind == ERROR_FORMAT);
+	error_free(err);
+	free(cells);
+	free(chunks);
+}
+
 static void check_rank(void)
 {
 	static const uint64_t marks[] = {
@@ -559,6 +593,7 @@ static void check_rank(void)
 	}
 	EXPECT_U64("beyond", rank_address(rank, COUNT), 0);
 	EXPECT_U64("unmarked", rank_id(rank, 0x20000), RANK_NONE);
+	check_borrowed(rank, marks, COUNT);
 	rank_destroy(rank);
 }
 

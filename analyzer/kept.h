@@ -1,0 +1,68 @@
+/*
+ * An analysis as columns of a file, and back.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * No values of the program are among them: addresses, sizes, counts, and names
+ * of types, of CPython's fields and of C symbols.
+ */
+#ifndef ANALYZER_KEPT_H
+#define ANALYZER_KEPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "analyzer/analysis.h"
+#include "analyzer/index.h"
+#include "analyzer/store.h"
+#include "analyzer/suspects.h"
+#include "pyheap/pycensus.h"
+#include "pyheap/pytypes.h"
+
+/** Results of an earlier run. Columns are borrowed from its file. */
+struct kept {
+	const struct store *store;	/* borrowed */
+	uint32_t num_types;		/* those that the columns know */
+	struct pyh_type_total *totals;	/* as the census has them */
+	size_t num_totals;
+	struct pyh_coverage coverage;
+	/* the objects that retain the most, and the largest: largest first, of
+	   equal ones the lower first */
+	const uint32_t *by_retained, *by_size;
+	uint32_t num_by_retained, num_by_size;
+	const uint32_t *reached_by_type;	/* objects, of each type */
+	const uint64_t *retained_by_type;	/* as retained_by_type() has it */
+	struct suspects suspects;	/* without values */
+};
+
+/**
+ * Take up types and totals.
+ *
+ * @param types  in which none has been looked for yet
+ * @return ERROR_FORMAT where they are not what they should be
+ */
+struct error *kept_open(const struct store *store, struct pyh_types *types,
+			struct kept **ret);
+/** NULL is fine. */
+void kept_close(struct kept *kept);
+
+/**
+ * Hold all numbers of large columns against what they may be: with believed
+ * files, which hold what was written, that is not needed.
+ */
+struct error *kept_check(const struct kept *kept, unsigned int workers);
+
+/**
+ * The analysis, with all its parts. To be destroyed by analysis_destroy(),
+ * before kept and the types.
+ */
+struct error *kept_analysis(const struct kept *kept, struct pyh_types *types,
+			    struct analysis **ret);
+/** For analysis_destroy(): of one that kept_analysis() made. */
+void kept_analysis_destroy(struct analysis *analysis);
+
+/** Put an analysis of opened, with all its parts, into an index. */
+struct error *kept_save(struct index *index, struct opened *opened,
+			const struct analysis *analysis);
+
+#endif
