@@ -202,8 +202,15 @@ static struct error *take_up(struct opened *opened, const struct store *store,
 
 	if (!err && !believed)
 		err = kept_check(opened->kept, opened_workers(opened));
-	return err ? err : kept_analysis(opened->kept, opened->types,
-					 &opened->analysis);
+	if (!err)
+		err = kept_analysis(opened->kept, opened->types,
+				    &opened->analysis);
+	if (err)
+		return err;
+	// For what views make of it.
+	opened->analysis->heap->spill.folder = opened_tmp_dir(opened);
+	opened->analysis->heap->spill.budget = opened_memory(opened);
+	return NULL;
 }
 
 /** What an earlier run kept, if it did; what is of no use is remembered. */
