@@ -57,7 +57,7 @@ class Model:
     def references(self, dump):
         path = heaptest.tmp("references")
         done = heaptest.run([heaptest.program("tests/tools/refdump"),
-                             "--words", path, dump])
+                             "--doubt", "--words", path, dump])
         assert done.returncode == 0, done.stderr
         holds = [line.split(" ", 2)[1] for line in done.stdout.splitlines()]
         words = array.array("Q")

@@ -3,7 +3,7 @@
  * Python says.
  * SPDX-License-Identifier: Apache-2.0
  *
- * usage: refdump [--count] [--words FILE] CORE [SYSROOT]
+ * usage: refdump [--count] [--doubt] [--words FILE] CORE [SYSROOT]
  *
  * Prints for every object of the census a line "object ADDRESS TYPE", then for
  * every reference "KIND ADDRESS KEY INDEX HOLD NAME": addresses in hexadecimal
@@ -14,6 +14,9 @@
  * words each, who refers, what is referred to, and what kind of reference it
  * is, by its number. The first of each object is to its type. Printed are the
  * kinds, in the order of their numbers: "KIND HOLD NAME".
+ *
+ * With --doubt what an object refers to that only looks like one is "guessed",
+ * as it is for a graph; with --words only.
  *
  * With --count only how many there are, by what the objects are, and what that
  * took beyond looking at all objects: "KIND OBJECTS REFERENCES NANOSECONDS", the
@@ -48,6 +51,7 @@ struct dump {
 	struct pyh_runtime *runtime;
 	struct pyh_shapes *shapes;
 	FILE *words;			/* NULL: print text */
+	bool doubt, doubted;		/* --doubt; the referrer is in doubt */
 	uint64_t referrer;
 	struct hashmap numbers;		/* of kinds of references, by hash */
 	struct error *err;
@@ -98,8 +102,12 @@ static uint32_t number_of(struct dump *dump, const struct pyh_ref *ref)
 static bool write_ref(void *context, const struct pyh_ref *ref)
 {
 	struct dump *dump = context;
-	uint64_t words[3] = { dump->referrer, ref->address,
-			      number_of(dump, ref) };
+	struct pyh_ref told = *ref;
+	uint64_t words[3] = { dump->referrer, ref->address };
+
+	if (dump->doubted && ref->hold != PYH_HOLD_NONE)
+		told.hold = PYH_HOLD_GUESSED;
+	words[2] = number_of(dump, &told);
 
 	return fwrite(words, sizeof(words), 1, dump->words) == 1;
 }
@@ -184,6 +192,8 @@ static void visit(void *context, const struct pyh_visit *visit)
 
 	if (dump->words) {
 		dump->referrer = visit->object.address;
+		dump->doubted = dump->doubt &&
+				visit->alone == PYH_EVIDENCE_GUESSED;
 		pyh_refs_each(&referrer, write_ref, dump);
 		return;
 	}
@@ -201,10 +211,10 @@ static struct error *close_words(struct dump *dump)
 }
 
 static struct error *run(const char *path, const char *sysroot,
-			 FILE *words, bool count)
+			 FILE *words, bool count, bool doubt)
 {
 	struct pyh_census_options options = { .workers = 1 };
-	struct dump dump = { .words = words, .count = count };
+	struct dump dump = { .words = words, .count = count, .doubt = doubt };
 	struct pyh_types *types = NULL;
 	struct pyh_census *census = NULL;
 	struct image *image = NULL;
@@ -241,10 +251,13 @@ int main(int argc, char **argv)
 {
 	FILE *words = NULL;
 	struct error *err;
-	bool count = argc > 1 && strcmp(argv[1], "--count") == 0;
+	bool doubt, count = argc > 1 && strcmp(argv[1], "--count") == 0;
 
 	argc -= count;
 	argv += count;
+	doubt = argc > 1 && strcmp(argv[1], "--doubt") == 0;
+	argc -= doubt;
+	argv += doubt;
 
 	if (argc > 2 && strcmp(argv[1], "--words") == 0) {
 		words = fopen(argv[2], "wb");
@@ -257,11 +270,11 @@ int main(int argc, char **argv)
 	}
 	if (argc != 2 && argc != 3) {
 		fprintf(stderr,
-			"usage: refdump [--count] [--words FILE] CORE "
+			"usage: refdump [--count] [--doubt] [--words FILE] CORE "
 			"[SYSROOT]\n");
 		return 2;
 	}
-	err = run(argv[1], argc == 3 ? argv[2] : NULL, words, count);
+	err = run(argv[1], argc == 3 ? argv[2] : NULL, words, count, doubt);
 	if (err) {
 		fprintf(stderr, "refdump: %s\n", err->message);
 		error_free(err);
