@@ -12,9 +12,13 @@
 #include "image/base/workers.h"
 
 static struct error *visit_census(void *context, pyh_visit_fn *fn,
-				  void *fn_context, struct pyh_census **ret)
+				  void *fn_context, struct pyh_census **ret,
+				  struct pyh_shapes **ret_shapes)
 {
-	return opened_census_visited(context, fn, fn_context, NULL, ret);
+	struct error *err = opened_census_visited(context, fn, fn_context, NULL,
+						  ret);
+
+	return err ? err : opened_shapes(context, ret_shapes);
 }
 
 static struct error *create(struct opened *opened, struct analysis **ret)
@@ -33,8 +37,6 @@ static struct error *create(struct opened *opened, struct analysis **ret)
 
 	if (!err)
 		err = opened_types(opened, &options.types);
-	if (!err)
-		err = opened_shapes(opened, &options.shapes);
 	if (err)
 		return err;
 	options.runtime = runtime;

@@ -82,6 +82,7 @@ struct build {
 	const struct heapgraph_options *options;
 	struct heapgraph *heap;
 	struct edge_writer *writer;
+	struct pyh_shapes *shapes;	/* borrowed */
 	struct build_worker **workers;	/* made when they first come */
 	unsigned int num_workers;
 	pthread_mutex_t lock;		/* of the bigs */
@@ -240,7 +241,7 @@ static void see_object(void *context, const struct pyh_visit *visit)
 	fill_columns(build, id, visit);
 	worker->guessed = visit->alone == PYH_EVIDENCE_GUESSED;
 	referrer = pyh_referrer(build->options->runtime,
-				build->options->shapes, visit);
+				build->shapes, visit);
 	pyh_refs_each(&referrer, see_reference, worker);
 	if (worker->num_edges >= RUN_EDGES)
 		put_run(worker, /* more= */ false);
@@ -304,7 +305,7 @@ static struct error *build_heap(struct build *build)
 
 	if (!err)
 		err = options->census(options->context, mark, heap->rank,
-				      &census);
+				      &census, &build->shapes);
 	if (!err)
 		err = rank_seal(heap->rank, GRAPH_MAX_NODES, &heap->count);
 	if (!err)

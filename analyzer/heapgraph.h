@@ -60,16 +60,17 @@ struct heapgraph {
 struct heapgraph_options {
 	const struct pyh_runtime *runtime;
 	struct pyh_types *types;
-	struct pyh_shapes *shapes;
 	unsigned int workers;
 	uint64_t memory;	/* bytes of columns that may be in memory */
 	const char *tmp_dir;	/* where the others go */
 	/**
 	 * Take the census, or go through it, with every object shown to fn by
-	 * all workers (see opened_census_visited()).
+	 * all workers (see opened_census_visited()). The shapes are made after
+	 * it, when all types are known.
 	 */
 	struct error *(*census)(void *context, pyh_visit_fn *fn,
-				void *fn_context, struct pyh_census **ret);
+				void *fn_context, struct pyh_census **ret,
+				struct pyh_shapes **ret_shapes);
 	void *context;
 	void (*progress)(void *context, const char *what, uint64_t done,
 			 uint64_t total);

@@ -328,11 +328,20 @@ static void find_places(struct base *base, const struct pyh_runtime *runtime,
 
 /* --- the graph ------------------------------------------------------------ */
 
+struct taken {
+	struct pyh_census *census;
+	struct pyh_shapes *shapes;
+};
+
 static struct error *visit_census(void *context, pyh_visit_fn *fn,
-				  void *fn_context, struct pyh_census **ret)
+				  void *fn_context, struct pyh_census **ret,
+				  struct pyh_shapes **ret_shapes)
 {
-	*ret = context;
-	return pyh_census_visit(context, fn, fn_context);
+	const struct taken *taken = context;
+
+	*ret = taken->census;
+	*ret_shapes = taken->shapes;
+	return pyh_census_visit(taken->census, fn, fn_context);
 }
 
 /** Who keeps what; and that all of it is accounted for. */
@@ -386,6 +395,7 @@ static struct error *walk_graph(const struct pyh_runtime *runtime,
 				struct pyh_shapes *shapes,
 				struct pyh_census *census)
 {
+	struct taken taken = { census, shapes };
 	struct heapgraph *heap = NULL;
 	struct heaproots roots = { 0 };
 	struct collector collector = { 0 };
@@ -393,17 +403,17 @@ static struct error *walk_graph(const struct pyh_runtime *runtime,
 	struct error *err;
 
 	err = heapgraph_build(&(struct heapgraph_options){
-		.runtime = runtime, .types = types, .shapes = shapes,
+		.runtime = runtime, .types = types,
 		.workers = 2, .memory = UINT64_C(1) << 30, .tmp_dir = "/tmp",
-		.census = visit_census, .context = census }, &heap);
+		.census = visit_census, .context = &taken }, &heap);
 	if (!err)
-		err = heaproots_find(heap, runtime, &roots);
+		err = heaproots_find(heap, runtime, 2, &roots);
 	if (!err)
 		err = walk_dominators(heap, &roots);
 	if (!err)
 		err = walk_ways(heap, &roots);
 	if (!err)
-		err = collector_replay(heap, &roots, NULL, &collector);
+		err = collector_replay(heap, runtime, &collector);
 	if (!err)
 		err = components_find(&heap->graph,
 				      &(struct components_options){
