@@ -210,7 +210,9 @@ static struct error *choose(struct scan *scan, const struct analysis *analysis,
 	bool done = false;
 	struct error *err = NULL;
 
-	if (analysis->kept && scan->options->min_size == 0 && limit > 0)
+	// A condition is held against all rows, shown or not.
+	if (analysis->kept && scan->options->min_size == 0 && limit > 0 &&
+	    !gate_open(&scan->gate))
 		err = choose_kept(scan, analysis, list, ret_passed, &done);
 	if (err || done)
 		return err;
