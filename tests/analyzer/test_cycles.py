@@ -232,7 +232,7 @@ def test_broken_list(subject):
     assert totals["garbage"] == whole["garbage"], totals
 
 
-found = heaptest.interpreters()
+found = heaptest.interpreters(few=True)
 for interpreter in found:
     if interpreter.free_threaded:
         heaptest.skip("%s: cycles" % interpreter, "free-threaded")

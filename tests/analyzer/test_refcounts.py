@@ -77,7 +77,7 @@ def test_options(core):
     assert " more object" in done.stdout and "__main__.Released" in done.stdout
 
 
-for interpreter in heaptest.interpreters():
+for interpreter in heaptest.interpreters(few=True):
     if interpreter.free_threaded:
         heaptest.skip("%s: counts" % interpreter, "free-threaded")
         continue

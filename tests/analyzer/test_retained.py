@@ -287,7 +287,7 @@ def test(interpreter):
     os.unlink(dump)
 
 
-for interpreter in heaptest.interpreters():
+for interpreter in heaptest.interpreters(few=True):
     with heaptest.case("%s: target" % interpreter):
         if interpreter.free_threaded:
             raise heaptest.Skip("free-threaded heaps are not enumerated in "

@@ -324,7 +324,7 @@ def damaged(subject):
 
 
 def main():
-    interpreters = heaptest.interpreters()
+    interpreters = heaptest.interpreters(few=True)
     for interpreter in interpreters:
         name = interpreter.name
         if interpreter.free_threaded or name.endswith("-loader"):
