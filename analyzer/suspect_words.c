@@ -223,21 +223,31 @@ static struct error *compose(struct wording *wording)
 
 /* --- evidence -------------------------------------------------------------- */
 
-/** True of a dict from which nothing was deleted since its table was made. */
-static bool only_grew(struct wording *wording)
+/** Entries of a dict, and of its table with the deleted ones; false: none is. */
+static bool count_entries(struct wording *wording, uint64_t *ret_used,
+			  uint64_t *ret_made)
 {
 	uint64_t address = heapgraph_address(wording->analysis->heap,
 					     wording->suspect->object);
 	struct pyh_dict_walk walk;
-	uint64_t used;
 
-	return (wording->type->kind == PYH_KIND_DICT ||
-		wording->type->kind == PYH_KIND_ODICT) &&
-	       pyh_dict_walk(wording->runtime, &wording->memory, address,
-			     &walk) == PYH_FOUND &&
-	       pyh_field(wording->runtime, &wording->memory, address,
-			 PYH_DICT_MA_USED, &used) &&
-	       used == walk.keys.nentries && used > 0;
+	if ((wording->type->kind != PYH_KIND_DICT &&
+	     wording->type->kind != PYH_KIND_ODICT) ||
+	    pyh_dict_walk(wording->runtime, &wording->memory, address, &walk) !=
+		    PYH_FOUND ||
+	    !pyh_field(wording->runtime, &wording->memory, address,
+		       PYH_DICT_MA_USED, ret_used))
+		return false;
+	*ret_made = walk.keys.nentries;
+	return *ret_used > 0 && *ret_used <= *ret_made;
+}
+
+/** True of a dict from which nothing was deleted since its table was made. */
+static bool only_grew(struct wording *wording)
+{
+	uint64_t used, made;
+
+	return count_entries(wording, &used, &made) && used == made;
 }
 
 /** Whose it is: by the root, and how far away that is. */
@@ -348,7 +358,12 @@ static void put_sentence(struct wording *wording)
 	struct suspect *suspect = wording->suspect;
 	char number[UNITS_TEXT_MAX], retained[UNITS_TEXT_MAX];
 
-	(void)units_count(suspect->elements, number);
+	uint64_t count = suspect->elements, made;
+
+	// Keys and values of a dict may be of the same type.
+	if (wording->type && !count_entries(wording, &count, &made))
+		count = suspect->elements;
+	(void)units_count(count, number);
 	(void)units_size(suspect->retained, retained);
 	if (suspect->pattern == SUSPECT_GARBAGE)
 		append(suspect->sentence, sizeof(suspect->sentence),

@@ -159,7 +159,8 @@ def main():
     with open(script, "w", encoding="utf-8") as file:
         file.write(SCRIPT)
     interpreter = heaptest.Interpreter("system", ["/usr/bin/python3"])
-    with heaptest.start_target(interpreter, script) as target:
+    with heaptest.start_target(interpreter, script,
+                               env={"PYTHONTRACEMALLOC": "1"}) as target:
         kept = {"zst": heaptest.tmp("kept.zst"),
                 "plain": heaptest.tmp("kept.core")}
         for kind, options in (("zst", []), ("plain", ["--no-compress"])):
