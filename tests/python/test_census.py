@@ -65,11 +65,8 @@ def test(interpreter, args, label, env=None):
 
 found_interpreters = heaptest.interpreters()
 for interpreter in found_interpreters:
-    for args, label, env in VARIANTS:
+    for args, label, env in heaptest.allocators(interpreter, VARIANTS):
         with heaptest.case("%s%s" % (interpreter, label)):
-            if interpreter.free_threaded:
-                raise heaptest.Skip("free-threaded heaps are not enumerated "
-                                    "in this version")
             test(interpreter, args, label, env)
 if not os.environ.get("HEAPSCAN_INTERPRETERS"):
     for release in heaptest.absent_releases(found_interpreters):
