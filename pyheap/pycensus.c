@@ -270,7 +270,9 @@ static void refuse_outside(struct census_worker *worker, uint64_t address)
 	uint8_t bytes[PYH_GC_HEAD + 64];
 	const struct pyh_type *type;
 
-	if (worker->census->runtime->free_threaded || !memory_try_read(&worker->memory, address - PYH_GC_HEAD, bytes,
+	// Where there are no GC heads, nothing tells what was an object.
+	if (worker->census->runtime->free_threaded ||
+	    !memory_try_read(&worker->memory, address - PYH_GC_HEAD, bytes,
 			     sizeof(bytes)))
 		return;
 	// Where nothing was asked about a type, there was no count.
