@@ -45,7 +45,7 @@ def subjects():
     """One for each interpreter; a failure to make one is a result."""
     interpreters = heaptest.interpreters()
     for interpreter in interpreters:
-        if interpreter.name.endswith("-loader"):
+        if interpreter.free_threaded or interpreter.name.endswith("-loader"):
             continue
         census, core = heaptest.tmp("census"), heaptest.tmp("core")
         with heaptest.case("%s: the target runs" % interpreter.name):
