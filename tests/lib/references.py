@@ -637,9 +637,15 @@ def check(who, census, core, dump, found):
         none_missing(census, told, heap, private)
     with heaptest.case(who + "none is invented"):
         none_invented(census, told, heap)
+    # In free-threaded builds code is visited, too, and threads count some
+    # references for themselves.
     with heaptest.case(who + "the collector visits the same"):
+        if not census.gil:
+            raise heaptest.Skip("not yet exact in free-threaded builds")
         visited_alike(census, heap)
     with heaptest.case(who + "reference counts are explained"):
+        if not census.gil:
+            raise heaptest.Skip("not yet exact in free-threaded builds")
         counts_explained(census, heap, core, dump)
     with heaptest.case(who + "no object is held by nothing"):
         none_too_many(census, heap, core, dump, private)
