@@ -338,8 +338,9 @@ def _built():
 
 def interpreters(debug=False):
     """The interpreters of this machine to test with: the system's, pyenv's,
-    those fetched and those built. Debug builds only if asked for. The environment variable
-    HEAPSCAN_INTERPRETERS is a regular expression that names must match."""
+    those fetched and those built. Debug builds only if asked for. The
+    environment variable HEAPSCAN_INTERPRETERS is a regular expression that
+    names must match."""
     wanted = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS", ""))
     found = []
     for origin, command, root in [("system", ["/usr/bin/python3"], None),
@@ -384,9 +385,19 @@ def with_packages():
 
 
 def absent_releases(found):
-    """The supported releases that none of these interpreters is, as "3.9"."""
-    here = {interpreter.version[:2] for interpreter in found}
+    """The supported releases that none of these interpreters is, as "3.9".
+    A free-threaded build is none: those are tested where they were built."""
+    here = {interpreter.version[:2] for interpreter in found
+            if not interpreter.free_threaded}
     return ["%d.%d" % release for release in RELEASES if release not in here]
+
+
+def absent_builds(found):
+    """The free-threaded builds that none of these interpreters is, as "3.13t"."""
+    here = {interpreter.version[:2] for interpreter in found
+            if interpreter.free_threaded}
+    return ["%d.%dt" % release for release in RELEASES
+            if release >= (3, 13) and release not in here]
 
 
 # ---- Targets

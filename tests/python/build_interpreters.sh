@@ -19,10 +19,10 @@
 #
 # They have debug information, which test_layouts.py compares layouts with, and
 # those modules that this machine has libraries for, but for Tk's. Each takes
-# minutes. What
-# cannot be had is listed with its reason, and is no failure: the tests use what
-# is there. The mirror is the one this machine's apt is configured with. Needs
-# apt-get, a compiler and make.
+# minutes, for which CI has no time: this is run by hand. What cannot be had is
+# listed with its reason, and is no failure: the tests use what is there. The
+# mirror is the one this machine's apt is configured with. Needs apt-get, a
+# compiler and make.
 
 set -euo pipefail
 

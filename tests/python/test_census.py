@@ -73,4 +73,8 @@ if not os.environ.get("HEAPSCAN_INTERPRETERS"):
         heaptest.skip("objects of Python " + release,
                       "no such interpreter here: "
                       "tests/python/fetch_interpreters.sh fetches 3.13 to 3.15")
+    for release in heaptest.absent_builds(found_interpreters):
+        heaptest.skip("objects of Python " + release,
+                      "no such interpreter here: "
+                      "tests/python/build_interpreters.sh builds them")
 heaptest.finish()
