@@ -52,8 +52,8 @@ struct pyh_coverage {
 	uint64_t blocks_other;		/* … neither: raw memory of C code */
 	uint64_t free_bytes;		/* free blocks and free pools */
 	uint64_t overhead_bytes;	/* headers, padding */
-	bool mimalloc;			/* arenas are mimalloc's segments, and
-					   pools its pages */
+	uint64_t mimalloc;		/* not 0: arenas are mimalloc's
+					   segments, and pools its pages */
 	uint64_t objects_outside;	/* objects not in arenas */
 	uint64_t gc_tracked;		/* objects linked into GC lists */
 };

@@ -234,7 +234,7 @@ void census_mi_cover(struct pyh_census *census)
 	for (size_t i = 0; i < census->mi.count; i++)
 		in_pages += census->mi.pages[i].limit -
 			    census->mi.pages[i].start;
-	coverage->mimalloc = true;
+	coverage->mimalloc = 1;
 	coverage->arenas = census->mi.num_segments;
 	for (size_t i = 0; i < census->mi.num_segments; i++)
 		coverage->arena_bytes += census->mi.segments[i].limit -
