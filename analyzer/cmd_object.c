@@ -245,12 +245,21 @@ enum { GENERATION_OLD = 2, GENERATION_FROZEN = 3, GENERATION_UNKNOWN = -1 };
  */
 static int generation_of(struct inspection *inspection)
 {
+	enum { GC_BITS_FROZEN = 1 << 3 };	/* _PyGC_BITS_FROZEN */
 	static const int order[] = { 0, 1, GENERATION_FROZEN };
 	const struct pyh_runtime *runtime = inspection->runtime;
 	uint64_t head = inspection->lookup.object.address - PYH_GC_HEAD;
 	unsigned int steps = GENERATION_STEPS;
+	uint64_t bits;
 	bool found;
 
+	// There is but one in free-threaded builds; what is frozen has a bit.
+	if (runtime->free_threaded)
+		return pyh_field(runtime, &inspection->memory,
+				 inspection->lookup.object.address,
+				 PYH_OBJECT_OB_GC_BITS, &bits) &&
+				       bits & GC_BITS_FROZEN ?
+			       GENERATION_FROZEN : GENERATION_UNKNOWN;
 	for (size_t i = 0; i < runtime->num_interpreters; i++) {
 		const struct pyh_interpreter *interpreter =
 			&runtime->interpreters[i];
@@ -270,6 +279,24 @@ static int generation_of(struct inspection *inspection)
 	return GENERATION_OLD;
 }
 
+/** Whether its finalizer was called: a bit of its GC head or of its header. */
+static bool was_finalized(struct inspection *inspection)
+{
+	enum { IN_PREV = 1, IN_BITS = 2 };	/* _PyGC_…_FINALIZED */
+	const struct pyh_object *object = &inspection->lookup.object;
+	const struct pyh_runtime *runtime = inspection->runtime;
+	uint64_t word;
+
+	if (!object->gc_tracked)
+		return false;
+	if (runtime->free_threaded)
+		return pyh_field(runtime, &inspection->memory, object->address,
+				 PYH_OBJECT_OB_GC_BITS, &word) &&
+		       word & IN_BITS;
+	return memory_try_u64(&inspection->memory, object->address - 8,
+			      &word) && word & IN_PREV;
+}
+
 enum { FLAGS_MAX = 64 };
 
 /** Words about the object, or NULL. */
@@ -286,16 +313,13 @@ static const char *flags_of(struct inspection *inspection, int generation,
 	    pyh_on_module(runtime->image, object->address))
 		(void)strcat(text, "static ");
 	// Two bits of the state, whatever the release.
-	if (object->type->kind == PYH_KIND_STR && !runtime->free_threaded &&
+	if (object->type->kind == PYH_KIND_STR &&
 	    pyh_field(runtime, &inspection->memory, object->address,
 		      PYH_ASCII_STATE, &word) && word & 3)
 		(void)strcat(text, "interned ");
 	if (generation == GENERATION_FROZEN)
 		(void)strcat(text, "frozen ");
-	// _PyGC_PREV_MASK_FINALIZED
-	if (object->gc_tracked &&
-	    memory_try_u64(&inspection->memory, object->address - 8, &word) &&
-	    word & 1)
+	if (was_finalized(inspection))
 		(void)strcat(text, "finalized ");
 	if (text[0] == '\0')
 		return NULL;

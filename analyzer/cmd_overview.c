@@ -341,14 +341,16 @@ static void tell_next(struct scan *scan, const struct dump_header *header,
 	struct render *render = &scan->render;
 	const char *name = next_type(whole, rows);
 
-	if (name && strlen(name) < NEXT_TYPE_MAX)
+	// Who holds what is not told of every heap.
+	if (whole->analysis && name && strlen(name) < NEXT_TYPE_MAX)
 		type = shell_word(name);
 	if (asprintf(&commands[0], type ? "heapscan %s path --type %s" :
 					  "heapscan %s objects", dump,
 		     type) < 0)
 		commands[0] = NULL;
 	if (asprintf(&commands[1], header->findings ? "heapscan %s -v" :
-						      "heapscan %s retained",
+				   whole->analysis ? "heapscan %s retained" :
+						     "heapscan %s types",
 		     dump) < 0)
 		commands[1] = NULL;
 	if (render->format == RENDER_JSON) {

@@ -55,16 +55,18 @@ void coverage_lines(struct render *render, const struct pyh_coverage *coverage)
 
 	(void)units_count(coverage->objects_outside, outside);
 	if (in_use == 0) {
-		render_line(render, "no pymalloc blocks in use; %s objects "
-			    "elsewhere", outside);
+		render_line(render, "no %s blocks in use; %s objects "
+			    "elsewhere", coverage->mimalloc ? "mimalloc" :
+			    "pymalloc", outside);
 		return;
 	}
 	render_line(render, "blocks in use %s: objects %.1f %%, buffers of "
-		    "objects %.1f %%, other %.1f %%; %s objects outside arenas",
+		    "objects %.1f %%, other %.1f %%; %s objects outside %s",
 		    units_count(in_use, blocks),
 		    percent(coverage->blocks_object, in_use),
 		    percent(coverage->blocks_claimed, in_use),
-		    percent(coverage->blocks_other, in_use), outside);
+		    percent(coverage->blocks_other, in_use), outside,
+		    coverage->mimalloc ? "mimalloc" : "arenas");
 }
 
 const char *coverage_short(const struct pyh_coverage *coverage, char text[64])
@@ -86,12 +88,14 @@ void coverage_arenas(struct render *render, const struct pyh_coverage *coverage)
 
 	if (coverage->arenas == 0)
 		return;
-	render_line(render, "%sPYMALLOC%s%s in %s arena%s: blocks in use %s, "
+	render_line(render, "%s%s%s%s in %s %s%s: blocks in use %s, "
 		    "free %s, headers and padding %s",
 		    render->format == RENDER_MD ? "**" : "",
+		    coverage->mimalloc ? "MIMALLOC" : "PYMALLOC",
 		    render->format == RENDER_MD ? "** " : "  ",
 		    units_size(coverage->arena_bytes, size),
 		    units_count(coverage->arenas, arenas),
+		    coverage->mimalloc ? "segment" : "arena",
 		    coverage->arenas == 1 ? "" : "s",
 		    units_size(coverage->blocks_in_use_bytes, in_use),
 		    units_size(coverage->free_bytes, unused),

@@ -182,13 +182,15 @@ static void uncount_object(struct census_worker *worker,
 
 /**
  * Bytes an allocator holds for a request: pymalloc's classes of 16, above
- * them glibc's chunk (8 bytes of header, 16 of granularity).
+ * them glibc's chunk (8 bytes of header, 16 of granularity), or mimalloc's.
  */
 static uint64_t held_for(const struct pyh_census *census, uint64_t size)
 {
-	if (census->arenas.count > 0 && size <= PYH_BLOCK_MAX)
+	if (size < census->pymalloc_end)
 		return (size + PYH_BLOCK_ALIGN - 1) &
 		       ~(uint64_t)(PYH_BLOCK_ALIGN - 1);
+	if (census->mi.count > 0)
+		return pyh_mi_block_size(size);
 	return size <= 24 ? 32 : (size + 8 + 15) & ~UINT64_C(15);
 }
 
@@ -268,7 +270,9 @@ static void refuse_outside(struct census_worker *worker, uint64_t address)
 	uint8_t bytes[PYH_GC_HEAD + 64];
 	const struct pyh_type *type;
 
-	if (!memory_try_read(&worker->memory, address - PYH_GC_HEAD, bytes,
+	// Where there are no GC heads, nothing tells what was an object.
+	if (worker->census->runtime->free_threaded ||
+	    !memory_try_read(&worker->memory, address - PYH_GC_HEAD, bytes,
 			     sizeof(bytes)))
 		return;
 	// Where nothing was asked about a type, there was no count.
@@ -668,6 +672,20 @@ static inline bool census_leaf(struct census_worker *worker,
 	return true;
 }
 
+void census_take(struct census_worker *worker,
+		 const struct pyh_candidate *object, uint64_t size)
+{
+	count_object(worker, object, size + claims_of(worker, object, true));
+	if (!object->measure.exact && object->type->size_exact)
+		check_partly(worker, object);
+}
+
+void census_scan(struct census_worker *worker, const uint8_t *bytes,
+		 size_t size)
+{
+	scan_words(worker, bytes, size);
+}
+
 /** Look at any other block; true if there is an object in it. */
 static bool census_block(struct census_worker *worker, uint64_t block,
 			 const uint8_t *bytes, uint32_t size)
@@ -955,7 +973,8 @@ static void census_outside(struct census_worker *worker, uint64_t address)
 		     census_held_outside(census, &object) +
 			     claims_of(worker, &object, true));
 	worker->coverage.objects_outside++;
-	follow_link(worker, &object);
+	if (!census->runtime->free_threaded)
+		follow_link(worker, &object);
 	if (object.type->kind == PYH_KIND_TYPE)
 		check_type(worker, &object);
 	if (!object.measure.exact && object.type->size_exact &&
@@ -1042,6 +1061,11 @@ static void push_memory(struct census_worker *worker, uint64_t start,
 	}
 }
 
+void census_push(struct census_worker *worker, uint64_t start, uint64_t end)
+{
+	push_memory(worker, start, end);
+}
+
 /** Locals of Python frames on the data stack (3.11 and later). */
 static void push_datastack(struct census_worker *worker, uint64_t tstate)
 {
@@ -1082,8 +1106,10 @@ static void push_interpreter(struct census_worker *worker,
 						      PYH_GC_HEAD);
 	}
 	for (size_t i = 0; tstate && i < interpreter->num_threads; i++) {
-		push_memory(worker, tstate,
-			    tstate + runtime->size_of[PYH_STRUCT_TSTATE]);
+		push_memory(worker, tstate, tstate + runtime->size_of[
+				    pyh_has(runtime, PYH_MISEGMENT_SLICES) ?
+					    PYH_STRUCT_TSTATEIMPL :
+					    PYH_STRUCT_TSTATE]);
 		push_datastack(worker, tstate);
 		if (!pyh_field(runtime, &worker->memory, tstate,
 			       PYH_TSTATE_NEXT, &tstate))
@@ -1261,7 +1287,12 @@ static void hold_roots(struct census_worker *worker)
 
 /* --- step 3: taking back ------------------------------------------------------ */
 
-bool census_block_at(struct census_worker *worker,
+/**
+ * The block at an address in an arena of pymalloc's.
+ *
+ * @param ret_bytes  borrowed from the worker's view of arenas
+ */
+static bool block_at(struct census_worker *worker,
 		     const struct pyh_arena *arena, uint64_t address,
 		     const uint8_t **ret_bytes, uint32_t *ret_size)
 {
@@ -1282,6 +1313,28 @@ bool census_block_at(struct census_worker *worker,
 	return true;
 }
 
+bool census_object_in(struct census_worker *worker,
+		      const struct pyh_arena *arena, uint64_t block,
+		      struct pyh_candidate *ret, uint64_t *ret_size)
+{
+	const struct pyh_census *census = worker->census;
+	const uint8_t *bytes;
+	uint32_t size;
+
+	if (census->mi.count > 0) {
+		const struct pyh_mi_page *page =
+			&census->mi.pages[arena - census->arenas.arenas];
+
+		*ret_size = page->block_size;
+		return census_mi_object(worker, page, block, ret);
+	}
+	if (!block_at(worker, arena, block, &bytes, &size))
+		return false;
+	*ret_size = size;
+	return pyh_object_in_block(&census->rules, &worker->types,
+				   &worker->memory, block, bytes, size, ret);
+}
+
 struct pruning {
 	struct census_worker *worker;
 	const struct pyh_arena *arena;
@@ -1294,14 +1347,11 @@ static void prune_block(void *context, uint64_t block)
 	struct census_worker *worker = pruning->worker;
 	struct pyh_census *census = worker->census;
 	struct pyh_candidate object;
-	const uint8_t *bytes;
-	uint32_t size;
+	uint64_t size;
 
-	if (!census_block_at(worker, pruning->arena, block, &bytes, &size) ||
-	    !pyh_object_in_block(&census->rules, &worker->types,
-				 &worker->memory, block, bytes, size, &object))
+	if (!census_object_in(worker, pruning->arena, block, &object, &size))
 		return;
-	if (object.link == PYH_LINK_HOLDS) {
+	if (object.link == PYH_LINK_HOLDS && !census->runtime->free_threaded) {
 		findings_add(census->runtime->image->findings, "claim",
 			     object.address,
 			     "%s in a GC list lies in memory that another "
@@ -1452,6 +1502,7 @@ void pyh_census_destroy(struct pyh_census *census)
 	free(census->totals);
 	pyh_space_deinit(&census->space);
 	pyh_arenas_deinit(&census->arenas);
+	pyh_mi_deinit(&census->mi);
 	free(census);
 }
 
@@ -1470,6 +1521,12 @@ static struct error *classify_pages(struct pyh_census *census)
 			err = pyh_space_classify(&census->space, range->start,
 						 range->end, PYH_PAGE_OTHER);
 	}
+	// Of a segment only pages have objects that live.
+	for (size_t i = 0; !err && i < census->mi.num_segments; i++)
+		err = pyh_space_classify(&census->space,
+					 census->mi.segments[i].start,
+					 census->mi.segments[i].limit,
+					 PYH_PAGE_ABSENT);
 	for (size_t i = 0; !err && i < census->arenas.count; i++)
 		err = pyh_space_classify(&census->space,
 					 census->arenas.arenas[i].start,
@@ -1545,6 +1602,8 @@ static struct error *add_up(struct pyh_census *census)
 	      by_size);
 	for (unsigned int i = 0; i < census->num_workers; i++)
 		add_coverage(coverage, &census->workers[i].coverage);
+	if (census->runtime->free_threaded)
+		census_mi_cover(census);
 	if (coverage->blocks_in_use >
 	    coverage->blocks_object + coverage->blocks_claimed)
 		coverage->blocks_other = coverage->blocks_in_use -
@@ -1558,7 +1617,8 @@ static struct error *run_steps(struct pyh_census *census)
 	struct error *err;
 
 	err = workers_run(census->num_workers, census->arenas.count,
-			  census_arena, census);
+			  census->mi.count ? census_mi_page : census_arena,
+			  census);
 	if (!err)
 		err = follow_outside(census);
 	if (!err)
@@ -1579,11 +1639,6 @@ static struct error *run_steps(struct pyh_census *census)
 /** What this model cannot enumerate, said in a sentence. */
 static struct error *check_supported(const struct pyh_runtime *runtime)
 {
-	if (runtime->free_threaded)
-		return error_new(ERROR_UNSUPPORTED,
-				 "this is a free-threaded build of CPython "
-				 "3.%u; its objects cannot be enumerated in "
-				 "this version (info works)", runtime->minor);
 	if (runtime->trace_refs)
 		return error_new(ERROR_UNSUPPORTED,
 				 "this CPython 3.%u was built with "
@@ -1621,7 +1676,11 @@ struct error *pyh_census_take(const struct pyh_runtime *runtime,
 		goto fail;
 	}
 	pyh_object_rules_init(&census->rules, runtime);
-	err = pyh_arenas_find(runtime, &census->arenas);
+	err = runtime->free_threaded ?
+		      census_mi_find(census) :
+		      pyh_arenas_find(runtime, &census->arenas);
+	if (!err && census->arenas.count > census->mi.count)
+		census->pymalloc_end = PYH_BLOCK_MAX + 1;
 	if (!err)
 		err = classify_pages(census);
 	for (unsigned int i = 0; !err && i < census->num_workers; i++)

@@ -10,6 +10,9 @@
  * memory lead to the large, static and foreign-allocated objects. Besides two
  * bits for every 16 bytes of arena, only objects outside of arenas take
  * memory.
+ *
+ * In free-threaded builds mimalloc's pages are what arenas are in others, there
+ * are no GC lists, and only static objects lie outside.
  */
 #ifndef PYHEAP_PYCENSUS_H
 #define PYHEAP_PYCENSUS_H
@@ -49,6 +52,8 @@ struct pyh_coverage {
 	uint64_t blocks_other;		/* … neither: raw memory of C code */
 	uint64_t free_bytes;		/* free blocks and free pools */
 	uint64_t overhead_bytes;	/* headers, padding */
+	uint64_t mimalloc;		/* not 0: arenas are mimalloc's
+					   segments, and pools its pages */
 	uint64_t objects_outside;	/* objects not in arenas */
 	uint64_t gc_tracked;		/* objects linked into GC lists */
 };
@@ -62,9 +67,11 @@ struct pyh_object {
 	uint64_t size;			/* sys.getsizeof */
 	uint64_t footprint;
 	bool size_exact;
-	uint64_t refcount;		/* raw ob_refcnt, as far as it counts */
+	uint64_t refcount;		/* raw ob_refcnt, as far as it counts;
+					   free-threaded: of all threads */
 	bool immortal;
-	bool gc_tracked;		/* linked into a GC list */
+	bool gc_tracked;		/* linked into a GC list; free-threaded: the
+					   collector tracks it */
 	enum pyh_evidence evidence;
 };
 
@@ -104,7 +111,7 @@ struct pyh_census_options {
  * pools and lists are findings; the rest is counted.
  *
  * @return NULL, or ERROR_UNSUPPORTED where the heap is of a kind this model
- *	cannot enumerate (free-threaded builds), with the reason
+ *	cannot enumerate (--with-trace-refs), with the reason
  */
 struct error *pyh_census_take(const struct pyh_runtime *runtime,
 			      struct pyh_types *types,

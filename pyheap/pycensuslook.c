@@ -33,8 +33,6 @@ static bool object_at(struct census_worker *worker, uint64_t mark,
 {
 	struct pyh_census *census = worker->census;
 	const struct pyh_arena *arena = arena_at(&census->arenas, mark);
-	const uint8_t *bytes;
-	uint32_t size;
 
 	if (!arena) {
 		if (!pyh_object_outside(&census->rules, &worker->types,
@@ -43,12 +41,8 @@ static bool object_at(struct census_worker *worker, uint64_t mark,
 			return false;
 		*ret_footprint = census_held_outside(census, ret);
 	} else {
-		if (!census_block_at(worker, arena, mark, &bytes, &size) ||
-		    !pyh_object_in_block(&census->rules, &worker->types,
-					 &worker->memory, mark, bytes, size,
-					 ret))
+		if (!census_object_in(worker, arena, mark, ret, ret_footprint))
 			return false;
-		*ret_footprint = size;
 	}
 	*ret_footprint += census_claims(worker, ret);
 	return true;
@@ -276,6 +270,33 @@ static bool lookup_object(struct census_worker *worker, uint64_t mark,
 	return true;
 }
 
+/** What a live block holds. */
+static void lookup_in_block(struct census_worker *worker, uint64_t address,
+			    struct pyh_lookup *ret)
+{
+	const struct pyh_space *space = &worker->census->space;
+
+	ret->place = pyh_space_marked(space, ret->block, PYH_MARK_CLAIM) ?
+			     PYH_PLACE_CLAIMED : PYH_PLACE_RAW;
+	if (pyh_space_marked(space, ret->block, PYH_MARK_OBJECT))
+		(void)lookup_object(worker, ret->block, address, ret);
+}
+
+/** The same as lookup_in_arena() for a page of mimalloc. */
+static void lookup_in_mi_page(struct census_worker *worker,
+			      const struct pyh_mi_page *page, uint64_t address,
+			      struct pyh_lookup *ret)
+{
+	bool is_free;
+
+	ret->place = address < page->first ? PYH_PLACE_POOL : PYH_PLACE_FREE;
+	if (!census_mi_block(worker, page, address, &ret->block, &is_free))
+		return;
+	ret->block_size = page->block_size;
+	if (!is_free)
+		lookup_in_block(worker, address, ret);
+}
+
 static void lookup_in_arena(struct census_worker *worker,
 			    const struct pyh_arena *arena, uint64_t address,
 			    struct pyh_lookup *ret)
@@ -321,10 +342,22 @@ static void lookup_in_arena(struct census_worker *worker,
 	ret->place = PYH_PLACE_FREE;
 	if (i >= pool.carved || pool.free[i / 64] >> i % 64 & 1)
 		return;
-	ret->place = pyh_space_marked(space, ret->block, PYH_MARK_CLAIM) ?
-			     PYH_PLACE_CLAIMED : PYH_PLACE_RAW;
-	if (pyh_space_marked(space, ret->block, PYH_MARK_OBJECT))
-		(void)lookup_object(worker, ret->block, address, ret);
+	lookup_in_block(worker, address, ret);
+}
+
+/** What is in an arena, whosesoever. */
+static void lookup_inside(struct census_worker *worker,
+			  const struct pyh_arena *arena, uint64_t address,
+			  struct pyh_lookup *ret)
+{
+	const struct pyh_census *census = worker->census;
+
+	if (census->mi.count > 0)
+		lookup_in_mi_page(worker, &census->mi.pages[
+					  arena - census->arenas.arenas],
+				  address, ret);
+	else
+		lookup_in_arena(worker, arena, address, ret);
 }
 
 /** The last address marked at or below another one, within its mapping. */
@@ -392,7 +425,7 @@ static void lookup_by(struct census_worker *worker, uint64_t address,
 		break;
 	}
 	if (arena)
-		lookup_in_arena(worker, arena, address, ret);
+		lookup_inside(worker, arena, address, ret);
 	else
 		lookup_outside(worker, address, ret);
 }
@@ -439,7 +472,7 @@ bool pyh_census_holds(struct pyh_census *census, uint64_t address)
 	if (!arena)
 		return pyh_space_marked(&census->space, address,
 					PYH_MARK_OBJECT);
-	lookup_in_arena(&census->workers[0], arena, address, &lookup);
+	lookup_inside(&census->workers[0], arena, address, &lookup);
 	return lookup.place == PYH_PLACE_OBJECT &&
 	       lookup.object.address == address;
 }

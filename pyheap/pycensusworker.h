@@ -13,6 +13,7 @@
 
 #include "pyheap/pyblocks.h"
 #include "pyheap/pycensus.h"
+#include "pyheap/pymimalloc.h"
 #include "pyheap/pyobject.h"
 #include "pyheap/pyspace.h"
 
@@ -56,6 +57,9 @@ struct census_worker {
 		const struct pyh_type *type;
 	} refused[REFUSED_MAX];
 	size_t num_refused;
+	/* free-threaded: the page whose free blocks are known, plus one */
+	size_t mi_page;
+	uint64_t mi_free[PYH_MI_WORDS];
 	/* the pool without a header last looked at, and its block size */
 	uint64_t guessed_pool;
 	uint32_t guessed_size;
@@ -66,7 +70,9 @@ struct pyh_census {
 	const struct pyh_runtime *runtime;	/* borrowed */
 	struct pyh_types *types;		/* borrowed */
 	struct pyh_object_rules rules;
-	struct pyh_arenas arenas;
+	struct pyh_arenas arenas;	/* free-threaded: an arena for each … */
+	struct pyh_mi_pages mi;		/* … of these pages, in the same order */
+	uint64_t pymalloc_end;		/* smaller requests are its; 0: none */
 	struct pyh_space space;
 	unsigned int num_workers;
 	struct census_worker *workers;
@@ -99,13 +105,50 @@ uint64_t census_claims(struct census_worker *worker,
 		       const struct pyh_candidate *object);
 
 /**
- * The block at an address in an arena.
+ * The object in the block at an address in an arena.
  *
- * @param ret_bytes  borrowed from the worker's view of arenas
+ * @param ret_size  bytes of the block; set also where there is no object
  */
-bool census_block_at(struct census_worker *worker,
-		     const struct pyh_arena *arena, uint64_t address,
-		     const uint8_t **ret_bytes, uint32_t *ret_size);
+bool census_object_in(struct census_worker *worker,
+		      const struct pyh_arena *arena, uint64_t block,
+		      struct pyh_candidate *ret, uint64_t *ret_size);
+
+/** Count an object that a block holds, with what it owns. */
+void census_take(struct census_worker *worker,
+		 const struct pyh_candidate *object, uint64_t size);
+
+/** Look at words that may lead out of the arenas. */
+void census_scan(struct census_worker *worker, const uint8_t *bytes,
+		 size_t size);
+
+/** Queue memory to be scanned later. */
+void census_push(struct census_worker *worker, uint64_t start, uint64_t end);
+
+/* --- pycensusmi.c: free-threaded builds --- */
+
+/** Find mimalloc's pages: an arena for each. */
+struct error *census_mi_find(struct pyh_census *census);
+
+/** Step 1: look at the blocks of a page. */
+struct error *census_mi_page(void *context, unsigned int worker_index,
+			     size_t shard);
+
+/** census_object_in() there. */
+bool census_mi_object(struct census_worker *worker,
+		      const struct pyh_mi_page *page, uint64_t block,
+		      struct pyh_candidate *ret);
+
+/**
+ * The block at an address, free or not; false if there is none.
+ *
+ * @param ret_block  its address
+ */
+bool census_mi_block(struct census_worker *worker,
+		     const struct pyh_mi_page *page, uint64_t address,
+		     uint64_t *ret_block, bool *ret_free);
+
+/** What no page tells: segments, and what of them is no page. */
+void census_mi_cover(struct pyh_census *census);
 
 /** What is left of a pool whose header is damaged. */
 void census_recover_pool(struct census_worker *worker, uint64_t address,

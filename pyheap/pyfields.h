@@ -85,6 +85,9 @@
 	X(OBMALLOC, "_obmalloc_state") \
 	X(ARENA, "arena_object") \
 	X(POOL, "pool_header") \
+	X(MIHEAP, "mi_heap_s") \
+	X(MIPAGE, "mi_page_s") \
+	X(MISEGMENT, "mi_segment_s") \
 	X(PICKLER, "PicklerObject") \
 	X(UNPICKLER, "UnpicklerObject") \
 	X(PRODUCT, "productobject") \
@@ -260,9 +263,11 @@
 	X(TSTATEIMPL_ASYNCIO_RUNNING_LOOP, "_PyThreadStateImpl", "asyncio_running_loop") \
 	X(TSTATEIMPL_ASYNCIO_RUNNING_TASK, "_PyThreadStateImpl", "asyncio_running_task") \
 	X(TSTATEIMPL_LAZY_IMPORTS, "_PyThreadStateImpl", "lazy_imports") \
+	X(TSTATEIMPL_MIMALLOC_HEAPS, "_PyThreadStateImpl", "mimalloc.heaps") \
 	X(OBJECT_OB_REFCNT, "PyObject", "ob_refcnt") \
 	X(OBJECT_OB_TYPE, "PyObject", "ob_type") \
 	X(OBJECT_OB_TID, "PyObject", "ob_tid") \
+	X(OBJECT_OB_MUTEX, "PyObject", "ob_mutex") \
 	X(OBJECT_OB_GC_BITS, "PyObject", "ob_gc_bits") \
 	X(OBJECT_OB_REF_LOCAL, "PyObject", "ob_ref_local") \
 	X(OBJECT_OB_REF_SHARED, "PyObject", "ob_ref_shared") \
@@ -491,6 +496,7 @@
 	X(ARRAYDESCR_ITEMSIZE, "arraydescr", "itemsize") \
 	X(BYTESIO_BUF, "bytesio", "buf") \
 	X(BYTESIO_STRING_SIZE, "bytesio", "string_size") \
+	X(BYTESIO_BUF_SHARED, "bytesio", "buf_shared") \
 	X(STRINGIO_BUF, "stringio", "buf") \
 	X(STRINGIO_STRING_SIZE, "stringio", "string_size") \
 	X(STRINGIO_BUF_SIZE, "stringio", "buf_size") \
@@ -575,6 +581,26 @@
 	X(POOL_SZIDX, "pool_header", "szidx") \
 	X(POOL_NEXTOFFSET, "pool_header", "nextoffset") \
 	X(POOL_MAXNEXTOFFSET, "pool_header", "maxnextoffset") \
+	X(MIHEAP_PAGES, "mi_heap_s", "pages") \
+	X(MIPAGE_SLICE_COUNT, "mi_page_s", "slice_count") \
+	X(MIPAGE_SLICE_OFFSET, "mi_page_s", "slice_offset") \
+	X(MIPAGE_TAG, "mi_page_s", "tag") \
+	X(MIPAGE_HEAP_TAG, "mi_page_s", "heap_tag") \
+	X(MIPAGE_CAPACITY, "mi_page_s", "capacity") \
+	X(MIPAGE_RESERVED, "mi_page_s", "reserved") \
+	X(MIPAGE_FREE, "mi_page_s", "free") \
+	X(MIPAGE_LOCAL_FREE, "mi_page_s", "local_free") \
+	X(MIPAGE_XTHREAD_FREE, "mi_page_s", "xthread_free") \
+	X(MIPAGE_USED, "mi_page_s", "used") \
+	X(MIPAGE_XBLOCK_SIZE, "mi_page_s", "xblock_size") \
+	X(MIPAGE_BLOCK_SIZE, "mi_page_s", "block_size") \
+	X(MIPAGE_PAGE_START, "mi_page_s", "page_start") \
+	X(MISEGMENT_COOKIE, "mi_segment_s", "cookie") \
+	X(MISEGMENT_SEGMENT_SLICES, "mi_segment_s", "segment_slices") \
+	X(MISEGMENT_SEGMENT_INFO_SLICES, "mi_segment_s", "segment_info_slices") \
+	X(MISEGMENT_KIND, "mi_segment_s", "kind") \
+	X(MISEGMENT_SLICE_ENTRIES, "mi_segment_s", "slice_entries") \
+	X(MISEGMENT_SLICES, "mi_segment_s", "slices") \
 	X(TYPE_TP_DOC, "PyTypeObject", "tp_doc") \
 	X(PICKLER_MEMO, "PicklerObject", "memo") \
 	X(PICKLER_OUTPUT_BUFFER, "PicklerObject", "output_buffer") \

@@ -9,6 +9,7 @@
 
 #include "image/base/guard.h"
 #include "pyheap/pyblocks.h"
+#include "pyheap/pymimalloc.h"
 #include "pyheap/pyobject.h"
 #include "pyheap/pypath.h"
 #include "pyheap/pyruntime.h"
@@ -140,12 +141,31 @@ static struct error *keep_open(struct image *image, unsigned int workers,
 	return err;
 }
 
+/** Where blocks of the objects' own allocator are: arenas, or segments. */
+static struct error *keep_each_arena(const struct pyh_runtime *runtime,
+				     model_range_fn *fn, void *context)
+{
+	struct pyh_arenas arenas = { 0 };
+	struct pyh_mi_pages mi = { 0 };
+	struct error *err = runtime->free_threaded ?
+				    pyh_mi_find(runtime, &mi) :
+				    pyh_arenas_find(runtime, &arenas);
+
+	for (size_t i = 0; !err && i < arenas.count; i++)
+		err = fn(context, arenas.arenas[i].start,
+			 arenas.arenas[i].limit);
+	for (size_t i = 0; !err && i < mi.num_segments; i++)
+		err = fn(context, mi.segments[i].start, mi.segments[i].limit);
+	pyh_arenas_deinit(&arenas);
+	pyh_mi_deinit(&mi);
+	return err;
+}
+
 static struct error *keep_each_range(void *opened, model_range_fn *fn,
 				     void *context)
 {
 	const struct keep *keep = opened;
 	const struct pyh_runtime *runtime = keep->runtime;
-	struct pyh_arenas arenas = { 0 };
 	struct error *err = NULL;
 
 	for (size_t i = 0; !err && i < runtime->num_interpreters; i++) {
@@ -158,14 +178,7 @@ static struct error *keep_each_range(void *opened, model_range_fn *fn,
 			err = fn(context, interpreter->obmalloc,
 				 interpreter->obmalloc + 1);
 	}
-	if (err || runtime->free_threaded)
-		return err;
-	err = pyh_arenas_find(runtime, &arenas);
-	for (size_t i = 0; !err && i < arenas.count; i++)
-		err = fn(context, arenas.arenas[i].start,
-			 arenas.arenas[i].limit);
-	pyh_arenas_deinit(&arenas);
-	return err;
+	return err ? err : keep_each_arena(runtime, fn, context);
 }
 
 static bool keep_uses_malloc(void *opened)

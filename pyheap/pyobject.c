@@ -15,13 +15,30 @@ enum {
 	GC_PREV_SHIFT = 2,	/* _PyGC_PREV_SHIFT */
 	HOOK_PREFIX = 16,	/* size and domain before the data */
 	HOOK_OVERHEAD = 24,	/* … and the fence after it */
+
+	/* free-threaded builds: ob_gc_bits, ob_ref_local, ob_ref_shared */
+	GC_BITS_TRACKED = 1 << 0,	/* _PyGC_BITS_TRACKED */
+	GC_BITS_DEFERRED = 1 << 6,	/* _PyGC_BITS_DEFERRED */
+	GC_BITS_UNKNOWN = 1 << 7,
+	MUTEX_MAX = 3,			/* locked, and somebody waits */
+	FLAGS_MAX = 0xFF,		/* of ob_flags, 3.14 and later */
+	SHARED_SHIFT = 2,		/* _Py_REF_SHARED_SHIFT */
+	MI_PRESIZE = 16,		/* of a pre-header */
+	FREE_HEADER_MAX = 64,
 };
 
 void pyh_object_rules_init(struct pyh_object_rules *rules,
 			   const struct pyh_runtime *runtime)
 {
+	static const enum pyh_field fields[] = {
+		PYH_OBJECT_OB_TYPE, PYH_OBJECT_OB_GC_BITS,
+		PYH_OBJECT_OB_REF_LOCAL, PYH_OBJECT_OB_REF_SHARED,
+		PYH_OBJECT_OB_MUTEX,
+	};
+
 	*rules = (struct pyh_object_rules){
 		.runtime = runtime,
+		.header = runtime->size_of[PYH_STRUCT_OBJECT],
 		.refcount_mask = UINT64_MAX,
 		.refcount_max = UINT64_C(1) << 40,
 		.flags_max = UINT16_MAX,
@@ -46,10 +63,23 @@ void pyh_object_rules_init(struct pyh_object_rules *rules,
 		rules->immortal_value = UINT32_C(3) << 30;
 		rules->flags_max = 0xFF;
 	}
+	// The lists are gone, the pre-header is where it was. 3.14 and later
+	// count deferred objects from _Py_REF_DEFERRED, an eighth of
+	// PY_SSIZE_T_MAX; Include/internal/pycore_object.h.
+	if (runtime->free_threaded) {
+		rules->presize_max = MI_PRESIZE;
+		rules->immortal_value = UINT32_MAX;
+		rules->deferred = runtime->minor >= 14 ? INT64_MAX / 8 : 0;
+	}
 	if (runtime->debug_hooks) {
 		rules->prefix = HOOK_PREFIX;
 		rules->overhead = HOOK_OVERHEAD;
 	}
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		if (pyh_has(runtime, fields[i]) && rules->header <
+			    pyh_offset(runtime, fields[i]) + sizeof(uint64_t))
+			rules->header = pyh_offset(runtime, fields[i]) +
+					(uint32_t)sizeof(uint64_t);
 	for (size_t i = 0; i < runtime->num_interpreters; i++)
 		rules->collecting |= runtime->interpreters[i].collecting;
 }
@@ -247,6 +277,120 @@ static inline bool check_place(const struct pyh_object_rules *rules,
 	return ret->link == PYH_LINK_HOLDS || !is_pointer(rules, ret);
 }
 
+/* --- free-threaded builds --------------------------------------------------- */
+
+/**
+ * Understand the header of an object: who owns it counts apart from all other
+ * threads. Include/cpython/object.h, Include/refcount.h.
+ *
+ * @param body  sizeof(PyObject) bytes
+ * @return false if it cannot be one that lives
+ */
+static bool read_free_header(const struct pyh_object_rules *rules,
+			     const uint8_t *body, struct pyh_candidate *ret)
+{
+	const struct pyh_runtime *runtime = rules->runtime;
+	uint8_t bits = body[pyh_offset(runtime, PYH_OBJECT_OB_GC_BITS)];
+	uint32_t mutex = pyh_offset(runtime, PYH_OBJECT_OB_MUTEX);
+	int64_t shared, count;
+	uint16_t flags;
+	uint32_t local;
+
+	// Two bytes of padding in 3.13.
+	memcpy(&flags, body + mutex - sizeof(flags), sizeof(flags));
+	if (flags > (runtime->minor >= 14 ? FLAGS_MAX : 0) ||
+	    body[mutex] > MUTEX_MAX || bits & GC_BITS_UNKNOWN)
+		return false;
+	memcpy(&local, body + pyh_offset(runtime, PYH_OBJECT_OB_REF_LOCAL),
+	       sizeof(local));
+	memcpy(&shared, body + pyh_offset(runtime, PYH_OBJECT_OB_REF_SHARED),
+	       sizeof(shared));
+	count = (shared >> SHARED_SHIFT) + local;
+	if ((bits & GC_BITS_DEFERRED) &&
+	    count > (int64_t)(rules->deferred / 2))
+		count -= (int64_t)rules->deferred;
+	ret->immortal = local == UINT32_MAX;
+	ret->refcount = ret->immortal ? local : count > 0 ? (uint64_t)count : 0;
+	ret->link = bits & GC_BITS_TRACKED ? PYH_LINK_HOLDS : PYH_LINK_NONE;
+	ret->link_damaged = false;
+	return (ret->immortal || (bits & GC_BITS_DEFERRED) || count > 0) &&
+	       count < (INT64_C(1) << 40);
+}
+
+static bool check_mi_place(const struct pyh_object_rules *rules,
+			   struct memory_reader *memory, uint64_t block,
+			   const uint8_t *bytes, size_t have, uint64_t size,
+			   uint32_t at, struct pyh_candidate *ret)
+{
+	uint32_t behind = rules->overhead - rules->prefix;
+	uint64_t room = size, need;
+
+	if (rules->overhead) {
+		room = __builtin_bswap64(pyh_word(bytes, 0));
+		room = (room + 7) & ~UINT64_C(7);
+		if (room > size - rules->overhead)
+			room = size - rules->overhead;
+	}
+	ret->address = block + at;
+	ret->body = bytes + at;
+	ret->available = have - at;
+	if (ret->available > size - at - behind)
+		ret->available = (size_t)(size - at - behind);
+	ret->presize = ret->type->presize;
+	ret->on_module = false;
+	if (!pyh_measure_quick(rules->runtime, ret->type, ret->body,
+			       ret->available, &ret->measure) &&
+	    !pyh_measure_near(rules->runtime, ret->type, ret->body,
+			      ret->available, memory, &ret->measure) &&
+	    pyh_measure(rules->runtime, ret->type, ret->address, ret->body,
+			ret->available, memory,
+			&ret->measure) == PYH_MEASURE_REFUSED)
+		return false;
+	need = ret->presize + ret->measure.extent;
+	if (need > room)
+		return false;
+	ret->evidence = ret->link == PYH_LINK_HOLDS ? PYH_EVIDENCE_CERTAIN :
+						      PYH_EVIDENCE_PROBABLE;
+	// realloc() leaves up to half of a block unused, see weigh().
+	if (ret->link != PYH_LINK_HOLDS && need * 2 + 16 < room &&
+	    ret->type->kind != PYH_KIND_INT) {
+		if (ret->type->kind != PYH_KIND_OTHER)
+			return false;
+		ret->evidence = PYH_EVIDENCE_GUESSED;
+	}
+	return true;
+}
+
+bool pyh_object_in_mi_block(const struct pyh_object_rules *rules,
+			    struct pyh_type_reader *types,
+			    struct memory_reader *memory, uint64_t block,
+			    const uint8_t *bytes, size_t have, uint64_t size,
+			    struct pyh_candidate *ret)
+{
+	uint32_t head = rules->header;
+	uint32_t type_at = pyh_offset(rules->runtime, PYH_OBJECT_OB_TYPE);
+
+	for (uint32_t presize = 0; presize <= MI_PRESIZE;
+	     presize += MI_PRESIZE) {
+		uint32_t at = rules->prefix + presize;
+		uint64_t type;
+
+		if (at + head > have || at + head + rules->overhead -
+						rules->prefix > size)
+			return false;
+		type = pyh_word(bytes + at, type_at);
+		if (type == 0 || type & 7)
+			continue;
+		ret->type = pyh_type_find(types, type);
+		if (ret->type && ret->type->presize == presize &&
+		    read_free_header(rules, bytes + at, ret) &&
+		    check_mi_place(rules, memory, block, bytes, have, size, at,
+				   ret))
+			return true;
+	}
+	return false;
+}
+
 bool pyh_object_in_block(const struct pyh_object_rules *rules,
 			 struct pyh_type_reader *types,
 			 struct memory_reader *memory, uint64_t block,
@@ -304,6 +448,74 @@ static bool view_body(const struct pyh_object_rules *rules,
 	return ret->body != NULL;
 }
 
+/** The whole of it must lie where the target had memory. */
+static bool extent_fits(const struct pyh_object_rules *rules,
+			const struct pyh_candidate *candidate)
+{
+	return !(candidate->measure.extent >> 48) &&
+	       memory_state_at(rules->runtime->image->memory,
+			       candidate->address + candidate->measure.extent -
+				       1) != MEMORY_UNMAPPED;
+}
+
+/** Bytes of an object that are looked at together. */
+static size_t wanted_of(const struct pyh_runtime *runtime,
+			const struct pyh_type *type)
+{
+	size_t wanted = (size_t)type->basicsize + 64;
+
+	if (wanted < runtime->size_of[PYH_STRUCT_HEAPTYPE] &&
+	    type->kind == PYH_KIND_TYPE)
+		wanted = runtime->size_of[PYH_STRUCT_HEAPTYPE];
+	return wanted < BODY_MAX ? wanted : BODY_MAX;
+}
+
+/**
+ * Outside of mimalloc there are static objects, and those of other allocators.
+ */
+static bool free_outside(const struct pyh_object_rules *rules,
+			 struct pyh_type_reader *types,
+			 struct memory_reader *outside,
+			 struct memory_reader *memory, uint64_t address,
+			 struct pyh_candidate *ret)
+{
+	const struct pyh_runtime *runtime = rules->runtime;
+	uint32_t head = rules->header;
+	uint8_t header[FREE_HEADER_MAX];
+	uint64_t type, owner;
+
+	if (address & 7 || head > sizeof(header) ||
+	    !memory_try_read(memory, address, header, head))
+		return false;
+	type = pyh_word(header, pyh_offset(runtime, PYH_OBJECT_OB_TYPE));
+	owner = pyh_word(header, pyh_offset(runtime, PYH_OBJECT_OB_TID));
+	if (type == 0 || type & 7 || !read_free_header(rules, header, ret) ||
+	    (owner != 0 && !rules->collecting && !is_address(rules, owner)))
+		return false;
+	ret->type = pyh_type_find(types, type);
+	if (!ret->type ||
+	    !view_body(rules, outside, address, wanted_of(runtime, ret->type),
+		       ret) || ret->available < head)
+		return false;
+	ret->address = address;
+	ret->presize = presize_of(runtime, ret->type, ret->body,
+				  ret->available);
+	// As below: a metaclass in a table of keys, and what was left behind.
+	if (ret->type->kind == PYH_KIND_TYPE ?
+		    !ret->type->is_static && !pyh_type_find(types, address) :
+		    ret->link == PYH_LINK_NONE && ret->type->has_gc &&
+			    !ret->immortal && !ret->type->is_static &&
+			    ret->type->flags & PYH_TPFLAGS_BASETYPE)
+		return false;
+	if (pyh_measure(runtime, ret->type, address, ret->body, ret->available,
+			memory, &ret->measure) == PYH_MEASURE_REFUSED ||
+	    !extent_fits(rules, ret))
+		return false;
+	ret->on_module = pyh_on_module(runtime->image, address);
+	ret->evidence = PYH_EVIDENCE_PROBABLE;
+	return true;
+}
+
 bool pyh_object_outside(const struct pyh_object_rules *rules,
 			struct pyh_type_reader *types,
 			struct memory_reader *outside,
@@ -312,8 +524,9 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 {
 	const struct pyh_runtime *runtime = rules->runtime;
 	uint64_t header[2];
-	size_t wanted;
 
+	if (runtime->free_threaded)
+		return free_outside(rules, types, outside, memory, address, ret);
 	if (address & 7 ||
 	    !memory_try_read(memory, address, header, sizeof(header)) ||
 	    !pyh_may_be_refcount(rules, header[0]) || header[1] & 7 ||
@@ -323,12 +536,8 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 	ret->type = pyh_type_find(types, header[1]);
 	if (!ret->type)
 		return false;
-	wanted = (size_t)ret->type->basicsize + 64;
-	if (wanted < runtime->size_of[PYH_STRUCT_HEAPTYPE] &&
-	    ret->type->kind == PYH_KIND_TYPE)
-		wanted = runtime->size_of[PYH_STRUCT_HEAPTYPE];
-	if (!view_body(rules, outside, address,
-		       wanted < BODY_MAX ? wanted : BODY_MAX, ret) ||
+	if (!view_body(rules, outside, address, wanted_of(runtime, ret->type),
+		       ret) ||
 	    ret->available < 16)
 		return false;
 	ret->address = address;
@@ -361,11 +570,7 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 	if (pyh_measure(runtime, ret->type, address, ret->body, ret->available,
 			memory, &ret->measure) == PYH_MEASURE_REFUSED)
 		return false;
-	// The whole of it must lie where the target had memory.
-	if (ret->measure.extent >> 48 ||
-	    memory_state_at(runtime->image->memory,
-			    address + ret->measure.extent - 1) ==
-		    MEMORY_UNMAPPED)
+	if (!extent_fits(rules, ret))
 		return false;
 	ret->on_module = pyh_on_module(runtime->image, address);
 	ret->evidence = ret->link == PYH_LINK_HOLDS ? PYH_EVIDENCE_CERTAIN :

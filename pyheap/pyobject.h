@@ -23,7 +23,9 @@ enum { PYH_GC_HEAD = 16 };	/* bytes of a PyGC_Head before an object */
 
 enum pyh_link {
 	PYH_LINK_NONE,		/* the type has no GC head, or not in a list */
-	PYH_LINK_HOLDS,		/* a neighbour in the list points back */
+	PYH_LINK_HOLDS,		/* a neighbour in the list points back; or in a
+				   free-threaded build, which has no lists, it
+				   says that the collector tracks it */
 	PYH_LINK_BROKEN,	/* both neighbours are there and neither does */
 };
 
@@ -35,9 +37,13 @@ struct pyh_object_rules {
 	uint64_t flags_max;		/* bits 48 … 63 of the first word */
 	uint32_t immortal_from;		/* low word; 0: none are immortal */
 	uint32_t immortal_value;	/* … what they begin with */
+	uint32_t header;		/* bytes of a PyObject, all its fields */
 	uint32_t prefix;		/* bytes of a debug hook before data */
 	uint32_t overhead;		/* of debug hooks in all */
 	uint32_t presize_max;		/* bytes of a block before its object */
+	uint64_t deferred;		/* free-threaded: what the count of an
+					   object has too much that references
+					   in frames do not count for */
 	bool collecting;		/* GC heads are in disarray */
 };
 
@@ -59,6 +65,19 @@ struct pyh_candidate {
 	uint64_t gc_next, gc_prev;	/* heads; with PYH_LINK_HOLDS */
 	enum pyh_evidence evidence;
 };
+
+/**
+ * The object in a live block of a free-threaded build, if there is one.
+ *
+ * @param bytes  of the block, borrowed; must not come from memory
+ * @param have  how many there are
+ * @param size  bytes of the block
+ */
+bool pyh_object_in_mi_block(const struct pyh_object_rules *rules,
+			    struct pyh_type_reader *types,
+			    struct memory_reader *memory, uint64_t block,
+			    const uint8_t *bytes, size_t have, uint64_t size,
+			    struct pyh_candidate *ret);
 
 /**
  * The object in a live pymalloc block, if there is one.

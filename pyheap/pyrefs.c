@@ -154,7 +154,10 @@ static void each_managed(struct walk *walk)
 
 	if (walk->runtime->minor == 11)
 		(void)memory_try_u64(memory, address - 32, &values);
-	(void)memory_try_u64(memory, address - 24, &dict.address);
+	// Free-threaded builds have no GC head between.
+	(void)memory_try_u64(memory, address -
+			     (walk->runtime->free_threaded ? 8 : 24),
+			     &dict.address);
 	if (walk->runtime->minor == 12 && dict.address & 1) {
 		values = dict.address + 1;
 		dict.address = 0;

@@ -88,7 +88,8 @@ static void add_slot(struct draft *draft, uint64_t offset, uint32_t size,
 	struct pyh_shape *shape = draft->shape;
 	struct pyh_slot *slot;
 
-	if (offset < 16 || shape->num_slots >= SLOTS_MAX ||
+	if (offset < draft->shapes->runtime->size_of[PYH_STRUCT_OBJECT] ||
+	    shape->num_slots >= SLOTS_MAX ||
 	    offset + size > (uint64_t)draft->type->basicsize ||
 	    slot_within(shape, offset, size))
 		return;
@@ -199,7 +200,9 @@ static void add_members(struct draft *draft, const struct pyh_type_view *view,
 		const struct pyh_type *type;
 
 		if (value % 8 ||
-		    !memory_try_u64(&shapes->memory, value + 8, &type_address))
+		    !memory_try_u64(&shapes->memory, value +
+				    pyh_offset(runtime, PYH_OBJECT_OB_TYPE),
+				    &type_address))
 			continue;
 		type = pyh_type_find(&shapes->reader, type_address);
 		if (type && strcmp(type->name, "member_descriptor") == 0)
@@ -539,7 +542,8 @@ static void add_shared_keys(struct draft *draft)
 static uint32_t first_open(const struct draft *draft)
 {
 	uint32_t end = (uint32_t)draft->type->basicsize & ~7U;
-	uint32_t at = draft->closed > 16 ? (draft->closed + 7) & ~7U : 16;
+	uint32_t head = draft->shapes->runtime->size_of[PYH_STRUCT_OBJECT];
+	uint32_t at = draft->closed > head ? (draft->closed + 7) & ~7U : head;
 
 	while (at < end && slot_within(draft->shape, at, 8))
 		at += 8;

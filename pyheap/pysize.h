@@ -107,6 +107,19 @@ static inline bool pyh_quick_int(const struct pyh_runtime *runtime,
 	return true;
 }
 
+/** The buffer of a list's items; free-threaded builds have its size in front. */
+static inline struct pyh_claim
+pyh_list_buffer(const struct pyh_runtime *runtime, uint64_t items,
+		uint64_t room)
+{
+	uint64_t head = runtime->free_threaded ? sizeof(uint64_t) : 0;
+	uint64_t size = head + room * 8;
+
+	// The buffer of no items is one of one byte.
+	return (struct pyh_claim){ .address = items - head,
+				   .size = size ? size : 1 };
+}
+
 /** A list owns one buffer, or none. */
 static inline bool pyh_quick_list(const struct pyh_runtime *runtime,
 				  const uint8_t *body, struct pyh_measure *ret)
@@ -121,9 +134,7 @@ static inline bool pyh_quick_list(const struct pyh_runtime *runtime,
 	ret->size += room * 8;
 	if (items == 0)
 		return true;
-	// The buffer of no items is one of one byte.
-	ret->claims[0] = (struct pyh_claim){
-		.address = items, .size = room ? room * 8 : 1 };
+	ret->claims[0] = pyh_list_buffer(runtime, items, room);
 	ret->num_claims = 1;
 	return true;
 }

@@ -26,6 +26,7 @@ static void plain_extent(struct pyh_subject *subject)
 bool pyh_size_list(struct pyh_subject *subject)
 {
 	uint64_t count, allocated, items;
+	struct pyh_claim buffer;
 
 	plain_extent(subject);
 	if (!pyh_subject_count(subject, &count))
@@ -42,9 +43,11 @@ bool pyh_size_list(struct pyh_subject *subject)
 	    (allocated != 0 && items == 0))
 		return false;
 	subject->measure->size += allocated * 8;
-	// A list that was emptied may keep a buffer of no items, which asks
-	// the allocator for one byte.
-	return pyh_subject_claim(subject, items, allocated ? allocated * 8 : 1);
+	if (items == 0)
+		return true;
+	// A list that was emptied may keep a buffer of no items.
+	buffer = pyh_list_buffer(subject->runtime, items, allocated);
+	return pyh_subject_claim(subject, buffer.address, buffer.size);
 }
 
 /*

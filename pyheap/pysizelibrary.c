@@ -82,8 +82,14 @@ bool pyh_size_stgdict(struct pyh_subject *subject)
 /* True if only one reference to an object is left, and it is not immortal. */
 static bool unshared(struct pyh_subject *subject, uint64_t object)
 {
-	uint64_t refcount;
+	uint64_t refcount, others;
 
+	// Free-threaded: the only one is that of the thread it is of.
+	if (subject->runtime->free_threaded)
+		return pyh_subject_at(subject, object, PYH_OBJECT_OB_REF_LOCAL,
+				      &refcount) && refcount == 1 &&
+		       pyh_subject_at(subject, object, PYH_OBJECT_OB_REF_SHARED,
+				      &others) && others == 0;
 	if (!memory_try_u64(subject->memory,
 			    object + pyh_offset(subject->runtime,
 						PYH_OBJECT_OB_REFCNT),
@@ -109,16 +115,17 @@ static uint64_t size_of_bytes_at(struct pyh_subject *subject, uint64_t bytes)
 
 bool pyh_size_bytesio(struct pyh_subject *subject)
 {
-	uint64_t buffer;
+	uint64_t buffer, shared = 0;
 
 	if (!pyh_size_other(subject))
 		return false;
 	if (!pyh_subject_get(subject, PYH_BYTESIO_BUF, &buffer) || !buffer)
 		return true;
+	(void)pyh_subject_get(subject, PYH_BYTESIO_BUF_SHARED, &shared);
 	if (buffer % 8)
 		return false;
 	// A bytes object of its own counts, one that others hold does not.
-	if (unshared(subject, buffer))
+	if (!shared && unshared(subject, buffer))
 		subject->measure->size += size_of_bytes_at(subject, buffer);
 	return true;
 }

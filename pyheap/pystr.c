@@ -13,12 +13,8 @@ enum {
 /* Free-threaded 3.14 and later keep `interned` in a byte of its own. */
 static uint32_t normal_state(const struct pyh_runtime *runtime, uint32_t state)
 {
-	if (!runtime->free_threaded || runtime->minor < 14)
-		return state;
-	return (state >> 8 & 7) << PYH_STATE_KIND_SHIFT |
-	       (state >> 11 & 1 ? PYH_STATE_COMPACT : 0) |
-	       (state >> 12 & 1 ? PYH_STATE_ASCII : 0) |
-	       (state >> 13 & 1 ? STATE_STATIC : 0);
+	return runtime->free_threaded && runtime->minor >= 14 ?
+		       state >> PYH_STATE_FREE_SHIFT : state;
 }
 
 struct head {

@@ -42,17 +42,18 @@ enum pyh_found pyh_str_parse(const struct pyh_runtime *runtime,
 			     const uint8_t *body, size_t available,
 			     struct pyh_str *ret);
 
-/* Bits of PyASCIIObject.state, as compilers lay them out in default builds. */
+/* Bits of PyASCIIObject.state, as compilers lay them out. */
 enum {
 	PYH_STATE_KIND_SHIFT = 2,
 	PYH_STATE_KIND_MASK = 7,
 	PYH_STATE_COMPACT = 1 << 5,
 	PYH_STATE_ASCII = 1 << 6,
+	PYH_STATE_FREE_SHIFT = 6,	/* all of these in free-threaded ones */
 };
 
 /**
- * True, with its length, if a str of a default build is compact ASCII: by far
- * the most common, and the quickest to tell.
+ * True, with its length, if a str is compact ASCII: by far the most common, and
+ * the quickest to tell.
  *
  * @param body  at least sizeof(PyASCIIObject) bytes of it
  */
@@ -68,7 +69,10 @@ static inline bool pyh_str_is_plain_ascii(const struct pyh_runtime *runtime,
 
 	memcpy(&state, body + pyh_offset(runtime, PYH_ASCII_STATE),
 	       sizeof(state));
-	if (runtime->free_threaded || (state & mask) != wanted)
+	// Free-threaded 3.14 and later have `interned` in a byte of its own.
+	if (runtime->free_threaded && runtime->minor >= 14)
+		state >>= PYH_STATE_FREE_SHIFT;
+	if ((state & mask) != wanted)
 		return false;
 	memcpy(ret_length, body + pyh_offset(runtime, PYH_ASCII_LENGTH),
 	       sizeof(*ret_length));

@@ -320,8 +320,6 @@ static bool size_is_exact(struct pyh_types *types, struct memory_reader *memory,
 {
 	const struct pyh_runtime *runtime = types->runtime;
 
-	if (runtime->free_threaded)
-		return false;
 	if (view->mro_lost)
 		return exact_by_base(types, entry);
 	// Nobody has made an own __sizeof__ of a type that is not ready, and

@@ -82,6 +82,9 @@ const struct pyh_layout pyh_layout_3_15t = {
 		[PYH_STRUCT_OBMALLOC] = 263248,
 		[PYH_STRUCT_ARENA] = 48,
 		[PYH_STRUCT_POOL] = 48,
+		[PYH_STRUCT_MIHEAP] = 3088,
+		[PYH_STRUCT_MIPAGE] = 112,
+		[PYH_STRUCT_MISEGMENT] = 57744,
 		[PYH_STRUCT_PICKLER] = 168,
 		[PYH_STRUCT_UNPICKLER] = 320,
 		[PYH_STRUCT_PRODUCT] = 64,
@@ -231,6 +234,7 @@ const struct pyh_layout pyh_layout_3_15t = {
 		/* PyObject */
 		[PYH_OBJECT_OB_TYPE] = { 24, 8 },
 		[PYH_OBJECT_OB_TID] = { 0, 8 },
+		[PYH_OBJECT_OB_MUTEX] = { 10, 1 },
 		[PYH_OBJECT_OB_GC_BITS] = { 11, 1 },
 		[PYH_OBJECT_OB_REF_LOCAL] = { 12, 4 },
 		[PYH_OBJECT_OB_REF_SHARED] = { 16, 8 },
@@ -572,6 +576,29 @@ const struct pyh_layout pyh_layout_3_15t = {
 		[PYH_POOL_SZIDX] = { 36, 4 },
 		[PYH_POOL_NEXTOFFSET] = { 40, 4 },
 		[PYH_POOL_MAXNEXTOFFSET] = { 44, 4 },
+		/* _PyThreadStateImpl */
+		[PYH_TSTATEIMPL_MIMALLOC_HEAPS] = { 1112, 12352 },
+		/* mi_heap_s */
+		[PYH_MIHEAP_PAGES] = { 1288, 1800 },
+		/* mi_page_s */
+		[PYH_MIPAGE_SLICE_COUNT] = { 0, 4 },
+		[PYH_MIPAGE_SLICE_OFFSET] = { 4, 4 },
+		[PYH_MIPAGE_HEAP_TAG] = { 35, 1 },
+		[PYH_MIPAGE_CAPACITY] = { 10, 2 },
+		[PYH_MIPAGE_RESERVED] = { 12, 2 },
+		[PYH_MIPAGE_FREE] = { 16, 8 },
+		[PYH_MIPAGE_LOCAL_FREE] = { 24, 8 },
+		[PYH_MIPAGE_XTHREAD_FREE] = { 56, 8 },
+		[PYH_MIPAGE_USED] = { 32, 2 },
+		[PYH_MIPAGE_BLOCK_SIZE] = { 40, 8 },
+		[PYH_MIPAGE_PAGE_START] = { 48, 8 },
+		/* mi_segment_s */
+		[PYH_MISEGMENT_COOKIE] = { 224, 8 },
+		[PYH_MISEGMENT_SEGMENT_SLICES] = { 248, 8 },
+		[PYH_MISEGMENT_SEGMENT_INFO_SLICES] = { 256, 8 },
+		[PYH_MISEGMENT_KIND] = { 264, 4 },
+		[PYH_MISEGMENT_SLICE_ENTRIES] = { 272, 8 },
+		[PYH_MISEGMENT_SLICES] = { 288, 57456 },
 		[PYH_TYPE_TP_DOC] = { 192, 8 },
 		/* PicklerObject */
 		[PYH_PICKLER_MEMO] = { 32, 8 },

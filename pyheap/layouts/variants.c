@@ -92,6 +92,83 @@ static const struct pyh_variant_size sizes_3_14_4[] = {
 	{ PYH_STRUCT_GC, 240 },
 };
 
+/*
+ * mimalloc 2.1.2, which 3.14.10 and 3.15.2 replaced by 2.5.2: everything in it
+ * is elsewhere, and so is what follows it in interpreters and thread states.
+ */
+#define FIELDS_MIMALLOC_2_1_2 \
+	{ PYH_MIHEAP_PAGES, { 1040, 1800 } }, \
+	{ PYH_MIPAGE_TAG, { 8, 1 } }, \
+	{ PYH_MIPAGE_HEAP_TAG, { 0, 0 } }, \
+	{ PYH_MIPAGE_LOCAL_FREE, { 32, 8 } }, \
+	{ PYH_MIPAGE_XTHREAD_FREE, { 40, 8 } }, \
+	{ PYH_MIPAGE_USED, { 24, 4 } }, \
+	{ PYH_MIPAGE_XBLOCK_SIZE, { 28, 4 } }, \
+	{ PYH_MIPAGE_BLOCK_SIZE, { 0, 0 } }, \
+	{ PYH_MIPAGE_PAGE_START, { 0, 0 } }, \
+	{ PYH_MISEGMENT_COOKIE, { 216, 8 } }, \
+	{ PYH_MISEGMENT_SEGMENT_SLICES, { 224, 8 } }, \
+	{ PYH_MISEGMENT_SEGMENT_INFO_SLICES, { 232, 8 } }, \
+	{ PYH_MISEGMENT_KIND, { 240, 4 } }, \
+	{ PYH_MISEGMENT_SLICE_ENTRIES, { 248, 8 } }, \
+	{ PYH_MISEGMENT_SLICES, { 264, 49248 } }
+
+#define SIZES_MIMALLOC_2_1_2 \
+	{ PYH_STRUCT_MIHEAP, 3064 }, \
+	{ PYH_STRUCT_MIPAGE, 96 }, \
+	{ PYH_STRUCT_MISEGMENT, 49512 }
+
+static const struct pyh_variant_field fields_3_14t_early[] = {
+	FIELDS_MIMALLOC_2_1_2,
+	{ PYH_TSTATEIMPL_MIMALLOC_HEAPS, { 944, 12256 } },
+	{ PYH_RUNTIME_MAIN_INTERPRETER, { 115648, 246720 } },
+	{ PYH_INTERP_OBMALLOC, { 17656, 8 } },
+	{ PYH_INTERP_OBJECT_STATE, { 17868, 4 } },
+	{ PYH_INTERP_TYPES, { 88040, 141192 } },
+	{ PYH_INTERP_TYPES_BUILTINS, { 186352, 9608 } },
+	{ PYH_INTERP_TYPES_BUILTINS_NUM_INITIALIZED, { 186352, 8 } },
+	{ PYH_INTERP_TYPES_FOR_EXTENSIONS, { 195960, 496 } },
+	{ PYH_INTERP_CACHED_OBJECTS_INTERNED_STRINGS, { 230752, 8 } },
+	{ PYH_INTERP_STATIC_OBJECTS, { 230912, 168 } },
+	{ PYH_INTERP_INITIAL_THREAD, { 231088, 15608 } },
+	{ PYH_INTERP_AST, { 86064, 1976 } },
+	{ PYH_INTERP_AUDIT_HOOKS, { 17664, 8 } },
+	{ PYH_INTERP_CACHED_OBJECTS_CONSTEVALUATOR_TYPE, { 230904, 8 } },
+	{ PYH_INTERP_CACHED_OBJECTS_GENERIC_TYPE, { 230856, 8 } },
+	{ PYH_INTERP_CACHED_OBJECTS_OBJREDUCE, { 230760, 8 } },
+	{ PYH_INTERP_CACHED_OBJECTS_PARAMSPEC_TYPE, { 230880, 8 } },
+	{ PYH_INTERP_CACHED_OBJECTS_PARAMSPECARGS_TYPE, { 230888, 8 } },
+	{ PYH_INTERP_CACHED_OBJECTS_PARAMSPECKWARGS_TYPE, { 230896, 8 } },
+	{ PYH_INTERP_CACHED_OBJECTS_TYPE_SLOTS_PNAME, { 230768, 8 } },
+	{ PYH_INTERP_CACHED_OBJECTS_TYPEVAR_TYPE, { 230864, 8 } },
+	{ PYH_INTERP_CACHED_OBJECTS_TYPEVARTUPLE_TYPE, { 230872, 8 } },
+	{ PYH_INTERP_EXC_STATE_PYEXC_EXCEPTIONGROUP, { 86032, 8 } },
+	{ PYH_INTERP_EXC_STATE_ERRNOMAP, { 86008, 8 } },
+	{ PYH_INTERP_MONITORING_CALLABLES, { 229400, 1216 } },
+	{ PYH_INTERP_MONITORING_TOOL_NAMES, { 230616, 64 } },
+	{ PYH_INTERP_TYPES_TYPE_CACHE, { 88048, 98304 } },
+	{ PYH_INTERP_UNICODE_IDS_ARRAY, { 17920, 8 } },
+	{ PYH_INTERP_UNICODE_IDS_SIZE, { 17912, 8 } },
+};
+
+static const struct pyh_variant_size sizes_3_14t_early[] = {
+	SIZES_MIMALLOC_2_1_2,
+	{ PYH_STRUCT_TSTATEIMPL, 15608 },
+	{ PYH_STRUCT_RUNTIME, 362368 },
+	{ PYH_STRUCT_INTERP, 246720 },
+};
+
+static const struct pyh_variant_field fields_3_15t_early[] = {
+	FIELDS_MIMALLOC_2_1_2,
+	{ PYH_TSTATEIMPL_MIMALLOC_HEAPS, { 1112, 12256 } },
+	{ PYH_TSTATEIMPL_LAZY_IMPORTS, { 15728, 8 } },
+};
+
+static const struct pyh_variant_size sizes_3_15t_early[] = {
+	SIZES_MIMALLOC_2_1_2,
+	{ PYH_STRUCT_TSTATEIMPL, 15800 },
+};
+
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 const struct pyh_layout_variant pyh_layout_variants[] = {
@@ -121,6 +198,24 @@ const struct pyh_layout_variant pyh_layout_variants[] = {
 		.num_fields = COUNT(fields_3_14_4),
 		.sizes = sizes_3_14_4,
 		.num_sizes = COUNT(sizes_3_14_4),
+	},
+	{
+		.name = "3.14.0t-3.14.9t",
+		.minor = 14, .free_threaded = true, .first = 0, .last = 9,
+		.source = "CPython tag v3.14.7, 64-bit Linux, --disable-gil",
+		.fields = fields_3_14t_early,
+		.num_fields = COUNT(fields_3_14t_early),
+		.sizes = sizes_3_14t_early,
+		.num_sizes = COUNT(sizes_3_14t_early),
+	},
+	{
+		.name = "3.15.0t-3.15.1t",
+		.minor = 15, .free_threaded = true, .first = 0, .last = 1,
+		.source = "CPython tag v3.15.0rc2, 64-bit Linux, --disable-gil",
+		.fields = fields_3_15t_early,
+		.num_fields = COUNT(fields_3_15t_early),
+		.sizes = sizes_3_15t_early,
+		.num_sizes = COUNT(sizes_3_15t_early),
 	},
 };
 

@@ -133,6 +133,34 @@ def reference_count(hexversion, word):
     return None if hexversion >= 0x030B0000 and word >= 1 << 29 else word
 
 
+FREE_IMMORTAL = 1 << 63     # of free_word(): never a count
+
+
+def free_word(hexversion, flags, shared):
+    """The count of an object of a free-threaded build, by its second and third
+    word: what its owner counts, and all others; as in target.py."""
+    local = flags >> 32
+    if local == 0xFFFFFFFF:
+        return FREE_IMMORTAL
+    count = local + ((shared ^ 1 << 63) - (1 << 63) >> 2)
+    deferred = ((1 << 63) - 1) // 8
+    if flags >> 24 & 64 and hexversion >= 0x030E0000 and count > deferred // 2:
+        count -= deferred
+    return max(count, 0)
+
+
+def count_words(census, core, found):
+    """{address: the word that counts} of those objects that the core has."""
+    if census.gil:
+        return core.words_at(found)
+    flags = core.words_at(address + 8 for address in found)
+    shared = core.words_at(address + 16 for address in found)
+    return {address: free_word(census.hexversion, flags[address + 8],
+                               shared[address + 16])
+            for address in found
+            if address + 8 in flags and address + 16 in shared}
+
+
 def counts_hold(census, core, found):
     """The reference count of every object is the one in its memory; and that is
     the one that the twin read in its own, before it had done much.
@@ -141,8 +169,9 @@ def counts_hold(census, core, found):
     after the fork (census.own). That code looks up attributes: the cache which
     the interpreter has for that refers to their names, and lets go of others.
     """
-    words = core.words_at(found)
-    counts = {word: reference_count(census.hexversion, word)
+    words = count_words(census, core, found)
+    counts = {word: reference_count(census.hexversion, word) if census.gil
+              else None if word == FREE_IMMORTAL else word
               for word in set(words.values())}
     wrong = ["%s at %#x: %r, we say %r" % (
         found[address].name, address, counts[word], found[address].refcount)

@@ -247,7 +247,7 @@ class Interpreter:
 
     .name           "3.12.1-pyenv", "3.11.2-system", "3.14.10-debian" (in a
                     root folder of its own), "3.14.10-debian-loader" (by its
-                    own ld.so, in this root)
+                    own ld.so, in this root), "3.14.7t-built"
     .version        (3, 12, 1)
     .root           its root folder, or None if that is "/"
     .command        how to start it, as seen from there
@@ -324,6 +324,18 @@ def _fetched():
                    [loader, "--library-path", libraries, path], None)
 
 
+def _built():
+    """What tests/python/build_interpreters.sh has put into the cache."""
+    pattern = os.path.join(glob.escape(CACHE), "interpreters", "*-built")
+    for folder in sorted(glob.glob(pattern)):
+        if not os.path.exists(os.path.join(folder, "built")):
+            continue            # being built just now, or given up
+        # The same program has a name with its flags, and one without.
+        paths = [path for path in glob.glob(folder + "/bin/python3.*")
+                 if re.fullmatch(r"python3\.\d+[td]*", os.path.basename(path))]
+        yield "built", [max(paths, key=len)], None
+
+
 # One for each way in which objects are laid out: what takes long, and depends on
 # the release in few places, is tested with these unless others are named.
 FEW = r"^3\.(8|10|12|14|15)\..*-(pyenv|debian)$"
@@ -331,14 +343,14 @@ FEW = r"^3\.(8|10|12|14|15)\..*-(pyenv|debian)$"
 
 def interpreters(debug=False, few=False):
     """The interpreters of this machine to test with: the system's, pyenv's,
-    and those fetched. Debug builds only if asked for. The environment variable
-    HEAPSCAN_INTERPRETERS is a regular expression that names must match; without
-    it few are those of FEW."""
+    those fetched and those built. Debug builds only if asked for. The
+    environment variable HEAPSCAN_INTERPRETERS is a regular expression that
+    names must match; without it few are those of FEW."""
     wanted = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS")
                         or (FEW if few else ""))
     found = []
     for origin, command, root in [("system", ["/usr/bin/python3"], None),
-                                  *_pyenv(), *_fetched()]:
+                                  *_pyenv(), *_fetched(), *_built()]:
         try:
             interpreter = Interpreter(origin, command, root)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -349,6 +361,13 @@ def interpreters(debug=False, few=False):
         if wanted.search(interpreter.name):
             found.append(interpreter)
     return found
+
+
+def allocators(interpreter, variants):
+    """Those of these tuples whose last item, an environment, the interpreter
+    obeys: free-threaded builds have mimalloc and nothing else."""
+    return [variant for variant in variants if not interpreter.free_threaded
+            or (variant[-1] or {}).get("PYTHONMALLOC") != "malloc"]
 
 
 def with_packages():
@@ -372,9 +391,19 @@ def with_packages():
 
 
 def absent_releases(found):
-    """The supported releases that none of these interpreters is, as "3.9"."""
-    here = {interpreter.version[:2] for interpreter in found}
+    """The supported releases that none of these interpreters is, as "3.9".
+    A free-threaded build is none: those are tested where they were built."""
+    here = {interpreter.version[:2] for interpreter in found
+            if not interpreter.free_threaded}
     return ["%d.%d" % release for release in RELEASES if release not in here]
+
+
+def absent_builds(found):
+    """The free-threaded builds that none of these interpreters is, as "3.13t"."""
+    here = {interpreter.version[:2] for interpreter in found
+            if interpreter.free_threaded}
+    return ["%d.%dt" % release for release in RELEASES
+            if release >= (3, 13) and release not in here]
 
 
 # ---- Targets

@@ -37,7 +37,8 @@ the parent collects: what it stops in the midst of has freed nothing yet.
 Format: one line of JSON, then five little-endian 64-bit words an object:
 address, address of its type, sys.getsizeof, 1 if the collector tracks it, and
 its reference count as it lies in memory, less the one of the census. That is 0
-without ctypes and in a free-threaded build.
+without ctypes. In a free-threaded build it is the sum of what all threads
+count, as far as the object itself knows, and 1 << 63 if it is immortal.
 Then two words for each reference that gc.get_referents tells, which is what
 tp_traverse visits: the address of who refers, and of what is referred to; and
 the same for each that the collector has no interest in, but Python can tell:
@@ -866,7 +867,8 @@ def take_census():
 
 
 IMMORTAL = 1 << 31      # 3.12 and later: so marked, a count does not change
-COUNTED = bool(ctypes) and not FREE_THREADED
+COUNTED = bool(ctypes)
+DEFERRED = sys.maxsize // 8     # 3.14 and later, free-threaded
 
 
 def raw_counts(found):
@@ -874,7 +876,16 @@ def raw_counts(found):
     does not count."""
     addresses, words = array.array("Q", map(id, found)), array.array("Q")
     append, word_at = words.append, ctypes.c_uint64.from_address
-    if sys.version_info < (3, 12):
+    if FREE_THREADED:
+        for address in addresses:
+            flags = word_at(address + 8).value
+            local, shared = flags >> 32, word_at(address + 16).value
+            count = local + ((shared ^ 1 << 63) - (1 << 63) >> 2)
+            if flags >> 24 & 64 and count > DEFERRED // 2 \
+                    and sys.version_info >= (3, 14):
+                count -= DEFERRED
+            append(1 << 63 if local == 0xFFFFFFFF else max(count - 1, 0))
+    elif sys.version_info < (3, 12):
         for address in addresses:
             append(word_at(address).value - 1)
     else:

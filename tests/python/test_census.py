@@ -65,15 +65,16 @@ def test(interpreter, args, label, env=None):
 
 found_interpreters = heaptest.interpreters()
 for interpreter in found_interpreters:
-    for args, label, env in VARIANTS:
+    for args, label, env in heaptest.allocators(interpreter, VARIANTS):
         with heaptest.case("%s%s" % (interpreter, label)):
-            if interpreter.free_threaded:
-                raise heaptest.Skip("free-threaded heaps are not enumerated "
-                                    "in this version")
             test(interpreter, args, label, env)
 if not os.environ.get("HEAPSCAN_INTERPRETERS"):
     for release in heaptest.absent_releases(found_interpreters):
         heaptest.skip("objects of Python " + release,
                       "no such interpreter here: "
                       "tests/python/fetch_interpreters.sh fetches 3.13 to 3.15")
+    for release in heaptest.absent_builds(found_interpreters):
+        heaptest.skip("objects of Python " + release,
+                      "no such interpreter here: "
+                      "tests/python/build_interpreters.sh builds them")
 heaptest.finish()

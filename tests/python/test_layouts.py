@@ -218,11 +218,25 @@ def compare(name, table, found, same_release):
     return wrong
 
 
+def table_of(interpreter, tables, sources):
+    """What is known of this release, and whether just this one was read."""
+    major, minor, micro = interpreter.version
+    flags = "t" if interpreter.free_threaded else ""
+    release = "%d.%d%s" % (major, minor, flags)
+    table, source = dict(tables[release]), sources[release]
+    for name, rows in tables.items():
+        span = re.fullmatch(r"%d\.%d\.(\d+)%s(?:-%d\.%d\.(\d+)%s)?" % (
+            major, minor, flags, major, minor, flags), name)
+        if span and int(span[1]) <= micro <= int(span[2] or span[1]):
+            table.update(rows)
+            source = sources[name]
+    table = {row: place for row, place in table.items() if place[1]}
+    return table, re.search(r"v%d\.%d\.%d(rc\d+)?," % interpreter.version,
+                            source) is not None
+
+
 def test_interpreter(interpreter, tables, sources):
-    release = "%d.%d%s" % (*interpreter.version[:2],
-                           "t" if interpreter.free_threaded else "")
-    table = tables[release]
-    same = "v%d.%d.%d," % interpreter.version in sources[release]
+    table, same = table_of(interpreter, tables, sources)
     verified = set()
     for method, look in (("headers", by_headers),
                          ("debug information", by_debug_information)):

@@ -59,10 +59,7 @@ def test(interpreter, args, label, env):
 
 
 for interpreter in heaptest.interpreters():
-    for args, label, env in VARIANTS:
+    for args, label, env in heaptest.allocators(interpreter, VARIANTS):
         with heaptest.case("%s%s: target" % (interpreter, label)):
-            if interpreter.free_threaded:
-                raise heaptest.Skip("free-threaded heaps are not enumerated "
-                                    "in this version")
             test(interpreter, args, label, env)
 heaptest.finish()

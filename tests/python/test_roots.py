@@ -177,7 +177,7 @@ def test(interpreter):
 for interpreter in heaptest.interpreters():
     with heaptest.case("%s: target" % interpreter):
         if interpreter.free_threaded:
-            raise heaptest.Skip("free-threaded heaps are not enumerated in "
-                                "this version")
+            raise heaptest.Skip("roots of free-threaded builds are not "
+                                "compared in this version")
         test(interpreter)
 heaptest.finish()

@@ -244,10 +244,7 @@ def test_interpreter(interpreter):
 def main():
     interpreters = heaptest.interpreters()
     for interpreter in interpreters:
-        if interpreter.free_threaded:
-            heaptest.skip("%s: names and sizes" % interpreter.name,
-                          "sizes of free-threaded builds are not compared")
-        elif not interpreter.name.endswith("-loader"):
+        if not interpreter.name.endswith("-loader"):
             test_interpreter(interpreter)
             test_requests(interpreter)
     for release in heaptest.absent_releases(interpreters):

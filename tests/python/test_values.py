@@ -159,10 +159,7 @@ def test_interpreter(interpreter):
 def main():
     interpreters = heaptest.interpreters()
     for interpreter in interpreters:
-        if interpreter.free_threaded:
-            heaptest.skip("%s: values" % interpreter.name,
-                          "values of free-threaded builds are not compared")
-        elif not interpreter.name.endswith("-loader"):
+        if not interpreter.name.endswith("-loader"):
             test_interpreter(interpreter)
     for release in heaptest.absent_releases(interpreters):
         heaptest.skip("%s: values" % release,

@@ -74,11 +74,8 @@ def test(interpreter, label, env):
 
 found = heaptest.interpreters()
 for interpreter in found:
-    for label, env in ALLOCATORS:
+    for label, env in heaptest.allocators(interpreter, ALLOCATORS):
         with heaptest.case("%s%s" % (interpreter, label)):
-            if interpreter.free_threaded:
-                raise heaptest.Skip("free-threaded heaps are not enumerated "
-                                    "in this version")
             test(interpreter, label, env)
 if not os.environ.get("HEAPSCAN_INTERPRETERS"):
     for release in heaptest.absent_releases(found):
