@@ -17,6 +17,7 @@ enum { AHEAD = 24 };		/* edges, whose targets' memory is asked for */
 
 #define EDGES_MAX	UINT32_MAX
 #define GROW_BYTES	(UINT64_C(32) << 20)
+#define RESERVE_LEAST	(UINT64_C(16) << 20)
 
 /* --- edges as they are found ----------------------------------------------- */
 
@@ -38,6 +39,28 @@ struct edge_writer {
 	pthread_mutex_t lock;
 };
 
+/**
+ * Address space for most bytes, or, where that is limited (ulimit -v), a fair
+ * part of what there is.
+ */
+static struct error *reserve(struct spill *spill, uint64_t most,
+			     struct spill_array *ret)
+{
+	struct error *err = spill_reserve(spill, most, ret);
+
+	if (!err)
+		return NULL;
+	while (err && most > RESERVE_LEAST) {
+		error_free(err);
+		most /= 2;
+		err = spill_reserve(spill, most, ret);
+	}
+	if (err)
+		return err;
+	spill_free(ret);
+	return spill_reserve(spill, most / 4, ret);
+}
+
 struct error *edge_writer_create(uint32_t num_nodes, struct spill *spill,
 				 struct edge_writer **ret)
 {
@@ -52,8 +75,8 @@ struct error *edge_writer_create(uint32_t num_nodes, struct spill *spill,
 	err = spill_alloc(spill, ((uint64_t)num_nodes + 1) * sizeof(uint32_t),
 			  &writer->out_at);
 	if (!err)
-		err = spill_reserve(spill, EDGES_MAX * sizeof(uint32_t),
-				    &writer->out);
+		err = reserve(spill, EDGES_MAX * sizeof(uint32_t),
+			      &writer->out);
 	if (err)
 		edge_writer_destroy(writer);
 	else
@@ -117,9 +140,10 @@ static struct error *grow_kept(struct edge_writer *writer, uint64_t bytes)
 	struct error *err = NULL;
 
 	if (!writer->kept.data)
-		err = spill_reserve(writer->spill, most, &writer->kept);
+		err = reserve(writer->spill, most, &writer->kept);
 	return err || end <= writer->kept.size ?
-		       err : spill_grow(&writer->kept, end + GROW_BYTES < most ?
+		       err : spill_grow(&writer->kept,
+					end + GROW_BYTES < writer->kept.reserved ?
 						end + GROW_BYTES : end);
 }
 
