@@ -365,7 +365,11 @@ def interpreters(debug=False, few=False):
 
 def allocators(interpreter, variants):
     """Those of these tuples whose last item, an environment, the interpreter
-    obeys: free-threaded builds have mimalloc and nothing else."""
+    obeys: free-threaded builds have mimalloc and nothing else. Of those that are
+    not of FEW the first alone, unless interpreters are named."""
+    if not os.environ.get("HEAPSCAN_INTERPRETERS") \
+            and not re.search(FEW, interpreter.name):
+        variants = variants[:1]
     return [variant for variant in variants if not interpreter.free_threaded
             or (variant[-1] or {}).get("PYTHONMALLOC") != "malloc"]
 
