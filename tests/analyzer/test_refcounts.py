@@ -12,9 +12,8 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import heaptest
 
 TARGET = os.path.join(HERE, "refcounts_target.py")
-# Counts that nothing accounts for, of a process with a part of the library. Up
-# to 3.11 the copies that modules keep of their dicts are among them.
-UNHELD_MOST, UNHELD_MOST_3_11 = 5, 60
+# Counts that nothing accounts for, of a process with a part of the library.
+UNHELD_MOST = 8
 
 
 def answer(core, *args):
@@ -86,8 +85,7 @@ for interpreter in heaptest.interpreters(few=True):
     with heaptest.case("%s: what was planted stands first" % interpreter):
         test_planted(core, planted)
     with heaptest.case("%s: all others are accounted for" % interpreter):
-        test_totals(core, planted, UNHELD_MOST_3_11
-                    if interpreter.version < (3, 12) else UNHELD_MOST)
+        test_totals(core, planted, UNHELD_MOST)
     with heaptest.case("%s: options" % interpreter):
         test_options(core)
 heaptest.finish()
