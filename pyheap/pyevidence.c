@@ -152,7 +152,9 @@ static void meet(void *context, unsigned int worker, uint64_t address,
 		return;
 	place = pyh_census_show(search->settling.census, worker, address,
 				look_in, search, &start);
-	if (place != PYH_PLACE_CLAIMED && place != PYH_PLACE_OTHER)
+	// Blocks that no object claims may be a structure of one all the same.
+	if (place != PYH_PLACE_CLAIMED && place != PYH_PLACE_OTHER &&
+	    place != PYH_PLACE_RAW)
 		return;
 	i = atomic_fetch_add(&search->num_buffers, 1);
 	if (i < BUFFERS_MAX)
