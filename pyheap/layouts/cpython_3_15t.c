@@ -108,7 +108,7 @@ const struct pyh_layout pyh_layout_3_15t = {
 		[PYH_STRUCT_HASHTABLE] = 80,
 		[PYH_STRUCT_HASHENTRY] = 32,
 		[PYH_STRUCT_TRACE] = 16,
-		[PYH_STRUCT_ALLOCTRACEBACK] = 16,
+		[PYH_STRUCT_ALLOCTRACEBACK] = 12,
 		[PYH_STRUCT_ALLOCFRAME] = 12,
 	},
 	.at = {
