@@ -560,7 +560,7 @@ def counts_explained(census, heap, core, dump, unexplained=UNEXPLAINED):
     names = {address: row.name for address, row in census.types.items()}
     owners = collections.Counter(referent for _, referent in heap.of_kinds(
         is_owned))
-    more, fewer, objects = collections.Counter(), {}, 0
+    more, suspects, fewer, objects = collections.Counter(), set(), {}, 0
     base = next(address for address, name in names.items() if name == "object")
     for address, count in counted(census, heap, census.own):
         objects += 1
@@ -572,9 +572,15 @@ def counts_explained(census, heap, core, dump, unexplained=UNEXPLAINED):
                 and names.get(address) != "numpy._DTypeMeta":
             more[names.get(heap.types[address]),
                  "%d owners, count %d" % (owners[address], count)] += 1
+            suspects.add(address)
         elif owners[address] < count:
             fewer[address] = count - owners[address]
-    assert not more, "more owners than references: " + shown(more)
+    # Who holds the one with the fewest owners is who is wrong.
+    rare = min(owners.keys() & suspects, key=owners.get, default=None)
+    assert not more, "more owners than references: %s; %#x is held by %s" % (
+        shown(more), rare, ", ".join(
+            "%#x (%s)" % (holder, names.get(heap.types.get(holder)))
+            for holder, _ in heap.chosen(heap.referents, {rare})))
     for words in (Modules(core).words(), stack_words(core),
                   States(core, dump).words(), (
                       referent for _, referent in heap.of_kinds(
