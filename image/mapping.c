@@ -72,7 +72,8 @@ struct error *mapping_init(struct mapping *mapping, int fd, bool fd_stays,
 	// fast as memcpy) with MADV_SEQUENTIAL, MADV_HUGEPAGE, MADV_WILLNEED and
 	// without, from a disk 3 GB/s in all cases; MADV_POPULATE_READ in steps
 	// makes it 12, and MADV_RANDOM makes the disk 40 times slower.
-	data = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
+	// Private, so that libelf may be let to expand sections in place.
+	data = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (data == MAP_FAILED)
 		return error_os(errno, "mapping %s", name);
 	*mapping = (struct mapping){

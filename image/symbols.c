@@ -49,6 +49,7 @@ struct module_symbols {
 	uint64_t longest;	/* bytes; no symbol is larger, once sorted */
 	Elf *elf[SOURCES_MAX];	/* names point into what these read */
 	size_t num_elf;
+	Elf *debug;		/* of those, the one with debug information */
 	struct mapping debug_file;
 	uint8_t *debugdata;	/* unpacked .gnu_debugdata */
 	char *strings;		/* copy of the image's DT_STRTAB */
@@ -425,6 +426,7 @@ static size_t collect_debug_file(struct module_symbols *symbols,
 		return 0;
 	elf = open_elf(symbols, symbols->debug_file.data,
 		       symbols->debug_file.size);
+	symbols->debug = elf ? elf : symbols->debug;
 	return elf ? collect_elf(symbols, elf, module->bias) : 0;
 }
 
@@ -612,6 +614,7 @@ static void load_files(struct module_symbols *symbols,
 
 	if (module->file_bytes)
 		file = open_elf(symbols, module->file_bytes, module->file_size);
+	symbols->debug = file;
 	if (file && collect_elf(symbols, file, module->bias))
 		symbols->source = SYMBOLS_FROM_FILE;
 	if (collect_debug_file(symbols, module, file))
@@ -769,6 +772,14 @@ bool symbols_at(struct module *module, const struct memory *memory,
 		return false;
 	*ret = symbol_of(symbols, best);
 	return true;
+}
+
+struct Elf *symbols_debug_elf(struct module *module,
+			      const struct memory *memory)
+{
+	const struct module_symbols *symbols = get_symbols(module, memory);
+
+	return symbols ? symbols->debug : NULL;
 }
 
 enum symbols_source symbols_source(struct module *module,

@@ -50,6 +50,14 @@ void symbols_each(struct module *module, const struct memory *memory,
 		  void *context);
 
 /**
+ * The file in which debug information is: the separate debug file if there is
+ * one, else the matched file; NULL where neither is. Belongs to the module; an
+ * Elf of libelf.
+ */
+struct Elf *symbols_debug_elf(struct module *module,
+			      const struct memory *memory);
+
+/**
  * A section of the matched file by name: its address in the target and size.
  * False where there is no file or no such section.
  */

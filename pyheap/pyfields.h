@@ -46,6 +46,8 @@
 	X(IFRAME, "_PyInterpreterFrame") \
 	X(FRAME, "PyFrameObject") \
 	X(CFRAME, "_PyCFrame") \
+	X(GIL, "_gil_runtime_state") \
+	X(ERRSTACKITEM, "_PyErr_StackItem") \
 	X(EXCEPTION, "PyBaseExceptionObject") \
 	X(TRACEBACK, "PyTracebackObject") \
 	X(WEAKREF, "PyWeakReference") \
@@ -136,6 +138,8 @@
 	X(RUNTIME_FAULTHANDLER_FATAL_ERROR_FILE, "_PyRuntimeState", "faulthandler.fatal_error.file") \
 	X(RUNTIME_FAULTHANDLER_THREAD_FILE, "_PyRuntimeState", "faulthandler.thread.file") \
 	X(RUNTIME_TRACEMALLOC, "_PyRuntimeState", "tracemalloc") \
+	X(RUNTIME_GIL_LAST_HOLDER, "_PyRuntimeState", "ceval.gil.last_holder") \
+	X(RUNTIME_GIL_LOCKED, "_PyRuntimeState", "ceval.gil.locked") \
 	X(INTERP_NEXT, "PyInterpreterState", "next") \
 	X(INTERP_TSTATE_HEAD, "PyInterpreterState", "tstate_head") \
 	X(INTERP_THREADS_HEAD, "PyInterpreterState", "threads.head") \
@@ -395,6 +399,7 @@
 	X(CODE_CO_MONITORING, "PyCodeObject", "_co_monitoring") \
 	X(CODE_CO_EXECUTORS, "PyCodeObject", "co_executors") \
 	X(CODE_CO_CODE_ADAPTIVE, "PyCodeObject", "co_code_adaptive") \
+	X(CODE_CO_TLBC, "PyCodeObject", "co_tlbc") \
 	X(CODE_CO_FRAMESIZE, "PyCodeObject", "co_framesize") \
 	X(CODE_CO_OPCACHE_MAP, "PyCodeObject", "co_opcache_map") \
 	X(CODE_CO_OPCACHE, "PyCodeObject", "co_opcache") \
@@ -427,6 +432,8 @@
 	X(IFRAME_STACKTOP, "_PyInterpreterFrame", "stacktop") \
 	X(IFRAME_STACKPOINTER, "_PyInterpreterFrame", "stackpointer") \
 	X(IFRAME_OWNER, "_PyInterpreterFrame", "owner") \
+	X(IFRAME_IS_ENTRY, "_PyInterpreterFrame", "is_entry") \
+	X(IFRAME_TLBC_INDEX, "_PyInterpreterFrame", "tlbc_index") \
 	X(IFRAME_LOCALSPLUS, "_PyInterpreterFrame", "localsplus") \
 	X(FRAME_F_BACK, "PyFrameObject", "f_back") \
 	X(FRAME_F_CODE, "PyFrameObject", "f_code") \
@@ -447,6 +454,10 @@
 	X(FRAME_F_OVERWRITTEN_FAST_LOCALS, "PyFrameObject", "f_overwritten_fast_locals") \
 	X(FRAME_F_GEN, "PyFrameObject", "f_gen") \
 	X(CFRAME_CURRENT_FRAME, "_PyCFrame", "current_frame") \
+	X(GIL_LAST_HOLDER, "_gil_runtime_state", "last_holder") \
+	X(GIL_LOCKED, "_gil_runtime_state", "locked") \
+	X(ERRSTACKITEM_EXC_VALUE, "_PyErr_StackItem", "exc_value") \
+	X(ERRSTACKITEM_PREVIOUS_ITEM, "_PyErr_StackItem", "previous_item") \
 	X(EXCEPTION_DICT, "PyBaseExceptionObject", "dict") \
 	X(EXCEPTION_ARGS, "PyBaseExceptionObject", "args") \
 	X(EXCEPTION_TRACEBACK, "PyBaseExceptionObject", "traceback") \

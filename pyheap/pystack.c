@@ -4,6 +4,9 @@
  */
 #include "pyheap/pystack.h"
 
+#include "pyheap/pyline.h"
+#include "pyheap/pytypes.h"
+
 enum {
 	/* enum _frameowner: from here on it is nobody's function. 3.12 and
 	   3.13: FRAME_OWNED_BY_CSTACK; 3.14: FRAME_OWNED_BY_INTERPRETER too. */
@@ -12,6 +15,7 @@ enum {
 	TAG_BITS = 7,
 	/* Between functions there is one at most; more are no stack. */
 	PASSED_MAX = 16,
+	HANDLERS_MAX = 1 << 16,	/* generators that run inside each other */
 };
 
 static struct pyh_thread read_thread(const struct pyh_runtime *runtime,
@@ -112,10 +116,26 @@ static bool read_frame_object(const struct pyh_runtime *runtime,
 			      struct memory_reader *memory,
 			      struct pyh_frame *frame, uint64_t *ret_next)
 {
+	frame->entry = true;
 	return pyh_field(runtime, memory, frame->address, PYH_FRAME_F_CODE,
 			 &frame->code) &&
 	       pyh_field(runtime, memory, frame->address, PYH_FRAME_F_BACK,
 			 ret_next);
+}
+
+/** Is what called a frame of 3.11 and later C code? */
+static bool is_entry(const struct pyh_runtime *runtime,
+		     struct memory_reader *memory, uint64_t frame,
+		     uint64_t caller)
+{
+	uint64_t entry, owner;
+
+	if (pyh_has(runtime, PYH_IFRAME_IS_ENTRY))
+		return pyh_field(runtime, memory, frame, PYH_IFRAME_IS_ENTRY,
+				 &entry) && entry != 0;
+	return caller == 0 ||
+	       (pyh_field(runtime, memory, caller, PYH_IFRAME_OWNER, &owner) &&
+		owner >= OWNER_NO_FUNCTION);
 }
 
 /** From 3.11 on. One of the interpreter's own has no code for anybody. */
@@ -136,7 +156,37 @@ static bool read_internal_frame(const struct pyh_runtime *runtime,
 	frame->code &= ~(uint64_t)TAG_BITS;
 	if (owner >= OWNER_NO_FUNCTION)
 		frame->code = 0;
+	else
+		frame->entry = is_entry(runtime, memory, frame->address,
+					*ret_next);
 	return true;
+}
+
+static void read_line(const struct pyh_runtime *runtime,
+		      struct memory_reader *memory, struct pyh_frame *frame)
+{
+	uint64_t at, copy = 0;
+	int64_t bytes;
+
+	if (!pyh_has(runtime, PYH_IFRAME_PREVIOUS)) {
+		if (!pyh_field(runtime, memory, frame->address,
+			       PYH_FRAME_F_LASTI, &at))
+			return;
+		// Since 3.10 it counts instructions.
+		bytes = (int32_t)at;
+		bytes *= runtime->minor >= 10 && bytes > 0 ? 2 : 1;
+	} else {
+		if (!pyh_field(runtime, memory, frame->address,
+			       pyh_has(runtime, PYH_IFRAME_INSTR_PTR) ?
+			       PYH_IFRAME_INSTR_PTR : PYH_IFRAME_PREV_INSTR,
+			       &at))
+			return;
+		(void)pyh_field(runtime, memory, frame->address,
+				PYH_IFRAME_TLBC_INDEX, &copy);
+		bytes = pyh_instruction_at(runtime, memory, frame->code, at,
+					   copy);
+	}
+	frame->line = pyh_line(runtime, memory, frame->code, bytes);
 }
 
 bool pyh_frames_each(const struct pyh_runtime *runtime,
@@ -158,6 +208,8 @@ bool pyh_frames_each(const struct pyh_runtime *runtime,
 			return false;
 		if (frame.code != 0 && !read_code(runtime, memory, &frame))
 			frame.code = 0;
+		if (frame.code != 0)
+			read_line(runtime, memory, &frame);
 		passed = frame.code != 0 ? 0 : passed + 1;
 		if (passed > PASSED_MAX)
 			return false;
@@ -166,4 +218,81 @@ bool pyh_frames_each(const struct pyh_runtime *runtime,
 		at = next;
 	}
 	return at == 0;
+}
+
+/* --- the lock and exceptions ----------------------------------------------- */
+
+static bool is_thread(const struct pyh_runtime *runtime,
+		      struct memory_reader *memory, uint64_t thread,
+		      size_t interpreter)
+{
+	uint64_t interp;
+
+	return thread != 0 &&
+	       pyh_field(runtime, memory, thread, PYH_TSTATE_INTERP,
+			 &interp) &&
+	       interp == runtime->interpreters[interpreter].address;
+}
+
+bool pyh_gil_holder(const struct pyh_runtime *runtime,
+		    struct memory_reader *memory, size_t interpreter,
+		    uint64_t *ret)
+{
+	uint64_t gil, locked, holder;
+
+	if (pyh_has(runtime, PYH_RUNTIME_GIL_LOCKED)) {
+		if (!pyh_field(runtime, memory, runtime->address,
+			       PYH_RUNTIME_GIL_LOCKED, &locked) ||
+		    !pyh_field(runtime, memory, runtime->address,
+			       PYH_RUNTIME_GIL_LAST_HOLDER, &holder))
+			return false;
+	} else if (!pyh_field(runtime, memory,
+			      runtime->interpreters[interpreter].address,
+			      PYH_INTERP_CEVAL_GIL, &gil) ||
+		   !pyh_field(runtime, memory, gil, PYH_GIL_LOCKED, &locked) ||
+		   !pyh_field(runtime, memory, gil, PYH_GIL_LAST_HOLDER,
+			      &holder)) {
+		return false;
+	}
+	*ret = holder;
+	return locked == 1 && is_thread(runtime, memory, holder, interpreter);
+}
+
+/** None stands for no exception up to 3.10. */
+static uint64_t exception_at(const struct pyh_runtime *runtime,
+			     struct memory_reader *memory, uint64_t address)
+{
+	uint64_t type, flags;
+
+	return address != 0 &&
+	       pyh_field(runtime, memory, address, PYH_OBJECT_OB_TYPE, &type) &&
+	       pyh_field(runtime, memory, type, PYH_TYPE_TP_FLAGS, &flags) &&
+	       flags & PYH_TPFLAGS_BASE_EXC_SUBCLASS ? address : 0;
+}
+
+void pyh_thread_exceptions(const struct pyh_runtime *runtime,
+			   struct memory_reader *memory,
+			   const struct pyh_thread *thread,
+			   struct pyh_thread_exceptions *ret)
+{
+	uint64_t item, value;
+
+	*ret = (struct pyh_thread_exceptions){ 0 };
+	if (pyh_field(runtime, memory, thread->address,
+		      pyh_has(runtime, PYH_TSTATE_CURRENT_EXCEPTION) ?
+		      PYH_TSTATE_CURRENT_EXCEPTION : PYH_TSTATE_CUREXC_VALUE,
+		      &value))
+		ret->raised = exception_at(runtime, memory, value);
+	if (!pyh_field(runtime, memory, thread->address, PYH_TSTATE_EXC_INFO,
+		       &item))
+		return;
+	for (int i = 0; i < HANDLERS_MAX && item != 0 && !ret->handled; i++) {
+		if (!pyh_field(runtime, memory, item,
+			       PYH_ERRSTACKITEM_EXC_VALUE, &value))
+			return;
+		ret->handled = exception_at(runtime, memory, value);
+		if (!pyh_field(runtime, memory, item,
+			       PYH_ERRSTACKITEM_PREVIOUS_ITEM, &item))
+			return;
+	}
 }

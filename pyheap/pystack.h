@@ -37,6 +37,9 @@ struct pyh_frame {
 	uint64_t name, filename;	/* str objects */
 	uint64_t qualname;		/* 0: not kept (3.10 and older) */
 	uint32_t first_line;		/* of the code, not of the call */
+	uint32_t line;			/* where it is; 0: not known */
+	bool entry;			/* C code called it: one call of the
+					   evaluation loop begins here */
 };
 
 /** Return false to end the walk. */
@@ -57,5 +60,26 @@ bool pyh_frames_each(const struct pyh_runtime *runtime,
 		     struct memory_reader *memory,
 		     const struct pyh_thread *thread, pyh_frame_fn *fn,
 		     void *context);
+
+/**
+ * The thread state that holds the lock of an interpreter (in free-threaded
+ * builds: if it is enabled). False: nobody holds it, or it is not known.
+ *
+ * @param interpreter  index in the runtime
+ */
+bool pyh_gil_holder(const struct pyh_runtime *runtime,
+		    struct memory_reader *memory, size_t interpreter,
+		    uint64_t *ret);
+
+/** An exception of a thread; addresses of objects, 0: none. */
+struct pyh_thread_exceptions {
+	uint64_t raised;	/* on its way up the stack */
+	uint64_t handled;	/* by the innermost `except` or `finally` */
+};
+
+void pyh_thread_exceptions(const struct pyh_runtime *runtime,
+			   struct memory_reader *memory,
+			   const struct pyh_thread *thread,
+			   struct pyh_thread_exceptions *ret);
 
 #endif

@@ -42,6 +42,8 @@ const struct pyh_layout pyh_layout_3_11 = {
 		[PYH_STRUCT_IFRAME] = 80,
 		[PYH_STRUCT_FRAME] = 56,
 		[PYH_STRUCT_CFRAME] = 24,
+		[PYH_STRUCT_GIL] = 208,
+		[PYH_STRUCT_ERRSTACKITEM] = 16,
 		[PYH_STRUCT_EXCEPTION] = 72,
 		[PYH_STRUCT_TRACEBACK] = 40,
 		[PYH_STRUCT_WEAKREF] = 64,
@@ -340,6 +342,11 @@ const struct pyh_layout pyh_layout_3_11 = {
 		/* _PyCFrame */
 		[PYH_CFRAME_CURRENT_FRAME] = { 8, 8 },
 		/* PyBaseExceptionObject */
+		[PYH_RUNTIME_GIL_LAST_HOLDER] = { 368, 8 },
+		[PYH_RUNTIME_GIL_LOCKED] = { 376, 4 },
+		[PYH_IFRAME_IS_ENTRY] = { 68, 1 },
+		[PYH_ERRSTACKITEM_EXC_VALUE] = { 0, 8 },
+		[PYH_ERRSTACKITEM_PREVIOUS_ITEM] = { 8, 8 },
 		[PYH_EXCEPTION_DICT] = { 16, 8 },
 		[PYH_EXCEPTION_ARGS] = { 24, 8 },
 		[PYH_EXCEPTION_TRACEBACK] = { 40, 8 },

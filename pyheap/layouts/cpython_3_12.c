@@ -42,6 +42,8 @@ const struct pyh_layout pyh_layout_3_12 = {
 		[PYH_STRUCT_IFRAME] = 80,
 		[PYH_STRUCT_FRAME] = 56,
 		[PYH_STRUCT_CFRAME] = 16,
+		[PYH_STRUCT_GIL] = 208,
+		[PYH_STRUCT_ERRSTACKITEM] = 16,
 		[PYH_STRUCT_EXCEPTION] = 72,
 		[PYH_STRUCT_TRACEBACK] = 40,
 		[PYH_STRUCT_WEAKREF] = 64,
@@ -374,6 +376,10 @@ const struct pyh_layout pyh_layout_3_12 = {
 		/* _PyCFrame */
 		[PYH_CFRAME_CURRENT_FRAME] = { 0, 8 },
 		/* PyBaseExceptionObject */
+		[PYH_GIL_LAST_HOLDER] = { 8, 8 },
+		[PYH_GIL_LOCKED] = { 16, 4 },
+		[PYH_ERRSTACKITEM_EXC_VALUE] = { 0, 8 },
+		[PYH_ERRSTACKITEM_PREVIOUS_ITEM] = { 8, 8 },
 		[PYH_EXCEPTION_DICT] = { 16, 8 },
 		[PYH_EXCEPTION_ARGS] = { 24, 8 },
 		[PYH_EXCEPTION_TRACEBACK] = { 40, 8 },

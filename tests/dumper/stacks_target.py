@@ -4,8 +4,9 @@ and a heap that is not to be in the dump.
 
 usage: stacks_target.py BYTES
 
-Prints "FRAME IDENT FUNCTION LINE FILE" for each frame, the innermost first, as
-sys._current_frames() has them, "HEAP ADDRESS SIZE", then "READY PID".
+Prints "HEAP ADDRESS SIZE", then "FRAME IDENT FUNCTION FIRST LINE FILE" for each
+frame, the innermost first, as sys._current_frames() has them (the first line of
+the function and the one where it is), then "READY PID".
 """
 import ctypes
 import os
@@ -56,7 +57,7 @@ WORKERS = (wait, lambda: deep(5), lambda: deep(800), through_generator,
 
 
 def frames():
-    """{ident: [code]}, of all threads but this one."""
+    """{ident: [(code, line)]}, of all threads but this one."""
     found = {}
     for ident, frame in sys._current_frames().items():
         found[ident] = codes_from(frame)
@@ -67,7 +68,7 @@ def frames():
 def codes_from(frame):
     codes = []
     while frame:
-        codes.append(frame.f_code)
+        codes.append((frame.f_code, frame.f_lineno))
         frame = frame.f_back
     return codes
 
@@ -77,11 +78,25 @@ def settled():
     while True:
         found = frames()
         if len(found) == len(WORKERS) and all(
-                codes[0] is wait.__code__ for codes in found.values()):
+                codes[0][0] is wait.__code__ for codes in found.values()):
             time.sleep(0.1)
             if found == frames():
                 return found
         time.sleep(0.01)
+
+
+def hold(text):
+    sys.stdout.flush(), os.write(1, text.encode()), os.read(0, 1)
+
+
+def text_of(found, frame):
+    """What to print: with this thread as it will be, holding."""
+    line = hold.__code__.co_firstlineno + 1
+    found[threading.get_ident()] = [(hold.__code__, line), *codes_from(frame)]
+    return "\n".join(["FRAME %d %s %d %d %s" % (
+        ident, code.co_name, code.co_firstlineno, line, code.co_filename)
+        for ident, codes in found.items() for code, line in codes]
+        + ["READY %d\n" % os.getpid()])
 
 
 def main():
@@ -91,14 +106,7 @@ def main():
                           len(heap)))
     for work in WORKERS:
         threading.Thread(target=work, daemon=True).start()
-    found = settled()
-    found[threading.get_ident()] = codes_from(sys._getframe())
-    lines = ["FRAME %d %s %d %s" % (ident, code.co_name, code.co_firstlineno,
-                                    code.co_filename)
-             for ident, codes in found.items() for code in codes]
-    sys.stdout.flush()
-    os.write(1, "\n".join([*lines, "READY %d\n" % os.getpid()]).encode())
-    os.read(0, 1)
+    hold(text_of(settled(), sys._getframe()))
 
 
 main()

@@ -45,7 +45,7 @@ def info(path):
 # ---- Python's stacks
 
 def by_thread(lines):
-    """{ident: [what is behind it]}, from "IDENT FUNCTION LINE FILE" lines."""
+    """{ident: [what is behind it]}, from "IDENT FUNCTION FIRST LINE FILE"."""
     found = {}
     for line in lines:
         ident, rest = line.split(" ", 1)

@@ -5,8 +5,8 @@
  *
  * usage: stackdump CORE [SYSROOT]
  *
- * Prints "IDENT FUNCTION LINE FILE" for each frame, the innermost first; LINE
- * is the first one of the function. SYSROOT "": no module files.
+ * Prints "IDENT FUNCTION FIRST LINE FILE" for each frame, the innermost first: the
+ * first line of the function and the one where it is. SYSROOT "": no module files.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -41,7 +41,7 @@ static bool show_frame(void *context, const struct pyh_frame *frame)
 
 	printf("%" PRIu64 " ", show->ident);
 	show_str(show, frame->name);
-	printf(" %" PRIu32 " ", frame->first_line);
+	printf(" %" PRIu32 " %" PRIu32 " ", frame->first_line, frame->line);
 	show_str(show, frame->filename);
 	putchar('\n');
 	return true;

@@ -1,0 +1,549 @@
+/*
+ * Native stacks; see unwind.h.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Source: elfutils libdwfl.h; Linux Standard Base, "Exception Frames", for
+ * .eh_frame_hdr.
+ */
+#include "image/unwind.h"
+
+#include <elf.h>
+#include <elfutils/libdw.h>
+#include <elfutils/libdwfl.h>
+#include <libelf.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "image/base/guard.h"
+#include "image/elfimage.h"
+#include "image/registers.h"
+#include "image/symbols.h"
+
+enum {
+	PAGE = 4096,
+	TABLE_HEADER = 12,	/* bytes of .eh_frame_hdr read */
+	PCREL_SDATA4 = 0x1b,	/* DW_EH_PE_pcrel | DW_EH_PE_sdata4 */
+	AMD64_RSP = 7, AMD64_RIP = 16, ARM64_LR = 30, ARM64_SP = 31,
+};
+
+/* Since elfutils 0.188; without it a circle is followed up to the limit. */
+int dwfl_frame_reg(Dwfl_Frame *state, unsigned int number, Dwarf_Word *ret)
+	__attribute__((weak));
+
+/* Of a module that is not at hand, no more than this is put together. */
+#define LENT_MAX (UINT64_C(1) << 30)
+
+/** The ELF file of a module for libdwfl, when it asked. */
+struct lent {
+	void *bytes;		/* a file put together from memory, or NULL */
+	size_t size;
+};
+
+struct lines {
+	Dwarf *dwarf;		/* NULL: none */
+	bool looked;
+};
+
+struct unwinder {
+	struct image *image;
+	struct memory_reader memory;
+	Dwfl *dwfl;
+	Elf *machine;		/* a header that only tells the machine */
+	Elf64_Ehdr header;
+	struct lent *lent;	/* by index of module */
+	struct lines *lines;
+	/* of the walk under way */
+	uint64_t registers[CORE_DWARF_REGISTERS_MAX], pc;
+	size_t num_registers;
+	bool failed;		/* a word was not to be had, at: */
+	uint64_t failed_at;
+	native_frame_fn *fn;
+	void *context;
+	size_t count;
+	uint64_t last_pc;
+	bool stopped, circle;
+	/* a frame some way back: who comes by there again goes in a circle */
+	uint64_t mark_pc, mark_sp;
+};
+
+/* --- the files of modules -------------------------------------------------- */
+
+/**
+ * Where the unwind table of a module in memory lies: .eh_frame_hdr, then as a
+ * rule .eh_frame, up to the end of their segment.
+ */
+static bool find_table(struct unwinder *unwinder, const struct module *module,
+		       const struct elf_image *image, const Elf64_Phdr **ret,
+		       uint64_t *ret_start)
+{
+	const Elf64_Phdr *table = elf_image_header(image, PT_GNU_EH_FRAME);
+	uint8_t header[TABLE_HEADER];
+	const Elf64_Phdr *load;
+	int32_t distance;
+	uint64_t frames;
+
+	if (!table)
+		return false;
+	load = elf_image_load_at(image, table->p_vaddr, PAGE);
+	if (!load || table->p_vaddr < load->p_vaddr ||
+	    !memory_try_read(&unwinder->memory, module->bias + table->p_vaddr,
+			     header, sizeof(header)))
+		return false;
+	*ret = load;
+	*ret_start = table->p_vaddr;
+	if (header[1] == PCREL_SDATA4) {
+		memcpy(&distance, header + 4, sizeof(distance));
+		frames = table->p_vaddr + 4 + (uint64_t)(int64_t)distance;
+		if (frames >= load->p_vaddr && frames < *ret_start)
+			*ret_start = frames;
+	}
+	return true;
+}
+
+static void copy_memory(struct unwinder *unwinder, uint8_t *to, uint64_t from,
+			uint64_t size)
+{
+	for (uint64_t at = 0; at < size;) {
+		uint64_t piece = PAGE - (from + at) % PAGE;
+
+		if (piece > size - at)
+			piece = size - at;
+		// What is absent stays zero: no entries.
+		(void)memory_try_read(&unwinder->memory, from + at, to + at,
+				      (size_t)piece);
+		at += piece;
+	}
+}
+
+/** Headers and unwind table of a module in memory, as a file without sections. */
+static Elf *elf_of_memory(struct unwinder *unwinder,
+			  const struct module *module, struct lent *lent)
+{
+	struct elf_image image;
+	const Elf64_Phdr *load;
+	uint64_t start, size, headers;
+	Elf64_Ehdr *header;
+
+	if (elf_image_in_memory(&unwinder->memory, module->start, &image) !=
+	    ELF_IMAGE_FOUND ||
+	    !find_table(unwinder, module, &image, &load, &start) ||
+	    __builtin_add_overflow(load->p_offset, load->p_filesz, &size) ||
+	    size > LENT_MAX || start - load->p_vaddr >= load->p_filesz)
+		return NULL;
+	lent->bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (lent->bytes == MAP_FAILED) {
+		lent->bytes = NULL;
+		return NULL;
+	}
+	lent->size = size;
+	copy_memory(unwinder, (uint8_t *)lent->bytes + load->p_offset +
+		    (start - load->p_vaddr), module->bias + start,
+		    load->p_filesz - (start - load->p_vaddr));
+	header = lent->bytes;
+	headers = sizeof(*header) + image.num_headers * sizeof(Elf64_Phdr);
+	if (size < headers)
+		return NULL;
+	// In a place of our own choice, as those of the file may lie anywhere.
+	copy_memory(unwinder, lent->bytes, module->start, sizeof(*header));
+	header->e_phoff = sizeof(*header);
+	header->e_phnum = (uint16_t)image.num_headers;
+	header->e_shoff = 0;
+	header->e_shnum = 0;
+	header->e_shstrndx = 0;
+	memcpy(header + 1, image.headers,
+	       image.num_headers * sizeof(Elf64_Phdr));
+	return elf_memory(lent->bytes, size);
+}
+
+static int find_elf(Dwfl_Module *dwfl_module, void **userdata, const char *name,
+		    Dwarf_Addr base, char **file_name, Elf **ret)
+{
+	struct unwinder *unwinder;
+	struct module *module;
+
+	(void)dwfl_module;
+	(void)name;
+	(void)file_name;
+	unwinder = *userdata;
+	for (size_t i = 0; i < modules_count(unwinder->image->modules); i++) {
+		module = modules_get(unwinder->image->modules, i);
+		if (base >= module->start && base < module->end) {
+			*ret = module->file_bytes ?
+				elf_memory((char *)(uintptr_t)module->file_bytes,
+					   module->file_size) :
+				elf_of_memory(unwinder, module,
+					      &unwinder->lent[i]);
+			break;
+		}
+	}
+	return -1;
+}
+
+/** Unwind tables are in the file itself: none is looked for elsewhere. */
+static int find_debuginfo(Dwfl_Module *module, void **userdata,
+			  const char *name, Dwarf_Addr base,
+			  const char *file_name, const char *link,
+			  GElf_Word checksum, char **ret_name)
+{
+	(void)module;
+	(void)userdata;
+	(void)name;
+	(void)base;
+	(void)file_name;
+	(void)link;
+	(void)checksum;
+	(void)ret_name;
+	return -1;
+}
+
+static void report_modules(struct unwinder *unwinder)
+{
+	const struct modules *modules = unwinder->image->modules;
+
+	dwfl_report_begin(unwinder->dwfl);
+	for (size_t i = 0; i < modules_count(modules); i++) {
+		struct module *module = modules_get(modules, i);
+		Dwfl_Module *reported;
+		void **userdata;
+
+		if (!module->has_bias)
+			continue;
+		reported = dwfl_report_module(unwinder->dwfl, module->path,
+					      module->start, module->end);
+		if (reported && dwfl_module_info(reported, &userdata, NULL,
+						 NULL, NULL, NULL, NULL, NULL))
+			*userdata = unwinder;
+	}
+	(void)dwfl_report_end(unwinder->dwfl, NULL, NULL);
+}
+
+/* --- what libdwfl asks ----------------------------------------------------- */
+
+static pid_t next_thread(Dwfl *dwfl, void *arg, void **thread_arg)
+{
+	(void)dwfl;
+	(void)arg;
+	(void)thread_arg;
+	return 0;
+}
+
+static bool get_thread(Dwfl *dwfl, pid_t tid, void *arg, void **thread_arg)
+{
+	(void)dwfl;
+	(void)tid;
+	*thread_arg = arg;
+	return true;
+}
+
+static bool read_word(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *ret,
+		      void *arg)
+{
+	struct unwinder *unwinder = arg;
+	uint64_t word;
+
+	(void)dwfl;
+	if (!memory_try_u64(&unwinder->memory, address, &word)) {
+		unwinder->failed = true;
+		unwinder->failed_at = address;
+		return false;
+	}
+	*ret = word;
+	return true;
+}
+
+static bool set_registers(Dwfl_Thread *thread, void *arg)
+{
+	struct unwinder *unwinder = arg;
+
+	if (!dwfl_thread_state_registers(thread, 0,
+					 (unsigned int)unwinder->num_registers,
+					 unwinder->registers))
+		return false;
+	dwfl_thread_state_register_pc(thread, unwinder->pc);
+	return true;
+}
+
+static const Dwfl_Callbacks file_callbacks = {
+	.find_elf = find_elf,
+	.find_debuginfo = find_debuginfo,
+};
+
+static const Dwfl_Thread_Callbacks thread_callbacks = {
+	.next_thread = next_thread,
+	.get_thread = get_thread,
+	.memory_read = read_word,
+	.set_initial_registers = set_registers,
+};
+
+/* --- making one ------------------------------------------------------------ */
+
+static struct error *libdw_error(const char *doing)
+{
+	return error_new(ERROR_UNSUPPORTED, "%s: %s", doing, dwfl_errmsg(-1));
+}
+
+static struct error *open_dwfl(struct unwinder *unwinder)
+{
+	unwinder->header = (Elf64_Ehdr){
+		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
+			     ELFDATA2LSB, EV_CURRENT },
+		.e_type = ET_CORE, .e_machine = unwinder->image->machine,
+		.e_version = EV_CURRENT, .e_ehsize = sizeof(Elf64_Ehdr),
+	};
+	(void)elf_version(EV_CURRENT);
+	unwinder->machine = elf_memory((char *)&unwinder->header,
+				       sizeof(unwinder->header));
+	unwinder->dwfl = dwfl_begin(&file_callbacks);
+	if (!unwinder->machine || !unwinder->dwfl)
+		return libdw_error("starting to unwind");
+	report_modules(unwinder);
+	if (!dwfl_attach_state(unwinder->dwfl, unwinder->machine, 1,
+			       &thread_callbacks, unwinder))
+		return libdw_error("starting to unwind");
+	return NULL;
+}
+
+struct error *unwinder_create(struct image *image, struct unwinder **ret)
+{
+	struct unwinder *unwinder = calloc(1, sizeof(*unwinder));
+	size_t count = modules_count(image->modules);
+	struct error *err;
+
+	if (!unwinder)
+		return error_no_memory();
+	unwinder->image = image;
+	unwinder->lent = calloc(count + 1, sizeof(*unwinder->lent));
+	unwinder->lines = calloc(count + 1, sizeof(*unwinder->lines));
+	err = unwinder->lent && unwinder->lines ?
+		memory_reader_init(&unwinder->memory, image->memory) :
+		error_no_memory();
+	if (!err)
+		err = open_dwfl(unwinder);
+	if (err) {
+		unwinder_destroy(unwinder);
+		return err;
+	}
+	*ret = unwinder;
+	return NULL;
+}
+
+void unwinder_destroy(struct unwinder *unwinder)
+{
+	size_t count;
+
+	if (!unwinder)
+		return;
+	count = modules_count(unwinder->image->modules);
+	if (unwinder->dwfl)
+		dwfl_end(unwinder->dwfl);
+	(void)elf_end(unwinder->machine);
+	for (size_t i = 0; unwinder->lines && i < count; i++)
+		(void)dwarf_end(unwinder->lines[i].dwarf);
+	for (size_t i = 0; unwinder->lent && i < count; i++)
+		if (unwinder->lent[i].bytes)
+			(void)munmap(unwinder->lent[i].bytes,
+				     unwinder->lent[i].size);
+	free(unwinder->lines);
+	free(unwinder->lent);
+	memory_reader_deinit(&unwinder->memory);
+	free(unwinder);
+}
+
+/* --- walking --------------------------------------------------------------- */
+
+static bool tell(struct unwinder *unwinder, uint64_t pc, bool exact)
+{
+	struct native_frame frame = { .pc = pc, .exact = exact };
+
+	unwinder->count++;
+	unwinder->last_pc = pc;
+	unwinder->stopped = !unwinder->fn(unwinder->context, &frame);
+	return !unwinder->stopped;
+}
+
+/** Two frames of one function at one place of the stack are the same frame. */
+static bool goes_in_circle(struct unwinder *unwinder, Dwfl_Frame *state,
+			   uint64_t pc)
+{
+	bool arm = unwinder->image->machine == EM_AARCH64;
+	Dwarf_Word sp;
+
+	if (!dwfl_frame_reg ||
+	    dwfl_frame_reg(state, arm ? ARM64_SP : AMD64_RSP, &sp) != 0)
+		return false;
+	if (unwinder->count > 0 && pc == unwinder->mark_pc &&
+	    sp == unwinder->mark_sp)
+		return true;
+	if ((unwinder->count & (unwinder->count - 1)) == 0) {
+		unwinder->mark_pc = pc;
+		unwinder->mark_sp = sp;
+	}
+	return false;
+}
+
+static int tell_frame(Dwfl_Frame *state, void *arg)
+{
+	struct unwinder *unwinder = arg;
+	bool exact = false;
+	Dwarf_Addr pc;
+
+	if (!dwfl_frame_pc(state, &pc, &exact))
+		return DWARF_CB_ABORT;
+	// What is left to read of the frame that was told is of no interest.
+	unwinder->failed = false;
+	unwinder->circle = goes_in_circle(unwinder, state, pc);
+	if (unwinder->circle || unwinder->count >= NATIVE_FRAMES_MAX ||
+	    !tell(unwinder, pc, exact))
+		return DWARF_CB_ABORT;
+	return DWARF_CB_OK;
+}
+
+static enum unwind_end why_ended(struct unwinder *unwinder, uint64_t *ret_at)
+{
+	struct module *module;
+
+	*ret_at = unwinder->last_pc;
+	if (unwinder->stopped)
+		return UNWIND_STOPPED;
+	if (unwinder->count >= NATIVE_FRAMES_MAX)
+		return UNWIND_TOO_DEEP;
+	if (unwinder->circle)
+		return UNWIND_LOST;
+	module = modules_find(unwinder->image->modules, unwinder->last_pc);
+	if (!module)
+		return UNWIND_NO_MODULE;
+	if (unwinder->failed) {
+		*ret_at = unwinder->failed_at;
+		return UNWIND_NOT_CAPTURED;
+	}
+	return UNWIND_NO_TABLE;
+}
+
+/**
+ * A call of an address where no code is: undo it, as nothing else can have
+ * happened since.
+ */
+static bool undo_call(struct unwinder *unwinder)
+{
+	uint64_t from;
+
+	if (modules_find(unwinder->image->modules, unwinder->pc))
+		return false;
+	if (unwinder->image->machine == EM_AARCH64) {
+		from = unwinder->registers[ARM64_LR];
+	} else {
+		if (!memory_try_u64(&unwinder->memory,
+				    unwinder->registers[AMD64_RSP], &from))
+			return false;
+		unwinder->registers[AMD64_RSP] += sizeof(from);
+		unwinder->registers[AMD64_RIP] = from;
+	}
+	if (from == unwinder->pc ||
+	    !modules_find(unwinder->image->modules, from))
+		return false;
+	unwinder->pc = from;
+	return true;
+}
+
+enum unwind_end unwinder_walk(struct unwinder *unwinder, size_t thread,
+			      native_frame_fn *fn, void *context,
+			      uint64_t *ret_at)
+{
+	const struct core_thread *of = &unwinder->image->notes.threads[thread];
+	uint16_t machine = unwinder->image->machine;
+	uint64_t at_first;
+
+	*ret_at = 0;
+	unwinder->num_registers = core_dwarf_registers(of, machine,
+						       unwinder->registers);
+	if (unwinder->num_registers == 0 ||
+	    !core_register(of, machine, CORE_PC, &unwinder->pc))
+		return UNWIND_NO_REGISTERS;
+	unwinder->fn = fn;
+	unwinder->context = context;
+	unwinder->count = 0;
+	unwinder->failed = false;
+	unwinder->stopped = false;
+	unwinder->circle = false;
+	at_first = unwinder->pc;
+	if (undo_call(unwinder) && !tell(unwinder, at_first, true))
+		return UNWIND_STOPPED;
+	if (dwfl_getthread_frames(unwinder->dwfl, 1, tell_frame, unwinder) == 0)
+		return UNWIND_OUTERMOST;
+	return why_ended(unwinder, ret_at);
+}
+
+const char *unwind_end_text(enum unwind_end end)
+{
+	switch (end) {
+	case UNWIND_OUTERMOST:
+	case UNWIND_STOPPED:
+		return NULL;
+	case UNWIND_NO_REGISTERS:
+		return "the core has no registers of it";
+	case UNWIND_NO_MODULE:
+		return "no module is there";
+	case UNWIND_NO_TABLE:
+		return "its module has no unwind table there";
+	case UNWIND_NOT_CAPTURED:
+		return "that part of its stack is not in the dump";
+	case UNWIND_TOO_DEEP:
+		return "more frames than are followed";
+	case UNWIND_LOST:
+		return "the stack leads back into itself";
+	}
+	return NULL;
+}
+
+/* --- source lines ---------------------------------------------------------- */
+
+/** libdw writes expanded sections' headers where libelf has the file. */
+static bool make_writable(Elf *elf)
+{
+	size_t size;
+	char *bytes = elf_rawfile(elf, &size);
+
+	return bytes && mprotect(bytes, size, PROT_READ | PROT_WRITE) == 0;
+}
+
+static Dwarf *lines_of(struct unwinder *unwinder, struct module *module,
+		       size_t index)
+{
+	struct lines *lines = &unwinder->lines[index];
+
+	if (!lines->looked) {
+		Elf *elf = symbols_debug_elf(module, unwinder->image->memory);
+
+		lines->looked = true;
+		if (elf && make_writable(elf))
+			lines->dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
+	}
+	return lines->dwarf;
+}
+
+bool unwinder_line(struct unwinder *unwinder, const struct native_frame *frame,
+		   struct native_line *ret)
+{
+	const struct modules *modules = unwinder->image->modules;
+	uint64_t pc = frame->pc - !frame->exact;
+	struct module *module = modules_find(modules, pc);
+	Dwarf_Line *line;
+	Dwarf_Die unit;
+	Dwarf *dwarf;
+	size_t i = 0;
+
+	if (!module)
+		return false;
+	while (i < modules_count(modules) && modules_get(modules, i) != module)
+		i++;
+	dwarf = lines_of(unwinder, module, i);
+	if (!dwarf || !dwarf_addrdie(dwarf, pc - module->bias, &unit))
+		return false;
+	line = dwarf_getsrc_die(&unit, pc - module->bias);
+	if (!line || dwarf_lineno(line, &ret->line) != 0)
+		return false;
+	ret->file = dwarf_linesrc(line, NULL, NULL);
+	return ret->file != NULL;
+}
