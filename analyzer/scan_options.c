@@ -111,6 +111,11 @@ static const struct option_spec specs[] = {
 	  "thread or root, as the view has it", FIELD(by) },
 	{ "tracebacks", 0, OPTION_FLAG, GROUP_FILTER, VIEW_TRACEMALLOC, NULL,
 	  NULL, "rows are whole tracebacks, not lines", FIELD(tracebacks) },
+	{ "locals", 0, OPTION_FLAG, GROUP_FILTER, VIEW_THREADS, NULL, NULL,
+	  "add the variables of Python frames", FIELD(locals) },
+	{ "native-only", 0, OPTION_FLAG, GROUP_FILTER, VIEW_THREADS, NULL, NULL,
+	  "native stacks only; for processes that are not Python's",
+	  FIELD(native_only) },
 	{ "retained", 0, OPTION_FLAG, GROUP_FILTER,
 	  VIEW_TYPES | VIEW_OBJECTS | VIEW_OBJECT, NULL, NULL,
 	  "add what would go with each row, and of objects how many refer to "

@@ -42,6 +42,8 @@ struct options {
 	bool values;
 	bool dot;		/* of path: a digraph */
 	bool retained;		/* add what is retained */
+	bool locals;		/* of threads: variables of frames */
+	bool native_only;	/* of threads: nothing of Python */
 	bool tracebacks;	/* of tracemalloc: whole ones, not lines */
 	const char *sysroot, *tmp_dir;
 	const char *index;	/* a folder; NULL: the default one */

@@ -29,7 +29,8 @@ enum view_bit {
 	VIEW_CYCLES = 1 << 11,
 	VIEW_GC = 1 << 12,
 	VIEW_REFCOUNTS = 1 << 13,
-	VIEW_EVERY = 0x3FFF,
+	VIEW_THREADS = 1 << 14,
+	VIEW_EVERY = 0x7FFF,
 };
 
 struct view {

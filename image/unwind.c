@@ -24,6 +24,7 @@ enum {
 	PAGE = 4096,
 	TABLE_HEADER = 12,	/* bytes of .eh_frame_hdr read */
 	PCREL_SDATA4 = 0x1b,	/* DW_EH_PE_pcrel | DW_EH_PE_sdata4 */
+	SIGNALS_MAX = 16,	/* handlers above each other that are undone */
 	AMD64_RSP = 7, AMD64_RIP = 16, ARM64_LR = 30, ARM64_SP = 31,
 };
 
@@ -62,7 +63,11 @@ struct unwinder {
 	void *context;
 	size_t count;
 	uint64_t last_pc;
-	bool stopped, circle;
+	bool last_exact, stopped, circle;
+	bool at_signal;		/* the frame told last is a handler's caller */
+	bool has_signal, resume;
+	uint64_t signal_frame;	/* address of the kernel's rt_sigframe */
+	struct native_signal signal;
 	/* a frame some way back: who comes by there again goes in a circle */
 	uint64_t mark_pc, mark_sp;
 };
@@ -353,25 +358,32 @@ void unwinder_destroy(struct unwinder *unwinder)
 
 /* --- walking --------------------------------------------------------------- */
 
-static bool tell(struct unwinder *unwinder, uint64_t pc, bool exact)
+static bool tell(struct unwinder *unwinder, uint64_t pc, uint64_t sp,
+		 bool exact)
 {
-	struct native_frame frame = { .pc = pc, .exact = exact };
+	struct native_frame frame = { .pc = pc, .sp = sp, .exact = exact };
 
 	unwinder->count++;
 	unwinder->last_pc = pc;
+	unwinder->last_exact = exact;
 	unwinder->stopped = !unwinder->fn(unwinder->context, &frame);
 	return !unwinder->stopped;
 }
 
-/** Two frames of one function at one place of the stack are the same frame. */
-static bool goes_in_circle(struct unwinder *unwinder, Dwfl_Frame *state,
-			   uint64_t pc)
+/** The stack pointer of a frame; 0: this libdw does not tell. */
+static uint64_t stack_pointer(struct unwinder *unwinder, Dwfl_Frame *state)
 {
 	bool arm = unwinder->image->machine == EM_AARCH64;
 	Dwarf_Word sp;
 
-	if (!dwfl_frame_reg ||
-	    dwfl_frame_reg(state, arm ? ARM64_SP : AMD64_RSP, &sp) != 0)
+	return dwfl_frame_reg && dwfl_frame_reg(state, arm ? ARM64_SP :
+						AMD64_RSP, &sp) == 0 ? sp : 0;
+}
+
+/** Two frames of one function at one place of the stack are the same frame. */
+static bool goes_in_circle(struct unwinder *unwinder, uint64_t pc, uint64_t sp)
+{
+	if (sp == 0)
 		return false;
 	if (unwinder->count > 0 && pc == unwinder->mark_pc &&
 	    sp == unwinder->mark_sp)
@@ -383,24 +395,145 @@ static bool goes_in_circle(struct unwinder *unwinder, Dwfl_Frame *state,
 	return false;
 }
 
+/* --- signals ---------------------------------------------------------------- */
+
+/*
+ * Where the kernel puts what a handler returns to. x86-64: a struct ucontext
+ * first; aarch64: siginfo, then the ucontext.
+ *
+ * Source: the kernel's arch/x86/include/asm/sigframe.h, arch/arm64/kernel/
+ * signal.c, uapi/asm/sigcontext.h and ucontext.h.
+ */
+enum {
+	AMD64_GREGS = 40,
+	AMD64_TRAP = AMD64_GREGS + 20 * 8, AMD64_FAULT = AMD64_GREGS + 22 * 8,
+	AMD64_PAGE_FAULT = 14,
+	ARM64_FAULT = 128 + 176, ARM64_REGISTERS = ARM64_FAULT + 8,
+};
+
+/** True if the code at pc is the call of rt_sigreturn: told by itself alone. */
+static bool is_signal_return(struct unwinder *unwinder, uint64_t pc)
+{
+	static const uint8_t amd64[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0,
+					 0x0f, 0x05 };
+	static const uint8_t arm64[] = { 0x68, 0x11, 0x80, 0xd2,
+					 0x01, 0x00, 0x00, 0xd4 };
+	bool arm = unwinder->image->machine == EM_AARCH64;
+	size_t size = arm ? sizeof(arm64) : sizeof(amd64);
+	uint8_t code[sizeof(amd64)];
+
+	return memory_try_read(&unwinder->memory, pc, code, size) &&
+	       memcmp(code, arm ? arm64 : amd64, size) == 0;
+}
+
+/**
+ * The kernel fills in siginfo only for handlers that asked for it; what address
+ * a fault was at stands in the context, for all.
+ */
+static void read_signal(struct unwinder *unwinder, uint64_t sp)
+{
+	bool arm = unwinder->image->machine == EM_AARCH64;
+	struct native_signal *signal = &unwinder->signal;
+	uint64_t trap = AMD64_PAGE_FAULT;
+
+	unwinder->signal_frame = sp;
+	if (unwinder->has_signal)
+		return;
+	unwinder->has_signal = true;
+	signal->is_fault =
+		(arm || memory_try_u64(&unwinder->memory, sp + AMD64_TRAP,
+				       &trap)) &&
+		trap == AMD64_PAGE_FAULT &&
+		memory_try_u64(&unwinder->memory,
+			       sp + (arm ? ARM64_FAULT : AMD64_FAULT),
+			       &signal->address) &&
+		(!arm || signal->address != 0);
+}
+
+/** The registers as they were when the signal came. */
+static bool registers_before_signal(struct unwinder *unwinder)
+{
+	// r8 … r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip by DWARF's
+	// numbers.
+	static const uint8_t amd64[] = { 8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6,
+					 3, 1, 0, 2, AMD64_RSP, AMD64_RIP };
+	bool arm = unwinder->image->machine == EM_AARCH64;
+	uint64_t at = unwinder->signal_frame +
+		      (arm ? ARM64_REGISTERS : AMD64_GREGS);
+	size_t count = arm ? ARM64_SP + 1 : sizeof(amd64);
+
+	for (size_t i = 0; i < count; i++)
+		if (!memory_try_u64(&unwinder->memory, at + i * 8,
+				    &unwinder->registers[arm ? i : amd64[i]]))
+			return false;
+	if (!arm)
+		unwinder->pc = unwinder->registers[AMD64_RIP];
+	return !arm || memory_try_u64(&unwinder->memory, at + count * 8,
+				      &unwinder->pc);
+}
+
+bool unwinder_signal(const struct unwinder *unwinder,
+		     struct native_signal *ret)
+{
+	*ret = unwinder->signal;
+	return unwinder->has_signal;
+}
+
+/* --- frames ----------------------------------------------------------------- */
+
 static int tell_frame(Dwfl_Frame *state, void *arg)
 {
 	struct unwinder *unwinder = arg;
 	bool exact = false;
+	uint64_t sp = stack_pointer(unwinder, state);
 	Dwarf_Addr pc;
 
 	if (!dwfl_frame_pc(state, &pc, &exact))
 		return DWARF_CB_ABORT;
 	// What is left to read of the frame that was told is of no interest.
 	unwinder->failed = false;
-	unwinder->circle = goes_in_circle(unwinder, state, pc);
-	if (unwinder->circle || unwinder->count >= NATIVE_FRAMES_MAX ||
-	    !tell(unwinder, pc, exact))
+	// libdw would guess from a place that has no table; we know better.
+	unwinder->resume = unwinder->at_signal &&
+			   !modules_find(unwinder->image->modules, pc);
+	unwinder->circle = goes_in_circle(unwinder, pc, sp);
+	if (unwinder->resume || unwinder->circle ||
+	    unwinder->count >= NATIVE_FRAMES_MAX ||
+	    !tell(unwinder, pc, sp, exact))
 		return DWARF_CB_ABORT;
+	unwinder->at_signal = sp != 0 && is_signal_return(unwinder, pc);
+	if (unwinder->at_signal)
+		read_signal(unwinder, sp);
 	return DWARF_CB_OK;
 }
 
-static enum unwind_end why_ended(struct unwinder *unwinder, uint64_t *ret_at)
+/**
+ * True if the unwind table says that nothing called the function at pc: the end
+ * of a stack. Others end where a return address is 0.
+ */
+static bool is_outermost(struct unwinder *unwinder, uint64_t pc)
+{
+	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, pc);
+	Dwarf_Frame *frame = NULL;
+	Dwarf_Op memory[3], *ops;
+	bool undefined = false, exact;
+	Dwarf_Addr bias, start, end;
+	Dwarf_CFI *table = module ? dwfl_module_eh_cfi(module, &bias) : NULL;
+	size_t count;
+	int number;
+
+	if (!table || dwarf_cfi_addrframe(table, pc - bias, &frame) != 0)
+		return false;
+	number = dwarf_frame_info(frame, &start, &end, &exact);
+	if (number >= 0 &&
+	    dwarf_frame_register(frame, number, memory, &ops, &count) == 0)
+		undefined = count == 0 && ops == memory;
+	free(frame);
+	return undefined;
+}
+
+/** @param ended  libdw says that it is the end of the stack */
+static enum unwind_end why_ended(struct unwinder *unwinder, bool ended,
+				 uint64_t *ret_at)
 {
 	struct module *module;
 
@@ -414,6 +547,10 @@ static enum unwind_end why_ended(struct unwinder *unwinder, uint64_t *ret_at)
 	module = modules_find(unwinder->image->modules, unwinder->last_pc);
 	if (!module)
 		return UNWIND_NO_MODULE;
+	if (is_outermost(unwinder, unwinder->last_pc - !unwinder->last_exact))
+		return UNWIND_OUTERMOST;
+	if (ended)
+		return UNWIND_LOST;
 	if (unwinder->failed) {
 		*ret_at = unwinder->failed_at;
 		return UNWIND_NOT_CAPTURED;
@@ -447,15 +584,32 @@ static bool undo_call(struct unwinder *unwinder)
 	return true;
 }
 
+/** Tell the frames from the registers on; *ret_ended as libdw has it. */
+static bool walk_from_registers(struct unwinder *unwinder, bool *ret_ended)
+{
+	bool arm = unwinder->image->machine == EM_AARCH64;
+	uint64_t sp = unwinder->registers[arm ? ARM64_SP : AMD64_RSP];
+	uint64_t first = unwinder->pc;
+
+	unwinder->at_signal = false;
+	unwinder->resume = false;
+	if (undo_call(unwinder) && !tell(unwinder, first, sp, true))
+		return false;
+	*ret_ended = dwfl_getthread_frames(unwinder->dwfl, 1, tell_frame,
+					   unwinder) == 0;
+	return unwinder->resume && registers_before_signal(unwinder);
+}
+
 enum unwind_end unwinder_walk(struct unwinder *unwinder, size_t thread,
 			      native_frame_fn *fn, void *context,
 			      uint64_t *ret_at)
 {
 	const struct core_thread *of = &unwinder->image->notes.threads[thread];
 	uint16_t machine = unwinder->image->machine;
-	uint64_t at_first;
+	bool ended = false;
 
 	*ret_at = 0;
+	unwinder->has_signal = false;
 	unwinder->num_registers = core_dwarf_registers(of, machine,
 						       unwinder->registers);
 	if (unwinder->num_registers == 0 ||
@@ -464,15 +618,14 @@ enum unwind_end unwinder_walk(struct unwinder *unwinder, size_t thread,
 	unwinder->fn = fn;
 	unwinder->context = context;
 	unwinder->count = 0;
+	unwinder->last_pc = 0;
 	unwinder->failed = false;
 	unwinder->stopped = false;
 	unwinder->circle = false;
-	at_first = unwinder->pc;
-	if (undo_call(unwinder) && !tell(unwinder, at_first, true))
-		return UNWIND_STOPPED;
-	if (dwfl_getthread_frames(unwinder->dwfl, 1, tell_frame, unwinder) == 0)
-		return UNWIND_OUTERMOST;
-	return why_ended(unwinder, ret_at);
+	for (int i = 0; i < SIGNALS_MAX; i++)
+		if (!walk_from_registers(unwinder, &ended))
+			break;
+	return why_ended(unwinder, ended, ret_at);
 }
 
 const char *unwind_end_text(enum unwind_end end)
@@ -492,7 +645,7 @@ const char *unwind_end_text(enum unwind_end end)
 	case UNWIND_TOO_DEEP:
 		return "more frames than are followed";
 	case UNWIND_LOST:
-		return "the stack leads back into itself";
+		return "the stack leads nowhere from there";
 	}
 	return NULL;
 }

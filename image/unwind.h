@@ -31,13 +31,23 @@ enum unwind_end {
 	UNWIND_NO_TABLE,	/* its module has no entry for it, or is lost */
 	UNWIND_NOT_CAPTURED,	/* a word of the stack is not in the dump */
 	UNWIND_TOO_DEEP,	/* NATIVE_FRAMES_MAX */
-	UNWIND_LOST,		/* it leads back to a frame that was told */
+	UNWIND_LOST,		/* its return address is 0, or leads back to a
+				   frame that was told */
 };
 
 struct native_frame {
 	uint64_t pc;
+	uint64_t sp;		/* the stack pointer; 0: not known. What lies
+				   from here to that of the caller is the
+				   function's own */
 	bool exact;		/* pc is the instruction itself; else where a
 				   call returns to, and the call is before it */
+};
+
+/** The signal that a handler on the stack was called for. */
+struct native_signal {
+	bool is_fault;		/* a page was touched that was not there, */
+	uint64_t address;	/* at this address */
 };
 
 struct native_line {
@@ -64,6 +74,13 @@ typedef bool native_frame_fn(void *context, const struct native_frame *frame);
 enum unwind_end unwinder_walk(struct unwinder *unwinder, size_t thread,
 			      native_frame_fn *fn, void *context,
 			      uint64_t *ret_at);
+
+/**
+ * The innermost signal whose handler the thread walked last was in: what
+ * happened first, where the handler itself ended the process. False: none.
+ */
+bool unwinder_signal(const struct unwinder *unwinder,
+		     struct native_signal *ret);
 
 /** What an end means, for a sentence: "in no module"; NULL for a good one. */
 const char *unwind_end_text(enum unwind_end end);

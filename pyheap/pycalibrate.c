@@ -115,26 +115,25 @@ bool pyh_value_of(const struct pyh_probe *probe, uint64_t dict,
 	return true;
 }
 
-bool pyh_small_int(const struct pyh_probe *probe, uint64_t object,
-		   uint64_t *ret)
+bool pyh_small_int(const struct pyh_runtime *runtime,
+		   struct memory_reader *memory, uint64_t object, uint64_t *ret)
 {
-	const struct pyh_runtime *runtime = probe->runtime;
 	enum pyh_field first = PYH_LONG_OB_DIGIT;
 	uint32_t digits[2] = { 0, 0 };
 	uint64_t count;
 
-	if (pyh_field(runtime, probe->reader, object,
+	if (pyh_field(runtime, memory, object,
 		      PYH_LONG_LONG_VALUE_LV_TAG, &count)) {
 		if (count & 2)	// negative
 			return false;
 		count >>= 3;
 		first = PYH_LONG_LONG_VALUE_OB_DIGIT;
-	} else if (!pyh_field(runtime, probe->reader, object, PYH_VAR_OB_SIZE,
+	} else if (!pyh_field(runtime, memory, object, PYH_VAR_OB_SIZE,
 			      &count)) {
 		return false;
 	}
 	if (count > 2 || !pyh_has(runtime, first) ||
-	    !memory_try_read(probe->reader, object + pyh_offset(runtime, first),
+	    !memory_try_read(memory, object + pyh_offset(runtime, first),
 			     digits, (size_t)count * sizeof(digits[0])))
 		return false;
 	*ret = (uint64_t)digits[1] << 30 | digits[0];

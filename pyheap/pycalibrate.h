@@ -82,8 +82,8 @@ bool pyh_value_of(const struct pyh_probe *probe, uint64_t dict,
 		  const char *name, uint64_t *ret);
 
 /** The value of an int object from 0 to 2^60. */
-bool pyh_small_int(const struct pyh_probe *probe, uint64_t object,
-		   uint64_t *ret);
+bool pyh_small_int(const struct pyh_runtime *runtime,
+		   struct memory_reader *memory, uint64_t object, uint64_t *ret);
 
 /** Is the thing at this address what the field should be? */
 typedef bool pyh_holds_fn(const struct pyh_probe *probe, uint64_t address);

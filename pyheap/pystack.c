@@ -15,6 +15,7 @@ enum {
 	TAG_BITS = 7,
 	/* Between functions there is one at most; more are no stack. */
 	PASSED_MAX = 16,
+	LOCALS_MAX = 1 << 16,	/* variables of one frame */
 	HANDLERS_MAX = 1 << 16,	/* generators that run inside each other */
 };
 
@@ -159,6 +160,10 @@ static bool read_internal_frame(const struct pyh_runtime *runtime,
 	else
 		frame->entry = is_entry(runtime, memory, frame->address,
 					*ret_next);
+	// What it is called from is a frame that the loop has among its own
+	// variables, since 3.12.
+	if (frame->entry && !pyh_has(runtime, PYH_IFRAME_IS_ENTRY))
+		frame->loop = *ret_next;
 	return true;
 }
 
@@ -218,6 +223,74 @@ bool pyh_frames_each(const struct pyh_runtime *runtime,
 		at = next;
 	}
 	return at == 0;
+}
+
+bool pyh_frame_of_object(const struct pyh_runtime *runtime,
+			 struct memory_reader *memory, uint64_t object,
+			 struct pyh_frame *ret)
+{
+	struct pyh_frame frame = { .address = object };
+	uint64_t next;
+
+	if (pyh_has(runtime, PYH_IFRAME_PREVIOUS) &&
+	    !pyh_field(runtime, memory, object, PYH_FRAME_F_FRAME,
+		       &frame.address))
+		return false;
+	if (!(pyh_has(runtime, PYH_IFRAME_PREVIOUS) ?
+		      read_internal_frame : read_frame_object)
+	    (runtime, memory, &frame, &next) ||
+	    frame.code == 0 || !read_code(runtime, memory, &frame))
+		return false;
+	read_line(runtime, memory, &frame);
+	*ret = frame;
+	return true;
+}
+
+/* --- variables ------------------------------------------------------------- */
+
+/** Up to 3.10: how many there are of all kinds. */
+static uint64_t count_old_locals(const struct pyh_runtime *runtime,
+				 struct memory_reader *memory, uint64_t code)
+{
+	static const enum pyh_field tuples[] = { PYH_CODE_CO_CELLVARS,
+						 PYH_CODE_CO_FREEVARS };
+	uint64_t count = 0, tuple, size;
+
+	(void)pyh_field(runtime, memory, code, PYH_CODE_CO_NLOCALS, &count);
+	for (size_t i = 0; i < 2; i++)
+		if (pyh_field(runtime, memory, code, tuples[i], &tuple) &&
+		    pyh_field(runtime, memory, tuple, PYH_VAR_OB_SIZE, &size) &&
+		    size < LOCALS_MAX)
+			count += size;
+	return count;
+}
+
+void pyh_locals_each(const struct pyh_runtime *runtime,
+		     struct memory_reader *memory,
+		     const struct pyh_frame *frame, pyh_local_fn *fn,
+		     void *context)
+{
+	bool old = !pyh_has(runtime, PYH_IFRAME_PREVIOUS);
+	uint64_t count = 0, word;
+	uint64_t at = frame->address +
+		      pyh_offset(runtime, old ? PYH_FRAME_F_LOCALSPLUS :
+				 PYH_IFRAME_LOCALSPLUS);
+
+	if (old)
+		count = count_old_locals(runtime, memory, frame->code);
+	else
+		(void)pyh_field(runtime, memory, frame->code,
+				PYH_CODE_CO_NLOCALSPLUS, &count);
+	for (uint64_t i = 0; i < count && i < LOCALS_MAX; i++) {
+		if (!memory_try_u64(memory, at + i * 8, &word))
+			return;
+		// Since 3.14 the two lowest bits are a tag; 3: a small int.
+		if (runtime->minor >= 14 && (word & 3) == 3)
+			continue;
+		word &= ~(uint64_t)(runtime->minor >= 14 ? 3 : 0);
+		if (word != 0 && !fn(context, i, word))
+			return;
+	}
 }
 
 /* --- the lock and exceptions ----------------------------------------------- */

@@ -40,6 +40,9 @@ struct pyh_frame {
 	uint32_t line;			/* where it is; 0: not known */
 	bool entry;			/* C code called it: one call of the
 					   evaluation loop begins here */
+	uint64_t loop;			/* of an entry, an address among the
+					   native variables of that call; 0: not
+					   known (3.11 and older) */
 };
 
 /** Return false to end the walk. */
@@ -59,6 +62,27 @@ void pyh_threads_each(const struct pyh_runtime *runtime,
 bool pyh_frames_each(const struct pyh_runtime *runtime,
 		     struct memory_reader *memory,
 		     const struct pyh_thread *thread, pyh_frame_fn *fn,
+		     void *context);
+
+/** The frame of a frame object; false where there is none or it cannot be read. */
+bool pyh_frame_of_object(const struct pyh_runtime *runtime,
+			 struct memory_reader *memory, uint64_t object,
+			 struct pyh_frame *ret);
+
+/** Return false to end the walk. */
+typedef bool pyh_local_fn(void *context, uint64_t index, uint64_t address);
+
+/**
+ * The variables of a frame that have a value: those of functions, not of
+ * modules and classes, which keep theirs in a dict. Of one that a function
+ * inside uses too it is the cell.
+ *
+ * fn gets the index, as in co_localsplusnames or, up to 3.10, in co_varnames,
+ * co_cellvars and co_freevars one behind the other, and the object's address.
+ */
+void pyh_locals_each(const struct pyh_runtime *runtime,
+		     struct memory_reader *memory,
+		     const struct pyh_frame *frame, pyh_local_fn *fn,
 		     void *context);
 
 /**

@@ -114,7 +114,8 @@ static bool small_ints_hold(const struct pyh_probe *probe, uint64_t address)
 		if (!pyh_object_type(probe, at, &type) || type != first)
 			return false;
 		if (SMALL_INT_FIRST + i >= 0 &&
-		    (!pyh_small_int(probe, at, &value) ||
+		    (!pyh_small_int(probe->runtime, probe->reader, at,
+				    &value) ||
 		     value != (uint64_t)(SMALL_INT_FIRST + i)))
 			return false;
 	}

@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "pyheap/pyattributes.h"
 #include "pyheap/pydict.h"
 #include "pyheap/pyrefs.h"
 #include "pyheap/pyrepr.h"
@@ -21,7 +22,6 @@ enum {
 	BASES_MAX = 64,
 	FIELDS_MAX = 4096,		/* of a namedtuple */
 	TYPE_DICT_BUDGET = 4096,	/* entries of a type's dict looked at */
-	INSTANCE_BUDGET = 256,		/* … and references of an instance */
 };
 
 void pyh_write_range(struct pyh_repr *repr,
@@ -94,63 +94,6 @@ static uint64_t type_dict(struct pyh_repr *repr, const struct pyh_type *type)
 		       pyh_type_dict(repr->runtime, repr->memory, &view) : 0;
 }
 
-/** Attributes that are looked for by name. */
-struct wanted {
-	struct pyh_repr *repr;
-	const char *const *names;
-	uint64_t *values;	/* of the objects found; 0: not found */
-	size_t count;
-	uint64_t dict;		/* where others may be */
-	unsigned int left;	/* references that may still be looked at */
-};
-
-static bool see_reference(void *context, const struct pyh_ref *ref)
-{
-	struct wanted *wanted = context;
-	struct pyh_repr *repr = wanted->repr;
-	struct pyh_str str;
-
-	if (ref->kind == PYH_REF_DICT)
-		wanted->dict = ref->address;
-	if (ref->kind == PYH_REF_ATTRIBUTE &&
-	    pyh_str_read(repr->runtime, repr->memory, ref->key, &str) ==
-		    PYH_FOUND) {
-		for (size_t i = 0; i < wanted->count; i++)
-			if (pyh_str_is(repr->memory, &str, wanted->names[i]))
-				wanted->values[i] = ref->address;
-	}
-	return wanted->left-- > 0;
-}
-
-/** Look attributes of an instance up; values are 0 for those it lacks. */
-static void find_attributes(struct pyh_repr *repr,
-			    const struct pyh_repr_object *object,
-			    const char *const *names, size_t count,
-			    uint64_t *values)
-{
-	uint64_t budget = INSTANCE_BUDGET;
-	struct pyh_measure measure;
-	struct pyh_referrer referrer = {
-		.runtime = repr->runtime, .shapes = repr->shapes,
-		.type = object->type, .address = object->address,
-		.memory = repr->memory,
-	};
-	struct wanted wanted = {
-		.repr = repr, .names = names, .values = values, .count = count,
-		.left = INSTANCE_BUDGET,
-	};
-
-	memset(values, 0, count * sizeof(*values));
-	if (pyh_measure(repr->runtime, object->type, object->address, NULL, 0,
-			repr->memory, &measure) == PYH_MEASURE_REFUSED)
-		return;
-	referrer.extent = measure.extent;
-	pyh_refs_each(&referrer, see_reference, &wanted);
-	if (wanted.dict && !values[0])
-		(void)pyh_dict_find(repr->runtime, repr->memory, wanted.dict,
-				    names, count, values, &budget);
-}
-
 /* --- namedtuple and enum -------------------------------------------------- */
 
 /** True if a tuple is one of as many str as it says. */
@@ -221,7 +164,8 @@ void pyh_write_enum(struct pyh_repr *repr,
 	const struct pyh_type *name_type;
 	uint64_t values[2];
 
-	find_attributes(repr, object, names, 2, values);
+	pyh_attributes_find(repr->runtime, repr->shapes, repr->memory,
+			    object->type, object->address, names, 2, values);
 	if (!values[1]) {
 		pyh_write_other(repr, object);
 		return;

@@ -189,7 +189,8 @@ bool pyh_version_of_sys(const struct pyh_probe *probe, uint32_t *ret)
 	    runtime->interpreters[0].sysdict == 0 ||
 	    !pyh_value_of(probe, runtime->interpreters[0].sysdict,
 			  "hexversion", &object) ||
-	    !pyh_small_int(probe, object, &version) || !is_version(version))
+	    !pyh_small_int(probe->runtime, probe->reader, object, &version) ||
+	    !is_version(version))
 		return false;
 	*ret = (uint32_t)version;
 	return true;

@@ -638,14 +638,15 @@ def kernel_settings(**values):
         restorer.stdout.close()
 
 
-def kernel_core(pid, path, filter=0x33, timeout=120):
+def kernel_core(pid, path, filter=0x33, timeout=120, end=None):
     """As _kernel_core(), while nobody changes the kernel's settings."""
     with core_pattern_lock(exclusive=False):
-        return _kernel_core(pid, path, filter, timeout)
+        return _kernel_core(pid, path, filter, timeout, end)
 
 
-def _kernel_core(pid, path, filter, timeout):
-    """The kernel's own, of a process that SIGABRT ends; returns path.
+def _kernel_core(pid, path, filter, timeout, end):
+    """The kernel's own, of a process that SIGABRT ends, or that ends by itself
+    when end() is called; returns path.
 
     filter is its coredump_filter: by default, file-backed pages that were never
     written to are not in the core. Skips where the kernel is configured to pipe
@@ -686,7 +687,10 @@ def _kernel_core(pid, path, filter, timeout):
                     if name.fullmatch(entry.name)}
 
         before = cores()
-        os.kill(pid, signal.SIGABRT)
+        if end:
+            end()
+        else:
+            os.kill(pid, signal.SIGABRT)
         deadline = time.monotonic() + timeout
         while _process_state(pid) not in (None, "Z", "X"):
             if time.monotonic() > deadline:

@@ -1,0 +1,36 @@
+/*
+ * An exception: what it came from, and where it was raised.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Source: CPython Include/cpython/pyerrors.h, Include/cpython/traceback.h.
+ */
+#ifndef PYHEAP_PYEXCEPTION_H
+#define PYHEAP_PYEXCEPTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "image/memory.h"
+#include "pyheap/pyruntime.h"
+#include "pyheap/pystack.h"
+
+enum {
+	PYH_EXCEPTIONS_MAX = 64,	/* of a chain that is followed */
+	PYH_TRACEBACKS_MAX = 1 << 16,
+};
+
+/** Addresses of objects; 0: none, or not to be had. */
+struct pyh_exception {
+	uint64_t address, type;
+	uint64_t cause;		/* raise … from */
+	uint64_t context;	/* being handled when it was raised */
+	bool has_place;
+	struct pyh_frame place;	/* where it was raised: code, names, line */
+};
+
+/** False if there is no exception at the address. */
+bool pyh_exception_read(const struct pyh_runtime *runtime,
+			struct memory_reader *memory, uint64_t address,
+			struct pyh_exception *ret);
+
+#endif
