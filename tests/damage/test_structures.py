@@ -4,8 +4,9 @@ addresses that the process itself told. Whatever is damaged, heapscan ends in
 time, says so with a finding and its address, and lists all other objects just
 as without the damage: address, type and size.
 
-The oldest and the newest release get every damage, also with the sanitized
-build; those between share one series, a part each."""
+The oldest and the newest release share the damages, half of them each; those
+between get a part of them, and so does the sanitized build. Interpreters that
+are named get every damage."""
 
 import collections
 import concurrent.futures
@@ -30,7 +31,7 @@ TARGET = os.path.join(os.path.dirname(os.path.abspath(__file__)),
 U64 = struct.Struct("<Q")
 U32 = struct.Struct("<I")
 ABSURD = (1 << 64) - 1, 1 << 60, 1 << 63, 1 << 31
-PART = 3            # releases between, and the sanitizers, get one in so many
+PART = 6            # releases between, and the sanitizers, get one in so many
 GRAPHS = 4          # of so many damages one is looked at as a graph, too
 PRESIZE = 32        # what lies before an object and belongs to it, at most
 NOWHERE = 0x5ABCDE000
@@ -831,14 +832,18 @@ def main():
     chosen = {i.version[:2]: i for i in reversed(interpreters)
               if not i.free_threaded}
     ends = min(chosen, default=None), max(chosen, default=None)
+    named = bool(os.environ.get("HEAPSCAN_INTERPRETERS"))
     for number, (release, interpreter) in enumerate(sorted(chosen.items())):
         with heaptest.case("%s: its memory can be spoilt" % interpreter):
-            if release in ends:
+            if named:
                 test(interpreter, [(found[0], 0, 1)] + [
+                    (build, 0, PART // 2) for build in found[1:]])
+            elif release in ends:
+                test(interpreter, [(found[0], ends.index(release), 2)] + [
                     (build, number % PART, PART) for build in found[1:]])
             else:
                 test(interpreter, [(found[0], number % PART, PART)])
-    if not os.environ.get("HEAPSCAN_INTERPRETERS"):
+    if not named:
         for release in heaptest.absent_releases(interpreters):
             heaptest.skip("damaged objects of Python " + release,
                           "no such interpreter here: tests/python/"

@@ -363,12 +363,17 @@ def interpreters(debug=False, few=False):
     return found
 
 
+def looked_at_closely(interpreter):
+    """One of FEW, or interpreters are named: what takes long is done, too."""
+    return bool(os.environ.get("HEAPSCAN_INTERPRETERS")
+                or re.search(FEW, interpreter.name))
+
+
 def allocators(interpreter, variants):
     """Those of these tuples whose last item, an environment, the interpreter
     obeys: free-threaded builds have mimalloc and nothing else. Of those that are
     not of FEW the first alone, unless interpreters are named."""
-    if not os.environ.get("HEAPSCAN_INTERPRETERS") \
-            and not re.search(FEW, interpreter.name):
+    if not looked_at_closely(interpreter):
         variants = variants[:1]
     return [variant for variant in variants if not interpreter.free_threaded
             or (variant[-1] or {}).get("PYTHONMALLOC") != "malloc"]
