@@ -97,6 +97,7 @@ static struct image_options image_options_from(const struct options *options)
 		.sysroot = options->sysroot &&
 			   strcmp(options->sysroot, "none") == 0 ?
 				   "" : options->sysroot,
+		.debuginfod = options->debuginfod,
 		.tmp_dir = options->tmp_dir,
 		// The rest of the budget is for what the commands collect.
 		.cache_bytes = options->memory / 4,

@@ -126,8 +126,9 @@ static const struct option_spec specs[] = {
 	  "for no files", FIELD(sysroot) },
 	{ "gpu-core", 0, OPTION_LATER, GROUP_INPUT, VIEW_EVERY, "FILE", NULL,
 	  "companion GPU core", 0 },
-	{ "debuginfod", 0, OPTION_LATER, GROUP_INPUT, VIEW_EVERY, NULL, NULL,
-	  "look for debug information on the network", 0 },
+	{ "debuginfod", 0, OPTION_FLAG, GROUP_INPUT, VIEW_EVERY, NULL, NULL,
+	  "look for debug information on the network, too, at the servers in "
+	  "$DEBUGINFOD_URLS", FIELD(debuginfod) },
 	{ "batch", 0, OPTION_LATER, GROUP_INPUT, VIEW_EVERY, "DIR", NULL,
 	  "many dumps, one summary row each", 0 },
 

@@ -46,6 +46,7 @@ struct options {
 	bool native_only;	/* of threads: nothing of Python */
 	bool tracebacks;	/* of tracemalloc: whole ones, not lines */
 	const char *sysroot, *tmp_dir;
+	bool debuginfod;
 	const char *index;	/* a folder; NULL: the default one */
 	bool no_index;
 	uint64_t memory;	/* bytes; 0: not given */

@@ -496,6 +496,7 @@ static struct error *find_modules(struct image *image,
 {
 	struct modules_options modules = {
 		.sysroot = options->sysroot, .machine = image->machine,
+		.debuginfod = options->debuginfod,
 	};
 
 	return modules_create(&image->notes, memory, &modules,

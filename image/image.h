@@ -39,6 +39,7 @@ struct image {
 
 struct image_options {
 	const char *sysroot;		/* as in struct modules_options */
+	bool debuginfod;		/* the same */
 	const char *tmp_dir;		/* as in struct backing_options */
 	uint64_t cache_bytes;
 	void (*progress)(void *context, const char *what, uint64_t done,

@@ -51,6 +51,7 @@ struct modules {
 	uint64_t page;		/* bytes, a power of two */
 	uint16_t machine;	/* of the core; EM_NONE: not known */
 	char *sysroot, *debug_dir;
+	bool debuginfod;
 };
 
 /** What lives only while modules are looked for. */
@@ -186,6 +187,7 @@ static struct error *add_module(struct search *search, const char *path,
 		.path = strndup(path, path_size),
 		.sysroot = modules->sysroot,
 		.debug_dir = modules->debug_dir,
+		.debuginfod = modules->debuginfod,
 	};
 	if (!module->path)
 		return error_no_memory();
@@ -840,6 +842,7 @@ static struct error *copy_options(struct modules *modules,
 				  const struct modules_options *options)
 {
 	modules->machine = options->machine;
+	modules->debuginfod = options->debuginfod;
 	modules->sysroot = strdup(options->sysroot ? options->sysroot : "/");
 	if (!modules->sysroot)
 		return error_no_memory();

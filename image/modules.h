@@ -52,6 +52,7 @@ struct module {
 	size_t file_size;
 	struct mapping mapping;	/* what file_bytes is a view of */
 	size_t first_piece, num_pieces;	/* for modules.c: its mappings */
+	bool debuginfod;	/* as in struct modules_options */
 	const char *sysroot;	/* borrowed; as in struct modules_options, */
 	const char *debug_dir;	/* but never NULL: "" means do not look */
 };
@@ -63,6 +64,7 @@ struct modules_options {
 	const char *sysroot;	/* NULL: "/"; "" : never look for files */
 	const char *debug_dir;	/* NULL: /usr/lib/debug under the sysroot;
 				   else a folder of this machine */
+	bool debuginfod;	/* look for debug files on the network, too */
 };
 
 /**

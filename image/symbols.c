@@ -18,6 +18,7 @@
 #include <zlib.h>
 
 #include "image/base/guard.h"
+#include "image/debuginfod.h"
 #include "image/elfimage.h"
 #include "image/sysroot.h"
 
@@ -415,14 +416,37 @@ static bool find_by_link(const struct module *module, Elf *elf,
 	       try_debug_file(module, module->sysroot, beside, &crc, ret);
 }
 
+/** What comes from the network is held against the build id as well. */
+static bool fetch_debug_file(const struct module *module, struct mapping *ret)
+{
+	struct mapping file = { 0 };
+
+	if (!module->debuginfod ||
+	    !debuginfod_map(module->build_id, module->build_id_size, &file))
+		return false;
+	if (same_build_id(module, &file)) {
+		*ret = file;
+		return true;
+	}
+	mapping_deinit(&file);
+	return false;
+}
+
+static bool find_debug_file(const struct module *module, Elf *file,
+			    struct mapping *ret)
+{
+	return (module->debug_dir[0] &&
+		(find_by_build_id(module, ret) ||
+		 (file && find_by_link(module, file, ret)))) ||
+	       fetch_debug_file(module, ret);
+}
+
 static size_t collect_debug_file(struct module_symbols *symbols,
 				 const struct module *module, Elf *file)
 {
 	Elf *elf;
 
-	if (!module->debug_dir[0] ||
-	    (!find_by_build_id(module, &symbols->debug_file) &&
-	     !(file && find_by_link(module, file, &symbols->debug_file))))
+	if (!find_debug_file(module, file, &symbols->debug_file))
 		return 0;
 	elf = open_elf(symbols, symbols->debug_file.data,
 		       symbols->debug_file.size);

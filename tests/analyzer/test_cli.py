@@ -38,16 +38,17 @@ sys.stdin.read()
 """
 
 VIEWS = ["overview", "suspects", "types", "objects", "object", "collections",
-         "duplicates", "path", "retained", "cycles", "gc", "refcounts", "tracemalloc", "info"]
+         "duplicates", "path", "retained", "cycles", "gc", "refcounts",
+         "threads", "tracemalloc", "info"]
 # Those that need no argument and answer about any process; the others have
 # tests of their own.
 PLAIN_VIEWS = [view for view in VIEWS
-               if view not in ("object", "path", "tracemalloc")]
-LATER = """threads memory malloc tensors allocator torch-snapshot gpu
+               if view not in ("object", "path", "threads", "tracemalloc")]
+LATER = """memory malloc tensors allocator torch-snapshot gpu
     diff trend query report explore export redact bundle""".split()
-LATER_OPTIONS = ["--debuginfod", "--batch=d", "--gpu-core=f"]
+LATER_OPTIONS = ["--batch=d", "--gpu-core=f"]
 OPTIONS = """format output color values fail-if dot top sort type match min-size
-    by tracebacks retained sysroot memory threads tmp index no-index no-progress
+    by tracebacks locals native-only retained sysroot debuginfod memory threads tmp index no-index no-progress
     quiet verbose completion help version""".split()
 
 
@@ -130,7 +131,7 @@ def test_refusals(core):
     for option in LATER_OPTIONS:
         refused("option of another version: " + option, [core, option],
                 "not in this version")
-    refused("a planned view first", ["threads", core], "not in this version")
+    refused("a planned view first", ["tensors", core], "not in this version")
     refused("no dump", [], "--help")
     refused("unknown option", [core, "--tpo", "3"], "did you mean --top")
     refused("unknown letter", [core, "-x"], "-x")

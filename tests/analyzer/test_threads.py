@@ -3,10 +3,12 @@
 native frames and registers against gdb's of the same core, and both in one
 order; of processes that wait, and of those that a signal has ended."""
 
+import http.server
 import json
 import os
 import re
 import sys
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
@@ -242,6 +244,58 @@ def crashed(interpreter, way, signal):
     assert "ended by " + signal in text and "end_here" in text, text
 
 
+def by_network():
+    """Lines of a program whose debug file a server on this machine has: asked
+    for with --debuginfod, and not without it, whatever the environment says."""
+    sys.path.insert(0, os.path.join(HERE, "..", "dumper"))
+    import test_content
+    program = heaptest.program("tests/tools/nativetarget")
+    stripped, debug = heaptest.tmp("stripped"), heaptest.tmp("debug")
+    objcopy = heaptest.tool("objcopy", "binutils")
+    for argv in ([objcopy, "--only-keep-debug", program, debug],
+                 [objcopy, "--strip-all", program, stripped]):
+        done = heaptest.run(argv)
+        assert done.returncode == 0, done.stderr
+    asked = []
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200 if self.path == wanted else 404)
+            self.end_headers()
+            if self.path == wanted:
+                with open(debug, "rb") as file:
+                    self.wfile.write(file.read())
+
+        def log_message(self, *args):
+            pass
+
+    core = heaptest.tmp("stripped.core")
+    with test_content.native_target(stripped) as target:
+        done = heaptest.heapdump("-q", "--no-compress", "-o", core, target.pid)
+        assert done.returncode == 0, done.stderr
+    done = heaptest.run([heaptest.tool("readelf", "binutils"), "-n", program])
+    wanted = "/buildid/%s/debuginfo" % re.search("Build ID: ([0-9a-f]+)",
+                                                 done.stdout)[1]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        env = dict(os.environ, DEBUGINFOD_CACHE_PATH=heaptest.tmp("cache"),
+                   DEBUGINFOD_URLS="http://127.0.0.1:%d/" %
+                   server.server_address[1])
+        for options in [], ["--debuginfod"]:
+            done = heaptest.heapscan(core, "threads", "-f", "json", *options,
+                                     env=env)
+            assert done.returncode == 0, done.stderr
+            lines = [one.get("file", "") for row in
+                     json.loads(done.stdout)["rows"] for one in row["native"]
+                     if one.get("module", "").endswith("/stripped")]
+            assert lines, done.stdout
+            assert any("nativetarget.c" in line for line in lines) == bool(
+                options), (options, lines, asked)
+            assert (wanted in asked) == bool(options), asked
+        server.shutdown()
+
+
 def native_only():
     """A program that is not Python's."""
     sys.path.insert(0, os.path.join(HERE, "..", "dumper"))
@@ -268,6 +322,8 @@ def main():
                             ("abort", "SIGABRT")):
             with heaptest.case("%s: ended by %s" % (interpreter, way)):
                 crashed(interpreter, way, signal)
+    with heaptest.case("debug files from the network"):
+        by_network()
     with heaptest.case("a program that is not Python's"):
         native_only()
     heaptest.finish()
