@@ -8,9 +8,10 @@
  * is a list of damages of 8 bytes each: where (32 bits), what (8 bits), and an
  * argument (24 bits). A quarter of the damages is spread over all writable
  * words; the others are in what most depends on: the runtime, interpreters,
- * threads and types, and the headers of pools. Whatever the damage, the census
- * and what is made of it, the graph with its roots, dominators, cycles and
- * ways, must end, stay inside its memory, and not crash.
+ * threads and types, the headers of pools, stacks and frames. Whatever the
+ * damage, the census and what is made of it, the graph with its roots,
+ * dominators, cycles and ways, and stacks must end, stay inside their memory,
+ * and not crash.
  *
  * With HEAPSCAN_FUZZ_TELL set, standard error says how far each input came.
  */
@@ -32,13 +33,17 @@
 #include "analyzer/graph/reach.h"
 #include "analyzer/heapgraph.h"
 #include "analyzer/heaproots.h"
+#include "analyzer/threadstacks.h"
 #include "image/image.h"
 #include "image/live/live.h"
+#include "image/registers.h"
 #include "pyheap/pycensus.h"
 #include "pyheap/pyedge.h"
 #include "pyheap/pyevidence.h"
+#include "pyheap/pyexception.h"
 #include "pyheap/pyholders.h"
 #include "pyheap/pyruntime.h"
+#include "pyheap/pythreading.h"
 #include "pyheap/pytypes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -294,11 +299,102 @@ static struct error *see_paths(struct pyh_runtime *runtime,
 	return err;
 }
 
+/* --- stacks --------------------------------------------------------------- */
+
+static bool see_local(void *context, uint64_t index, uint64_t address)
+{
+	uint64_t *sum = context;
+
+	*sum += index ^ address;
+	return true;
+}
+
+static void see_exceptions(const struct pyh_runtime *runtime,
+			   struct memory_reader *memory, uint64_t address)
+{
+	struct pyh_exception exception;
+
+	for (int i = 0; i < PYH_EXCEPTIONS_MAX && address != 0 &&
+	     pyh_exception_read(runtime, memory, address, &exception); i++)
+		address = exception.cause ? exception.cause :
+					    exception.context;
+}
+
+static void see_stack(const struct pyh_runtime *runtime,
+		      struct memory_reader *memory,
+		      const struct thread_stacks *stacks,
+		      const struct thread_stack *stack)
+{
+	struct native_line line;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < stack->num_python && i < 1000; i++)
+		pyh_locals_each(runtime, memory, &stack->python[i], see_local,
+				&sum);
+	for (size_t i = 0; i < stack->num_native && i < 100; i++)
+		(void)unwinder_line(stacks->unwinder, &stack->native[i].frame,
+				    &line);
+	see_exceptions(runtime, memory, stack->exceptions.raised);
+	see_exceptions(runtime, memory, stack->exceptions.handled);
+}
+
+static struct error *see_stacks(struct pyh_runtime *runtime,
+				struct pyh_types *types,
+				struct pyh_shapes *shapes)
+{
+	static struct pyh_type_reader type_reader;
+	struct memory_reader memory = { 0 };
+	struct pyh_thread_name *names = NULL;
+	struct thread_stacks stacks = { 0 };
+	size_t count;
+	struct error *err = memory_reader_init(&memory, runtime->image->memory);
+
+	if (!err)
+		err = pyh_type_reader_init(&type_reader, types);
+	if (!err)
+		err = pyh_thread_names(runtime, &type_reader, shapes, &memory,
+				       &names, &count);
+	if (!err)
+		err = thread_stacks_gather(runtime->image, runtime, &stacks);
+	for (size_t i = 0; i < stacks.count; i++)
+		see_stack(runtime, &memory, &stacks, &stacks.items[i]);
+	thread_stacks_deinit(&stacks);
+	free(names);
+	pyh_type_reader_deinit(&type_reader);
+	memory_reader_deinit(&memory);
+	return err;
+}
+
 static void add_place(struct base *base, uint64_t address, uint64_t size)
 {
 	if (base->num_places < PLACES_MAX && address && size >= 8)
 		base->places[base->num_places++] =
 			(struct place){ address, size };
+}
+
+/** Native stacks, Python's frames and their code. */
+static void add_stacks(struct base *base, const struct pyh_runtime *runtime)
+{
+	struct thread_stacks stacks;
+	struct error *err = thread_stacks_gather(runtime->image, runtime,
+						 &stacks);
+
+	for (size_t i = 0; !err && i < stacks.count; i++) {
+		const struct thread_stack *stack = &stacks.items[i];
+		uint64_t sp;
+
+		for (int j = 0; j < 32 && stack->core &&
+		     core_register(stack->core, runtime->image->machine,
+				   CORE_SP, &sp); j++)
+			add_place(base, sp & ~UINT64_C(7), 2048);
+		for (size_t j = 0; j < stack->num_python; j++) {
+			add_place(base, stack->python[j].address, 96);
+			add_place(base, stack->python[j].code, 192);
+		}
+	}
+	if (!err)
+		thread_stacks_deinit(&stacks);
+	error_free(err);
 }
 
 /** What is worth damaging, as an undamaged base tells it. */
@@ -321,6 +417,7 @@ static void find_places(struct base *base, const struct pyh_runtime *runtime,
 		add_place(base, interpreter->obmalloc, 1024);
 		add_place(base, interpreter->gc, 256);
 	}
+	add_stacks(base, runtime);
 	for (uint32_t id = 0; id < pyh_types_count(types); id++)
 		add_place(base, pyh_types_get(types, id)->address,
 			  size_of[PYH_STRUCT_HEAPTYPE]);
@@ -466,6 +563,8 @@ static const char *take_census(struct image *image, struct base *undamaged)
 				  "objects" : "census";
 	if (!err)
 		err = walk_graph(runtime, types, shapes, census);
+	if (!err)
+		err = see_stacks(runtime, types, shapes);
 	if (!err && undamaged)
 		find_places(undamaged, runtime, types);
 	error_free(err);

@@ -339,6 +339,9 @@ def _built():
 # One for each way in which objects are laid out: what takes long, and depends on
 # the release in few places, is tested with these unless others are named.
 FEW = r"^3\.(8|10|12|14|15)\..*-(pyenv|debian)$"
+# Of those built here, of which each costs minutes: the release in which
+# free-threaded builds are supported, and a collector of its own.
+NOT_ASKED_FOR = r"^3\.(13|15)\..*-built$"
 
 
 def interpreters(debug=False, few=False):
@@ -357,6 +360,8 @@ def interpreters(debug=False, few=False):
             print("# %s %s" % (" ".join(command), error))
             continue
         if interpreter.debug and not debug:
+            continue
+        if not wanted.pattern and re.search(NOT_ASKED_FOR, interpreter.name):
             continue
         if wanted.search(interpreter.name):
             found.append(interpreter)
