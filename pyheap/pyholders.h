@@ -20,8 +20,8 @@
 #include "pyheap/pyroots.h"
 
 enum {
-	PYH_HOLDERS_OBJECTS = 4096,	/* objects to ask about at once */
-	PYH_HOLDERS_WORDS = 1 << 20,	/* words found for all of them */
+	PYH_HOLDERS_OBJECTS = 1 << 20,	/* objects to ask about at once */
+	PYH_HOLDERS_WORDS = 1 << 21,	/* words found for all of them */
 };
 
 /**
