@@ -385,8 +385,28 @@ static bool is_the_word(void *context, const struct pyh_ref *ref)
 {
 	struct asking *asking = context;
 
-	asking->known = ref->address == asking->hit.word;
+	asking->known = ref->address == asking->hit.object_asked;
 	return !asking->known;
+}
+
+/**
+ * True for a word that holds nothing: left over in a part of the object that is
+ * not in use, as in frames whose variables are elsewhere; a pointer to the text
+ * of what the object itself refers to, or another one does on its behalf: only
+ * in types are there texts (of documentation) that nothing else holds.
+ */
+static bool is_idle_word(const struct asking *asking,
+			 const struct pyh_visit *visit, uint64_t at)
+{
+	const struct pyh_type *type = visit->object.type;
+
+	return at >= (uint64_t)type->basicsize || at >= visit->extent ||
+	       (type->weaklistoffset > 0 &&
+		at == (uint64_t)type->weaklistoffset) ||
+	       type->kind == PYH_KIND_FRAME ||
+	       type->kind == PYH_KIND_GENERATOR ||
+	       (asking->hit.word != asking->hit.object_asked &&
+		type->kind != PYH_KIND_TYPE && type->kind != PYH_KIND_CTYPE);
 }
 
 /** Does the object account for the word by a reference? Items always do. */
@@ -401,9 +421,7 @@ static void ask_object(void *context, const struct pyh_visit *visit)
 
 	asking->hit.object = visit->object.address;
 	asking->hit.type = type->address;
-	asking->known = at >= (uint64_t)type->basicsize ||
-			(type->weaklistoffset > 0 &&
-			 at == (uint64_t)type->weaklistoffset);
+	asking->known = is_idle_word(asking, visit, at);
 	if (!asking->known)
 		pyh_refs_each(&referrer, is_the_word, asking);
 }

@@ -61,7 +61,6 @@ OTHERWISE_VISITED = {
     "PyCapsule": "its traverse function is anybody's",
     "pyexpat.xmlparser": "its array of handlers moved in micro releases",
     "_ctypes.PyCPointerType": "up to 3.12 it visits what its StgDict holds",
-    "sqlite3.Cache": "it visits a list of nodes, which its dict holds",
     "_sre.SRE_Template": "of some the text behind the last group is not found",
     "lxml.etree._ElementUnicodeResult": "its own fields, behind those of a str, "
                                         "are not known",
@@ -561,13 +560,10 @@ def counts_explained(census, heap, core, dump, unexplained=UNEXPLAINED):
     owners = collections.Counter(referent for _, referent in heap.of_kinds(
         is_owned))
     more, suspects, fewer, objects = collections.Counter(), set(), {}, 0
-    base = next(address for address, name in names.items() if name == "object")
     for address, count in counted(census, heap, census.own):
         objects += 1
-        # Up to 3.9 some static types count their base, and some do not; those
-        # of numpy do not count their metatype.
-        if owners[address] > count and not (
-                address == base and census.hexversion < 0x030A0000) \
+        # Types of numpy do not count their metatype.
+        if owners[address] > count \
                 and names.get(heap.types[address]) != "numpy._DTypeMeta" \
                 and names.get(address) != "numpy._DTypeMeta":
             more[names.get(heap.types[address]),
