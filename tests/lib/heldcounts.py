@@ -93,8 +93,8 @@ def check_unheld(version, core, whole, known=()):
 # ---- Names of holders
 
 class Symbols:
-    """What readelf says of the symbols of the files in a core: {address: names}
-    by path, none of files that cannot be read."""
+    """What readelf says of the symbols of the files in a core: by path, the
+    places in the file's image that each name has."""
 
     def __init__(self, core, root):
         self.root, self.read = root or "", {}
@@ -114,12 +114,11 @@ class Symbols:
                 loads = re.findall(r"^ +LOAD +\S+ +(\S+)", heaptest.run(
                     [*argv, "-l", file]).stdout, re.M)
                 low = min(int(load, 16) for load in loads) & -4096
-                for value, size, kind, name in re.findall(
-                        r"^ *\d+: (\w+) +(\w+) (\w+) .* (\S+)$", heaptest.run(
+                for value, name in re.findall(
+                        r"^ *\d+: (\w+) +\w+ OBJECT .* (\S+)$", heaptest.run(
                             [*argv, "-s", file]).stdout, re.M):
-                    if kind == "OBJECT":
-                        found.setdefault(name.partition("@")[0], []).append(
-                            (int(value, 16) - low, int(size, 0)))
+                    found.setdefault(name.partition("@")[0], []).append(
+                        int(value, 16) - low)
             self.read[path] = found
         return self.read[path]
 
@@ -152,10 +151,12 @@ def check_holders(core, rows, root=None):
             assert os.path.basename(path) == variable[1] or \
                 os.path.basename(path).startswith(variable[1]), (row, path)
             kinds["variable"] += 1
-            if variable[2] and symbols.of(path):
+            # Names may also come from a file with debug information.
+            places = symbols.of(path).get(variable[2])
+            if places:
                 offset = int(variable[3] or "0", 0)
-                assert any(base + value + offset == at for value, _ in
-                           symbols.of(path).get(variable[2], ())), (row, path)
+                assert any(base + place + offset == at
+                           for place in places), (row, path)
                 kinds["named"] += 1
         elif stack:
             below = [(sp, thread) for thread, sp in stacks.items()
