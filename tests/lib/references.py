@@ -551,7 +551,7 @@ def counted(census, heap, there):
             yield thing.address, count
 
 
-def counts_explained(census, heap, core, dump, unexplained=UNEXPLAINED):
+def counts_explained(census, heap, core, dump):
     """No object has more owners than references counted, and those that have
     fewer are held by words elsewhere, but for so many of a million."""
     if not census.counted:
@@ -591,7 +591,7 @@ def counts_explained(census, heap, core, dump, unexplained=UNEXPLAINED):
                                            for address in left))
     print("# %d of %d objects have counts that are not explained: %s" % (
         len(left), objects, shown_left))
-    assert len(left) * 1000000 <= unexplained * objects, shown_left
+    assert len(left) * 1000000 <= UNEXPLAINED * objects, shown_left
 
 
 def none_too_many(census, heap, core, dump, private):

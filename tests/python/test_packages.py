@@ -62,8 +62,7 @@ def test(interpreter, label, env):
                 references.visited_alike(census, heap, foreign=True)
             with heaptest.case("%s%s: reference counts" % (interpreter,
                                                            label)):
-                # Records of arrays may hold objects as well: not known here.
-                references.counts_explained(census, heap, opened, core, 20000)
+                references.counts_explained(census, heap, opened, core)
     with heaptest.case("%s%s: counts have holders" % (interpreter, label)):
         heldcounts.check_unheld(interpreter.version, dump,
                                 heldcounts.answer(dump, "-n", "0"), LEAKS)
