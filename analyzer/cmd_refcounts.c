@@ -21,6 +21,7 @@ enum refcount_column {
 	REFCOUNT_GUESSED,
 	REFCOUNT_HOLDERS,
 	REFCOUNT_HOLDER,
+	REFCOUNT_HOLDER_ADDRESS,
 	REFCOUNT_IMMORTAL,
 	REFCOUNT_TYPE_ADDRESS,
 	NUM_REFCOUNT_COLUMNS
@@ -44,10 +45,13 @@ static const struct column refcount_columns[NUM_REFCOUNT_COLUMNS] = {
 			 "own a count; not in found" },
 	[REFCOUNT_HOLDERS] = { .key = "holders", .title = "words", .unit = UNIT_COUNT,
 		.about = "words of static variables, native stacks and memory "
-			 "of malloc that lead to it: each may own a count, or "
-			 "be left over; absent where they were not looked for" },
+			 "of malloc that lead to it or to its text: each may "
+			 "own a count, or be left over; absent where they "
+			 "were not looked for" },
 	[REFCOUNT_HOLDER] = { .key = "holder", .title = "held by", .unit = UNIT_TEXT,
 		.about = "where the first of these words is", .no_key = true },
+	[REFCOUNT_HOLDER_ADDRESS] = { .key = "holder_address", .title = "held at", .unit = UNIT_ADDRESS,
+		.about = "of that word", .hidden = true },
 	[REFCOUNT_IMMORTAL] = { .key = "immortal", .title = "immortal", .unit = UNIT_BOOL,
 		.about = "its count says nothing: no row then", .hidden = true },
 	[REFCOUNT_TYPE_ADDRESS] = { .key = "type_address", .title = "type at", .unit = UNIT_ADDRESS,
@@ -125,11 +129,14 @@ static void fill(const struct rows *rows, const struct excess *excess,
 	cells[REFCOUNT_GUESSED] = cell_number(UNIT_COUNT, excess->guessed);
 	cells[REFCOUNT_HOLDERS] = excess->looked ?
 		cell_number(UNIT_COUNT, excess->holders) : cell_unknown();
-	cells[REFCOUNT_HOLDER] = cell_unknown();
+	cells[REFCOUNT_HOLDER] = cells[REFCOUNT_HOLDER_ADDRESS] =
+		cell_unknown();
 	if (excess->holders > 0) {
 		pyh_path_text(&rows->naming, &excess->holder, NULL, 0, text,
 			      HOLDER_TEXT_MAX);
 		cells[REFCOUNT_HOLDER] = cell_text(text);
+		cells[REFCOUNT_HOLDER_ADDRESS] = cell_number(
+			UNIT_ADDRESS, excess->holder.holder);
 	}
 	cells[REFCOUNT_IMMORTAL] = cell_number(UNIT_BOOL, false);
 	cells[REFCOUNT_TYPE_ADDRESS] = cell_number(UNIT_ADDRESS, type->address);

@@ -13,7 +13,7 @@ enum {
 	ENTRY_MAX = 32,		/* bytes of an entry that are read */
 	KEY_AT = 16,		/* from the start of an entry */
 	KEY_SIZE_MAX = 12,	/* 3.8: a word and an int */
-	SAMPLE = 64,		/* buckets that tell how many there are */
+	SAMPLE = 16,		/* filled buckets that tell how many there are */
 };
 
 /* More buckets than any memory has room for. */
@@ -63,17 +63,20 @@ static bool belongs(const struct pyh_hashtable *table,
 	       bucket;
 }
 
-/** Whether the last buckets of so many hold what belongs into them. */
+/**
+ * Whether the last buckets of so many hold what belongs into them. Of a smaller
+ * number they do as well, so at least the upper half must not be empty; a part
+ * of it may be, as neighbours are filled by neighbours in memory.
+ */
 static bool ends_here(const struct pyh_runtime *runtime,
 		      struct memory_reader *memory,
 		      const struct pyh_hashtable *table)
 {
-	uint64_t at = table->buckets > SAMPLE ? table->buckets - SAMPLE : 0;
-	uint64_t head, next;
+	uint64_t at = table->buckets, head, next;
 	unsigned int seen = 0;
 	struct pyh_hashentry entry;
 
-	for (; at < table->buckets; at++) {
+	while (at-- > table->buckets / 2 && seen < SAMPLE) {
 		if (!memory_try_u64(memory, table->heads + at * 8, &head))
 			return false;
 		if (head == 0)

@@ -14,12 +14,15 @@
 #include "image/symbols.h"
 #include "pyheap/pyobject.h"
 #include "pyheap/pystack.h"
+#include "pyheap/pystr.h"
 #include "pyheap/pywords.h"
 
 enum {
 	RED_ZONE = 128,		/* bytes in use below a stack pointer */
 	LOCAL_ABOVE = 16 << 10,	/* of a thread's structure, at its stack's top */
 	FS_BASE = 21,		/* word of struct user_regs_struct */
+	THREAD_WORDS = 288,	/* of a thread's structure */
+	STACK_MAX = 1 << 30,	/* bytes of a stack that a thread was given */
 	STACK_CHUNKS_MAX = 1 << 16,
 	STACK_CHUNK_MAX = 1 << 30,
 };
@@ -38,17 +41,25 @@ struct spans {
 
 struct hit {
 	uint64_t address, word;
+	uint64_t object_asked;	/* that the word leads to */
 	enum pyh_place place;	/* RAW, OTHER, OBJECT: not known to refer */
 	uint64_t object, type;	/* of OBJECT */
+};
+
+/** An object asked for. */
+struct asked {
+	uint64_t object;
+	uint64_t text;	/* where what C code would hold of it begins, or 0 */
 };
 
 struct search {
 	const struct pyh_runtime *runtime;
 	struct pyh_census *census;
 	struct pyh_shapes *shapes;
-	const uint64_t *objects;	/* ascending */
+	struct asked *objects;	/* ascending */
 	size_t count;
 	struct spans stacks;	/* in use: from the pointer up; by start */
+	struct spans unused;	/* the rest of them, by start */
 	struct spans passed;	/* where no words are looked at; by start */
 	struct memory_reader memory;
 	struct malloc_walk walk;
@@ -122,6 +133,33 @@ static struct span mapping_around(const struct memory *memory, uint64_t address)
 	return ret;
 }
 
+/**
+ * Narrow a stack to what glibc has given the thread: its structure has {where
+ * the block begins, its size}, or zeroes for the first thread. The kernel joins
+ * mappings, and guard pages need not divide them any more.
+ * Source: glibc nptl/descr.h, struct pthread, stackblock.
+ */
+static void narrow_stack(struct memory_reader *memory, uint64_t local,
+			 uint64_t pointer, struct span *stack)
+{
+	uint64_t words[THREAD_WORDS];
+
+	if (!memory_try_read(memory, local, words, sizeof(words)))
+		return;
+	for (size_t i = 0; i + 1 < THREAD_WORDS; i++) {
+		uint64_t start = words[i], size = words[i + 1];
+
+		if (start % 4096 || size % 4096 || size == 0 ||
+		    size > STACK_MAX || start < stack->start ||
+		    start >= pointer || start + size <= local ||
+		    start + size > stack->end)
+			continue;
+		stack->start = start;
+		stack->end = start + size;
+		return;
+	}
+}
+
 /** What a thread uses of its stack. */
 static struct error *add_stack(struct search *search, size_t thread)
 {
@@ -140,6 +178,8 @@ static struct error *add_stack(struct search *search, size_t thread)
 	if (local > pointer && local < stack.end &&
 	    stack.end - local > LOCAL_ABOVE)
 		stack.end = local + LOCAL_ABOVE;
+	if (local > pointer && local < stack.end)
+		narrow_stack(&search->memory, local, pointer, &stack);
 	stack.mapping = stack.start;
 	stack.start = (pointer - RED_ZONE) & ~UINT64_C(7);
 	if (stack.start < stack.mapping)
@@ -170,7 +210,7 @@ static struct error *add_stacks(struct search *search)
 		if (below < stack->mapping)
 			below = stack->mapping;
 		if (below < stack->start)
-			err = add_span(&search->passed,
+			err = add_span(&search->unused,
 				       (struct span){ .start = below,
 						      .end = stack->start });
 		below = stack->end;
@@ -252,23 +292,63 @@ static struct error *find_passed(struct search *search)
 	if (!adding.err)
 		pyh_threads_each(search->runtime, &search->memory,
 				 pass_data_stack, &adding);
+	settle(&search->unused);
 	settle(&search->passed);
 	return adding.err;
 }
 
 /* --- words ---------------------------------------------------------------- */
 
-static int by_value(const void *a, const void *b)
+static int by_object(const void *a, const void *b)
 {
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	const struct asked *x = a, *y = b;
 
-	return x < y ? -1 : x > y;
+	return x->object < y->object ? -1 : x->object > y->object;
 }
 
-static bool is_asked(const struct search *search, uint64_t word)
+/** The object that a word leads to, if it is one of those asked for, or 0. */
+static uint64_t asked_at(const struct search *search, uint64_t word)
 {
-	return bsearch(&word, search->objects, search->count, sizeof(word),
-		       by_value) != NULL;
+	size_t low = 0, high = search->count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (search->objects[middle].object <= word)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0)
+		return 0;
+	return word == search->objects[low - 1].object ||
+			       word == search->objects[low - 1].text ?
+		       search->objects[low - 1].object : 0;
+}
+
+/**
+ * C code that wants the text of a str or bytes keeps a pointer to the text, and
+ * with it the object: the documentation of a type of numpy, say.
+ */
+static uint64_t text_of(struct search *search, uint64_t object)
+{
+	const struct pyh_runtime *runtime = search->runtime;
+	struct pyh_str str;
+	uint64_t type, flags;
+
+	if (!pyh_field(runtime, &search->memory, object, PYH_OBJECT_OB_TYPE,
+		       &type) ||
+	    !pyh_field(runtime, &search->memory, type, PYH_TYPE_TP_FLAGS,
+		       &flags))
+		return 0;
+	if (flags & PYH_TPFLAGS_BYTES_SUBCLASS &&
+	    pyh_has(runtime, PYH_BYTES_OB_SVAL))
+		return object + pyh_offset(runtime, PYH_BYTES_OB_SVAL);
+	if (flags & PYH_TPFLAGS_UNICODE_SUBCLASS &&
+	    pyh_str_parse(runtime, &search->memory, object, NULL, 0, &str) ==
+		    PYH_FOUND && str.compact && str.ascii)
+		return str.data;
+	return 0;
 }
 
 static void keep_hit(struct search *search, struct hit hit)
@@ -305,8 +385,28 @@ static bool is_the_word(void *context, const struct pyh_ref *ref)
 {
 	struct asking *asking = context;
 
-	asking->known = ref->address == asking->hit.word;
+	asking->known = ref->address == asking->hit.object_asked;
 	return !asking->known;
+}
+
+/**
+ * True for a word that holds nothing: left over in a part of the object that is
+ * not in use, as in frames whose variables are elsewhere; a pointer to the text
+ * of what the object itself refers to, or another one does on its behalf: only
+ * in types are there texts (of documentation) that nothing else holds.
+ */
+static bool is_idle_word(const struct asking *asking,
+			 const struct pyh_visit *visit, uint64_t at)
+{
+	const struct pyh_type *type = visit->object.type;
+
+	return at >= (uint64_t)type->basicsize || at >= visit->extent ||
+	       (type->weaklistoffset > 0 &&
+		at == (uint64_t)type->weaklistoffset) ||
+	       type->kind == PYH_KIND_FRAME ||
+	       type->kind == PYH_KIND_GENERATOR ||
+	       (asking->hit.word != asking->hit.object_asked &&
+		type->kind != PYH_KIND_TYPE && type->kind != PYH_KIND_CTYPE);
 }
 
 /** Does the object account for the word by a reference? Items always do. */
@@ -321,9 +421,7 @@ static void ask_object(void *context, const struct pyh_visit *visit)
 
 	asking->hit.object = visit->object.address;
 	asking->hit.type = type->address;
-	asking->known = at >= (uint64_t)type->basicsize ||
-			(type->weaklistoffset > 0 &&
-			 at == (uint64_t)type->weaklistoffset);
+	asking->known = is_idle_word(asking, visit, at);
 	if (!asking->known)
 		pyh_refs_each(&referrer, is_the_word, asking);
 }
@@ -336,10 +434,15 @@ static void meet(void *context, unsigned int worker, uint64_t address,
 				 .hit = { .address = address, .word = word } };
 	uint64_t unused;
 
-	if (!is_asked(search, word) || span_at(&search->passed, address))
+	asking.hit.object_asked = asked_at(search, word);
+	if (asking.hit.object_asked == 0 || span_at(&search->passed, address))
 		return;
 	asking.hit.place = pyh_census_show(search->census, worker, address,
 					   ask_object, &asking, &unused);
+	// What is in an arena is in no stack.
+	if (asking.hit.place == PYH_PLACE_OTHER &&
+	    span_at(&search->unused, address))
+		return;
 	if (asking.hit.place == PYH_PLACE_RAW ||
 	    asking.hit.place == PYH_PLACE_OTHER || !asking.known)
 		keep_hit(search, asking.hit);
@@ -348,18 +451,26 @@ static void meet(void *context, unsigned int worker, uint64_t address,
 static struct error *find_words(struct search *search)
 {
 	CLEANUP(free_pointer) struct pyh_word_range *ranges =
-		calloc(search->count, sizeof(*ranges));
+		calloc(search->count * 2, sizeof(*ranges));
+	size_t num_ranges = 0;
 	struct error *err;
 
 	if (!ranges)
 		return error_no_memory();
-	for (size_t i = 0; i < search->count; i++)
-		ranges[i] = (struct pyh_word_range){ search->objects[i],
-						     search->objects[i] + 1 };
+	for (size_t i = 0; i < search->count; i++) {
+		uint64_t object = search->objects[i].object;
+		uint64_t text = search->objects[i].text;
+
+		ranges[num_ranges++] = (struct pyh_word_range){ object,
+								object + 1 };
+		if (text)
+			ranges[num_ranges++] = (struct pyh_word_range){
+				text, text + 1 };
+	}
 	err = pyh_words_search(&(struct pyh_word_search){
 		.memory = search->runtime->image->memory,
 		.workers = pyh_census_workers(search->census),
-		.ranges = ranges, .num_ranges = search->count,
+		.ranges = ranges, .num_ranges = num_ranges,
 		.fn = meet, .context = search, .stop = &search->over,
 	});
 	return err ? err : TAKE(search->err);
@@ -440,7 +551,7 @@ static bool describe(struct search *search, const struct hit *hit,
 
 	*root = (struct pyh_root){
 		.kind = PYH_ROOT_NATIVE, .hold = PYH_HOLD_GUESSED,
-		.address = hit->word, .holder = hit->address,
+		.address = hit->object_asked, .holder = hit->address,
 	};
 	if (!is_writable(search, hit->address))
 		return false;
@@ -478,7 +589,9 @@ static void search_deinit(struct search *search)
 {
 	memory_reader_deinit(&search->memory);
 	pthread_mutex_destroy(&search->lock);
+	free(search->objects);
 	free(search->stacks.items);
+	free(search->unused.items);
 	free(search->passed.items);
 	free(search->hits);
 }
@@ -489,8 +602,8 @@ static bool tell_static(struct search *search, pyh_root_fn *fn, void *context)
 	for (size_t i = 0; i < search->count; i++) {
 		struct pyh_root root = {
 			.hold = PYH_HOLD_UNTRAVERSED,
-			.address = search->objects[i],
-			.holder = search->objects[i],
+			.address = search->objects[i].object,
+			.holder = search->objects[i].object,
 		};
 
 		if (is_static(search, &root) && !fn(context, &root))
@@ -509,21 +622,21 @@ struct error *pyh_holders_each(const struct pyh_runtime *runtime,
 		.runtime = runtime, .census = census, .shapes = shapes,
 		.count = count, .lock = PTHREAD_MUTEX_INITIALIZER,
 	};
-	CLEANUP(free_pointer) uint64_t *ordered = calloc(count + 1,
-							 sizeof(*ordered));
 	struct pyh_root root;
 	struct error *err;
 
 	*ret_all = true;
-	if (!ordered)
-		return error_no_memory();
 	if (count == 0)
 		return NULL;
-	memcpy(ordered, objects, count * sizeof(*ordered));
-	qsort(ordered, count, sizeof(*ordered), by_value);
-	search.objects = ordered;
+	search.objects = calloc(count, sizeof(*search.objects));
+	if (!search.objects)
+		return error_no_memory();
 	search.walk.memory = &search.memory;
 	err = memory_reader_init(&search.memory, runtime->image->memory);
+	for (size_t i = 0; !err && i < count; i++)
+		search.objects[i] = (struct asked){
+			objects[i], text_of(&search, objects[i]) };
+	qsort(search.objects, count, sizeof(*search.objects), by_object);
 	if (!err)
 		err = find_passed(&search);
 	if (!err)

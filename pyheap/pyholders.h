@@ -4,8 +4,9 @@
  *
  * For objects whose counts neither objects nor known roots account for: static
  * variables of C modules, words of native stacks, memory of malloc. All of
- * captured memory is read once, at the speed of pywords.h. A word says nothing
- * of whether it owns a count, or is left over from a use before: all are
+ * captured memory is read once, at the speed of pywords.h. A word that leads to
+ * the characters of a str or the bytes of a bytes counts as well. A word says
+ * nothing of whether it owns a count, or is left over from a use before: all are
  * GUESSED. Static objects are told as well, as held by themselves: they begin
  * with a count that nobody owns.
  */
@@ -20,15 +21,15 @@
 #include "pyheap/pyroots.h"
 
 enum {
-	PYH_HOLDERS_OBJECTS = 4096,	/* objects to ask about at once */
-	PYH_HOLDERS_WORDS = 1 << 20,	/* words found for all of them */
+	PYH_HOLDERS_OBJECTS = 1 << 20,	/* objects to ask about at once */
+	PYH_HOLDERS_WORDS = 1 << 21,	/* words found for all of them */
 };
 
 /**
  * Call fn, in the order of memory, for each word that leads to one of the
  * objects and is in nobody's memory: not in a buffer of an object, a free block,
- * a data stack of frames, the unused part of a native stack; no reference of the
- * object it is in; and no word that pyh_roots_each() tells.
+ * a data stack of frames, the unused part of a native stack or of a frame; no
+ * reference of the object it is in; and no word that pyh_roots_each() tells.
  *
  * @param objects  addresses, at most PYH_HOLDERS_OBJECTS
  * @param ret_all  false where there were more than PYH_HOLDERS_WORDS, and some

@@ -13,6 +13,8 @@ enum {
 	BODY_MAX = 64 << 10,	/* bytes of an object looked at in one view */
 	GC_PREV_COLLECTING = 2,	/* _PyGC_PREV_MASK_COLLECTING */
 	GC_PREV_SHIFT = 2,	/* _PyGC_PREV_SHIFT */
+	SLOT_TP_BASE = 48,	/* Py_tp_base */
+	SLOT_MAX = 255,		/* larger than any number of a slot */
 	HOOK_PREFIX = 16,	/* size and domain before the data */
 	HOOK_OVERHEAD = 24,	/* … and the fence after it */
 
@@ -130,6 +132,21 @@ static bool is_freed(const struct pyh_object_rules *rules,
 static bool is_entry(const struct pyh_candidate *candidate)
 {
 	return candidate->refcount == candidate->type->address >> 4;
+}
+
+/**
+ * A base in the slots of a type that C code makes: {Py_tp_base, the base}, and
+ * behind it the next slot, or zeroes. Source: Include/typeslots.h.
+ */
+static bool is_base_slot(struct memory_reader *memory,
+			 const struct pyh_candidate *candidate)
+{
+	uint64_t next[2];
+
+	return candidate->refcount == SLOT_TP_BASE && candidate->on_module &&
+	       memory_try_read(memory, candidate->address + 16, next,
+			       sizeof(next)) &&
+	       next[0] <= SLOT_MAX && (next[0] == 0) == (next[1] == 0);
 }
 
 /** Whether a GC head can be at an address whose bytes the dump lacks. */
@@ -577,7 +594,7 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 						      PYH_EVIDENCE_PROBABLE;
 	return ret->link == PYH_LINK_HOLDS ||
 	       (!is_pointer(rules, ret) && !is_freed(rules, ret) &&
-		!is_entry(ret));
+		!is_entry(ret) && !is_base_slot(memory, ret));
 }
 
 bool pyh_on_module(const struct image *image, uint64_t address)

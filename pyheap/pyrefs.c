@@ -175,17 +175,18 @@ static void each_managed(struct walk *walk)
 
 /**
  * How a static type holds what a slot refers to. It does not count its base,
- * but for one that was not named and became `object`, up to 3.9. Source:
+ * but for one that was not named and became `object`, up to 3.9. A few name that
+ * (`bytes`, `str`, those of _decimal), and nothing tells which. Source:
  * PyType_Ready().
  */
 static enum pyh_hold static_type_hold(const struct walk *walk, uint32_t offset,
 				      uint64_t word)
 {
-	if (offset == pyh_offset(walk->runtime, PYH_TYPE_TP_BASE) &&
-	    (walk->runtime->minor >= 10 ||
-	     word != walk->runtime->types.object))
-		return PYH_HOLD_NONE;
-	return PYH_HOLD_UNTRAVERSED;
+	if (offset != pyh_offset(walk->runtime, PYH_TYPE_TP_BASE))
+		return PYH_HOLD_UNTRAVERSED;
+	return walk->runtime->minor >= 10 ||
+			       word != walk->runtime->types.object ?
+		       PYH_HOLD_NONE : PYH_HOLD_GUESSED;
 }
 
 static void each_slot(struct walk *walk)

@@ -10,9 +10,6 @@ enum {
 	DEQUE_BLOCK_ITEMS = 64,
 	LINKS_MAX = 1 << 24,
 	MODULE_STATE_MAX = 1 << 24,
-	NDARRAY_DIMENSIONS_MAX = 64,
-	NDARRAY_OWNS_DATA = 4,		/* of the flags */
-	NDARRAY_OF_OBJECTS = 17,	/* the type's number */
 };
 
 static void each_of_list(struct walk *walk)
@@ -140,33 +137,26 @@ static void each_of_lru_cache(struct walk *walk)
 }
 
 /**
- * The items of an array of objects, as far as they are its own and not another
- * array's. Words behind the header: data, the number of dimensions, those, their
- * strides, base, descr, flags. Source: numpy/ndarraytypes.h, the same in 1.7 to
- * 2.5.
+ * The statements that a cache of sqlite3 keeps, up to 3.10: a list of nodes of
+ * which it holds each, and its dict another time. Words behind the header of the
+ * cache: size, mapping, factory, first, last; of a node: key, data, count,
+ * previous, next.
  */
-static void each_of_ndarray(struct walk *walk)
+static void each_of_sqlite_cache(struct walk *walk)
 {
-	uint32_t header = walk->runtime->size_of[PYH_STRUCT_OBJECT], kind;
-	uint64_t dimensions = walk_own_word(walk, header + 8) & UINT32_MAX;
-	uint64_t at = walk_own_word(walk, header + 16), count = 1;
-	uint64_t descr = walk_own_word(walk, header + 40);
+	uint32_t header = walk->runtime->size_of[PYH_STRUCT_OBJECT];
+	uint64_t node = walk_own_word(walk, header + 24);
 
-	if (!(walk_own_word(walk, header + 48) & NDARRAY_OWNS_DATA) ||
-	    dimensions > NDARRAY_DIMENSIONS_MAX ||
-	    !memory_try_u32(walk->of->memory, descr + header + 12, &kind) ||
-	    kind != NDARRAY_OF_OBJECTS)
-		return;
-	for (uint64_t i = 0; i < dimensions; i++) {
-		uint64_t size;
-
-		if (!memory_try_u64(walk->of->memory, at + i * 8, &size) ||
-		    size > ITEMS_MAX || count * size > ITEMS_MAX)
+	for (uint64_t i = 0; node && node % 8 == 0 && i < LINKS_MAX &&
+			     !walk->stopped; i++) {
+		if (i % BATCH == BATCH - 1 && !walk_pay(walk, BATCH + 1))
 			return;
-		count *= size;
+		walk_emit(walk, (struct pyh_ref){ .kind = PYH_REF_ITEM,
+			.hold = walk->hold, .address = node, .index = i });
+		if (!memory_try_u64(walk->of->memory, node + header + 32,
+				    &node))
+			return;
 	}
-	walk_each_word(walk, walk_own_word(walk, header), count,
-		       walk_item(walk));
 }
 
 /** What a module written in C keeps for itself is known to its code alone. */
@@ -279,7 +269,9 @@ void walk_content(struct walk *walk)
 		if (walk->shape->special == PYH_SPECIAL_LRU_CACHE)
 			each_of_lru_cache(walk);
 		else if (walk->shape->special == PYH_SPECIAL_NDARRAY)
-			each_of_ndarray(walk);
+			walk_ndarray(walk);
+		else if (walk->shape->special == PYH_SPECIAL_SQLITE_CACHE)
+			each_of_sqlite_cache(walk);
 		break;
 	default:
 		break;

@@ -115,6 +115,7 @@ void walk_dict(struct walk *walk);
 void walk_odict(struct walk *walk);
 void walk_generator(struct walk *walk);
 void walk_frame(struct walk *walk);
+void walk_ndarray(struct walk *walk);
 
 /** Of values inside an instance, and its dict: see pyrefsdict.c. */
 bool walk_values_go_first(const struct pyh_runtime *runtime);

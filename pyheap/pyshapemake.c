@@ -27,6 +27,7 @@ enum {
 
 #define LRU_CACHE "functools._lru_cache_wrapper"
 #define LRU_LINK "functools._lru_list_elem"
+#define SQLITE_CACHE "sqlite3.Cache"
 
 /** A shape under construction. */
 struct draft {
@@ -504,6 +505,8 @@ static void set_holds(struct draft *draft, uint64_t traverse)
 								 address));
 	if (base && strcmp(base->name, LRU_CACHE) == 0)
 		shape->special = PYH_SPECIAL_LRU_CACHE;
+	if (strcmp(type->name, SQLITE_CACHE) == 0)
+		shape->special = PYH_SPECIAL_SQLITE_CACHE;
 	// Its cache visits what a link holds.
 	if (strcmp(type->name, LRU_LINK) == 0)
 		shape->type_hold = PYH_HOLD_NONE;

@@ -47,10 +47,12 @@ take(dropped)               # and the last that Python had of it goes
 release(released)
 malloc = ctypes.CDLL(None).malloc
 malloc.restype, malloc.argtypes = ctypes.c_size_t, [ctypes.c_size_t]
-ctypes.c_size_t.from_address(malloc(4096) + 56).value = id(held)
+holder = malloc(4096) + 56
+ctypes.c_size_t.from_address(holder).value = id(held)
 take(held)
 planted = {"leaked": id(leaked), "dropped": id(dropped),
-           "released": id(released), "held": id(held), "leaks": LEAKS}
+           "released": id(released), "held": id(held), "leaks": LEAKS,
+           "holder": holder, "threads": 3}
 del dropped
 
 waiting = threading.Event()

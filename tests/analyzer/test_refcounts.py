@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """heapscan refcounts: leaks and releases that a process of refcounts_target.py
-has made through C stand first, and in what a program really has nearly every
-count is accounted for."""
+has made through C stand first, and in what a program really has every count is
+accounted for, but for what CPython itself leaks."""
 
 import json
 import os
@@ -9,17 +9,12 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import elfcore
 import heaptest
+import heldcounts
+from heldcounts import answer
 
 TARGET = os.path.join(HERE, "refcounts_target.py")
-# Counts that nothing accounts for, of a process with a part of the library.
-UNHELD_MOST = 8
-
-
-def answer(core, *args):
-    done = heaptest.heapscan(core, "refcounts", *args, "-f", "json")
-    assert done.returncode == 0, "exit %d: %s" % (done.returncode, done.stderr)
-    return json.loads(done.stdout)
 
 
 def dumped(interpreter):
@@ -34,8 +29,7 @@ def dumped(interpreter):
 def test_planted(core, planted):
     whole = answer(core, "-n", "0")
     rows = {int(row["address"], 16): row for row in whole["rows"]}
-    # Types that are static variables of C refer to `type`, and take no count.
-    first, second = [row for row in whole["rows"] if row["type"] != "type"][:2]
+    first, second = whole["rows"][:2]
     assert int(first["address"], 16) == planted["released"], first
     assert first["excess"] == -1 and first["type"] == "__main__.Released"
     assert int(second["address"], 16) == planted["leaked"], second
@@ -49,7 +43,7 @@ def test_planted(core, planted):
         assert not row["immortal"], row
 
 
-def test_totals(core, planted, most):
+def test_totals(interpreter, core, planted):
     whole = answer(core, "-n", "0")
     totals, rows = whole["totals"], whole["rows"]
     assert totals["unexplained"] == sum(row["excess"] > 0 for row in rows)
@@ -57,12 +51,21 @@ def test_totals(core, planted, most):
     unheld = [row for row in rows if row["excess"] > row["guessed"] +
               row.get("holders", 0)]
     assert totals["unheld"] == len(unheld)
-    others = [row for row in rows if row["excess"] < 0 or row in unheld]
-    others = [row for row in others
+    others = [row for row in rows
               if int(row["address"], 16) not in planted.values()]
-    print("# %d of %d counts" % (len(others), totals["audited"]))
-    assert len(others) <= most, [
-        (row["type"], row["excess"]) for row in others]
+    left = heldcounts.unheld(interpreter.version, core, others)
+    assert not left, "; ".join(left)
+
+
+def test_holders(interpreter, core, planted):
+    rows = answer(core, "-n", "0")["rows"]
+    with elfcore.ElfCore(core) as opened:
+        kinds = heldcounts.check_holders(opened, rows, interpreter.root)
+    assert kinds["stack"] >= planted["threads"], kinds
+    held, = [row for row in rows
+             if int(row["address"], 16) == planted["held"]]
+    assert held["holder"].startswith("malloc block "), held
+    assert int(held["holder_address"], 16) == planted["holder"], held
 
 
 def test_options(core):
@@ -85,7 +88,10 @@ for interpreter in heaptest.interpreters(few=True):
     with heaptest.case("%s: what was planted stands first" % interpreter):
         test_planted(core, planted)
     with heaptest.case("%s: all others are accounted for" % interpreter):
-        test_totals(core, planted, UNHELD_MOST)
+        test_totals(interpreter, core, planted)
+    with heaptest.case("%s: holders are what they are said to be" %
+                       interpreter):
+        test_holders(interpreter, core, planted)
     with heaptest.case("%s: options" % interpreter):
         test_options(core)
 heaptest.finish()

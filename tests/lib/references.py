@@ -61,7 +61,6 @@ OTHERWISE_VISITED = {
     "PyCapsule": "its traverse function is anybody's",
     "pyexpat.xmlparser": "its array of handlers moved in micro releases",
     "_ctypes.PyCPointerType": "up to 3.12 it visits what its StgDict holds",
-    "sqlite3.Cache": "it visits a list of nodes, which its dict holds",
     "_sre.SRE_Template": "of some the text behind the last group is not found",
     "lxml.etree._ElementUnicodeResult": "its own fields, behind those of a str, "
                                         "are not known",
@@ -552,7 +551,7 @@ def counted(census, heap, there):
             yield thing.address, count
 
 
-def counts_explained(census, heap, core, dump, unexplained=UNEXPLAINED):
+def counts_explained(census, heap, core, dump):
     """No object has more owners than references counted, and those that have
     fewer are held by words elsewhere, but for so many of a million."""
     if not census.counted:
@@ -561,13 +560,10 @@ def counts_explained(census, heap, core, dump, unexplained=UNEXPLAINED):
     owners = collections.Counter(referent for _, referent in heap.of_kinds(
         is_owned))
     more, suspects, fewer, objects = collections.Counter(), set(), {}, 0
-    base = next(address for address, name in names.items() if name == "object")
     for address, count in counted(census, heap, census.own):
         objects += 1
-        # Up to 3.9 some static types count their base, and some do not; those
-        # of numpy do not count their metatype.
-        if owners[address] > count and not (
-                address == base and census.hexversion < 0x030A0000) \
+        # Types of numpy do not count their metatype.
+        if owners[address] > count \
                 and names.get(heap.types[address]) != "numpy._DTypeMeta" \
                 and names.get(address) != "numpy._DTypeMeta":
             more[names.get(heap.types[address]),
@@ -595,7 +591,7 @@ def counts_explained(census, heap, core, dump, unexplained=UNEXPLAINED):
                                            for address in left))
     print("# %d of %d objects have counts that are not explained: %s" % (
         len(left), objects, shown_left))
-    assert len(left) * 1000000 <= unexplained * objects, shown_left
+    assert len(left) * 1000000 <= UNEXPLAINED * objects, shown_left
 
 
 def none_too_many(census, heap, core, dump, private):

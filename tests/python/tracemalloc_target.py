@@ -168,7 +168,10 @@ def main():
                                          array.array))][::7]
         describe(objects)        # what is made only once is made now
         for last in False, True:
-            # Twice: what is reused has then been allocated here.
+            # Twice: what is reused has then been allocated here. Or is not
+            # there: what is kept to be reused stays traced, and a collection
+            # gives it back.
+            gc.collect()
             twin = os.fork()
             if twin == 0:
                 text = describe(objects)
