@@ -549,8 +549,8 @@ void paths_text(struct paths *paths, const struct path *path,
 					      path->objects[0])->name);
 }
 
-void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
-		     char text[PATH_TEXT_MAX])
+static struct pyh_edge edge_at(struct paths *paths, const struct path *path,
+			       uint32_t i)
 {
 	struct pyh_edge edge;
 
@@ -558,7 +558,19 @@ void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
 		edge = path->edges[i];
 	else
 		fill_edge(paths, path->objects[i], path->objects[i + 1], &edge);
-	pyh_edge_text(&paths->naming, &edge, text, PATH_TEXT_MAX);
+	return edge;
+}
+
+void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
+		     char text[PATH_TEXT_MAX])
+{
+	struct pyh_edge before, edge;
+
+	if (i > 0)
+		before = edge_at(paths, path, i - 1);
+	edge = edge_at(paths, path, i);
+	pyh_step_text(&paths->naming, path->root, i > 0 ? &before : NULL, &edge,
+		      text, PATH_TEXT_MAX);
 }
 
 void paths_start_text(struct paths *paths, const struct path *path,
