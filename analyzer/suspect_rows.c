@@ -4,6 +4,7 @@
  */
 #include "analyzer/suspect_rows.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -84,9 +85,10 @@ void suspect_table(struct render *render, const struct heapgraph *heap,
 enum { PATH_COLUMNS = 60, LINE_COLUMNS = 112 };
 
 /** Words up to a width, at a "; " where the rest is too long for one line. */
-static void print_evidence(struct render *render, const char *evidence)
+static unsigned int print_evidence(struct render *render, const char *evidence)
 {
 	char part[512], safe[RENDER_NAME_MAX];
+	unsigned int lines = 0;
 
 	while (*evidence) {
 		const char *end = strstr(evidence, "; ");
@@ -108,14 +110,16 @@ static void print_evidence(struct render *render, const char *evidence)
 			       evidence);
 		render_line(render, "     %s",
 			    render_name(render, part, LINE_COLUMNS, safe));
+		lines++;
 		evidence += length;
 		if (*evidence)
 			evidence += 2;
 	}
+	return lines;
 }
 
-static void print_suspect(struct render *render, const struct suspect *suspect,
-			  size_t number)
+static unsigned int print_suspect(struct render *render,
+				  const struct suspect *suspect, size_t number)
 {
 	char path[RENDER_NAME_MAX], sentence[RENDER_NAME_MAX];
 	const char *text = suspect->path;
@@ -133,37 +137,75 @@ static void print_suspect(struct render *render, const struct suspect *suspect,
 			    render_name(render, text, PATH_COLUMNS, path),
 			    sentence);
 	}
-	print_evidence(render, suspect->evidence);
+	return (text[0] && own_line ? 2 : 1) +
+	       print_evidence(render, suspect->evidence);
+}
+
+static void append(char *line, size_t size, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/** One more theory on a line of them. */
+static void append(char *line, size_t size, const char *format, ...)
+{
+	size_t length = strlen(line);
+	va_list args;
+
+	if (length > 0 && length + 2 < size) {
+		(void)memcpy(line + length, ", ", 3);
+		length += 2;
+	}
+	va_start(args, format);
+	(void)vsnprintf(line + length, size - length, format, args);
+	va_end(args);
 }
 
 /** Theories that are closed, each with a number. */
-static void print_ruled_out(struct render *render,
-			    const struct suspects *suspects)
+static unsigned int print_ruled_out(struct render *render,
+				    const struct suspects *suspects,
+				    const struct pyh_coverage *coverage)
 {
 	bool garbage = false, native = false;
+	uint64_t unused = coverage ? coverage->free_bytes : 0;
 	char bytes[UNITS_TEXT_MAX], number[UNITS_TEXT_MAX];
-	char held[UNITS_TEXT_MAX], line[200] = "";
+	char free_space[UNITS_TEXT_MAX], line[200] = "";
+	unsigned int lines = 0;
 
 	for (size_t i = 0; i < suspects->count; i++) {
 		garbage |= suspects->list[i].pattern == SUSPECT_GARBAGE;
 		native |= suspects->list[i].pattern == SUSPECT_NATIVE;
 	}
+	(void)units_size(unused, free_space);
 	if (!garbage)
-		(void)snprintf(line, sizeof(line), "garbage %s",
-			       units_size(suspects->garbage_bytes, bytes));
+		append(line, sizeof(line), "garbage %s",
+		       units_size(suspects->garbage_bytes, bytes));
+	// A twentieth is what a suspect has.
+	if (coverage && coverage->arenas && unused < suspects->memory / 20)
+		append(line, sizeof(line), "free allocator space %s",
+		       free_space);
 	if (!native)
-		(void)snprintf(line + strlen(line), sizeof(line) - strlen(line),
-			       "%s%s objects held by native code alone, %s",
-			       line[0] ? ", " : "",
-			       units_count(suspects->unexplained, number),
-			       units_size(suspects->unexplained_bytes, held));
-	if (line[0])
+		append(line, sizeof(line), "%s objects held by native code "
+		       "alone, %s", units_count(suspects->unexplained, number),
+		       units_size(suspects->unexplained_bytes, bytes));
+	if (line[0]) {
 		render_line(render, "  ruled out: %s", line);
+		lines++;
+	}
+	if (coverage && unused >= suspects->memory / 20 && unused > 0) {
+		render_line(render, "  not objects: %s of the allocator's "
+			    "memory is free, %.1f %% of %s", free_space,
+			    100.0 * (double)unused / (double)suspects->memory,
+			    suspects->memory_is_rss ? "RSS" : "all objects");
+		lines++;
+	}
+	return lines;
 }
 
-void suspect_lines(struct render *render, const struct suspects *suspects,
-		   const char *see)
+unsigned int suspect_lines(struct render *render,
+			   const struct suspects *suspects,
+			   const struct pyh_coverage *coverage,
+			   const char *see)
 {
+	unsigned int lines = 1;
 	char head[160];
 
 	if (see && render->format == RENDER_TEXT)
@@ -173,9 +215,11 @@ void suspect_lines(struct render *render, const struct suspects *suspects,
 	else
 		(void)snprintf(head, sizeof(head), "SUSPECTS");
 	render_head(render, head);
-	if (suspects->count == 0)
+	if (suspects->count == 0) {
 		render_line(render, "  none stands out");
+		lines++;
+	}
 	for (size_t i = 0; i < suspects->count; i++)
-		print_suspect(render, &suspects->list[i], i + 1);
-	print_ruled_out(render, suspects);
+		lines += print_suspect(render, &suspects->list[i], i + 1);
+	return lines + print_ruled_out(render, suspects, coverage);
 }
