@@ -134,7 +134,7 @@ unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole)
 
 /* --- the largest owners --------------------------------------------------- */
 
-enum { LARGEST_RETAINED, LARGEST_SHARE, LARGEST_TYPE, LARGEST_PATH,
+enum { LARGEST_TYPE, LARGEST_RETAINED, LARGEST_SHARE, LARGEST_PATH,
        LARGEST_ADDRESS, NUM_LARGEST };
 
 static const struct column largest_columns[NUM_LARGEST] = {
@@ -290,8 +290,7 @@ static void tell_garbage(struct scan *scan, const struct whole *whole,
 	char cycles[UNITS_TEXT_MAX], line[200], safe[RENDER_NAME_MAX];
 
 	(void)snprintf(line, sizeof(line), "GARBAGE   %s objects in %s cycle%s, "
-		       "gc.collect() would free %s",
-		       units_count(collector->num_garbage, number),
+		       "%s", units_count(collector->num_garbage, number),
 		       units_count(num_cycles, cycles),
 		       num_cycles == 1 ? "" : "s",
 		       units_size(collector->freed_bytes, bytes));

@@ -30,6 +30,11 @@ struct wording {
 	const struct path *path;
 	const struct pyh_type *mostly;	/* the type that takes the most of it */
 	uint64_t mostly_bytes;
+	/* where what piles up is not held by the object itself: the container
+	   between them that has so many, and of what */
+	bool is_indirect;
+	uint32_t over;		/* GRAPH_NONE: none was found */
+	const struct pyh_type *over_element;
 };
 
 const char *suspect_pattern_name(enum suspect_pattern pattern)
@@ -65,6 +70,61 @@ static void append(char *text, size_t size, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text + length, size - length, format, args);
 	va_end(args);
+}
+
+/* --- who has so many ------------------------------------------------------- */
+
+/** References of an object to others of a type, NULL: of any. */
+static uint64_t count_out(const struct heapgraph *heap, uint32_t object,
+			  const struct pyh_type *type)
+{
+	const struct graph *graph = &heap->graph;
+	uint64_t count = 0;
+
+	for (uint32_t i = graph->out_at[object]; i < graph->out_at[object + 1];
+	     i++)
+		count += graph_in(graph->out[i], GRAPH_MASK_STRONG) &&
+			 (!type || heapgraph_type(heap,
+						  graph_end(graph->out[i])) ==
+					   type);
+	return count;
+}
+
+/**
+ * What lives by an object need not be in it: where two lists of callbacks have
+ * the same namespaces behind them, these live by whoever has the two lists.
+ */
+static struct error *find_between(struct wording *wording, struct paths *paths)
+{
+	const struct heapgraph *heap = wording->analysis->heap;
+	const struct suspect *suspect = wording->suspect;
+	CLEANUP(path_deinit) struct path way = { 0 };
+	uint64_t most = suspect->elements / 2;
+	struct error *err;
+	uint32_t at = 0;
+
+	wording->over = GRAPH_NONE;
+	if (suspect->pattern != SUSPECT_CONTAINER ||
+	    suspect->sample >= heap->count ||
+	    count_out(heap, suspect->object, suspect->element) > most)
+		return NULL;
+	wording->is_indirect = true;
+	err = paths_find(paths, suspect->sample, &way);
+	if (err)
+		return err;
+	while (at < way.count && way.objects[at] != suspect->object)
+		at++;
+	for (at++; at + 1 < way.count; at++) {
+		uint64_t count = count_out(heap, way.objects[at], NULL);
+
+		if (count < most)
+			continue;
+		most = count;
+		wording->over = way.objects[at];
+		wording->over_element = heapgraph_type(heap,
+						       way.objects[at + 1]);
+	}
+	return NULL;
 }
 
 /* --- which pattern --------------------------------------------------------- */
@@ -160,7 +220,8 @@ static bool is_in_closure(const struct path *path)
 static enum suspect_pattern pattern_of(const struct wording *wording)
 {
 	const struct suspect *suspect = wording->suspect;
-	const struct pyh_type *element = suspect->element;
+	const struct pyh_type *element = wording->over_element ?
+			wording->over_element : suspect->element;
 
 	if (strstr(suspect->path, "sys.last_"))
 		return SUSPECT_LAST_ERROR;
@@ -281,6 +342,25 @@ static void put_elements(struct wording *wording)
 		       wording->mostly->name);
 }
 
+/** Over which container what piles up is held. */
+static void put_between(struct wording *wording)
+{
+	const struct heapgraph *heap = wording->analysis->heap;
+	struct suspect *suspect = wording->suspect;
+	char number[UNITS_TEXT_MAX];
+
+	if (wording->over == GRAPH_NONE)
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "; held over several objects in it");
+	else
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "; held over the %s of %s %s in it",
+		       heapgraph_type(heap, wording->over)->name,
+		       units_count(count_out(heap, wording->over,
+					     wording->over_element), number),
+		       wording->over_element->name);
+}
+
 static void put_evidence(struct wording *wording)
 {
 	struct suspect *suspect = wording->suspect;
@@ -289,12 +369,15 @@ static void put_evidence(struct wording *wording)
 
 	if (suspect->element && suspect->elements)
 		put_elements(wording);
+	if (wording->is_indirect)
+		put_between(wording);
 	switch (suspect->pattern) {
 	case SUSPECT_CONTAINER:
-		append(evidence, size, "; growing %s%s: values of one type%s",
-		       place_of(wording->path), wording->type->name,
-		       only_grew(wording) ? ", no entry deleted since its last "
-					    "resize" : "");
+		if (!wording->is_indirect)
+			append(evidence, size, "; growing %s%s: values of one "
+			       "type%s", place_of(wording->path),
+			       wording->type->name, only_grew(wording) ?
+			       ", no entry deleted since its last resize" : "");
 		break;
 	case SUSPECT_LRU_CACHE:
 		append(evidence, size, "; functools.lru_cache keeps arguments "
@@ -412,6 +495,8 @@ struct error *suspect_put_words(struct opened *opened,
 			paths_text(paths, &path, suspect->path);
 		if (!err)
 			err = compose(&wording);
+		if (!err)
+			err = find_between(&wording, paths);
 	}
 	if (!err) {
 		suspect->pattern = pattern_of(&wording);
