@@ -54,6 +54,7 @@ const char *suspect_pattern_name(enum suspect_pattern pattern)
 		[SUSPECT_NATIVE] = "native references",
 		[SUSPECT_SCATTERED] = "many objects",
 		[SUSPECT_SINGLE] = "large object",
+		[SUSPECT_COPIES] = "copies",
 	};
 
 	return names[pattern];
@@ -431,10 +432,20 @@ static void put_evidence(struct wording *wording)
 	case SUSPECT_SINGLE:
 		append(evidence, size, "one object");
 		break;
+	case SUSPECT_COPIES:
+	case NUM_SUSPECT_PATTERNS:
+		break;		/* in suspect_put_copies() */
 	}
 }
 
 /* --- the sentence ---------------------------------------------------------- */
+
+static void put_share(const struct suspects *all, struct suspect *suspect)
+{
+	append(suspect->sentence, sizeof(suspect->sentence), ", %.1f %% of %s",
+	       100.0 * suspect->share,
+	       all->memory_is_rss ? "RSS" : "all objects");
+}
 
 static void put_sentence(struct wording *wording)
 {
@@ -466,9 +477,7 @@ static void put_sentence(struct wording *wording)
 		append(suspect->sentence, sizeof(suspect->sentence),
 		       "%s of %s keeps %s alive", wording->type->name, number,
 		       retained);
-	append(suspect->sentence, sizeof(suspect->sentence), ", %.1f %% of %s",
-	       100.0 * suspect->share,
-	       wording->all->memory_is_rss ? "RSS" : "all objects");
+	put_share(wording->all, suspect);
 }
 
 struct error *suspect_put_words(struct opened *opened,
@@ -505,4 +514,38 @@ struct error *suspect_put_words(struct opened *opened,
 	}
 	memory_reader_deinit(&wording.memory);
 	return err;
+}
+
+struct error *suspect_put_copies(const struct copies *copies,
+				 const struct analysis *analysis,
+				 struct paths *paths,
+				 const struct suspects *all,
+				 struct suspect *suspect)
+{
+	char count[UNITS_TEXT_MAX], values[UNITS_TEXT_MAX];
+	char bytes[UNITS_TEXT_MAX], each[UNITS_TEXT_MAX];
+	double part;
+	struct error *err = copies_place(copies, analysis, paths, suspect->path,
+					 &part);
+
+	if (err)
+		return err;
+	append(suspect->sentence, sizeof(suspect->sentence),
+	       "%s %s are copies of %s value%s, %s",
+	       units_count(copies->count, count), copies->type->name,
+	       units_count(copies->values, values),
+	       copies->values == 1 ? "" : "s",
+	       units_size(copies->bytes, bytes));
+	put_share(all, suspect);
+	append(suspect->evidence, sizeof(suspect->evidence), "%s each; ",
+	       units_size(copies->bytes / copies->count, each));
+	if (part < 0.995)
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "%.0f %% of them are there, the others in other "
+		       "attributes; ", 100 * part);
+	append(suspect->evidence, sizeof(suspect->evidence), "%s",
+	       copies->type->kind == PYH_KIND_STR ?
+		       "one object of each value would do: sys.intern()" :
+		       "one object of each value would do");
+	return NULL;
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/copies.h"
 #include "analyzer/kept.h"
 #include "analyzer/opened.h"
 #include "analyzer/suspect_words.h"
@@ -42,6 +43,7 @@ struct finding_suspects {
 	uint32_t *pending;		/* branches to be looked at */
 	size_t num_pending, room;
 	uint64_t visits;
+	struct copies copies;
 };
 
 /* --- what piles up under an object ----------------------------------------- */
@@ -284,6 +286,25 @@ static void look_at_garbage(struct finding_suspects *finding)
 		suspect->elements = collector->num_garbage;
 }
 
+static struct error *look_for_copies(struct finding_suspects *finding,
+				     struct opened *opened)
+{
+	struct copies *copies = &finding->copies;
+	struct suspect *suspect;
+	struct error *err = copies_find(opened, finding->analysis,
+					finding->least, copies);
+
+	if (err || !copies->type)
+		return err;
+	suspect = add(finding, SUSPECT_COPIES, copies->container, copies->bytes);
+	if (!suspect)
+		return NULL;
+	suspect->element = copies->type;
+	suspect->elements = copies->count;
+	suspect->sample = copies->sample;
+	return NULL;
+}
+
 static void count_unexplained(struct finding_suspects *finding)
 {
 	const struct analysis *analysis = finding->analysis;
@@ -318,12 +339,14 @@ static bool is_inside(const struct finding_suspects *finding,
 	const struct dominators *dominators = &finding->analysis->dominators;
 	const struct suspects *result = finding->result;
 
-	if (suspect->object == GRAPH_NONE)
+	// What keeps copies alive says nothing of there being so many.
+	if (suspect->object == GRAPH_NONE || suspect->pattern == SUSPECT_COPIES)
 		return false;
 	for (size_t i = 0; i < result->count; i++) {
 		uint32_t at = suspect->object;
 
 		if (result->list[i].object == GRAPH_NONE ||
+		    result->list[i].pattern == SUSPECT_COPIES ||
 		    result->list[i].pattern == SUSPECT_CHAIN)
 			continue;
 		for (int steps = 0; steps < 1000 && at < DOMINATOR_ROOT;
@@ -370,13 +393,14 @@ static void set_memory(struct opened *opened, const struct analysis *analysis,
 	}
 }
 
-static struct error *search(struct finding_suspects *finding)
+static struct error *search(struct finding_suspects *finding,
+			    struct opened *opened)
 {
 	const struct analysis *analysis = finding->analysis;
 	uint32_t count;
 	const uint32_t *children = domtree_children(&analysis->tree,
 						    DOMINATOR_ROOT, &count);
-	struct error *err = NULL;
+	struct error *err = look_for_copies(finding, opened);
 
 	look_at_top(finding);
 	look_at_garbage(finding);
@@ -414,7 +438,7 @@ static struct error *find(struct opened *opened,
 	if (!finding->sums || !finding->counts || !finding->samples)
 		err = error_no_memory();
 	if (!err)
-		err = search(finding);
+		err = search(finding, opened);
 	if (!err) {
 		choose(finding);
 		err = paths_open(opened, analysis, values, &paths);
@@ -422,8 +446,11 @@ static struct error *find(struct opened *opened,
 	for (size_t i = 0; !err && i < ret->count; i++) {
 		ret->list[i].share = ret->memory ?
 			(double)ret->list[i].retained / (double)ret->memory : 0;
-		err = suspect_put_words(opened, analysis, paths, ret,
-					&ret->list[i]);
+		err = ret->list[i].pattern == SUSPECT_COPIES ?
+			      suspect_put_copies(&finding->copies, analysis,
+						 paths, ret, &ret->list[i]) :
+			      suspect_put_words(opened, analysis, paths, ret,
+						&ret->list[i]);
 	}
 	free(finding->sums);
 	free(finding->counts);

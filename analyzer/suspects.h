@@ -35,6 +35,8 @@ enum suspect_pattern {
 	SUSPECT_NATIVE,		/* objects of one type that native code holds */
 	SUSPECT_SCATTERED,	/* of one type, held by many */
 	SUSPECT_SINGLE,		/* one large object */
+	SUSPECT_COPIES,		/* many objects of few values */
+	NUM_SUSPECT_PATTERNS
 };
 
 /** "growing container", "lru_cache" … as JSON has it. */
@@ -48,7 +50,8 @@ struct suspect {
 	uint64_t elements;	/* of that type */
 	uint64_t retained;	/* bytes */
 	double share;		/* of the memory in question */
-	char path[PATH_TEXT_MAX];	/* to object; UTF-8, not escaped */
+	char path[PATH_TEXT_MAX];	/* to object, or of copies the attribute
+					   they are in; UTF-8, not escaped */
 	char sentence[512];	/* names in it are not escaped, either */
 	char evidence[512];
 };
