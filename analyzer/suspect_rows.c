@@ -12,8 +12,8 @@
 
 const struct column suspect_columns[NUM_SUSPECT_COLUMNS] = {
 	[SUSPECT_COLUMN_PATH] = { .key = "path", .title = "path", .unit = UNIT_TEXT,
-		.about = "to the object where it piles up; absent where there is "
-			 "no such object" },
+		.about = "to the object where it piles up, or the attribute that "
+			 "has copies; absent where there is none" },
 	[SUSPECT_COLUMN_SENTENCE] = { .key = "sentence", .title = "sentence", .unit = UNIT_TEXT,
 		.about = "what it is, and how much it keeps" },
 	[SUSPECT_COLUMN_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
@@ -41,8 +41,9 @@ void suspect_cells(const struct heapgraph *heap,
 {
 	for (int i = 0; i < NUM_SUSPECT_COLUMNS; i++)
 		cells[i] = cell_unknown();
-	if (suspect->object != GRAPH_NONE) {
+	if (suspect->path[0])
 		cells[SUSPECT_COLUMN_PATH] = cell_text(suspect->path);
+	if (suspect->object != GRAPH_NONE) {
 		cells[SUSPECT_COLUMN_ADDRESS] = cell_number(
 			UNIT_ADDRESS,
 			heapgraph_address(heap, suspect->object));

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/bounded.h"
 #include "analyzer/copies.h"
 #include "analyzer/kept.h"
 #include "analyzer/opened.h"
@@ -44,6 +45,7 @@ struct finding_suspects {
 	size_t num_pending, room;
 	uint64_t visits;
 	struct copies copies;
+	struct bounded *bounded;	/* owned */
 };
 
 /* --- what piles up under an object ----------------------------------------- */
@@ -216,7 +218,8 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 	if (pile.count >= ELEMENTS_LEAST && pile.retained >= finding->least &&
 	    pile.retained >= retained[object] / 2 &&
 	    retained[pile.largest] < retained[object] / 2 &&
-	    !is_of_the_program(finding, object, element)) {
+	    !is_of_the_program(finding, object, element) &&
+	    !bounded_is(finding->bounded, object)) {
 		set_elements(finding, add(finding, SUSPECT_CONTAINER, object,
 					  retained[object]), &pile);
 		return NULL;
@@ -438,6 +441,8 @@ static struct error *find(struct opened *opened,
 	if (!finding->sums || !finding->counts || !finding->samples)
 		err = error_no_memory();
 	if (!err)
+		err = bounded_open(opened, analysis, &finding->bounded);
+	if (!err)
 		err = search(finding, opened);
 	if (!err) {
 		choose(finding);
@@ -456,6 +461,7 @@ static struct error *find(struct opened *opened,
 	free(finding->counts);
 	free(finding->samples);
 	free(finding->pending);
+	bounded_close(finding->bounded);
 	free(finding);
 	return err;
 }
