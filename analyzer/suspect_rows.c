@@ -83,7 +83,7 @@ void suspect_table(struct render *render, const struct heapgraph *heap,
 
 /* --- for people ------------------------------------------------------------ */
 
-enum { PATH_COLUMNS = 60, LINE_COLUMNS = 112 };
+enum { PATH_COLUMNS = 60, LINE_COLUMNS = 112, THEORY_MAX = 100 };
 
 /** Words up to a width, at a "; " where the rest is too long for one line. */
 static unsigned int print_evidence(struct render *render, const char *evidence)
@@ -160,41 +160,68 @@ static void append(char *line, size_t size, const char *format, ...)
 	va_end(args);
 }
 
-/** Theories that are closed, each with a number. */
-static unsigned int print_ruled_out(struct render *render,
-				    const struct suspects *suspects,
-				    const struct pyh_coverage *coverage)
-{
-	bool garbage = false, native = false;
-	uint64_t unused = coverage ? coverage->free_bytes : 0;
-	char bytes[UNITS_TEXT_MAX], number[UNITS_TEXT_MAX];
-	char free_space[UNITS_TEXT_MAX], line[200] = "";
-	unsigned int lines = 0;
+/** Theories that were looked into. */
+enum theory { THEORY_GARBAGE, THEORY_FREE, THEORY_NATIVE, NUM_THEORIES };
 
-	for (size_t i = 0; i < suspects->count; i++) {
-		garbage |= suspects->list[i].pattern == SUSPECT_GARBAGE;
-		native |= suspects->list[i].pattern == SUSPECT_NATIVE;
+/** One of them, with its number; false: it is a suspect, or not known. */
+static bool put_theory(const struct suspects *suspects,
+		       const struct pyh_coverage *coverage, enum theory theory,
+		       char text[THEORY_MAX], uint64_t *ret_bytes)
+{
+	static const int patterns[] = { [THEORY_GARBAGE] = SUSPECT_GARBAGE,
+					[THEORY_FREE] = NUM_SUSPECT_PATTERNS,
+					[THEORY_NATIVE] = SUSPECT_NATIVE };
+	char bytes[UNITS_TEXT_MAX], number[UNITS_TEXT_MAX];
+
+	for (size_t i = 0; i < suspects->count; i++)
+		if ((int)suspects->list[i].pattern == patterns[theory])
+			return false;
+	switch (theory) {
+	case THEORY_GARBAGE:
+		*ret_bytes = suspects->garbage_bytes;
+		(void)snprintf(text, THEORY_MAX, "garbage %s",
+			       units_size(*ret_bytes, bytes));
+		return true;
+	case THEORY_FREE:
+		if (!coverage || !coverage->arenas)
+			return false;
+		*ret_bytes = coverage->free_bytes;
+		(void)snprintf(text, THEORY_MAX, "free allocator space %s",
+			       units_size(*ret_bytes, bytes));
+		return true;
+	default:
+		*ret_bytes = suspects->unexplained_bytes;
+		(void)snprintf(text, THEORY_MAX, "%s objects held by native "
+			       "code alone, %s",
+			       units_count(suspects->unexplained, number),
+			       units_size(*ret_bytes, bytes));
+		return true;
 	}
-	(void)units_size(unused, free_space);
-	if (!garbage)
-		append(line, sizeof(line), "garbage %s",
-		       units_size(suspects->garbage_bytes, bytes));
-	// A twentieth is what a suspect has.
-	if (coverage && coverage->arenas && unused < suspects->memory / 20)
-		append(line, sizeof(line), "free allocator space %s",
-		       free_space);
-	if (!native)
-		append(line, sizeof(line), "%s objects held by native code "
-		       "alone, %s", units_count(suspects->unexplained, number),
-		       units_size(suspects->unexplained_bytes, bytes));
-	if (line[0]) {
-		render_line(render, "  ruled out: %s", line);
+}
+
+/** Those that are closed, and those that have enough to be looked into. */
+static unsigned int print_theories(struct render *render,
+				   const struct suspects *suspects,
+				   const struct pyh_coverage *coverage)
+{
+	char closed[200] = "", text[THEORY_MAX];
+	unsigned int lines = 0;
+	uint64_t bytes;
+
+	for (int i = 0; i < NUM_THEORIES; i++)
+		if (put_theory(suspects, coverage, i, text, &bytes) &&
+		    bytes < suspects_least(suspects))
+			append(closed, sizeof(closed), "%s", text);
+	if (closed[0]) {
+		render_line(render, "  ruled out: %s", closed);
 		lines++;
 	}
-	if (coverage && unused >= suspects->memory / 20 && unused > 0) {
-		render_line(render, "  not objects: %s of the allocator's "
-			    "memory is free, %.1f %% of %s", free_space,
-			    100.0 * (double)unused / (double)suspects->memory,
+	for (int i = 0; i < NUM_THEORIES; i++) {
+		if (!put_theory(suspects, coverage, i, text, &bytes) ||
+		    bytes < suspects_least(suspects))
+			continue;
+		render_line(render, "  not ruled out: %s, %.1f %% of %s", text,
+			    100.0 * (double)bytes / (double)suspects->memory,
 			    suspects->memory_is_rss ? "RSS" : "all objects");
 		lines++;
 	}
@@ -222,5 +249,5 @@ unsigned int suspect_lines(struct render *render,
 	}
 	for (size_t i = 0; i < suspects->count; i++)
 		lines += print_suspect(render, &suspects->list[i], i + 1);
-	return lines + print_ruled_out(render, suspects, coverage);
+	return lines + print_theories(render, suspects, coverage);
 }

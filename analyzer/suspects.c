@@ -21,8 +21,6 @@
 #include "image/format.h"
 
 enum {
-	SHARE_LEAST = 20,		/* a twentieth */
-	BYTES_LEAST = 4 << 20,
 	SINGLE_SHARE_LEAST = 5,		/* a fifth */
 	SINGLE_BYTES_LEAST = 16 << 20,
 	ELEMENTS_LEAST = 100,		/* that are "many" */
@@ -433,8 +431,7 @@ static struct error *find(struct opened *opened,
 	set_memory(opened, analysis, ret);
 	finding->analysis = analysis;
 	finding->result = ret;
-	finding->least = ret->memory / SHARE_LEAST > BYTES_LEAST ?
-				 ret->memory / SHARE_LEAST : BYTES_LEAST;
+	finding->least = suspects_least(ret);
 	finding->sums = calloc((size_t)types + 1, sizeof(*finding->sums));
 	finding->counts = calloc((size_t)types + 1, sizeof(*finding->counts));
 	finding->samples = calloc((size_t)types + 1, sizeof(*finding->samples));

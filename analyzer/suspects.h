@@ -17,7 +17,11 @@
 #include "analyzer/paths.h"
 #include "image/base/error.h"
 
-enum { SUSPECTS_MAX = 3 };
+enum {
+	SUSPECTS_MAX = 3,
+	SUSPECTS_SHARE = 20,		/* a twentieth of the memory … */
+	SUSPECTS_BYTES = 4 << 20,	/* … and so much, at least */
+};
 
 /** What it looks like: the name is in JSON, the rest in the sentence. */
 enum suspect_pattern {
@@ -67,6 +71,14 @@ struct suspects {
 	uint64_t unexplained;	/* objects */
 	uint64_t unexplained_bytes;	/* … and what they retain */
 };
+
+/** Bytes that are worth a word. */
+static inline uint64_t suspects_least(const struct suspects *suspects)
+{
+	uint64_t share = suspects->memory / SUSPECTS_SHARE;
+
+	return share > SUSPECTS_BYTES ? share : SUSPECTS_BYTES;
+}
 
 /** The analysis has its tree and its cycles. */
 struct error *suspects_find(struct opened *opened,
