@@ -13,11 +13,17 @@
 #include "analyzer/cmd.h"
 #include "analyzer/coverage.h"
 #include "analyzer/dump_header.h"
-#include "analyzer/suspect_rows.h"
-#include "analyzer/suspects.h"
+#include "analyzer/overview_heap.h"
 #include "analyzer/type_rows.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
+
+enum {
+	LINES_MAX = 60,
+	LINES_HEAD = 5,		/* with the gap */
+	LINES_ALWAYS = 10,	/* head and last row of types, gaps, allocator,
+				   coverage, inexact sizes, next, the last line */
+};
 
 static struct error *run(struct scan *scan);
 
@@ -31,8 +37,10 @@ const struct view cmd_overview_view = {
 	.num_totals = NUM_TYPE_TOTALS,
 	.run = run,
 	.remark =
-"Which process, when and why it was dumped, how complete the dump is, and the\n"
-"types that take the most memory. --top bounds that table.\n",
+"Which process, when and why it was dumped, how complete the dump is; suspects;\n"
+"the types that take the most memory; who keeps most of the rest alive; garbage\n"
+"and reference counts. --top bounds the table of types, which gives way where it\n"
+"would not fit into 60 lines.\n",
 };
 
 /** "**name** " or "  name      ": the left edge of a line. */
@@ -163,9 +171,21 @@ static void tell_complete(struct scan *scan, const struct dump_header *header)
 			    explained[0] ? "; " : "", explained);
 }
 
-static void tell_types(struct scan *scan, const struct type_rows *rows)
+/** At most 60 lines where no more were asked for: the types give way. */
+static uint64_t top_of_types(const struct scan *scan, unsigned int lines)
 {
-	size_t shown = type_rows_shown(rows, scan->options->top);
+	uint64_t top = scan->options->top;
+	unsigned int room = lines + LINES_HEAD + LINES_ALWAYS < LINES_MAX ?
+			LINES_MAX - lines - LINES_HEAD - LINES_ALWAYS : 1;
+
+	return top > 0 && top <= OPTIONS_TOP_DEFAULT && top > room ? room : top;
+}
+
+/** lines: of all sections but this one. */
+static void tell_types(struct scan *scan, const struct type_rows *rows,
+		       unsigned int lines)
+{
+	size_t shown = type_rows_shown(rows, top_of_types(scan, lines));
 	struct column columns[NUM_TYPE_COLUMNS];
 	struct cell cells[NUM_TYPE_COLUMNS];
 	uint64_t running = 0;
@@ -191,105 +211,6 @@ static void tell_types(struct scan *scan, const struct type_rows *rows)
 	}
 	render_table_end(&scan->render);
 	render_gap(&scan->render);
-}
-
-/* --- the heap as a whole -------------------------------------------------- */
-
-/** What the analysis of all objects together says. */
-struct whole {
-	const struct analysis *analysis;	/* NULL: it failed */
-	struct suspects suspects;
-	struct error *why_not;			/* owned */
-};
-
-static void whole_deinit(struct whole *whole)
-{
-	error_free(whole->why_not);
-}
-
-static void analyse(struct scan *scan, struct whole *whole)
-{
-	whole->why_not = analysis_of(scan->opened,
-				     ANALYSIS_TREE | ANALYSIS_CYCLES,
-				     &whole->analysis);
-	if (!whole->why_not)
-		whole->why_not = suspects_find(scan->opened, whole->analysis,
-					       scan->options->values,
-					       &whole->suspects);
-	if (whole->why_not)
-		whole->analysis = NULL;
-}
-
-static void tell_suspects(struct scan *scan, const struct whole *whole)
-{
-	struct render *render = &scan->render;
-	char safe[RENDER_NAME_MAX];
-
-	if (!whole->analysis) {
-		render_head(render, "SUSPECTS");
-		render_line(render, "  not looked for: %s",
-			    render_name(render, whole->why_not->message, 100,
-					safe));
-	} else if (render_for_people(render)) {
-		suspect_lines(render, &whole->suspects, "suspects");
-	} else {
-		suspect_table(render, whole->analysis->heap, &whole->suspects,
-			      "suspects");
-	}
-	render_gap(render);
-}
-
-/** Components all of whose objects are garbage, or none is. */
-static uint32_t count_garbage_cycles(const struct analysis *analysis)
-{
-	const struct components *components = &analysis->components;
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < components->count; i++)
-		count += node_set_has(&analysis->collector.garbage,
-				      components->members[components->at[i]]);
-	return count;
-}
-
-enum { GARBAGE_OBJECTS, GARBAGE_FREED, GARBAGE_BYTES, GARBAGE_CYCLES,
-       GARBAGE_NATIVE, NUM_GARBAGE };
-
-static const struct column garbage_columns[NUM_GARBAGE] = {
-	[GARBAGE_OBJECTS] = { .key = "objects", .unit = UNIT_COUNT },
-	[GARBAGE_FREED] = { .key = "freed", .unit = UNIT_COUNT },
-	[GARBAGE_BYTES] = { .key = "bytes", .unit = UNIT_BYTES },
-	[GARBAGE_CYCLES] = { .key = "cycles", .unit = UNIT_COUNT },
-	[GARBAGE_NATIVE] = { .key = "held_by_native_code", .unit = UNIT_COUNT },
-};
-
-/** One line each of what is well in most programs. */
-static void tell_garbage(struct scan *scan, const struct whole *whole)
-{
-	const struct collector *collector;
-	struct render *render = &scan->render;
-	char objects[UNITS_TEXT_MAX], bytes[UNITS_TEXT_MAX];
-	char cycles[UNITS_TEXT_MAX], native[UNITS_TEXT_MAX];
-	uint32_t num_cycles;
-
-	if (!whole->analysis)
-		return;
-	collector = &whole->analysis->collector;
-	num_cycles = count_garbage_cycles(whole->analysis);
-	render_line(render, "GARBAGE   %s objects in %s cycle%s; gc.collect() "
-		    "would free %s",
-		    units_count(collector->num_garbage, objects),
-		    units_count(num_cycles, cycles), num_cycles == 1 ? "" : "s",
-		    units_size(collector->freed_bytes, bytes));
-	render_line(render, "REFCOUNTS %s object%s held by native code alone",
-		    units_count(whole->suspects.unexplained, native),
-		    whole->suspects.unexplained == 1 ? "" : "s");
-	render_object(render, "garbage", garbage_columns, (struct cell[]){
-		cell_number(UNIT_COUNT, collector->num_garbage),
-		cell_number(UNIT_COUNT, collector->num_freed),
-		cell_number(UNIT_BYTES, collector->freed_bytes),
-		cell_number(UNIT_COUNT, num_cycles),
-		cell_number(UNIT_COUNT, whole->suspects.unexplained) },
-		NUM_GARBAGE);
 }
 
 /* --- next ----------------------------------------------------------------- */
@@ -319,34 +240,58 @@ static char *shell_word(const char *word)
 	return quoted;
 }
 
-enum { NEXT_TYPE_MAX = 60 };
+enum { NEXT_TYPE_MAX = 60, NEXT_MAX = 100 };
 
-/** The type that it is about: of what piles up, else the largest. */
-static const char *next_type(const struct whole *whole,
-			     const struct type_rows *rows)
+/** A type of the program's own: all its objects may be held in the same way. */
+static bool is_telling(const struct pyh_type *type)
 {
-	if (whole->suspects.count && whole->suspects.list[0].element)
-		return whole->suspects.list[0].element->name;
-	return rows->num_rows ? rows->rows[0].name : NULL;
+	return type && strchr(type->name, '.') != NULL &&
+	       strlen(type->name) < NEXT_TYPE_MAX;
+}
+
+/** Who holds what piles up; without suspects: who has the most. */
+static void next_path(const struct whole *whole, char text[NEXT_MAX])
+{
+	const struct heapgraph *heap = whole->analysis->heap;
+	const struct suspect *first = whole->suspects.count > 0 ?
+					      &whole->suspects.list[0] : NULL;
+	CLEANUP(free_pointer) char *word = NULL;
+	uint32_t object = GRAPH_NONE;
+
+	if (first && is_telling(first->element))
+		word = shell_word(first->element->name);
+	if (word) {
+		(void)snprintf(text, NEXT_MAX, "path --type %s", word);
+		return;
+	}
+	if (first)
+		object = first->sample < heap->count ? first->sample :
+						       first->object;
+	else if (whole->largest.count > 0)
+		object = whole->largest.objects[0];
+	if (object < heap->count)
+		(void)snprintf(text, NEXT_MAX, "path 0x%" PRIx64,
+			       heapgraph_address(heap, object));
+	else if (first && first->pattern == SUSPECT_GARBAGE)
+		(void)snprintf(text, NEXT_MAX, "cycles --by type");
+	else
+		(void)snprintf(text, NEXT_MAX, "objects --retained --sort "
+			       "retained");
 }
 
 /** Two questions that are right for this dump. */
 static void tell_next(struct scan *scan, const struct dump_header *header,
-		      const struct type_rows *rows, const struct whole *whole)
+		      const struct whole *whole)
 {
 	CLEANUP(free_pointer) char *path = shell_word(header->path);
-	CLEANUP(free_pointer) char *type = NULL;
-	char *commands[2] = { NULL, NULL };
+	char *commands[2] = { NULL, NULL }, first[NEXT_MAX] = "objects";
 	const char *dump = path ? path : "DUMP";
 	struct render *render = &scan->render;
-	const char *name = next_type(whole, rows);
 
 	// Who holds what is not told of every heap.
-	if (whole->analysis && name && strlen(name) < NEXT_TYPE_MAX)
-		type = shell_word(name);
-	if (asprintf(&commands[0], type ? "heapscan %s path --type %s" :
-					  "heapscan %s objects", dump,
-		     type) < 0)
+	if (whole->analysis)
+		next_path(whole, first);
+	if (asprintf(&commands[0], "heapscan %s %s", dump, first) < 0)
 		commands[0] = NULL;
 	if (asprintf(&commands[1], header->findings ? "heapscan %s -v" :
 				   whole->analysis ? "heapscan %s retained" :
@@ -416,42 +361,75 @@ static struct error *without_types(struct scan *scan, struct error *err)
 	return err;
 }
 
-static struct error *run(struct scan *scan)
+/** The document up to the first section. */
+static void begin(struct scan *scan, struct dump_header *header)
+{
+	scan_begin(scan, "overview");
+	dump_header_gather(header, scan->opened,
+			   opened_runtime_if_found(scan->opened),
+			   scan->options->values);
+	tell_head(scan, header, NULL);
+}
+
+/** All sections, in their order. */
+static struct error *tell_sections(struct scan *scan,
+				   const struct type_counts *counts,
+				   const struct type_rows *rows,
+				   const struct whole *whole)
 {
 	struct cell totals[NUM_TYPE_TOTALS];
+	unsigned int lines;
+	struct error *err;
+
+	type_rows_totals(rows, totals);
+	render_object(&scan->render, "totals", type_totals, totals,
+		      NUM_TYPE_TOTALS);
+	coverage_json(&scan->render, counts->coverage);
+	lines = whole_tell_suspects(scan, whole);
+	tell_types(scan, rows, lines + whole_lines_of_largest(whole) +
+				       whole_lines_of_state(whole));
+	err = whole_tell_largest(scan, whole);
+	if (err)
+		return err;
+	coverage_arenas(&scan->render, counts->coverage);
+	coverage_lines(&scan->render, counts->coverage);
+	type_rows_inexact(rows, &scan->render);
+	whole_tell_state(scan, whole);
+	render_gap(&scan->render);
+	return NULL;
+}
+
+static struct error *run(struct scan *scan)
+{
+	// Who looks on sees what there is while the rest is being found out;
+	// elsewhere the head counts all findings.
+	bool streams = scan->output->terminal &&
+		       scan->options->format == RENDER_TEXT;
 	struct type_counts counts;
 	struct dump_header header;
 	CLEANUP(whole_deinit) struct whole whole = { 0 };
-	struct type_rows rows;
+	CLEANUP(type_rows_deinit) struct type_rows rows = { 0 };
 	struct error *err;
 
 	err = opened_counts(scan->opened, &counts);
 	if (err)
 		return without_types(scan, err);
-	analyse(scan, &whole);
+	if (streams) {
+		begin(scan, &header);
+		(void)fflush(scan->output->file);
+	}
+	whole_analyse(scan, &whole);
 	err = type_rows_collect(scan, &counts, &rows);
 	if (err)
 		return err;
-	scan_begin(scan, "overview");
-	dump_header_gather(&header, scan->opened,
-			   opened_runtime_if_found(scan->opened),
-			   scan->options->values);
-	tell_head(scan, &header, NULL);
-	type_rows_totals(&rows, totals);
-	render_object(&scan->render, "totals", type_totals, totals,
-		      NUM_TYPE_TOTALS);
-	coverage_json(&scan->render, counts.coverage);
-	tell_suspects(scan, &whole);
-	tell_types(scan, &rows);
-	coverage_arenas(&scan->render, counts.coverage);
-	coverage_lines(&scan->render, counts.coverage);
-	type_rows_inexact(&rows, &scan->render);
-	tell_garbage(scan, &whole);
-	render_gap(&scan->render);
-	tell_next(scan, &header, &rows, &whole);
+	if (!streams)
+		begin(scan, &header);
+	err = tell_sections(scan, &counts, &rows, &whole);
+	if (err)
+		return err;
+	tell_next(scan, &header, &whole);
 	tell_values(scan);
 	render_end(&scan->render);
 	type_rows_gate(&rows, scan);
-	type_rows_deinit(&rows);
 	return NULL;
 }

@@ -71,7 +71,9 @@ static struct error *run(struct scan *scan)
 		UNIT_COUNT, analysis->heap->graph.num_edges);
 	render_object(render, "totals", suspect_totals, totals, NUM_TOTALS);
 	if (render_for_people(render))
-		suspect_lines(render, &suspects, NULL);
+		(void)suspect_lines(render, &suspects,
+				    opened_coverage_if_known(scan->opened),
+				    NULL);
 	else
 		suspect_table(render, analysis->heap, &suspects, "rows");
 	render_end(render);

@@ -26,6 +26,8 @@ const struct view cmd_types_view = {
 "Sizes are what the interpreter itself would report; the footprint adds what\n"
 "the allocators hold for them. The last lines say how much of the memory in\n"
 "use the objects found explain. Long names are cut in text and md only.\n"
+"--by owner splits containers and values by what holds them (dict of X), --by\n"
+"module sums up types; with --retained each row says what it retains together.\n"
 "In JSON the object \"coverage\" holds the numbers of the last lines.\n",
 };
 

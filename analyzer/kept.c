@@ -205,7 +205,7 @@ static bool take_suspect(struct reading *reading, const struct kept *kept,
 	suspect->share = memory ? (double)from->retained / (double)memory : 0;
 	if (from->element > 0)
 		suspect->element = pyh_types_get(types, from->element - 1);
-	return from->pattern <= SUSPECT_SINGLE &&
+	return from->pattern < NUM_SUSPECT_PATTERNS &&
 	       from->element <= kept->num_types &&
 	       (from->object < objects || from->object == GRAPH_NONE) &&
 	       (from->sample < objects || from->sample == GRAPH_NONE) &&

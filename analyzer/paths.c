@@ -13,7 +13,10 @@
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
 
-enum { NUM_STARTS = 3 };
+enum {
+	NUM_STARTS = 3,
+	TAIL_EDGES = 2,		/* object, its dict, a value of that */
+};
 
 struct paths {
 	const struct analysis *analysis;	/* borrowed */
@@ -549,8 +552,8 @@ void paths_text(struct paths *paths, const struct path *path,
 					      path->objects[0])->name);
 }
 
-void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
-		     char text[PATH_TEXT_MAX])
+static struct pyh_edge edge_at(struct paths *paths, const struct path *path,
+			       uint32_t i)
 {
 	struct pyh_edge edge;
 
@@ -558,7 +561,38 @@ void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
 		edge = path->edges[i];
 	else
 		fill_edge(paths, path->objects[i], path->objects[i + 1], &edge);
-	pyh_edge_text(&paths->naming, &edge, text, PATH_TEXT_MAX);
+	return edge;
+}
+
+void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
+		     char text[PATH_TEXT_MAX])
+{
+	struct pyh_edge before, edge;
+
+	if (i > 0)
+		before = edge_at(paths, path, i - 1);
+	edge = edge_at(paths, path, i);
+	pyh_step_text(&paths->naming, path->root, i > 0 ? &before : NULL, &edge,
+		      text, PATH_TEXT_MAX);
+}
+
+void paths_attribute_text(struct paths *paths, const struct path *path,
+			  uint32_t i, char text[PATH_TEXT_MAX])
+{
+	uint32_t count = i < path->num_edges ? path->num_edges - i : 0;
+	const char *steps;
+
+	text[0] = '\0';
+	if (count == 0)
+		return;
+	// A path without a root begins with "<TYPE>". What it is called where
+	// it comes to a module is of no interest here.
+	pyh_path_text(&paths->naming, NULL, &path->edges[i],
+		      count < TAIL_EDGES ? count : TAIL_EDGES, text,
+		      PATH_TEXT_MAX);
+	steps = strchr(text, '>');
+	if (steps)
+		(void)memmove(text, steps + 1, strlen(steps));
 }
 
 void paths_start_text(struct paths *paths, const struct path *path,

@@ -99,6 +99,11 @@ void paths_text(struct paths *paths, const struct path *path,
 void paths_step_text(struct paths *paths, const struct path *path, uint32_t i,
 		     char text[PATH_TEXT_MAX]);
 
+/** The attribute that follows objects[i], and what is next to that:
+ * ".headers[...]". */
+void paths_attribute_text(struct paths *paths, const struct path *path,
+			  uint32_t i, char text[PATH_TEXT_MAX]);
+
 /** The root by itself: "local loss in train_step() thread 4713". */
 void paths_start_text(struct paths *paths, const struct path *path,
 		      char text[PATH_TEXT_MAX]);

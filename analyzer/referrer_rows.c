@@ -34,7 +34,8 @@ static void referrer_cells(const struct pyh_naming *naming,
 			      EDGE_MAX_BYTES);
 		cells[REFERRER_ADDRESS] = cells[REFERRER_TYPE] = cell_unknown();
 	} else {
-		pyh_edge_text(naming, &referrer->edge, text, EDGE_MAX_BYTES);
+		pyh_step_text(naming, NULL, NULL, &referrer->edge, text,
+			      EDGE_MAX_BYTES);
 		cells[REFERRER_ADDRESS] = cell_number(UNIT_ADDRESS,
 						      referrer->edge.holder);
 		cells[REFERRER_TYPE] = cell_text(referrer->edge.type->name);

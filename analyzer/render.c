@@ -257,6 +257,10 @@ static void text_row(struct render *render, char *const *texts)
 	const struct table_spec *table = &render->table;
 	size_t last = last_shown(table);
 
+	// No blanks at the ends of lines.
+	while (last > 0 && (table->columns[last].hidden ||
+			    (texts[last] && !texts[last][0])))
+		last--;
 	for (size_t i = 0; i <= last; i++) {
 		if (table->columns[i].hidden)
 			continue;
@@ -299,11 +303,28 @@ static void wanted_widths(struct render *render)
 	}
 }
 
-/** Take from the text columns what the line is too wide by. */
+/** The width of the widest column that may be narrower, the last of several. */
+static unsigned int *widest_text(struct render *render)
+{
+	const struct table_spec *table = &render->table;
+	unsigned int *widest = NULL;
+
+	for (size_t i = 0; i < table->num_columns; i++) {
+		if (!table->columns[i].hidden && !table->columns[i].whole &&
+		    is_left(&table->columns[i]) &&
+		    render->widths[i] > TEXT_WIDTH_LEAST &&
+		    (!widest || render->widths[i] >= *widest))
+			widest = &render->widths[i];
+	}
+	return widest;
+}
+
+/** Take from the widest text columns what the line is too wide by. */
 static void narrow_widths(struct render *render)
 {
 	const struct table_spec *table = &render->table;
-	size_t total = 0, excess;
+	unsigned int *widest;
+	size_t total = 0;
 
 	for (size_t i = 0; i < table->num_columns; i++) {
 		if (table->columns[i].hidden)
@@ -313,19 +334,10 @@ static void narrow_widths(struct render *render)
 			render->widths[i] = table->columns[i].width;
 		total += render->widths[i] + 2;
 	}
-	excess = total > render->columns ? total - render->columns : 0;
-	for (size_t i = 0; i < table->num_columns && excess; i++) {
-		size_t spare;
-
-		if (table->columns[i].hidden || table->columns[i].whole ||
-		    !is_left(&table->columns[i]) ||
-		    render->widths[i] <= TEXT_WIDTH_LEAST)
-			continue;
-		spare = render->widths[i] - TEXT_WIDTH_LEAST;
-		if (spare > excess)
-			spare = excess;
-		render->widths[i] -= (unsigned int)spare;
-		excess -= spare;
+	while (total > render->columns &&
+	       (widest = widest_text(render)) != NULL) {
+		--*widest;
+		total--;
 	}
 }
 

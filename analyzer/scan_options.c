@@ -467,8 +467,18 @@ static struct error *check_applies(const struct parser *parser,
 	return NULL;
 }
 
+/** The first view that has a group, or NULL. */
+static const struct view *view_grouped(unsigned int by)
+{
+	for (size_t i = 0; i < views_count(); i++)
+		if (views_get(i)->groups >> by & 1)
+			return views_get(i);
+	return NULL;
+}
+
 static struct error *check_by(const struct options *options)
 {
+	const struct view *other = view_grouped(options->by);
 	char list[64] = "";
 
 	if (!options->by_given || options->view->groups >> options->by & 1)
@@ -477,8 +487,10 @@ static struct error *check_by(const struct options *options)
 		if (options->view->groups >> i & 1)
 			(void)strcat(strcat(list, list[0] ? ", " : ""),
 				     groups[i]);
-	return error_new(ERROR_USAGE, "--by %s: %s has %s", groups[options->by],
-			 options->view->name, list);
+	return error_new(ERROR_USAGE, "--by %s: %s has %s%s%s%s",
+			 groups[options->by], options->view->name, list,
+			 other ? " (" : "", other ? other->name : "",
+			 other ? " has it)" : "");
 }
 
 static struct error *check_sort(const struct options *options)

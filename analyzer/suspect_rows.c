@@ -4,6 +4,7 @@
  */
 #include "analyzer/suspect_rows.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -11,8 +12,8 @@
 
 const struct column suspect_columns[NUM_SUSPECT_COLUMNS] = {
 	[SUSPECT_COLUMN_PATH] = { .key = "path", .title = "path", .unit = UNIT_TEXT,
-		.about = "to the object where it piles up; absent where there is "
-			 "no such object" },
+		.about = "to the object where it piles up, or the attribute that "
+			 "has copies; absent where there is none" },
 	[SUSPECT_COLUMN_SENTENCE] = { .key = "sentence", .title = "sentence", .unit = UNIT_TEXT,
 		.about = "what it is, and how much it keeps" },
 	[SUSPECT_COLUMN_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
@@ -40,8 +41,9 @@ void suspect_cells(const struct heapgraph *heap,
 {
 	for (int i = 0; i < NUM_SUSPECT_COLUMNS; i++)
 		cells[i] = cell_unknown();
-	if (suspect->object != GRAPH_NONE) {
+	if (suspect->path[0])
 		cells[SUSPECT_COLUMN_PATH] = cell_text(suspect->path);
+	if (suspect->object != GRAPH_NONE) {
 		cells[SUSPECT_COLUMN_ADDRESS] = cell_number(
 			UNIT_ADDRESS,
 			heapgraph_address(heap, suspect->object));
@@ -81,12 +83,13 @@ void suspect_table(struct render *render, const struct heapgraph *heap,
 
 /* --- for people ------------------------------------------------------------ */
 
-enum { PATH_COLUMNS = 60, LINE_COLUMNS = 112 };
+enum { PATH_COLUMNS = 60, LINE_COLUMNS = 112, THEORY_MAX = 100 };
 
 /** Words up to a width, at a "; " where the rest is too long for one line. */
-static void print_evidence(struct render *render, const char *evidence)
+static unsigned int print_evidence(struct render *render, const char *evidence)
 {
 	char part[512], safe[RENDER_NAME_MAX];
+	unsigned int lines = 0;
 
 	while (*evidence) {
 		const char *end = strstr(evidence, "; ");
@@ -108,14 +111,16 @@ static void print_evidence(struct render *render, const char *evidence)
 			       evidence);
 		render_line(render, "     %s",
 			    render_name(render, part, LINE_COLUMNS, safe));
+		lines++;
 		evidence += length;
 		if (*evidence)
 			evidence += 2;
 	}
+	return lines;
 }
 
-static void print_suspect(struct render *render, const struct suspect *suspect,
-			  size_t number)
+static unsigned int print_suspect(struct render *render,
+				  const struct suspect *suspect, size_t number)
 {
 	char path[RENDER_NAME_MAX], sentence[RENDER_NAME_MAX];
 	const char *text = suspect->path;
@@ -133,37 +138,102 @@ static void print_suspect(struct render *render, const struct suspect *suspect,
 			    render_name(render, text, PATH_COLUMNS, path),
 			    sentence);
 	}
-	print_evidence(render, suspect->evidence);
+	return (text[0] && own_line ? 2 : 1) +
+	       print_evidence(render, suspect->evidence);
 }
 
-/** Theories that are closed, each with a number. */
-static void print_ruled_out(struct render *render,
-			    const struct suspects *suspects)
-{
-	bool garbage = false, native = false;
-	char bytes[UNITS_TEXT_MAX], number[UNITS_TEXT_MAX];
-	char held[UNITS_TEXT_MAX], line[200] = "";
+static void append(char *line, size_t size, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
-	for (size_t i = 0; i < suspects->count; i++) {
-		garbage |= suspects->list[i].pattern == SUSPECT_GARBAGE;
-		native |= suspects->list[i].pattern == SUSPECT_NATIVE;
+/** One more theory on a line of them. */
+static void append(char *line, size_t size, const char *format, ...)
+{
+	size_t length = strlen(line);
+	va_list args;
+
+	if (length > 0 && length + 2 < size) {
+		(void)memcpy(line + length, ", ", 3);
+		length += 2;
 	}
-	if (!garbage)
-		(void)snprintf(line, sizeof(line), "garbage %s",
-			       units_size(suspects->garbage_bytes, bytes));
-	if (!native)
-		(void)snprintf(line + strlen(line), sizeof(line) - strlen(line),
-			       "%s%s objects held by native code alone, %s",
-			       line[0] ? ", " : "",
-			       units_count(suspects->unexplained, number),
-			       units_size(suspects->unexplained_bytes, held));
-	if (line[0])
-		render_line(render, "  ruled out: %s", line);
+	va_start(args, format);
+	(void)vsnprintf(line + length, size - length, format, args);
+	va_end(args);
 }
 
-void suspect_lines(struct render *render, const struct suspects *suspects,
-		   const char *see)
+/** Theories that were looked into. */
+enum theory { THEORY_GARBAGE, THEORY_FREE, THEORY_NATIVE, NUM_THEORIES };
+
+/** One of them, with its number; false: it is a suspect, or not known. */
+static bool put_theory(const struct suspects *suspects,
+		       const struct pyh_coverage *coverage, enum theory theory,
+		       char text[THEORY_MAX], uint64_t *ret_bytes)
 {
+	static const int patterns[] = { [THEORY_GARBAGE] = SUSPECT_GARBAGE,
+					[THEORY_FREE] = NUM_SUSPECT_PATTERNS,
+					[THEORY_NATIVE] = SUSPECT_NATIVE };
+	char bytes[UNITS_TEXT_MAX], number[UNITS_TEXT_MAX];
+
+	for (size_t i = 0; i < suspects->count; i++)
+		if ((int)suspects->list[i].pattern == patterns[theory])
+			return false;
+	switch (theory) {
+	case THEORY_GARBAGE:
+		*ret_bytes = suspects->garbage_bytes;
+		(void)snprintf(text, THEORY_MAX, "garbage %s",
+			       units_size(*ret_bytes, bytes));
+		return true;
+	case THEORY_FREE:
+		if (!coverage || !coverage->arenas)
+			return false;
+		*ret_bytes = coverage->free_bytes;
+		(void)snprintf(text, THEORY_MAX, "free allocator space %s",
+			       units_size(*ret_bytes, bytes));
+		return true;
+	default:
+		*ret_bytes = suspects->unexplained_bytes;
+		(void)snprintf(text, THEORY_MAX, "%s objects held by native "
+			       "code alone, %s",
+			       units_count(suspects->unexplained, number),
+			       units_size(*ret_bytes, bytes));
+		return true;
+	}
+}
+
+/** Those that are closed, and those that have enough to be looked into. */
+static unsigned int print_theories(struct render *render,
+				   const struct suspects *suspects,
+				   const struct pyh_coverage *coverage)
+{
+	char closed[200] = "", text[THEORY_MAX];
+	unsigned int lines = 0;
+	uint64_t bytes;
+
+	for (int i = 0; i < NUM_THEORIES; i++)
+		if (put_theory(suspects, coverage, i, text, &bytes) &&
+		    bytes < suspects_least(suspects))
+			append(closed, sizeof(closed), "%s", text);
+	if (closed[0]) {
+		render_line(render, "  ruled out: %s", closed);
+		lines++;
+	}
+	for (int i = 0; i < NUM_THEORIES; i++) {
+		if (!put_theory(suspects, coverage, i, text, &bytes) ||
+		    bytes < suspects_least(suspects))
+			continue;
+		render_line(render, "  not ruled out: %s, %.1f %% of %s", text,
+			    100.0 * (double)bytes / (double)suspects->memory,
+			    suspects->memory_is_rss ? "RSS" : "all objects");
+		lines++;
+	}
+	return lines;
+}
+
+unsigned int suspect_lines(struct render *render,
+			   const struct suspects *suspects,
+			   const struct pyh_coverage *coverage,
+			   const char *see)
+{
+	unsigned int lines = 1;
 	char head[160];
 
 	if (see && render->format == RENDER_TEXT)
@@ -173,9 +243,11 @@ void suspect_lines(struct render *render, const struct suspects *suspects,
 	else
 		(void)snprintf(head, sizeof(head), "SUSPECTS");
 	render_head(render, head);
-	if (suspects->count == 0)
+	if (suspects->count == 0) {
 		render_line(render, "  none stands out");
+		lines++;
+	}
 	for (size_t i = 0; i < suspects->count; i++)
-		print_suspect(render, &suspects->list[i], i + 1);
-	print_ruled_out(render, suspects);
+		lines += print_suspect(render, &suspects->list[i], i + 1);
+	return lines + print_theories(render, suspects, coverage);
 }

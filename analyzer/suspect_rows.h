@@ -8,6 +8,7 @@
 
 #include "analyzer/render.h"
 #include "analyzer/suspects.h"
+#include "pyheap/pycensus.h"
 
 enum suspect_column {
 	SUSPECT_COLUMN_PATH,
@@ -32,8 +33,16 @@ void suspect_cells(const struct heapgraph *heap, const struct suspect *suspect,
 void suspect_table(struct render *render, const struct heapgraph *heap,
 		   const struct suspects *suspects, const char *json_key);
 
-/** see: the view that shows more, at the right end of the head, or NULL. */
-void suspect_lines(struct render *render, const struct suspects *suspects,
-		   const char *see);
+/**
+ * Lines for people.
+ *
+ * @param coverage  of the dump, if it is known, else NULL
+ * @param see  the view that shows more, at the right end of the head, or NULL
+ * @return how many lines
+ */
+unsigned int suspect_lines(struct render *render,
+			   const struct suspects *suspects,
+			   const struct pyh_coverage *coverage,
+			   const char *see);
 
 #endif

@@ -30,6 +30,11 @@ struct wording {
 	const struct path *path;
 	const struct pyh_type *mostly;	/* the type that takes the most of it */
 	uint64_t mostly_bytes;
+	/* where what piles up is not held by the object itself: the container
+	   between them that has so many, and of what */
+	bool is_indirect;
+	uint32_t over;		/* GRAPH_NONE: none was found */
+	const struct pyh_type *over_element;
 };
 
 const char *suspect_pattern_name(enum suspect_pattern pattern)
@@ -49,6 +54,7 @@ const char *suspect_pattern_name(enum suspect_pattern pattern)
 		[SUSPECT_NATIVE] = "native references",
 		[SUSPECT_SCATTERED] = "many objects",
 		[SUSPECT_SINGLE] = "large object",
+		[SUSPECT_COPIES] = "copies",
 	};
 
 	return names[pattern];
@@ -65,6 +71,61 @@ static void append(char *text, size_t size, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(text + length, size - length, format, args);
 	va_end(args);
+}
+
+/* --- who has so many ------------------------------------------------------- */
+
+/** References of an object to others of a type, NULL: of any. */
+static uint64_t count_out(const struct heapgraph *heap, uint32_t object,
+			  const struct pyh_type *type)
+{
+	const struct graph *graph = &heap->graph;
+	uint64_t count = 0;
+
+	for (uint32_t i = graph->out_at[object]; i < graph->out_at[object + 1];
+	     i++)
+		count += graph_in(graph->out[i], GRAPH_MASK_STRONG) &&
+			 (!type || heapgraph_type(heap,
+						  graph_end(graph->out[i])) ==
+					   type);
+	return count;
+}
+
+/**
+ * What lives by an object need not be in it: where two lists of callbacks have
+ * the same namespaces behind them, these live by whoever has the two lists.
+ */
+static struct error *find_between(struct wording *wording, struct paths *paths)
+{
+	const struct heapgraph *heap = wording->analysis->heap;
+	const struct suspect *suspect = wording->suspect;
+	CLEANUP(path_deinit) struct path way = { 0 };
+	uint64_t most = suspect->elements / 2;
+	struct error *err;
+	uint32_t at = 0;
+
+	wording->over = GRAPH_NONE;
+	if (suspect->pattern != SUSPECT_CONTAINER ||
+	    suspect->sample >= heap->count ||
+	    count_out(heap, suspect->object, suspect->element) > most)
+		return NULL;
+	wording->is_indirect = true;
+	err = paths_find(paths, suspect->sample, &way);
+	if (err)
+		return err;
+	while (at < way.count && way.objects[at] != suspect->object)
+		at++;
+	for (at++; at + 1 < way.count; at++) {
+		uint64_t count = count_out(heap, way.objects[at], NULL);
+
+		if (count < most)
+			continue;
+		most = count;
+		wording->over = way.objects[at];
+		wording->over_element = heapgraph_type(heap,
+						       way.objects[at + 1]);
+	}
+	return NULL;
 }
 
 /* --- which pattern --------------------------------------------------------- */
@@ -160,7 +221,8 @@ static bool is_in_closure(const struct path *path)
 static enum suspect_pattern pattern_of(const struct wording *wording)
 {
 	const struct suspect *suspect = wording->suspect;
-	const struct pyh_type *element = suspect->element;
+	const struct pyh_type *element = wording->over_element ?
+			wording->over_element : suspect->element;
 
 	if (strstr(suspect->path, "sys.last_"))
 		return SUSPECT_LAST_ERROR;
@@ -281,6 +343,25 @@ static void put_elements(struct wording *wording)
 		       wording->mostly->name);
 }
 
+/** Over which container what piles up is held. */
+static void put_between(struct wording *wording)
+{
+	const struct heapgraph *heap = wording->analysis->heap;
+	struct suspect *suspect = wording->suspect;
+	char number[UNITS_TEXT_MAX];
+
+	if (wording->over == GRAPH_NONE)
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "; held over several objects in it");
+	else
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "; held over the %s of %s %s in it",
+		       heapgraph_type(heap, wording->over)->name,
+		       units_count(count_out(heap, wording->over,
+					     wording->over_element), number),
+		       wording->over_element->name);
+}
+
 static void put_evidence(struct wording *wording)
 {
 	struct suspect *suspect = wording->suspect;
@@ -289,12 +370,15 @@ static void put_evidence(struct wording *wording)
 
 	if (suspect->element && suspect->elements)
 		put_elements(wording);
+	if (wording->is_indirect)
+		put_between(wording);
 	switch (suspect->pattern) {
 	case SUSPECT_CONTAINER:
-		append(evidence, size, "; growing %s%s: values of one type%s",
-		       place_of(wording->path), wording->type->name,
-		       only_grew(wording) ? ", no entry deleted since its last "
-					    "resize" : "");
+		if (!wording->is_indirect)
+			append(evidence, size, "; growing %s%s: values of one "
+			       "type%s", place_of(wording->path),
+			       wording->type->name, only_grew(wording) ?
+			       ", no entry deleted since its last resize" : "");
 		break;
 	case SUSPECT_LRU_CACHE:
 		append(evidence, size, "; functools.lru_cache keeps arguments "
@@ -348,10 +432,20 @@ static void put_evidence(struct wording *wording)
 	case SUSPECT_SINGLE:
 		append(evidence, size, "one object");
 		break;
+	case SUSPECT_COPIES:
+	case NUM_SUSPECT_PATTERNS:
+		break;		/* in suspect_put_copies() */
 	}
 }
 
 /* --- the sentence ---------------------------------------------------------- */
+
+static void put_share(const struct suspects *all, struct suspect *suspect)
+{
+	append(suspect->sentence, sizeof(suspect->sentence), ", %.1f %% of %s",
+	       100.0 * suspect->share,
+	       all->memory_is_rss ? "RSS" : "all objects");
+}
 
 static void put_sentence(struct wording *wording)
 {
@@ -383,9 +477,7 @@ static void put_sentence(struct wording *wording)
 		append(suspect->sentence, sizeof(suspect->sentence),
 		       "%s of %s keeps %s alive", wording->type->name, number,
 		       retained);
-	append(suspect->sentence, sizeof(suspect->sentence), ", %.1f %% of %s",
-	       100.0 * suspect->share,
-	       wording->all->memory_is_rss ? "RSS" : "all objects");
+	put_share(wording->all, suspect);
 }
 
 struct error *suspect_put_words(struct opened *opened,
@@ -412,6 +504,8 @@ struct error *suspect_put_words(struct opened *opened,
 			paths_text(paths, &path, suspect->path);
 		if (!err)
 			err = compose(&wording);
+		if (!err)
+			err = find_between(&wording, paths);
 	}
 	if (!err) {
 		suspect->pattern = pattern_of(&wording);
@@ -420,4 +514,38 @@ struct error *suspect_put_words(struct opened *opened,
 	}
 	memory_reader_deinit(&wording.memory);
 	return err;
+}
+
+struct error *suspect_put_copies(const struct copies *copies,
+				 const struct analysis *analysis,
+				 struct paths *paths,
+				 const struct suspects *all,
+				 struct suspect *suspect)
+{
+	char count[UNITS_TEXT_MAX], values[UNITS_TEXT_MAX];
+	char bytes[UNITS_TEXT_MAX], each[UNITS_TEXT_MAX];
+	double part;
+	struct error *err = copies_place(copies, analysis, paths, suspect->path,
+					 &part);
+
+	if (err)
+		return err;
+	append(suspect->sentence, sizeof(suspect->sentence),
+	       "%s %s are copies of %s value%s, %s",
+	       units_count(copies->count, count), copies->type->name,
+	       units_count(copies->values, values),
+	       copies->values == 1 ? "" : "s",
+	       units_size(copies->bytes, bytes));
+	put_share(all, suspect);
+	append(suspect->evidence, sizeof(suspect->evidence), "%s each; ",
+	       units_size(copies->bytes / copies->count, each));
+	if (part < 0.995)
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "%.0f %% of them are there, the others in other "
+		       "attributes; ", 100 * part);
+	append(suspect->evidence, sizeof(suspect->evidence), "%s",
+	       copies->type->kind == PYH_KIND_STR ?
+		       "one object of each value would do: sys.intern()" :
+		       "one object of each value would do");
+	return NULL;
 }

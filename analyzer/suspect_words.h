@@ -5,6 +5,7 @@
 #ifndef ANALYZER_SUSPECT_WORDS_H
 #define ANALYZER_SUSPECT_WORDS_H
 
+#include "analyzer/copies.h"
 #include "analyzer/suspects.h"
 
 /**
@@ -16,5 +17,12 @@ struct error *suspect_put_words(struct opened *opened,
 				struct paths *paths,
 				const struct suspects *all,
 				struct suspect *suspect);
+
+/** The same of one that is copies. */
+struct error *suspect_put_copies(const struct copies *copies,
+				 const struct analysis *analysis,
+				 struct paths *paths,
+				 const struct suspects *all,
+				 struct suspect *suspect);
 
 #endif

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/bounded.h"
+#include "analyzer/copies.h"
 #include "analyzer/kept.h"
 #include "analyzer/opened.h"
 #include "analyzer/suspect_words.h"
@@ -19,8 +21,6 @@
 #include "image/format.h"
 
 enum {
-	SHARE_LEAST = 20,		/* a twentieth */
-	BYTES_LEAST = 4 << 20,
 	SINGLE_SHARE_LEAST = 5,		/* a fifth */
 	SINGLE_BYTES_LEAST = 16 << 20,
 	ELEMENTS_LEAST = 100,		/* that are "many" */
@@ -42,6 +42,8 @@ struct finding_suspects {
 	uint32_t *pending;		/* branches to be looked at */
 	size_t num_pending, room;
 	uint64_t visits;
+	struct copies copies;
+	struct bounded *bounded;	/* owned */
 };
 
 /* --- what piles up under an object ----------------------------------------- */
@@ -214,7 +216,8 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 	if (pile.count >= ELEMENTS_LEAST && pile.retained >= finding->least &&
 	    pile.retained >= retained[object] / 2 &&
 	    retained[pile.largest] < retained[object] / 2 &&
-	    !is_of_the_program(finding, object, element)) {
+	    !is_of_the_program(finding, object, element) &&
+	    !bounded_is(finding->bounded, object)) {
 		set_elements(finding, add(finding, SUSPECT_CONTAINER, object,
 					  retained[object]), &pile);
 		return NULL;
@@ -284,6 +287,25 @@ static void look_at_garbage(struct finding_suspects *finding)
 		suspect->elements = collector->num_garbage;
 }
 
+static struct error *look_for_copies(struct finding_suspects *finding,
+				     struct opened *opened)
+{
+	struct copies *copies = &finding->copies;
+	struct suspect *suspect;
+	struct error *err = copies_find(opened, finding->analysis,
+					finding->least, copies);
+
+	if (err || !copies->type)
+		return err;
+	suspect = add(finding, SUSPECT_COPIES, copies->container, copies->bytes);
+	if (!suspect)
+		return NULL;
+	suspect->element = copies->type;
+	suspect->elements = copies->count;
+	suspect->sample = copies->sample;
+	return NULL;
+}
+
 static void count_unexplained(struct finding_suspects *finding)
 {
 	const struct analysis *analysis = finding->analysis;
@@ -318,12 +340,14 @@ static bool is_inside(const struct finding_suspects *finding,
 	const struct dominators *dominators = &finding->analysis->dominators;
 	const struct suspects *result = finding->result;
 
-	if (suspect->object == GRAPH_NONE)
+	// What keeps copies alive says nothing of there being so many.
+	if (suspect->object == GRAPH_NONE || suspect->pattern == SUSPECT_COPIES)
 		return false;
 	for (size_t i = 0; i < result->count; i++) {
 		uint32_t at = suspect->object;
 
 		if (result->list[i].object == GRAPH_NONE ||
+		    result->list[i].pattern == SUSPECT_COPIES ||
 		    result->list[i].pattern == SUSPECT_CHAIN)
 			continue;
 		for (int steps = 0; steps < 1000 && at < DOMINATOR_ROOT;
@@ -370,13 +394,14 @@ static void set_memory(struct opened *opened, const struct analysis *analysis,
 	}
 }
 
-static struct error *search(struct finding_suspects *finding)
+static struct error *search(struct finding_suspects *finding,
+			    struct opened *opened)
 {
 	const struct analysis *analysis = finding->analysis;
 	uint32_t count;
 	const uint32_t *children = domtree_children(&analysis->tree,
 						    DOMINATOR_ROOT, &count);
-	struct error *err = NULL;
+	struct error *err = look_for_copies(finding, opened);
 
 	look_at_top(finding);
 	look_at_garbage(finding);
@@ -406,15 +431,16 @@ static struct error *find(struct opened *opened,
 	set_memory(opened, analysis, ret);
 	finding->analysis = analysis;
 	finding->result = ret;
-	finding->least = ret->memory / SHARE_LEAST > BYTES_LEAST ?
-				 ret->memory / SHARE_LEAST : BYTES_LEAST;
+	finding->least = suspects_least(ret);
 	finding->sums = calloc((size_t)types + 1, sizeof(*finding->sums));
 	finding->counts = calloc((size_t)types + 1, sizeof(*finding->counts));
 	finding->samples = calloc((size_t)types + 1, sizeof(*finding->samples));
 	if (!finding->sums || !finding->counts || !finding->samples)
 		err = error_no_memory();
 	if (!err)
-		err = search(finding);
+		err = bounded_open(opened, analysis, &finding->bounded);
+	if (!err)
+		err = search(finding, opened);
 	if (!err) {
 		choose(finding);
 		err = paths_open(opened, analysis, values, &paths);
@@ -422,13 +448,17 @@ static struct error *find(struct opened *opened,
 	for (size_t i = 0; !err && i < ret->count; i++) {
 		ret->list[i].share = ret->memory ?
 			(double)ret->list[i].retained / (double)ret->memory : 0;
-		err = suspect_put_words(opened, analysis, paths, ret,
-					&ret->list[i]);
+		err = ret->list[i].pattern == SUSPECT_COPIES ?
+			      suspect_put_copies(&finding->copies, analysis,
+						 paths, ret, &ret->list[i]) :
+			      suspect_put_words(opened, analysis, paths, ret,
+						&ret->list[i]);
 	}
 	free(finding->sums);
 	free(finding->counts);
 	free(finding->samples);
 	free(finding->pending);
+	bounded_close(finding->bounded);
 	free(finding);
 	return err;
 }

@@ -17,7 +17,11 @@
 #include "analyzer/paths.h"
 #include "image/base/error.h"
 
-enum { SUSPECTS_MAX = 3 };
+enum {
+	SUSPECTS_MAX = 3,
+	SUSPECTS_SHARE = 20,		/* a twentieth of the memory … */
+	SUSPECTS_BYTES = 4 << 20,	/* … and so much, at least */
+};
 
 /** What it looks like: the name is in JSON, the rest in the sentence. */
 enum suspect_pattern {
@@ -35,6 +39,8 @@ enum suspect_pattern {
 	SUSPECT_NATIVE,		/* objects of one type that native code holds */
 	SUSPECT_SCATTERED,	/* of one type, held by many */
 	SUSPECT_SINGLE,		/* one large object */
+	SUSPECT_COPIES,		/* many objects of few values */
+	NUM_SUSPECT_PATTERNS
 };
 
 /** "growing container", "lru_cache" … as JSON has it. */
@@ -48,7 +54,8 @@ struct suspect {
 	uint64_t elements;	/* of that type */
 	uint64_t retained;	/* bytes */
 	double share;		/* of the memory in question */
-	char path[PATH_TEXT_MAX];	/* to object; UTF-8, not escaped */
+	char path[PATH_TEXT_MAX];	/* to object, or of copies the attribute
+					   they are in; UTF-8, not escaped */
 	char sentence[512];	/* names in it are not escaped, either */
 	char evidence[512];
 };
@@ -64,6 +71,14 @@ struct suspects {
 	uint64_t unexplained;	/* objects */
 	uint64_t unexplained_bytes;	/* … and what they retain */
 };
+
+/** Bytes that are worth a word. */
+static inline uint64_t suspects_least(const struct suspects *suspects)
+{
+	uint64_t share = suspects->memory / SUSPECTS_SHARE;
+
+	return share > SUSPECTS_BYTES ? share : SUSPECTS_BYTES;
+}
 
 /** The analysis has its tree and its cycles. */
 struct error *suspects_find(struct opened *opened,

@@ -95,8 +95,8 @@ static void merge_rows(struct type_groups *groups)
 }
 
 /** What each module's row retains; the rows are in order of their names. */
-static struct error *find_retained(struct scan *scan,
-				   struct type_groups *groups)
+static struct error *retained_by_module(struct scan *scan,
+					struct type_groups *groups)
 {
 	const struct analysis *analysis;
 	struct error *err = analysis_of(scan->opened, ANALYSIS_TREE, &analysis);
@@ -149,7 +149,7 @@ static struct error *group_by_module(struct scan *scan,
 		return err;
 	merge_rows(groups);
 	return type_rows_want_retained(scan) && groups->count > 0 ?
-		       find_retained(scan, groups) : NULL;
+		       retained_by_module(scan, groups) : NULL;
 }
 
 /* --- by owner ------------------------------------------------------------ */
@@ -190,12 +190,17 @@ static struct error *share_grow(struct share *share)
 	return NULL;
 }
 
+/** Of the types of an object and its owner. */
+static uint64_t pair_of(uint32_t type, const struct pyh_type *owner)
+{
+	return (uint64_t)(type + 1) << 32 | (owner ? owner->id + 1 : 0);
+}
+
 static struct error *share_add(struct share *share,
 			       const struct pyh_type *owner,
 			       const struct pyh_type_total *one)
 {
-	uint64_t key = (uint64_t)(one->type->id + 1) << 32 |
-		       (owner ? owner->id + 1 : 0);
+	uint64_t key = pair_of(one->type->id, owner);
 	struct error *err;
 	uint32_t number;
 
@@ -274,6 +279,46 @@ static struct error *make_rows(const struct share *share,
 	return err;
 }
 
+/** What each row retains; the rows are in order of the share's numbers. */
+static struct error *retained_by_owner(const struct tallying *tallying,
+				       struct type_groups *groups)
+{
+	const struct hashmap *numbers = &tallying->shares[0].numbers;
+	const struct analysis *analysis;
+	struct error *err = analysis_of(tallying->scan->opened, ANALYSIS_TREE,
+					&analysis);
+	CLEANUP(free_pointer) uint64_t *sums = calloc(groups->count + 1,
+						      sizeof(*sums));
+	struct spill_array array;
+	uint32_t *of;		/* row of each object */
+
+	if (err || !sums)
+		return err ? err : error_no_memory();
+	err = spill_alloc(&analysis->heap->spill, (uint64_t)analysis->heap->count *
+						  sizeof(*of), &array);
+	if (err)
+		return err;
+	of = array.data;
+	for (uint32_t i = 0; i < analysis->heap->count; i++) {
+		uint64_t address = heapgraph_address(analysis->heap, i);
+		const struct pyh_type *owner = pyh_owner_of(tallying->owners,
+							    address);
+
+		// The last group is of those that are not wanted.
+		if (!hashmap_get(numbers, pair_of(analysis->heap->types[i],
+						  owner), &of[i]))
+			of[i] = (uint32_t)groups->count;
+	}
+	err = domtree_by_group(&analysis->tree, of, NULL,
+			       (uint32_t)groups->count + 1, sums);
+	for (size_t i = 0; !err && i < groups->count; i++) {
+		groups->rows[i].retained = sums[i];
+		groups->rows[i].retained_known = true;
+	}
+	spill_free(&array);
+	return err;
+}
+
 static struct error *tally_all(struct tallying *tallying,
 			       struct pyh_census *census,
 			       struct type_groups *groups)
@@ -290,6 +335,8 @@ static struct error *tally_all(struct tallying *tallying,
 		err = merge_shares(tallying);
 	if (!err)
 		err = make_rows(&tallying->shares[0], groups);
+	if (!err && type_rows_want_retained(tallying->scan))
+		err = retained_by_owner(tallying, groups);
 	for (unsigned int i = 0; i < tallying->num_shares; i++) {
 		struct share *share = &tallying->shares[i];
 
@@ -344,11 +391,6 @@ struct error *type_groups_make(struct scan *scan, struct pyh_census *census,
 
 	if (!groups)
 		return error_no_memory();
-	if (scan->options->by == BY_OWNER && type_rows_want_retained(scan)) {
-		free(groups);
-		return error_new(ERROR_USAGE, "what is retained is not known by "
-				 "owner (it is by type and by module)");
-	}
 	err = scan->options->by == BY_MODULE ?
 		      group_by_module(scan, census, groups) :
 		      group_by_owner(scan, census, groups);

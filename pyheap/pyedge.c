@@ -294,6 +294,20 @@ static void put_field(struct path *path, const struct pyh_edge *edge)
 	pyh_repr_bytes(&path->text, name, strlen(name));
 }
 
+static bool is_root(const struct path *path, const char *name)
+{
+	return path->root && path->root->name &&
+	       (path->root->kind == PYH_ROOT_INTERPRETER ||
+		path->root->kind == PYH_ROOT_FRAME) &&
+	       strcmp(path->root->name, name) == 0;
+}
+
+/** sys.modules, whose keys are names with dots. */
+static bool is_modules(const struct path *path)
+{
+	return is_root(path, "modules") || is_root(path, "imports.modules");
+}
+
 /** True if an edge leads to a dict whose keys are names. */
 static bool is_namespace(const struct pyh_edge *edge)
 {
@@ -304,13 +318,29 @@ static bool is_namespace(const struct pyh_edge *edge)
 			is_field(edge, "f_locals"));
 }
 
+/** Reads the key of an entry where that is a name of code. */
+static bool read_key(const struct path *path, const struct pyh_edge *edge,
+		     const struct pyh_edge *before,
+		     char name[static PYH_NAME_MAX + 1])
+{
+	if (before)
+		return is_namespace(before) &&
+		       pyh_name_identifier(path->naming, edge->ref.key, name);
+	if (is_modules(path))
+		return pyh_name_read(path->naming, edge->ref.key, name,
+				     PYH_NAME_MAX + 1);
+	return (is_root(path, "sysdict") || is_root(path, "builtins") ||
+		is_root(path, "f_locals") ||
+		is_root(path, "types.builtins.tp_dict")) &&
+	       pyh_name_identifier(path->naming, edge->ref.key, name);
+}
+
 static void put_item(struct path *path, const struct pyh_edge *edge,
 		     const struct pyh_edge *before)
 {
 	char name[PYH_NAME_MAX + 1];
 
-	if (!is_namespace(before) ||
-	    !pyh_name_identifier(path->naming, edge->ref.key, name)) {
+	if (!read_key(path, edge, before, name)) {
 		put_value(path, "[", edge->ref.key, "]");
 		return;
 	}
@@ -373,14 +403,6 @@ static void put_step(struct path *path)
 
 /* --- the beginning -------------------------------------------------------- */
 
-static bool is_root(const struct path *path, const char *name)
-{
-	return path->root && path->root->name &&
-	       (path->root->kind == PYH_ROOT_INTERPRETER ||
-		path->root->kind == PYH_ROOT_FRAME) &&
-	       strcmp(path->root->name, name) == 0;
-}
-
 /** sys.modules, a module, its dict, a value: `module.name` */
 static void put_module(struct path *path, const struct pyh_edge *module)
 {
@@ -423,7 +445,7 @@ static bool put_root_namespace(struct path *path, const struct pyh_edge *value)
 	struct pyh_repr *text = &path->text;
 	const struct pyh_type *type;
 
-	if (is_root(path, "modules") || is_root(path, "imports.modules")) {
+	if (is_modules(path)) {
 		put_module(path, value);
 		return true;
 	}
@@ -569,18 +591,13 @@ void pyh_path_text(const struct pyh_naming *naming, const struct pyh_root *root,
 	buffer[path.text.at + place_size] = '\0';
 }
 
-void pyh_step_text(const struct pyh_naming *naming,
+void pyh_step_text(const struct pyh_naming *naming, const struct pyh_root *root,
 		   const struct pyh_edge *before, const struct pyh_edge *edge,
 		   char *buffer, size_t size)
 {
 	struct path path = path_begin(naming, edge, 1, buffer, size);
 
+	path.root = root;
 	path.before = before;
 	put_single(&path, edge);
-}
-
-void pyh_edge_text(const struct pyh_naming *naming,
-		   const struct pyh_edge *edge, char *buffer, size_t size)
-{
-	pyh_step_text(naming, NULL, edge, buffer, size);
 }

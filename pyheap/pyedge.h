@@ -61,16 +61,13 @@ void pyh_path_text(const struct pyh_naming *naming, const struct pyh_root *root,
 
 /**
  * The text of one reference of a path by itself: ".attr", "[3]", "['key']",
- * "{...}".
+ * "{...}". What comes before it tells whether keys are names.
  *
- * @param before  the one before it, which tells whether keys are names; or NULL
+ * @param root  that holds its object, where no edge comes before; or NULL
+ * @param before  the one before it, or NULL
  */
-void pyh_step_text(const struct pyh_naming *naming,
+void pyh_step_text(const struct pyh_naming *naming, const struct pyh_root *root,
 		   const struct pyh_edge *before, const struct pyh_edge *edge,
 		   char *buffer, size_t size);
-
-/** The same without what comes before. */
-void pyh_edge_text(const struct pyh_naming *naming,
-		   const struct pyh_edge *edge, char *buffer, size_t size);
 
 #endif

@@ -527,6 +527,7 @@
 	X(LRUCACHE_ROOT_NEXT, "lru_cache_object", "root.next") \
 	X(LRUCACHE_CACHE, "lru_cache_object", "cache") \
 	X(LRUCACHE_FUNC, "lru_cache_object", "func") \
+	X(LRUCACHE_MAXSIZE, "lru_cache_object", "maxsize") \
 	X(LRULINK_PREV, "lru_list_elem", "prev") \
 	X(LRULINK_NEXT, "lru_list_elem", "next") \
 	X(LRULINK_KEY, "lru_list_elem", "key") \

@@ -490,6 +490,7 @@ const struct pyh_layout pyh_layout_3_14t = {
 		[PYH_LRUCACHE_ROOT_NEXT] = { 40, 8 },
 		[PYH_LRUCACHE_CACHE] = { 88, 8 },
 		[PYH_LRUCACHE_FUNC] = { 104, 8 },
+		[PYH_LRUCACHE_MAXSIZE] = { 112, 8 },
 		/* lru_list_elem */
 		[PYH_LRULINK_PREV] = { 32, 8 },
 		[PYH_LRULINK_NEXT] = { 40, 8 },

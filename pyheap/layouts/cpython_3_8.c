@@ -401,6 +401,7 @@ const struct pyh_layout pyh_layout_3_8 = {
 		[PYH_LRUCACHE_ROOT_NEXT] = { 24, 8 },
 		[PYH_LRUCACHE_CACHE] = { 72, 8 },
 		[PYH_LRUCACHE_FUNC] = { 88, 8 },
+		[PYH_LRUCACHE_MAXSIZE] = { 96, 8 },
 		/* lru_list_elem */
 		[PYH_LRULINK_PREV] = { 16, 8 },
 		[PYH_LRULINK_NEXT] = { 24, 8 },

@@ -142,6 +142,46 @@ def check_by_module(heap):
     assert order == sorted(order, reverse=True)
 
 
+def check_by_owner(heap):
+    """What exactly one list or tuple holds. (Whose the others are,
+    tests/python/test_owners.py knows.)"""
+    objects, into = heap.model.objects, heap.model.into
+    asked = {"list", "tuple", "dict", "set", "str", "bytes", "int", "float"}
+
+    def group_of(address):
+        holders = set(into.get(address, ()))
+        name = objects[address].name
+        owner = objects[holders.pop()].name if len(holders) == 1 else ""
+        if name in asked and owner in ("list", "tuple"):
+            return "%s of %s" % (name, owner)
+        return name
+
+    counts = collections.Counter(map(group_of, objects))
+    retained = by_group(heap, group_of)
+    expected = {name: (counts[name], retained[name]) for name in counts
+                if " of " in name}
+    assert len(expected) >= 6 and any(
+        retained[name] > 10000 for name in expected), expected
+    rows, document = heapmodel.rows_of(heap.dump, "types", "--by", "owner",
+                                       "--sort", "retained", "--top", "0")
+    got = {row["type"]: (row["count"], row["retained"]) for row in rows
+           if row["type"] in expected}
+    assert got == expected, differences(got, expected)
+    order = [row["retained"] for row in rows]
+    assert order == sorted(order, reverse=True)
+    # A row of objects that nobody owns retains no more than all of the type.
+    by_type, _ = heapmodel.rows_of(heap.dump, "types", "--retained", "--top",
+                                   "0")
+    most = {row["type_address"]: row["retained"] for row in by_type}
+    assert all(row["retained"] <= most[row["type_address"]] for row in rows)
+    for name in ("list", "__main__.Node"):
+        some, _ = heapmodel.rows_of(heap.dump, "types", "--by", "owner",
+                                    "--retained", "--top", "0", "--type", name)
+        assert {row["type"]: row["retained"] for row in some} == {
+            row["type"]: row["retained"] for row in rows
+            if row["type"].split(" of ")[0] == name}, name
+
+
 def sums_of(heap, view):
     rows, _ = heapmodel.rows_of(heap.dump, *view)
     return {row["type"]: (row["count"], row["retained"]) for row in rows}
@@ -234,8 +274,17 @@ def check_gates(dump):
         wanted = 0 if "size<16" in args else 5
         assert done.returncode == wanted, "%s: exit %d" % (args,
                                                            done.returncode)
-    done = heaptest.heapscan(dump, "types", "--by", "owner", "--retained")
-    assert done.returncode == 2 and "owner" in done.stderr, done.stderr
+    done = heaptest.heapscan(dump, "types", "--by", "owner", "--fail-if",
+                             "retained>100K")
+    assert done.returncode == 5, done.stderr
+    # What has no meaning is refused, with the view that has it.
+    for view, group, other in (("types", "thread", "retained has it"),
+                               ("types", "root", "retained has it"),
+                               ("retained", "owner", "types has it"),
+                               ("cycles", "module", "types has it"),
+                               ("objects", "thread", "no meaning")):
+        done = heaptest.heapscan(dump, view, "--by", group)
+        assert done.returncode == 2 and other in done.stderr, done.stderr
     done = heaptest.heapscan(dump, "info", "--retained")
     assert done.returncode == 2, done.stderr
     header = heaptest.heapscan(dump, "objects", "-f", "csv",
@@ -250,6 +299,7 @@ def check_threads(dump):
     """The number of workers changes nothing, nor does a budget of nothing."""
     for view in (["retained", "--top", "3000"], ["retained", "--by", "type"],
                  ["retained", "--by", "root"], ["types", "--retained"],
+                 ["types", "--by", "owner", "--retained"],
                  ["objects", "--retained", "--sort", "referrers"],
                  ["path", "--type", "str"]):
         answers = {heaptest.heapscan(dump, *view, "-f", "json", "--threads",
@@ -277,6 +327,7 @@ def test(interpreter):
             ("planted structures", lambda: check_plants(heap, plants)),
             ("by type", lambda: check_by_type(heap)),
             ("by module", lambda: check_by_module(heap)),
+            ("by owner", lambda: check_by_owner(heap)),
             ("by root", lambda: check_by_root(heap)),
             ("by thread", lambda: check_by_thread(heap, plants)),
             ("objects", lambda: check_objects(heap, plants)),

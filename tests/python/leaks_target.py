@@ -16,6 +16,7 @@ import logging
 import os
 import queue
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -30,6 +31,15 @@ class Session:
         self.number = number
         self.token = "token-%032x" % (number * 0x9E3779B97F4A7C15)
         self.events = ["event %d of session %d" % (i, number) for i in range(3)]
+
+
+class Client:
+    """What a service was told by one."""
+
+
+HEADERS = [("agent", "Mozilla/5.0 (X11; Linux x86_64; rv:109.0) Gecko/"),
+           ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,"),
+           ("language", "en-GB,en-US;q=0.7,en;q=0.")]
 
 
 class Store:
@@ -193,6 +203,17 @@ def leak_handlers():
         LOGGER.addHandler(handler)
 
 
+def leak_copies():
+    global CLIENTS
+    CLIENTS = []
+    for number in range(ITEMS):
+        client = Client()
+        # As parsers make them: equal, and each an object of its own.
+        client.headers = {name: (value + "%d" % (number % 7))
+                          for name, value in HEADERS}
+        CLIENTS.append(client)
+
+
 # ---- what does not
 
 def well_idle():
@@ -291,6 +312,162 @@ def well_emptied():
     for number in range(ITEMS):
         REGISTRY.append(Session(number))
     REGISTRY.clear()
+
+
+def well_workers():
+    """A pool of threads behind a queue with a bound, which is full."""
+    jobs, done = queue.Queue(maxsize=1_000), collections.Counter()
+
+    def work():
+        while True:
+            number, payload = jobs.get()
+            done[number % 10] += len(payload)
+            jobs.task_done()
+
+    for _ in range(8):
+        threading.Thread(target=work, daemon=True).start()
+    for number in range(20_000):
+        jobs.put((number, b"x" * 100))
+    jobs.join()
+
+    # The next batch: nobody takes it, so that it stays as large as it gets.
+    batch = queue.Queue(maxsize=1_500)
+    for number in range(1_500):
+        batch.put(os.urandom(8_000))
+    wait((jobs, batch, done))
+
+
+def well_logging():
+    import logging.handlers
+    log = logging.getLogger("shop.orders")
+    target = logging.StreamHandler(tempfile.TemporaryFile("w"))
+    log.addHandler(logging.handlers.MemoryHandler(500, target=target))
+    log.setLevel(logging.DEBUG)
+    for number in range(20_000):
+        log.info("order %d of %s: %r", number, "client", {"items": number % 7})
+    wait(log)
+
+
+def well_processes():
+    import multiprocessing
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def work(number):
+        sender.send(sum(range(number)))
+        time.sleep(3600)
+
+    children = [context.Process(target=work, args=(number,), daemon=True)
+                for number in range(3)]
+    for child in children:
+        child.start()
+    sums = [receiver.recv() for _ in children]
+    wait((children, sums))
+
+
+def well_numbers():
+    import decimal
+    import fractions
+    decimal.getcontext().prec = 60
+    total, series = decimal.Decimal(0), fractions.Fraction(0)
+    for number in range(1, 20_000):
+        total += 1 / decimal.Decimal(number) ** 2
+        if number < 200:
+            series += fractions.Fraction(1, number * number)
+    matrix = [[float(i * j % 17) for j in range(200)] for i in range(200)]
+    wait((total, series, [sum(row) for row in matrix], matrix))
+
+
+def well_document():
+    import xml.etree.ElementTree as ElementTree
+    root = ElementTree.Element("orders")
+    for number in range(3_000):
+        order = ElementTree.SubElement(root, "order", id=str(number))
+        ElementTree.SubElement(order, "client").text = "client %d" % number
+    text = ElementTree.tostring(root)
+    for _ in range(3):
+        tree = ElementTree.fromstring(text)
+        names = [order.findtext("client") for order in tree]
+    wait((tree, names))
+
+
+def well_command():
+    import argparse
+    import configparser
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers()
+    for number in range(60):
+        command = commands.add_parser("command%d" % number)
+        for option in range(10):
+            command.add_argument("--option%d" % option, type=int, default=option,
+                                 help="option %d of command %d" % (option, number))
+    config = configparser.ConfigParser()
+    config.read_dict({"section %d" % i: {"key%d" % j: "value %d" % (i * j)
+                                         for j in range(20)}
+                      for i in range(300)})
+    wait((parser, parser.parse_args(["command3", "--option4", "5"]), config))
+
+
+def well_patterns():
+    import re
+    found = 0
+    for number in range(600):       # more than the cache of re holds
+        pattern = re.compile(r"(?:order|item) %d: (\w+) +(\d+)" % number)
+        found += bool(pattern.match("order %d: book 12" % number))
+    wait(found)
+
+
+def well_classes():
+    import dataclasses
+    import enum
+    import typing
+    models = []
+    for number in range(150):
+        fields = [("field%d" % i, typing.Optional[typing.List[int]], None)
+                  for i in range(6)]
+        models.append(dataclasses.make_dataclass("Model%d" % number, fields))
+    color = enum.Enum("Color", ["C%d" % i for i in range(200)])
+    pairs = [collections.namedtuple("Pair%d" % i, "left right")
+             for i in range(50)]
+    wait((models, color, pairs))
+
+
+def well_warm_cache():
+    """Full, and as large as it was made to be."""
+    @functools.lru_cache(maxsize=1_000)
+    def page(number):
+        return "page %d: " % number + "x" * 10_000
+
+    for number in range(5_000):
+        page(number)
+    wait(page)
+
+
+def well_ring():
+    """The last lines of a log, each a long one."""
+    recent = collections.deque(maxlen=2_000)
+    for number in range(10_000):
+        recent.append("line %d: " % number + "y" * 5_000)
+    wait(recent)
+
+
+def well_connections():
+    """Clients that are there and say nothing."""
+    async def serve():
+        async def answer(reader, writer):
+            while await reader.readline():
+                writer.write(b"yes\n")
+            writer.close()
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        clients = []
+        for _ in range(150):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"hello\n")
+            await reader.readline()
+            clients.append((reader, writer))
+        wait((server, clients))
+    asyncio.run(serve())
 
 
 def wait(keep=None):

@@ -228,11 +228,20 @@ static void test_steps(struct names *names)
 	check(names, NULL, &way, "shop.sessions.cache");
 	way.edges[0].ref.address = 0x1000;
 	check(names, NULL, &way, "<function>.__globals__['cache']");
-	pyh_step_text(&names->naming, &way.edges[0], &way.edges[1], text,
+	pyh_step_text(&names->naming, NULL, &way.edges[0], &way.edges[1], text,
 		      sizeof(text));
 	CHECK_STRING("one step", text, "['cache']");
-	pyh_edge_text(&names->naming, &way.edges[1], text, sizeof(text));
+	pyh_step_text(&names->naming, NULL, NULL, &way.edges[1], text,
+		      sizeof(text));
 	CHECK_STRING("one step by itself", text, "[...]");
+	pyh_step_text(&names->naming, &(struct pyh_root){
+		.kind = PYH_ROOT_INTERPRETER, .name = "sysdict" }, NULL,
+		      &way.edges[1], text, sizeof(text));
+	CHECK_STRING("one step from a root", text, "['cache']");
+	pyh_step_text(&names->naming, &(struct pyh_root){
+		.kind = PYH_ROOT_INTERPRETER, .name = "codec_search_path" },
+		      NULL, &way.edges[1], text, sizeof(text));
+	CHECK_STRING("one step from a root that has no names", text, "[...]");
 
 	way = (struct way){ 0 };
 	by_kind(&way, &names->list, PYH_REF_ITEM, 0, 0);

@@ -80,8 +80,8 @@ static void test_formats(void)
 	expect("text", document(RENDER_TEXT, &render),
 	       "TYPES  by size      count     size   share\n"
 	       "  dict          1,234,567  1.5 KiB  75.0 %\n"
-	       "  =a,<b>\\x0a            2    512 B        \n"
-	       "  3 more types          4                 \n"
+	       "  =a,<b>\\x0a            2    512 B\n"
+	       "  3 more types          4\n"
 	       "coverage 99 %\n");
 	expect("json", document(RENDER_JSON, &render),
 	       "{\n \"schema\": \"heapscan.types/1\",\n"
