@@ -14,6 +14,7 @@
 #include "analyzer/coverage.h"
 #include "analyzer/dump_header.h"
 #include "analyzer/overview_heap.h"
+#include "analyzer/overview_threads.h"
 #include "analyzer/type_rows.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
@@ -342,6 +343,7 @@ static struct error *without_types(struct scan *scan, struct error *err)
 {
 	struct pyh_runtime *runtime = opened_runtime_if_found(scan->opened);
 	struct render *render = &scan->render;
+	struct overview_threads threads;
 	char why[RENDER_NAME_MAX];
 	struct dump_header header;
 
@@ -352,6 +354,9 @@ static struct error *without_types(struct scan *scan, struct error *err)
 	dump_header_gather(&header, scan->opened, runtime,
 			   scan->options->values);
 	tell_head(scan, &header, err->message);
+	overview_threads_gather(scan, &threads);
+	overview_threads_tell(scan, &threads);
+	overview_threads_deinit(&threads);
 	if (runtime) {
 		render_head(render, "TYPES");
 		render_line(render, "  not counted: %s",
@@ -375,7 +380,8 @@ static void begin(struct scan *scan, struct dump_header *header)
 static struct error *tell_sections(struct scan *scan,
 				   const struct type_counts *counts,
 				   const struct type_rows *rows,
-				   const struct whole *whole)
+				   const struct whole *whole,
+				   const struct overview_threads *threads)
 {
 	struct cell totals[NUM_TYPE_TOTALS];
 	unsigned int lines;
@@ -387,7 +393,8 @@ static struct error *tell_sections(struct scan *scan,
 	coverage_json(&scan->render, counts->coverage);
 	lines = whole_tell_suspects(scan, whole);
 	tell_types(scan, rows, lines + whole_lines_of_largest(whole) +
-				       whole_lines_of_state(whole));
+				       whole_lines_of_state(whole) +
+				       overview_threads_lines(threads));
 	err = whole_tell_largest(scan, whole);
 	if (err)
 		return err;
@@ -395,6 +402,7 @@ static struct error *tell_sections(struct scan *scan,
 	coverage_lines(&scan->render, counts->coverage);
 	type_rows_inexact(rows, &scan->render);
 	whole_tell_state(scan, whole);
+	overview_threads_tell(scan, threads);
 	render_gap(&scan->render);
 	return NULL;
 }
@@ -408,6 +416,7 @@ static struct error *run(struct scan *scan)
 	struct type_counts counts;
 	struct dump_header header;
 	CLEANUP(whole_deinit) struct whole whole = { 0 };
+	CLEANUP(overview_threads_deinit) struct overview_threads threads = { 0 };
 	CLEANUP(type_rows_deinit) struct type_rows rows = { 0 };
 	struct error *err;
 
@@ -419,12 +428,13 @@ static struct error *run(struct scan *scan)
 		(void)fflush(scan->output->file);
 	}
 	whole_analyse(scan, &whole);
+	overview_threads_gather(scan, &threads);
 	err = type_rows_collect(scan, &counts, &rows);
 	if (err)
 		return err;
 	if (!streams)
 		begin(scan, &header);
-	err = tell_sections(scan, &counts, &rows, &whole);
+	err = tell_sections(scan, &counts, &rows, &whole, &threads);
 	if (err)
 		return err;
 	tell_next(scan, &header, &whole);

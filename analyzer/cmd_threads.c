@@ -5,7 +5,6 @@
  * No object is looked at but those that frames lead to.
  */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +12,7 @@
 #include "analyzer/previews.h"
 #include "analyzer/threadnames.h"
 #include "analyzer/threadstacks.h"
+#include "analyzer/threadwords.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 #include "image/registers.h"
@@ -131,39 +131,14 @@ static void threads_view_deinit(struct threads_view *view)
 
 /* --- texts ------------------------------------------------------------------ */
 
-enum { TEXT_MAX = 512 };
-
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
-static const char *module_name(const struct stack_native *native)
-{
-	return native->module ? base_name(native->module->path) : NULL;
-}
-
-/** A function without the version of its symbol; NULL: not known. */
-static const char *native_function(const struct stack_native *native,
-				   char text[TEXT_MAX])
-{
-	if (!native->function)
-		return NULL;
-	(void)snprintf(text, TEXT_MAX, "%.*s",
-		       (int)strcspn(native->function, "@"), native->function);
-	return text;
-}
-
 /** "function+0x1f", or where it is in its module. */
-static void native_text(const struct stack_native *native, char text[TEXT_MAX])
+static void native_text(const struct stack_native *native, char text[THREAD_TEXT_MAX])
 {
-	char function[TEXT_MAX];
-	const char *name = native_function(native, function);
+	char function[THREAD_TEXT_MAX];
+	const char *name = thread_words_function(native, function);
 
-	(void)snprintf(text, TEXT_MAX, "%.480s+0x%" PRIx64,
-		       name ? name : native->module ? module_name(native) : "?",
+	(void)snprintf(text, THREAD_TEXT_MAX, "%.480s+0x%" PRIx64,
+		       name ? name : native->module ? thread_words_module(native) : "?",
 		       native->offset);
 }
 
@@ -196,119 +171,11 @@ static const char *gil_text(const struct thread_stack *stack)
 	       stack->waits_for_gil ? "waiting" : "none";
 }
 
-/** "SIGSEGV"; NULL: none. */
-static const char *signal_text(int number, char text[32])
-{
-	const char *name = number > 0 ? sigabbrev_np(number) : NULL;
-
-	if (number <= 0)
-		return NULL;
-	if (name)
-		(void)snprintf(text, 32, "SIG%s", name);
-	else
-		(void)snprintf(text, 32, "signal %d", number);
-	return text;
-}
-
-/** The functions that say most: native ones above Python's, then Python's. */
-static void where_text(const struct threads_view *view,
-		       const struct thread_stack *stack, char text[TEXT_MAX])
-{
-	enum { NATIVE = 1, ALL = 4 };
-	size_t used = 0, native = 0, count = 0;
-	char name[PYH_NAME_TEXT_MAX], plain[TEXT_MAX];
-
-	text[0] = '\0';
-	for (size_t i = 0; i < stack->num_merged && count < ALL; i++) {
-		const struct stack_entry *entry = &stack->merged[i];
-		const char *function;
-
-		if (entry->is_python) {
-			thread_names_code(view->names,
-					  &stack->python[entry->index], name);
-			function = name;
-		} else {
-			const struct stack_native *frame =
-				&stack->native[entry->index];
-
-			function = native_function(frame, plain);
-			if (!function)
-				function = module_name(frame);
-			if (!function || (stack->num_python > 0 &&
-					  (frame->is_runtime ||
-					   native++ >= NATIVE)))
-				continue;
-		}
-		used += (size_t)snprintf(text + used, TEXT_MAX - used, "%s%s",
-					 count++ ? " < " : "", function);
-		if (used >= TEXT_MAX)
-			return;
-	}
-}
-
-static const char *thread_name(const struct threads_view *view,
-			       const struct thread_stack *stack,
-			       char text[PYH_NAME_TEXT_MAX])
-{
-	if (stack->ident != 0 &&
-	    thread_names_thread(view->names, stack->ident, text))
-		return text;
-	return stack->core && stack->core->name[0] ? stack->core->name : NULL;
-}
-
-/** What ended the process, as far as it is known. */
-struct ending {
-	int number;		/* of the signal; 0: none */
-	bool has_address;	/* … that was touched: */
-	uint64_t address;
-};
-
-static bool is_fault(int number, int code)
-{
-	// Who was sent the signal touched nothing.
-	return code > 0 && (number == SIGSEGV || number == SIGBUS);
-}
-
-/**
- * Handlers that say what happened (faulthandler's) send the signal once more:
- * where it first came from is on the stack.
- */
-static struct ending ending_of(const struct threads_view *view)
-{
-	const struct core_notes *notes = &view->image->notes;
-	const struct thread_stack *first = view->stacks.items;
-	struct ending ending = { .number = notes->signal };
-
-	if (notes->has_siginfo && is_fault(notes->signal, notes->signal_code)) {
-		ending.has_address = true;
-		ending.address = notes->fault_address;
-	} else if (first->in_handler && first->handled.is_fault &&
-		   is_fault(notes->signal, 1)) {
-		ending.has_address = true;
-		ending.address = first->handled.address;
-	}
-	return ending;
-}
-
-/** What is at the address that was touched. */
-static const char *fault_text(const struct threads_view *view,
-			      uint64_t address)
-{
-	switch (memory_state_at(view->image->memory, address)) {
-	case MEMORY_UNMAPPED:
-		return "not mapped";
-	case MEMORY_NOT_CAPTURED:
-		return "mapped, not in the dump";
-	default:
-		return "mapped";
-	}
-}
-
 /* --- rows ------------------------------------------------------------------- */
 
 struct row_texts {
-	char name[PYH_NAME_TEXT_MAX], where[TEXT_MAX], signal[32];
-	char incomplete[TEXT_MAX];
+	char name[THREAD_TEXT_MAX], where[THREAD_TEXT_MAX], signal[32];
+	char incomplete[THREAD_TEXT_MAX];
 };
 
 static void row_cells(const struct threads_view *view,
@@ -321,19 +188,20 @@ static void row_cells(const struct threads_view *view,
 		cells[i] = cell_unknown();
 	if (stack->core)
 		cells[THREAD_TID] = cell_number(UNIT_ID, stack->core->tid);
-	cells[THREAD_NAME] = cell_text(thread_name(view, stack, texts->name));
+	cells[THREAD_NAME] = cell_text(thread_words_name(view->names, stack, texts->name));
 	cells[THREAD_STATE] = cell_text(state_text(stack));
 	cells[THREAD_GIL] = cell_text(gil_text(stack));
 	if (stack->python_state)
 		cells[THREAD_PYTHON] = cell_number(UNIT_COUNT,
 						   stack->num_python);
 	cells[THREAD_NATIVE] = cell_number(UNIT_COUNT, stack->num_native);
-	cells[THREAD_SIGNAL] = cell_text(signal_text(
+	cells[THREAD_SIGNAL] = cell_text(thread_words_signal(
 		stack->core ? stack->core->signal : 0, texts->signal));
-	where_text(view, stack, texts->where);
+	thread_words_where(view->names, stack, /* places= */ false,
+			   texts->where);
 	cells[THREAD_WHERE] = cell_text(texts->where[0] ? texts->where : NULL);
 	if (why) {
-		(void)snprintf(texts->incomplete, TEXT_MAX, "at 0x%" PRIx64
+		(void)snprintf(texts->incomplete, THREAD_TEXT_MAX, "at 0x%" PRIx64
 			       ": %s", stack->end_at, why);
 		cells[THREAD_INCOMPLETE] = cell_text(texts->incomplete);
 	} else if (stack->python_cut) {
@@ -367,8 +235,8 @@ static void put_python_frame(const struct threads_view *view,
 			     const struct thread_stack *stack, size_t i)
 {
 	const struct pyh_frame *frame = &stack->python[i];
-	char function[PYH_NAME_TEXT_MAX], qualname[PYH_NAME_TEXT_MAX];
-	char file[PYH_NAME_TEXT_MAX];
+	char function[THREAD_TEXT_MAX], qualname[THREAD_TEXT_MAX];
+	char file[THREAD_TEXT_MAX];
 	struct cell cells[NUM_FRAME_COLUMNS] = {
 		[FRAME_KIND] = cell_text("python"),
 	};
@@ -393,10 +261,10 @@ static void put_native_frame(const struct threads_view *view,
 	struct cell cells[NUM_FRAME_COLUMNS] = {
 		[FRAME_KIND] = cell_text("native"),
 	};
-	char function[TEXT_MAX];
+	char function[THREAD_TEXT_MAX];
 	struct native_line line;
 
-	cells[FRAME_FUNCTION] = cell_text(native_function(native, function));
+	cells[FRAME_FUNCTION] = cell_text(thread_words_function(native, function));
 	if (unwinder_line(view->stacks.unwinder, &native->frame, &line)) {
 		cells[FRAME_FILE] = cell_text(line.file);
 		cells[FRAME_LINE] = cell_number(UNIT_ID, (uint64_t)line.line);
@@ -468,8 +336,8 @@ static void each_exception(const struct threads_view *view, const char *how,
 static void put_exception(const struct threads_view *view, const char *how,
 			  const struct pyh_exception *exception)
 {
-	char function[PYH_NAME_TEXT_MAX], qualname[PYH_NAME_TEXT_MAX];
-	char file[PYH_NAME_TEXT_MAX];
+	char function[THREAD_TEXT_MAX], qualname[THREAD_TEXT_MAX];
+	char file[THREAD_TEXT_MAX];
 	struct cell cells[NUM_EXCEPTION_COLUMNS] = { 0 };
 	char preview[PREVIEW_MAX];
 
@@ -575,7 +443,7 @@ static bool put_local(void *context, uint64_t index, uint64_t address)
 	const struct locals *locals = context;
 	const struct threads_view *view = locals->view;
 	struct render *render = &view->scan->render;
-	char name[PYH_NAME_TEXT_MAX], preview[PREVIEW_MAX];
+	char name[THREAD_TEXT_MAX], preview[PREVIEW_MAX];
 	char shown_name[RENDER_NAME_MAX], shown_type[RENDER_NAME_MAX];
 	char shown_value[RENDER_NAME_MAX];
 	const char *type, *value;
@@ -634,7 +502,7 @@ static void print_python(const struct threads_view *view,
 			 const struct thread_stack *stack, size_t i)
 {
 	struct render *render = &view->scan->render;
-	char function[PYH_NAME_TEXT_MAX], file[PYH_NAME_TEXT_MAX];
+	char function[THREAD_TEXT_MAX], file[THREAD_TEXT_MAX];
 	char name[RENDER_NAME_MAX], place[RENDER_NAME_MAX], line[32] = "";
 	const struct pyh_frame *frame = &stack->python[i];
 
@@ -654,7 +522,7 @@ static void print_native(const struct threads_view *view,
 			 const struct thread_stack *stack, size_t i)
 {
 	struct render *render = &view->scan->render;
-	char text[TEXT_MAX], name[RENDER_NAME_MAX], module[RENDER_NAME_MAX];
+	char text[THREAD_TEXT_MAX], name[RENDER_NAME_MAX], module[RENDER_NAME_MAX];
 	char file[RENDER_NAME_MAX], number[32] = "";
 	const struct stack_native *native = &stack->native[i];
 	struct native_line line;
@@ -666,7 +534,7 @@ static void print_native(const struct threads_view *view,
 		(void)snprintf(number, sizeof(number), ":%d", line.line);
 	render_line(render, "      %-*s  %s%s%s%s", FUNCTION_WIDTH - 2,
 		    render_name(render, text, 200, name),
-		    render_name(render, module_name(native), 80, module),
+		    render_name(render, thread_words_module(native), 80, module),
 		    has_line ? "  " : "",
 		    has_line ? render_name(render, line.file, 120, file) : "",
 		    number);
@@ -719,7 +587,7 @@ static void print_exception(const struct threads_view *view, const char *how,
 			    const struct pyh_exception *exception)
 {
 	struct render *render = &view->scan->render;
-	char function[PYH_NAME_TEXT_MAX], file[PYH_NAME_TEXT_MAX];
+	char function[THREAD_TEXT_MAX], file[THREAD_TEXT_MAX];
 	char type[RENDER_NAME_MAX], name[RENDER_NAME_MAX];
 	char place[RENDER_NAME_MAX], value[RENDER_NAME_MAX];
 	char where[2 * RENDER_NAME_MAX] = "", preview[PREVIEW_MAX];
@@ -775,11 +643,11 @@ static void print_thread_head(const struct threads_view *view,
 			      const struct thread_stack *stack, size_t equal)
 {
 	struct render *render = &view->scan->render;
-	char text[PYH_NAME_TEXT_MAX], name[RENDER_NAME_MAX], tid[64], more[64];
+	char text[THREAD_TEXT_MAX], name[RENDER_NAME_MAX], tid[64], more[64];
 	char signal[32], count[UNITS_TEXT_MAX];
-	const char *named = thread_name(view, stack, text);
+	const char *named = thread_words_name(view->names, stack, text);
 	const char *state = state_text(stack);
-	const char *died = signal_text(stack->core ? stack->core->signal : 0,
+	const char *died = thread_words_signal(stack->core ? stack->core->signal : 0,
 				       signal);
 
 	(void)snprintf(tid, sizeof(tid), "thread %" PRIu32,
@@ -864,8 +732,9 @@ static void print_head(const struct threads_view *view)
 {
 	struct render *render = &view->scan->render;
 	char count[UNITS_TEXT_MAX], signal[32], text[256], holder[64] = "";
-	struct ending ending = ending_of(view);
-	const char *died = signal_text(ending.number, signal);
+	struct thread_ending ending = thread_ending_of(view->image,
+						       &view->stacks);
+	const char *died = thread_words_signal(ending.signal, signal);
 
 	for (size_t i = 0; i < view->stacks.count; i++)
 		if (view->stacks.items[i].has_gil && view->stacks.items[i].core)
@@ -881,7 +750,7 @@ static void print_head(const struct threads_view *view)
 	if (died && ending.has_address)
 		render_line(render, "ended by %s at address 0x%" PRIx64
 			    ", which is %s", died, ending.address,
-			    fault_text(view, ending.address));
+			    thread_words_fault(view->image, ending.address));
 	else if (died)
 		render_line(render, "ended by %s", died);
 }
@@ -891,7 +760,8 @@ static void print_head(const struct threads_view *view)
 static void make_totals(const struct threads_view *view, char signal[32],
 			struct cell totals[NUM_TOTALS])
 {
-	struct ending ending = ending_of(view);
+	struct thread_ending ending = thread_ending_of(view->image,
+						       &view->stacks);
 	uint64_t python = 0, incomplete = 0;
 
 	for (int i = 0; i < NUM_TOTALS; i++)
@@ -908,10 +778,10 @@ static void make_totals(const struct threads_view *view, char signal[32],
 	totals[TOTAL_THREADS] = cell_number(UNIT_COUNT, view->stacks.count);
 	if (view->runtime)
 		totals[TOTAL_PYTHON] = cell_number(UNIT_COUNT, python);
-	totals[TOTAL_SIGNAL] = cell_text(signal_text(ending.number, signal));
+	totals[TOTAL_SIGNAL] = cell_text(thread_words_signal(ending.signal, signal));
 	if (ending.has_address) {
 		totals[TOTAL_FAULT] = cell_number(UNIT_ADDRESS, ending.address);
-		totals[TOTAL_FAULT_AT] = cell_text(fault_text(view,
+		totals[TOTAL_FAULT_AT] = cell_text(thread_words_fault(view->image,
 							      ending.address));
 	}
 	totals[TOTAL_INCOMPLETE] = cell_number(UNIT_COUNT, incomplete);

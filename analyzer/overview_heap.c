@@ -249,17 +249,6 @@ static const struct column garbage_columns[NUM_GARBAGE] = {
 	[GARBAGE_OVER_RELEASED] = { .key = "over_released", .unit = UNIT_COUNT },
 };
 
-/** A line with the view that shows more at its right end. */
-static void tell_line(struct render *render, const char *text, const char *see)
-{
-	int width = (int)render->columns - (int)strlen(see);
-
-	if (render->format == RENDER_TEXT && (int)strlen(text) + 2 <= width)
-		render_line(render, "%-*s%s", width, text, see);
-	else
-		render_line(render, "%s", text);
-}
-
 /** "; gc on, thresholds 700 10 10", as far as that is known. */
 static void add_gc(char *line, size_t size, const struct pyh_gc *gc)
 {
@@ -309,7 +298,7 @@ static void tell_garbage(struct scan *scan, const struct whole *whole,
 			       units_count(collector->num_uncollectable,
 					   number));
 	add_gc(line, sizeof(line), &whole->gc);
-	tell_line(render, line, "cycles");
+	render_line_see(render, line, "cycles");
 	for (size_t i = 0; i < whole->num_garbage; i++) {
 		const struct whole_garbage *sum = &whole->garbage[i];
 
@@ -335,7 +324,7 @@ static void tell_counts(struct scan *scan, const struct whole *whole)
 			       "none",
 		       units_count(roots->num_unexplained, native),
 		       roots->num_unexplained == 1 ? "" : "s");
-	tell_line(render, line, "refcounts");
+	render_line_see(render, line, "refcounts");
 	for (size_t i = 0; i < whole->num_over_released; i++) {
 		uint32_t object = whole->over_released[i];
 		struct heap_count count = heaproots_count(heap, roots, object);

@@ -678,6 +678,16 @@ void render_line(struct render *render, const char *format, ...)
 	va_end(args);
 }
 
+void render_line_see(struct render *render, const char *text, const char *see)
+{
+	int width = (int)render->columns - (int)strlen(see);
+
+	if (render->format == RENDER_TEXT && (int)strlen(text) + 2 <= width)
+		render_line(render, "%-*s%s", width, text, see);
+	else
+		render_line(render, "%s", text);
+}
+
 void render_whole_line(struct render *render, const char *format, ...)
 {
 	va_list args;

@@ -195,6 +195,9 @@ void render_head(struct render *render, const char *head);
 void render_line(struct render *render, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/** As render_line(), with the view that shows more of it at the right end. */
+void render_line_see(struct render *render, const char *text, const char *see);
+
 /** As render_line(), never cut: commands to paste. */
 void render_whole_line(struct render *render, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -79,15 +79,15 @@ struct memory_reader *thread_names_memory(struct thread_names *names)
 }
 
 bool thread_names_str(struct thread_names *names, uint64_t str,
-		      char text[PYH_NAME_TEXT_MAX])
+		      char text[THREAD_TEXT_MAX])
 {
 	return str != 0 && pyh_name_read(&names->naming, str, text,
-					 PYH_NAME_TEXT_MAX);
+					 THREAD_TEXT_MAX);
 }
 
 void thread_names_code(struct thread_names *names,
 		       const struct pyh_frame *frame,
-		       char text[PYH_NAME_TEXT_MAX])
+		       char text[THREAD_TEXT_MAX])
 {
 	if (!thread_names_str(names, frame->qualname, text) &&
 	    !thread_names_str(names, frame->name, text))
@@ -96,7 +96,7 @@ void thread_names_code(struct thread_names *names,
 
 bool thread_names_local(struct thread_names *names,
 			const struct pyh_frame *frame, uint64_t index,
-			char text[PYH_NAME_TEXT_MAX])
+			char text[THREAD_TEXT_MAX])
 {
 	return thread_names_str(names, pyh_name_of_local(&names->naming,
 							 frame->code, index),
@@ -136,7 +136,7 @@ uint64_t thread_names_out_of_cell(struct thread_names *names,
 }
 
 bool thread_names_thread(struct thread_names *names, uint64_t ident,
-			 char text[PYH_NAME_TEXT_MAX])
+			 char text[THREAD_TEXT_MAX])
 {
 	for (size_t i = 0; names && i < names->num_threads; i++)
 		if (names->threads[i].ident == ident)

@@ -12,7 +12,7 @@
 #include "image/memory.h"
 #include "pyheap/pystack.h"
 
-enum { PYH_NAME_TEXT_MAX = 512 };	/* bytes of a name, NUL included */
+enum { THREAD_TEXT_MAX = 512 };	/* bytes of a name, NUL included */
 
 struct opened;
 struct thread_names;
@@ -27,17 +27,17 @@ struct memory_reader *thread_names_memory(struct thread_names *names);
 
 /** A str object in UTF-8, cut; false where there is none. */
 bool thread_names_str(struct thread_names *names, uint64_t str,
-		      char text[PYH_NAME_TEXT_MAX]);
+		      char text[THREAD_TEXT_MAX]);
 
 /** The qualified name of a frame's function or, up to 3.10, its name. */
 void thread_names_code(struct thread_names *names,
 		       const struct pyh_frame *frame,
-		       char text[PYH_NAME_TEXT_MAX]);
+		       char text[THREAD_TEXT_MAX]);
 
 /** The name of a variable by its index in a frame; false: it has none. */
 bool thread_names_local(struct thread_names *names,
 			const struct pyh_frame *frame, uint64_t index,
-			char text[PYH_NAME_TEXT_MAX]);
+			char text[THREAD_TEXT_MAX]);
 
 /** What is in a cell, or the object itself that is none; 0: an empty cell. */
 uint64_t thread_names_out_of_cell(struct thread_names *names,
@@ -50,6 +50,6 @@ const char *thread_names_type_of(struct thread_names *names,
 
 /** What threading calls a thread; false: it does not know it. */
 bool thread_names_thread(struct thread_names *names, uint64_t ident,
-			 char text[PYH_NAME_TEXT_MAX]);
+			 char text[THREAD_TEXT_MAX]);
 
 #endif

@@ -440,6 +440,7 @@ static void read_signal(struct unwinder *unwinder, uint64_t sp)
 	if (unwinder->has_signal)
 		return;
 	unwinder->has_signal = true;
+	signal->frame = unwinder->count;
 	signal->is_fault =
 		(arm || memory_try_u64(&unwinder->memory, sp + AMD64_TRAP,
 				       &trap)) &&

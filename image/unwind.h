@@ -46,6 +46,8 @@ struct native_frame {
 
 /** The signal that a handler on the stack was called for. */
 struct native_signal {
+	size_t frame;		/* which frame, of those told, the handler
+				   returns to */
 	bool is_fault;		/* a page was touched that was not there, */
 	uint64_t address;	/* at this address */
 };

@@ -1,0 +1,151 @@
+/*
+ * Threads in words; see threadwords.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/threadwords.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+const char *thread_words_module(const struct stack_native *native)
+{
+	return native->module ? base_name(native->module->path) : NULL;
+}
+
+const char *thread_words_function(const struct stack_native *native,
+				  char text[THREAD_TEXT_MAX])
+{
+	if (!native->function)
+		return NULL;
+	(void)snprintf(text, THREAD_TEXT_MAX, "%.*s",
+		       (int)strcspn(native->function, "@"), native->function);
+	return text;
+}
+
+static void python_where(struct thread_names *names,
+			 const struct pyh_frame *frame, bool places,
+			 char text[THREAD_TEXT_MAX])
+{
+	char file[THREAD_TEXT_MAX];
+	size_t used;
+
+	thread_names_code(names, frame, text);
+	used = strlen(text);
+	if (places && frame->line &&
+	    thread_names_str(names, frame->filename, file))
+		(void)snprintf(text + used, THREAD_TEXT_MAX - used,
+			       " %.200s:%" PRIu32, base_name(file),
+			       frame->line);
+}
+
+/** False where a native frame says too little. */
+static bool native_where(const struct thread_stack *stack,
+			 const struct stack_native *native, size_t before,
+			 char text[THREAD_TEXT_MAX])
+{
+	const char *function = thread_words_function(native, text);
+
+	if (stack->num_python > 0 && (native->is_runtime || before > 0))
+		return false;
+	if (!function)
+		function = thread_words_module(native);
+	if (function && function != text)
+		(void)snprintf(text, THREAD_TEXT_MAX, "%s", function);
+	return function != NULL;
+}
+
+void thread_words_where(struct thread_names *names,
+			const struct thread_stack *stack, bool places,
+			char text[THREAD_TEXT_MAX])
+{
+	enum { ALL = 4 };
+	size_t used = 0, count = 0;
+	char one[THREAD_TEXT_MAX];
+
+	text[0] = '\0';
+	for (size_t i = 0; i < stack->num_merged && count < ALL; i++) {
+		const struct stack_entry *entry = &stack->merged[i];
+
+		// What a handler does says nothing of where it was called.
+		if (!entry->is_python && stack->in_handler &&
+		    entry->index < stack->handled.frame)
+			continue;
+		if (entry->is_python)
+			python_where(names, &stack->python[entry->index],
+				     places, one);
+		else if (!native_where(stack, &stack->native[entry->index],
+				       count, one))
+			continue;
+		used += (size_t)snprintf(text + used, THREAD_TEXT_MAX - used,
+					 "%s%s", count++ ? " < " : "", one);
+		if (used >= THREAD_TEXT_MAX)
+			return;
+	}
+}
+
+const char *thread_words_name(struct thread_names *names,
+			      const struct thread_stack *stack,
+			      char text[THREAD_TEXT_MAX])
+{
+	if (stack->ident != 0 && thread_names_thread(names, stack->ident, text))
+		return text;
+	return stack->core && stack->core->name[0] ? stack->core->name : NULL;
+}
+
+static bool is_fault(int number, int code)
+{
+	// Who was sent the signal touched nothing.
+	return code > 0 && (number == SIGSEGV || number == SIGBUS);
+}
+
+struct thread_ending thread_ending_of(const struct image *image,
+				      const struct thread_stacks *stacks)
+{
+	const struct core_notes *notes = &image->notes;
+	const struct thread_stack *first = stacks->items;
+	struct thread_ending ending = { .signal = notes->signal };
+
+	if (notes->has_siginfo && is_fault(notes->signal, notes->signal_code)) {
+		ending.has_address = true;
+		ending.address = notes->fault_address;
+	} else if (stacks->count > 0 && first->in_handler &&
+		   first->handled.is_fault && is_fault(notes->signal, 1)) {
+		ending.has_address = true;
+		ending.address = first->handled.address;
+	}
+	return ending;
+}
+
+const char *thread_words_signal(int number, char text[32])
+{
+	const char *name = number > 0 ? sigabbrev_np(number) : NULL;
+
+	if (number <= 0)
+		return NULL;
+	if (name)
+		(void)snprintf(text, 32, "SIG%s", name);
+	else
+		(void)snprintf(text, 32, "signal %d", number);
+	return text;
+}
+
+const char *thread_words_fault(const struct image *image, uint64_t address)
+{
+	switch (memory_state_at(image->memory, address)) {
+	case MEMORY_UNMAPPED:
+		return "not mapped";
+	case MEMORY_NOT_CAPTURED:
+		return "mapped, not in the dump";
+	default:
+		return "mapped";
+	}
+}
