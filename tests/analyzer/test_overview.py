@@ -14,7 +14,7 @@ import heaptest
 
 SCRIPT = os.path.join(HERE, "overview_target.py")
 SECTIONS = ["SUSPECTS", "TYPES", "RETAINED", "PYMALLOC", "blocks", "GARBAGE",
-            "REFCOUNTS", "next:", "Names"]
+            "REFCOUNTS", "THREADS", "next:", "Names"]
 
 
 def answer(dump, *words):
@@ -39,7 +39,8 @@ def check_shape(text):
         assert line == line.rstrip(), line
     for section, view in (("SUSPECTS", "suspects"), ("TYPES", "types"),
                           ("RETAINED", "retained"), ("GARBAGE", "cycles"),
-                          ("REFCOUNTS", "refcounts")):
+                          ("REFCOUNTS", "refcounts"),
+                          ("THREADS", "threads")):
         line, = [line for line in lines if line.startswith(section)]
         assert line.endswith(" " + view) and len(line) == 120, line
 
@@ -54,6 +55,15 @@ def check_sums(dump, document):
     coverage = document["coverage"]
     assert coverage["arena_bytes"] == coverage["blocks_in_use_bytes"] + (
         coverage["free_bytes"] + coverage["overhead_bytes"])
+
+
+def check_threads(dump, document, text):
+    view = answer(dump, "threads", "--top", "0")
+    assert document["threads"]["count"] == view["totals"]["threads"]
+    first = view["rows"][0]
+    line = text[text.index("THREADS"):].splitlines()[1]
+    assert line.startswith("  %d %s  " % (first["tid"], first["name"])), line
+    assert first["python"][0]["function"] in line, line
 
 
 def check_garbage(dump, document, text, facts):
@@ -149,6 +159,7 @@ def test(interpreter):
             ("sections and size", lambda: check_shape(text)),
             ("sums", lambda: check_sums(dump, document)),
             ("garbage", lambda: check_garbage(dump, document, text, facts)),
+            ("threads", lambda: check_threads(dump, document, text)),
             ("reference counts",
              lambda: check_counts(dump, document, text, facts)),
             ("the largest owners",
