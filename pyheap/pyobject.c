@@ -136,17 +136,27 @@ static bool is_entry(const struct pyh_candidate *candidate)
 
 /**
  * A base in the slots of a type that C code makes: {Py_tp_base, the base}, and
- * behind it the next slot, or zeroes. Source: Include/typeslots.h.
+ * behind it a slot with a function, or zeroes, which an object must be large
+ * enough to have: a static one may have that count, too.
+ * Source: Include/typeslots.h.
  */
-static bool is_base_slot(struct memory_reader *memory,
+static bool is_base_slot(const struct pyh_object_rules *rules,
+			 struct memory_reader *memory,
 			 const struct pyh_candidate *candidate)
 {
+	const struct memory_range *code;
 	uint64_t next[2];
 
-	return candidate->refcount == SLOT_TP_BASE && candidate->on_module &&
-	       memory_try_read(memory, candidate->address + 16, next,
-			       sizeof(next)) &&
-	       next[0] <= SLOT_MAX && (next[0] == 0) == (next[1] == 0);
+	if (candidate->refcount != SLOT_TP_BASE || !candidate->on_module ||
+	    !(candidate->type->flags & PYH_TPFLAGS_BASETYPE) ||
+	    !memory_try_read(memory, candidate->address + 16, next,
+			     sizeof(next)))
+		return false;
+	if (next[0] == 0 && next[1] == 0)
+		return candidate->type->basicsize >= 32;
+	code = memory_find(rules->runtime->image->memory, next[1]);
+	return next[0] != 0 && next[0] <= SLOT_MAX && code &&
+	       code->protection & PF_X;
 }
 
 /** Whether a GC head can be at an address whose bytes the dump lacks. */
@@ -594,7 +604,7 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 						      PYH_EVIDENCE_PROBABLE;
 	return ret->link == PYH_LINK_HOLDS ||
 	       (!is_pointer(rules, ret) && !is_freed(rules, ret) &&
-		!is_entry(ret) && !is_base_slot(memory, ret));
+		!is_entry(ret) && !is_base_slot(rules, memory, ret));
 }
 
 bool pyh_on_module(const struct image *image, uint64_t address)
