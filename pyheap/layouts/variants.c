@@ -45,6 +45,14 @@ static const struct pyh_variant_size sizes_3_13_late[] = {
 };
 
 /*
+ * The table of 3.13t is of 3.13.18, which has that alignment. Nothing that is
+ * found at run time tells in free-threaded builds, which make no lists.
+ */
+static const struct pyh_variant_field fields_3_13t_early[] = {
+	{ PYH_GC_GENERATIONS, { 24, 72 } },
+};
+
+/*
  * 3.14.0 … 3.14.4 have the incremental collector: its state is 24 bytes
  * smaller and has no generation0 pointer; young, old[0], old[1] are where the
  * three generations are otherwise.
@@ -184,6 +192,13 @@ const struct pyh_layout_variant pyh_layout_variants[] = {
 		.num_fields = COUNT(fields_3_13_late),
 		.sizes = sizes_3_13_late,
 		.num_sizes = COUNT(sizes_3_13_late),
+	},
+	{
+		.name = "3.13.0t-3.13.15t",
+		.minor = 13, .free_threaded = true, .first = 0, .last = 15,
+		.source = "CPython tag v3.13.15, 64-bit Linux, --disable-gil",
+		.fields = fields_3_13t_early,
+		.num_fields = COUNT(fields_3_13t_early),
 	},
 	{
 		.name = "3.14.0-3.14.3",
