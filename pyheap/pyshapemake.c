@@ -273,7 +273,7 @@ static bool next_word(const char **words, struct word *ret)
 	if (!*at)
 		return false;
 	*ret = (struct word){ .times = 1 };
-	if (strchr("~-=@", *at))
+	if (strchr("~-=@?", *at))
 		ret->mark = *at++;
 	length = strcspn(at, " *[");
 	memcpy(ret->name, at, length < sizeof(ret->name) ?
@@ -332,6 +332,7 @@ static void add_words(struct draft *draft, const char *words, bool visited)
 
 	while (next_word(&words, &word)) {
 		enum pyh_hold hold = word.mark == '=' ? PYH_HOLD_NONE :
+			word.mark == '?' ? PYH_HOLD_GUESSED :
 			hold_of(draft, visited && word.mark != '-');
 
 		if (word.mark == '@') {

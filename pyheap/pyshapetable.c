@@ -41,8 +41,9 @@ static const struct pyh_known_fields known_fields[] = {
 	{ "method", true, { PYH_METHOD_IM_FUNC, PYH_METHOD_IM_SELF }, { 0 } },
 	{ "builtin_function_or_method", true,
 	  { PYH_CFUNCTION_M_SELF, PYH_CFUNCTION_M_MODULE }, { 0 } },
-	{ "code", true, { 0 },
-	  { PYH_CODE_CO_CONSTS, PYH_CODE_CO_NAMES, PYH_CODE_CO_FILENAME,
+	// Visited where there is a tp_traverse: in free-threaded builds.
+	{ "code", true, { PYH_CODE_CO_CONSTS },
+	  { PYH_CODE_CO_NAMES, PYH_CODE_CO_FILENAME,
 	    PYH_CODE_CO_NAME, PYH_CODE_CO_QUALNAME, PYH_CODE_CO_LINETABLE,
 	    PYH_CODE_CO_LNOTAB, PYH_CODE_CO_LOCALSPLUSNAMES,
 	    PYH_CODE_CO_LOCALSPLUSKINDS, PYH_CODE_CO_EXCEPTIONTABLE,
@@ -284,7 +285,9 @@ static const struct known_words {
 	{ "operator.itemgetter", 8, 15, "~ item" },
 	{ "operator.methodcaller", 8, 9, "-name args kwds" },
 	{ "operator.methodcaller", 10, 12, "name args kwds" },
-	{ "operator.methodcaller", 13, 15,
+	{ "operator.methodcaller", 13, 13,
+	  "name args kwds ~ ?vectorcall_kwnames" },
+	{ "operator.methodcaller", 14, 15,
 	  "name args kwds vectorcall_args vectorcall_kwnames" },
 
 	/* --- contexts, asyncio, threads --- */

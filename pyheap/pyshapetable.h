@@ -38,6 +38,7 @@ bool pyh_is_dict_field(enum pyh_field field);
  *	name	refers to an object that it owns, and tp_traverse tells
  *	-name	… and tp_traverse does not
  *	=name	… which it does not own, or which another object tells of
+ *	?name	… or it holds nothing of use, which another word says
  *	~	something else
  *	@	goes on behind a PyHeapTypeObject: what a metatype adds
  *	name*9	nine of them
