@@ -477,7 +477,8 @@ static bool visits_type(struct pyh_shapes *shapes, uint64_t address)
 			pyh_shape_traverse(shapes, type->base) == traverse; i++)
 		type = pyh_type_find(&shapes->reader, type->base);
 	return type && !type->is_static && shapes->runtime->minor >= 9 &&
-	       !pyh_omits_type(type->name, shapes->runtime->minor);
+	       !pyh_omits_type(type->name, shapes->runtime->minor,
+			       shapes->runtime->version >> 8 & 0xff);
 }
 
 /**

@@ -544,12 +544,16 @@ static const struct known_array {
 /* Heap types written in C whose tp_traverse does not visit the type. */
 static const struct {
 	const char *types;
-	unsigned int first, last;
+	unsigned int first, last;	/* minor releases */
+	unsigned int micro;		/* the last of the last; 0: all */
 } omits_type[] = {
 	{ "_multibytecodec.MultibyteIncrementalEncoder|"
 	  "_multibytecodec.MultibyteIncrementalDecoder|"
 	  "_multibytecodec.MultibyteStreamReader|"
-	  "_multibytecodec.MultibyteStreamWriter", 9, 15 },
+	  "_multibytecodec.MultibyteStreamWriter", 9, 15, 0 },
+	// 3.14.10 does; which of those between was the first is not known.
+	{ "compression.zstd.ZstdCompressor|compression.zstd.ZstdDecompressor",
+	  14, 14, 7 },
 };
 
 static bool is_in_list(const char *list, const char *name)
@@ -603,11 +607,13 @@ const struct pyh_known_array *pyh_known_array_of(const char *type,
 	return NULL;
 }
 
-bool pyh_omits_type(const char *type, unsigned int minor)
+bool pyh_omits_type(const char *type, unsigned int minor, unsigned int micro)
 {
 	for (size_t i = 0; i < sizeof(omits_type) / sizeof(omits_type[0]); i++)
 		if (minor >= omits_type[i].first &&
 		    minor <= omits_type[i].last &&
+		    (omits_type[i].micro == 0 || minor < omits_type[i].last ||
+		     micro <= omits_type[i].micro) &&
 		    is_in_list(omits_type[i].types, type))
 			return true;
 	return false;

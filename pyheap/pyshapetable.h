@@ -74,6 +74,6 @@ const struct pyh_known_array *pyh_known_array_of(const char *type,
  * True if the tp_traverse of this heap type, written in C, does not visit the
  * type of the instance, as it should since 3.9.
  */
-bool pyh_omits_type(const char *type, unsigned int minor);
+bool pyh_omits_type(const char *type, unsigned int minor, unsigned int micro);
 
 #endif
