@@ -21,18 +21,6 @@ static struct error *visit_census(void *context, pyh_visit_fn *fn,
 	return err ? err : opened_shapes(context, ret_shapes);
 }
 
-/* Counts of threads for themselves, and some references, are not known yet:
-   what is held would be told to be garbage. */
-static struct error *check_supported(const struct pyh_runtime *runtime)
-{
-	return runtime->free_threaded ?
-		       error_new(ERROR_UNSUPPORTED,
-				 "this is a free-threaded build of CPython "
-				 "3.%u; who holds its objects is not told in "
-				 "this version (types and objects work)",
-				 runtime->minor) : NULL;
-}
-
 static struct error *create(struct opened *opened, struct analysis **ret)
 {
 	struct heapgraph_options options = {
@@ -47,8 +35,6 @@ static struct error *create(struct opened *opened, struct analysis **ret)
 	struct pyh_runtime *runtime = NULL;
 	struct error *err = opened_runtime(opened, &runtime);
 
-	if (!err)
-		err = check_supported(runtime);
 	if (!err)
 		err = opened_types(opened, &options.types);
 	if (err)

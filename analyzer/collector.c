@@ -9,6 +9,8 @@
 #include "analyzer/frozen.h"
 #include "image/base/guard.h"
 
+enum { BITS_DEFERRED = 1 << 6 };	/* of ob_gc_bits */
+
 /** Words of a set of all objects. */
 static size_t num_words(const struct heapgraph *heap)
 {
@@ -28,7 +30,7 @@ static bool held_from_outside(const struct heapgraph *heap,
 	     j++)
 		count += graph_hold(graph->in[j]) == GRAPH_TRAVERSED &&
 			 node_set_has(members, graph_end(graph->in[j]));
-	return heapgraph_refcount(heap, object) > count;
+	return heapgraph_references(heap, object) > count;
 }
 
 /** Those that it looks at: tracked, not frozen, not immortal. */
@@ -99,6 +101,8 @@ static struct error *find_uncollectable(const struct heapgraph *heap,
 /** Freeing, as counts fall to zero. */
 struct freeing {
 	const struct heapgraph *heap;
+	const struct pyh_runtime *runtime;
+	struct memory_reader *memory;
 	const struct node_set *kept;	/* in gc.garbage, or held by it */
 	struct node_set *freed;
 	uint32_t *gone;		/* references to each object that are no more */
@@ -122,6 +126,20 @@ static bool put_pending(struct freeing *freeing, uint32_t object)
 	return true;
 }
 
+/**
+ * Free-threaded: true if the object does not go with the last reference to it,
+ * but only when a collection finds it.
+ */
+static bool is_deferred(const struct freeing *freeing, uint32_t object)
+{
+	uint64_t bits;
+
+	return freeing->runtime->free_threaded &&
+	       pyh_field(freeing->runtime, freeing->memory,
+			 heapgraph_address(freeing->heap, object),
+			 PYH_OBJECT_OB_GC_BITS, &bits) && bits & BITS_DEFERRED;
+}
+
 /** Take back what an object held. */
 static bool let_go(struct freeing *freeing, uint32_t object)
 {
@@ -136,7 +154,9 @@ static bool let_go(struct freeing *freeing, uint32_t object)
 		    heap->flags[target] & HEAP_IMMORTAL ||
 		    node_set_has(freeing->kept, target) ||
 		    node_set_has(freeing->freed, target) ||
-		    ++freeing->gone[target] < heapgraph_refcount(heap, target))
+		    ++freeing->gone[target] <
+			    heapgraph_references(heap, target) ||
+		    is_deferred(freeing, target))
 			continue;
 		(void)node_set_add(freeing->freed, target);
 		if (!put_pending(freeing, target))
@@ -162,16 +182,24 @@ static bool let_all_go(struct freeing *freeing, const struct node_set *garbage)
 	return true;
 }
 
-static struct error *find_freed(struct heapgraph *heap, struct collector *ret)
+static struct error *find_freed(struct heapgraph *heap,
+				const struct pyh_runtime *runtime,
+				struct collector *ret)
 {
 	struct spill_array gone = { .fd = -1 };
+	struct memory_reader memory = { 0 };
 	struct freeing freeing = { .heap = heap, .freed = &ret->freed,
-				   .kept = &ret->uncollectable };
-	struct error *err = spill_alloc(&heap->spill, (uint64_t)heap->count *
-						sizeof(*freeing.gone), &gone);
+				   .kept = &ret->uncollectable,
+				   .runtime = runtime, .memory = &memory };
+	struct error *err = memory_reader_init(&memory, runtime->image->memory);
 
-	if (err)
+	if (!err)
+		err = spill_alloc(&heap->spill, (uint64_t)heap->count *
+						sizeof(*freeing.gone), &gone);
+	if (err) {
+		memory_reader_deinit(&memory);
 		return err;
+	}
 	freeing.gone = gone.data;
 	for (size_t i = 0; i < num_words(heap); i++)
 		ret->freed.words[i] = ret->garbage.words[i] &
@@ -180,6 +208,7 @@ static struct error *find_freed(struct heapgraph *heap, struct collector *ret)
 		err = error_no_memory();
 	free(freeing.pending);
 	spill_free(&gone);
+	memory_reader_deinit(&memory);
 	return err;
 }
 
@@ -204,7 +233,7 @@ static struct error *replay(struct heapgraph *heap,
 	if (ret->num_garbage == 0)
 		return NULL;
 	err = find_uncollectable(heap, runtime, ret);
-	return err ? err : find_freed(heap, ret);
+	return err ? err : find_freed(heap, runtime, ret);
 }
 
 struct error *collector_replay(struct heapgraph *heap,

@@ -8,13 +8,20 @@
  * that tp_traverse does not visit hold, for it, from outside; so do those of
  * frozen objects and of immortal ones, which it does not look at.
  *
+ * In free-threaded builds the references of frames take no counts of functions,
+ * code and the like; the collector adds them before it subtracts, and so does
+ * heapgraph_references(). Where a thread runs a frame of which it does not know
+ * how deep its stack is, it keeps all such objects; here those are kept that the
+ * stack may hold.
+ *
  * What cannot be foretold is what finalizers do: one of them may bring objects
  * back, and closing a generator frees what only its frame holds before the
  * collector comes to it.
  *
  * Source: CPython Python/gc.c (Modules/gcmodule.c up to 3.12),
  * deduce_unreachable(), move_legacy_finalizers(), delete_garbage(); the same
- * for a full collection of the incremental collector of 3.14.0 to 3.14.4.
+ * for a full collection of the incremental collector of 3.14.0 to 3.14.4;
+ * Python/gc_free_threading.c.
  */
 #ifndef ANALYZER_COLLECTOR_H
 #define ANALYZER_COLLECTOR_H

@@ -22,14 +22,18 @@ static struct error *gather(const struct analysis *analysis,
 		return error_no_memory();
 	for (uint32_t i = 0; i < heap->count; i++) {
 		struct heap_count count;
+		uint64_t deferred;	/* found, but no count tells of them */
 
 		if (!node_set_has(&roots->unexplained, i) &&
 		    !node_set_has(&roots->over_released, i))
 			continue;
 		count = heaproots_count(heap, roots, i);
+		deferred = heapgraph_references(heap, i) -
+			   heapgraph_refcount(heap, i);
 		ret->list[ret->count++] = (struct excess){
-			.object = i, .found = count.objects + count.roots,
-			.excess = (int64_t)(heapgraph_refcount(heap, i) -
+			.object = i,
+			.found = count.objects + count.roots - deferred,
+			.excess = (int64_t)(heapgraph_references(heap, i) -
 					    count.objects - count.roots),
 			.guessed = count.guessed + count.maybe_roots };
 	}

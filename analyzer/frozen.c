@@ -2,7 +2,8 @@
  * Frozen objects: those of the permanent generation; see frozen.h.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Source: CPython Python/gc.c (Modules/gcmodule.c up to 3.12), gc_freeze().
+ * Source: CPython Python/gc.c (Modules/gcmodule.c up to 3.12), gc_freeze();
+ * Python/gc_free_threading.c.
  */
 #include "analyzer/frozen.h"
 
@@ -15,6 +16,7 @@ enum {
 	LINK_FLAGS = 3,		/* low bits of the words of a PyGC_Head */
 	LINK_NEXT = 0,		/* their offsets */
 	LINK_PREV = 8,
+	BITS_FROZEN = 1 << 3,	/* of ob_gc_bits; free-threaded */
 };
 
 /**
@@ -41,6 +43,21 @@ static bool follow(const struct heapgraph *heap, struct memory_reader *memory,
 	}
 }
 
+/** In free-threaded builds there are no lists: each object says so itself. */
+static void ask_each(const struct heapgraph *heap,
+		     const struct pyh_runtime *runtime,
+		     struct memory_reader *memory, struct node_set *frozen)
+{
+	uint64_t bits;
+
+	for (uint32_t i = 0; i < heap->count; i++)
+		if (heap->flags[i] & HEAP_TRACKED &&
+		    pyh_field(runtime, memory, heapgraph_address(heap, i),
+			      PYH_OBJECT_OB_GC_BITS, &bits) &&
+		    bits & BITS_FROZEN)
+			(void)node_set_add(frozen, i);
+}
+
 struct error *frozen_find(const struct heapgraph *heap,
 			  const struct pyh_runtime *runtime,
 			  struct node_set *ret)
@@ -50,7 +67,10 @@ struct error *frozen_find(const struct heapgraph *heap,
 
 	if (!err)
 		err = node_set_init(ret, heap->count);
-	for (size_t i = 0; !err && i < runtime->num_interpreters; i++) {
+	if (!err && runtime->free_threaded)
+		ask_each(heap, runtime, &memory, ret);
+	for (size_t i = 0; !err && !runtime->free_threaded &&
+			   i < runtime->num_interpreters; i++) {
 		uint64_t list = runtime->interpreters[i]
 					.gc_heads[PYH_GC_LISTS - 1];
 

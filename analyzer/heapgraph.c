@@ -6,7 +6,9 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "image/base/hashmap.h"
 #include "pyheap/pyrefs.h"
 
 enum {
@@ -62,7 +64,9 @@ static struct error *make_columns(struct heapgraph *heap)
 struct pending {
 	const struct rank_cell *cell;
 	uint64_t bit;
-	uint32_t referrer, hold;
+	uint32_t referrer;
+	uint16_t hold;
+	bool deferred;
 };
 
 struct build_worker {
@@ -76,6 +80,7 @@ struct build_worker {
 	uint32_t degrees[RUN_NODES];
 	uint32_t edges[RUN_EDGES + PENDING];
 	struct pending pending[PENDING];
+	struct hashmap deferred;	/* how many, by object + 1 */
 };
 
 struct build {
@@ -88,6 +93,19 @@ struct build {
 	pthread_mutex_t lock;		/* of the bigs */
 	bool no_memory;
 };
+
+static void count_deferred(struct build_worker *worker, uint32_t object)
+{
+	uint32_t count = 0;
+	struct error *err;
+
+	(void)hashmap_get(&worker->deferred, (uint64_t)object + 1, &count);
+	err = hashmap_put(&worker->deferred, (uint64_t)object + 1, count + 1);
+	if (err && worker->err)
+		error_free(err);
+	else if (err)
+		worker->err = err;
+}
 
 /** Cells that were asked for long enough ago. */
 static void resolve(struct build_worker *worker)
@@ -102,6 +120,8 @@ static void resolve(struct build_worker *worker)
 		worker->degrees[pending->referrer - worker->first]++;
 		worker->edges[worker->num_edges++] = graph_edge(id,
 								pending->hold);
+		if (pending->deferred)
+			count_deferred(worker, id);
 	}
 	worker->num_pending = 0;
 }
@@ -156,7 +176,8 @@ static bool see_reference(void *context, const struct pyh_ref *ref)
 		.cell = cell, .bit = rank_bit(ref->address),
 		.referrer = worker->last,
 		.hold = worker->guessed && ref->hold != PYH_HOLD_NONE ?
-				GRAPH_GUESSED : ref->hold };
+				GRAPH_GUESSED : ref->hold,
+		.deferred = ref->deferred && !worker->guessed };
 	if (worker->num_pending == PENDING) {
 		resolve(worker);
 		if (worker->num_edges >= RUN_EDGES)
@@ -262,6 +283,34 @@ static void tell(const struct build *build, const char *what)
 		options->progress(options->progress_context, what, 0, 0);
 }
 
+/** What all workers have counted. */
+static struct error *gather_deferred(struct build *build)
+{
+	struct error *err = NULL;
+
+	for (unsigned int i = 0; !err && i < build->num_workers; i++) {
+		const struct hashmap *map;
+		struct heap_deferred *some;
+		size_t count = 0;
+
+		if (!build->workers[i] ||
+		    build->workers[i]->deferred.count == 0)
+			continue;
+		map = &build->workers[i]->deferred;
+		some = calloc(map->count, sizeof(*some));
+		if (!some)
+			return error_no_memory();
+		for (size_t j = 0; j < map->capacity; j++)
+			if (map->keys[j] != 0)
+				some[count++] = (struct heap_deferred){
+					.object = (uint32_t)(map->keys[j] - 1),
+					.count = map->values[j] };
+		err = heapgraph_defer(build->heap, some, count);
+		free(some);
+	}
+	return err;
+}
+
 static struct error *collect(struct build *build, struct pyh_census *census)
 {
 	struct heapgraph *heap = build->heap;
@@ -283,6 +332,9 @@ static struct error *collect(struct build *build, struct pyh_census *census)
 	}
 	if (!err && build->no_memory)
 		err = error_no_memory();
+	if (err)
+		return err;
+	err = gather_deferred(build);
 	if (err)
 		return err;
 	if (heap->num_bigs > 0)
@@ -334,8 +386,12 @@ struct error *heapgraph_build(const struct heapgraph_options *options,
 	heap->spill.budget = options->memory;
 	heap->pyh_types = options->types;
 	err = build_heap(&build);
-	for (unsigned int i = 0; build.workers && i < build.num_workers; i++)
+	for (unsigned int i = 0; build.workers && i < build.num_workers; i++) {
+		if (!build.workers[i])
+			continue;
+		hashmap_deinit(&build.workers[i]->deferred);
 		free(build.workers[i]);
+	}
 	free(build.workers);
 	edge_writer_destroy(build.writer);
 	(void)pthread_mutex_destroy(&build.lock);
@@ -356,6 +412,7 @@ void heapgraph_destroy(struct heapgraph *heap)
 		spill_free(&heap->arrays[i]);
 	rank_destroy(heap->rank);
 	free(heap->bigs);
+	free(heap->deferred);
 	free(heap);
 }
 
@@ -368,4 +425,49 @@ const struct heap_big *heapgraph_big(const struct heapgraph *heap,
 			heap->num_bigs, sizeof(*heap->bigs), by_object);
 
 	return found ? found : &none;
+}
+
+/* --- references without a count --------------------------------------------- */
+
+static int by_deferred(const void *a, const void *b)
+{
+	const struct heap_deferred *x = a, *y = b;
+
+	return x->object < y->object ? -1 : x->object > y->object;
+}
+
+struct error *heapgraph_defer(struct heapgraph *heap,
+			      const struct heap_deferred *more, size_t num)
+{
+	size_t count = heap->num_deferred, kept = 0;
+	struct heap_deferred *all;
+
+	if (num == 0)
+		return NULL;
+	all = reallocarray(heap->deferred, count + num, sizeof(*all));
+	if (!all)
+		return error_no_memory();
+	heap->deferred = all;
+	memcpy(all + count, more, num * sizeof(*all));
+	count += num;
+	qsort(all, count, sizeof(*all), by_deferred);
+	for (size_t i = 0; i < count; i++) {
+		heap->flags[all[i].object] |= HEAP_DEFERRED;
+		if (kept > 0 && all[kept - 1].object == all[i].object)
+			all[kept - 1].count += all[i].count;
+		else
+			all[kept++] = all[i];
+	}
+	heap->num_deferred = kept;
+	return NULL;
+}
+
+uint32_t heapgraph_deferred(const struct heapgraph *heap, uint32_t object)
+{
+	const struct heap_deferred *found =
+		bsearch(&(struct heap_deferred){ .object = object },
+			heap->deferred, heap->num_deferred,
+			sizeof(*heap->deferred), by_deferred);
+
+	return found ? found->count : 0;
 }

@@ -27,6 +27,8 @@ enum {
 	HEAP_GUESSED = 1 << 3,		/* only looks like an object */
 	HEAP_CERTAIN = 1 << 4,		/* the collector's lists, or the states
 					   of the runtime, lead to it */
+	HEAP_DEFERRED = 1 << 5,		/* references hold it that its count
+					   does not tell of */
 };
 
 /* In sizes and footprints, and in refcounts: what these bits do not hold is in
@@ -37,6 +39,12 @@ enum {
 struct heap_big {
 	uint32_t object;
 	uint64_t size, footprint, refcount;
+};
+
+/* References to an object that hold it without a count: of frames in
+   free-threaded builds. */
+struct heap_deferred {
+	uint32_t object, count;
 };
 
 struct heapgraph {
@@ -52,6 +60,9 @@ struct heapgraph {
 	struct graph graph;
 	struct heap_big *bigs;	/* by number */
 	size_t num_bigs;
+	struct heap_deferred *deferred;	/* of those with HEAP_DEFERRED, by
+					   number */
+	size_t num_deferred;
 	struct spill_array arrays[5];
 	struct spill spill;
 	struct pyh_types *pyh_types;	/* borrowed */
@@ -110,6 +121,28 @@ static inline uint64_t heapgraph_refcount(const struct heapgraph *heap,
 
 	return count == HEAP_MANY ? heapgraph_big(heap, object)->refcount : count;
 }
+
+/** Of an object with HEAP_DEFERRED. */
+uint32_t heapgraph_deferred(const struct heapgraph *heap, uint32_t object);
+
+/** How many references hold an object: its count, and those without one. */
+static inline uint64_t heapgraph_references(const struct heapgraph *heap,
+					    uint32_t object)
+{
+	uint64_t count = heapgraph_refcount(heap, object);
+
+	return heap->flags[object] & HEAP_DEFERRED ?
+		       count + heapgraph_deferred(heap, object) : count;
+}
+
+/**
+ * Add references without a count, which are to be in the graph or among the
+ * roots.
+ *
+ * @param more  num of them, in any order, objects more than once; borrowed
+ */
+struct error *heapgraph_defer(struct heapgraph *heap,
+			      const struct heap_deferred *more, size_t num);
 
 static inline const struct pyh_type *
 heapgraph_type(const struct heapgraph *heap, uint32_t object)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "image/base/workers.h"
+#include "pyheap/pyobject.h"
 
 /* --- gathering ------------------------------------------------------------- */
 
@@ -83,6 +84,26 @@ const struct heap_root *heaproots_of(const struct heaproots *roots,
 	return end > low ? &roots->roots[low] : NULL;
 }
 
+/** Those of frames that take no counts. */
+static struct error *defer_roots(struct heapgraph *heap,
+				 const struct heaproots *roots)
+{
+	struct heap_deferred *some;
+	struct error *err;
+	size_t count = 0;
+
+	some = calloc(roots->num_roots + 1, sizeof(*some));
+	if (!some)
+		return error_no_memory();
+	for (size_t i = 0; i < roots->num_roots; i++)
+		if (roots->roots[i].root.deferred)
+			some[count++] = (struct heap_deferred){
+				.object = roots->roots[i].object, .count = 1 };
+	err = heapgraph_defer(heap, some, count);
+	free(some);
+	return err;
+}
+
 /* --- the audit ------------------------------------------------------------- */
 
 static void count_edges(const struct graph *graph, uint32_t object,
@@ -120,9 +141,11 @@ struct heap_count heaproots_count(const struct heapgraph *heap,
 
 /**
  * References from immortal objects: those that were written down by a compiler
- * and not made (code of modules that 3.11 has frozen) take no counts.
+ * and not made (code of modules that 3.11 has frozen) take no counts. 3.13
+ * without a GIL makes many others immortal, namespaces of modules among them.
  */
-static uint64_t of_immortals(const struct heapgraph *heap, uint32_t object)
+static uint64_t of_immortals(const struct heapgraph *heap,
+			     const struct pyh_runtime *runtime, uint32_t object)
 {
 	const struct graph *graph = &heap->graph;
 	uint64_t count = 0;
@@ -130,7 +153,12 @@ static uint64_t of_immortals(const struct heapgraph *heap, uint32_t object)
 	for (uint32_t j = graph->in_at[object]; j < graph->in_at[object + 1];
 	     j++)
 		count += graph_in(graph->in[j], GRAPH_MASK_OWNED) &&
-			 heap->flags[graph_end(graph->in[j])] & HEAP_IMMORTAL;
+			 heap->flags[graph_end(graph->in[j])] & HEAP_IMMORTAL &&
+			 (!runtime->free_threaded ||
+			  pyh_on_module(runtime->image,
+					heapgraph_address(
+						heap,
+						graph_end(graph->in[j]))));
 	return count;
 }
 
@@ -151,6 +179,7 @@ enum {
 
 struct audit {
 	struct heapgraph *heap;
+	const struct pyh_runtime *runtime;
 	struct heaproots *roots;
 	/* objects whose counts need no guess although there are some */
 	struct node_set settled;
@@ -171,7 +200,7 @@ static void audit_object(struct audit *audit, uint32_t object,
 {
 	struct heapgraph *heap = audit->heap;
 	struct heaproots *roots = audit->roots;
-	uint64_t wanted = heapgraph_refcount(heap, object);
+	uint64_t wanted = heapgraph_references(heap, object);
 	struct heap_count count = { 0 };
 	uint64_t found;
 
@@ -184,7 +213,8 @@ static void audit_object(struct audit *audit, uint32_t object,
 	}
 	count_edges(&heap->graph, object, &count);
 	found = count.objects + count.roots;
-	if (found > wanted && found - of_immortals(heap, object) > wanted) {
+	if (found > wanted &&
+	    found - of_immortals(heap, audit->runtime, object) > wanted) {
 		(void)node_set_add(&roots->over_released, object);
 		tally->over_released++;
 	}
@@ -251,10 +281,13 @@ static struct error *settle_shard(void *context, unsigned int worker,
 	return NULL;
 }
 
-static struct error *audit(struct heapgraph *heap, unsigned int workers,
+static struct error *audit(struct heapgraph *heap,
+			   const struct pyh_runtime *runtime,
+			   unsigned int workers,
 			   struct heaproots *roots)
 {
-	struct audit audit = { .heap = heap, .roots = roots };
+	struct audit audit = { .heap = heap, .runtime = runtime,
+			       .roots = roots };
 	struct error *err = node_set_init(&audit.settled, heap->count);
 
 	if (!err)
@@ -291,14 +324,15 @@ struct error *heaproots_find(struct heapgraph *heap,
 		qsort(ret->roots, ret->num_roots, sizeof(*ret->roots),
 		      by_object);
 	err = gathering.no_memory ? error_no_memory() :
-				    node_set_init(&ret->unexplained,
-						  heap->count);
+				    defer_roots(heap, ret);
+	if (!err)
+		err = node_set_init(&ret->unexplained, heap->count);
 	if (!err)
 		err = node_set_init(&ret->held, heap->count);
 	if (!err)
 		err = node_set_init(&ret->over_released, heap->count);
 	if (!err)
-		err = audit(heap, workers, ret);
+		err = audit(heap, runtime, workers, ret);
 	if (err)
 		heaproots_deinit(ret);
 	return err;

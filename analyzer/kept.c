@@ -342,6 +342,24 @@ static struct error *take_bigs(struct reading *reading, struct heapgraph *heap)
 	return NULL;
 }
 
+static struct error *take_deferred(struct reading *reading,
+				   struct heapgraph *heap)
+{
+	uint64_t count;
+	const struct heap_deferred *deferred =
+		any_column(reading, KEPT_DEFERRED, sizeof(*deferred), &count);
+
+	if (!deferred || count > heap->count)
+		return damaged("references without a count");
+	for (uint64_t i = 0; i < count; i++)
+		if (deferred[i].object >= heap->count ||
+		    (i > 0 && deferred[i].object <= deferred[i - 1].object))
+			return damaged("references without a count");
+	heap->deferred = (struct heap_deferred *)(uintptr_t)deferred;
+	heap->num_deferred = (size_t)count;
+	return NULL;
+}
+
 /** From 0 to so many in all; what is between, kept_check() looks at. */
 static bool are_bounds(const uint32_t *at, uint32_t last, uint64_t total)
 {
@@ -378,7 +396,8 @@ static bool take_root(struct reading *reading, const struct heap_root *from,
 	*root = *from;
 	root->root.name = text_at(reading, (uintptr_t)from->root.name);
 	root->root.module = text_at(reading, (uintptr_t)from->root.module);
-	return root->object < reading->facts.num_objects &&
+	return *(const uint8_t *)&from->root.deferred <= 1 &&
+	       root->object < reading->facts.num_objects &&
 	       (unsigned int)root->root.kind <= PYH_ROOT_NATIVE &&
 	       (unsigned int)root->root.hold <= PYH_HOLD_NONE &&
 	       !reading->damaged;
@@ -486,6 +505,8 @@ static struct error *take_analysis(struct reading *reading,
 	heap->footprint = reading->facts.footprint;
 	take_objects(reading, heap);
 	err = take_bigs(reading, heap);
+	if (!err)
+		err = take_deferred(reading, heap);
 	if (!err)
 		err = take_rank(reading, heap);
 	if (!err)

@@ -16,7 +16,7 @@
 /* Who changes one of these keeps what is new of it, too: here, in kept.c and in
    keptcheck.c. */
 #if UINTPTR_MAX == UINT64_MAX
-_Static_assert(sizeof(struct heapgraph) == 512 &&
+_Static_assert(sizeof(struct heapgraph) == 528 &&
 		       sizeof(struct heaproots) == 80 &&
 		       sizeof(struct dominators) == 120 &&
 		       sizeof(struct domtree) == 104 &&
@@ -24,7 +24,7 @@ _Static_assert(sizeof(struct heapgraph) == 512 &&
 		       sizeof(struct collector) == 96 &&
 		       sizeof(struct pyh_type) == 136 &&
 		       sizeof(struct pyh_type_total) == 56 &&
-		       sizeof(struct heap_root) == 80 &&
+		       sizeof(struct heap_root) == 88 &&
 		       sizeof(struct suspects) == 6336,
 	       "what is kept is all there is");
 #endif
@@ -43,6 +43,7 @@ enum kept_column {
 	KEPT_REFCOUNTS,		/* uint16_t */
 	KEPT_FLAGS,		/* uint8_t */
 	KEPT_BIGS,		/* struct heap_big, by object */
+	KEPT_DEFERRED,		/* struct heap_deferred, by object */
 	KEPT_OUT_AT,		/* uint32_t, one more than objects */
 	KEPT_OUT,		/* uint32_t, of each reference */
 	KEPT_IN_AT,

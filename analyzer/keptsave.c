@@ -302,6 +302,8 @@ static void put_heap(struct saving *saving)
 	put(saving, KEPT_FLAGS, sizeof(uint8_t), count, heap->flags);
 	put(saving, KEPT_BIGS, sizeof(struct heap_big), heap->num_bigs,
 	    heap->bigs);
+	put(saving, KEPT_DEFERRED, sizeof(struct heap_deferred),
+	    heap->num_deferred, heap->deferred);
 	put(saving, KEPT_OUT_AT, sizeof(uint32_t), count + 1, graph->out_at);
 	put(saving, KEPT_OUT, sizeof(uint32_t), graph->num_edges, graph->out);
 	put(saving, KEPT_IN_AT, sizeof(uint32_t), count + 1, graph->in_at);

@@ -78,14 +78,17 @@ static void insert(struct listed *list, uint64_t limit,
 	list->count++;
 }
 
-static void count(struct finding_referrers *finding, enum pyh_hold hold)
+static void count(struct finding_referrers *finding, enum pyh_hold hold,
+		  bool deferred)
 {
 	uint64_t counted;
 
-	if (hold != PYH_HOLD_TRAVERSED && hold != PYH_HOLD_UNTRAVERSED)
+	if (deferred ||
+	    (hold != PYH_HOLD_TRAVERSED && hold != PYH_HOLD_UNTRAVERSED))
 		return;
 	counted = atomic_fetch_add(&finding->counted, 1) + 1;
-	if (counted == finding->wanted)
+	// Others may hold it without a count.
+	if (counted == finding->wanted && !finding->runtime->free_threaded)
 		atomic_store(&finding->stop, true);
 }
 
@@ -98,7 +101,7 @@ static bool see_root(void *context, const struct pyh_root *root)
 	if (root->address != finding->target ||
 	    root->hold == PYH_HOLD_NONE || root->hold == PYH_HOLD_GUESSED)
 		return true;
-	count(finding, root->hold);
+	count(finding, root->hold, root->deferred);
 	finding->roots.total++;
 	if (finding->limit && finding->roots.count >= finding->limit)
 		return true;
@@ -137,7 +140,7 @@ static bool see_reference(void *context, const struct pyh_ref *ref)
 	if (ref->address != asking->finding->target ||
 	    ref->hold == PYH_HOLD_NONE)
 		return true;
-	count(asking->finding, ref->hold);
+	count(asking->finding, ref->hold, ref->deferred);
 	// The first that owns a count, else the first at all.
 	if (!asking->found || (asking->row.edge.ref.hold == PYH_HOLD_GUESSED &&
 			       ref->hold != PYH_HOLD_GUESSED))

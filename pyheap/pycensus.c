@@ -24,6 +24,7 @@
 #include "image/base/workers.h"
 #include "pyheap/pycensusworker.h"
 #include "pyheap/pysize.h"
+#include "pyheap/pycounts.h"
 
 enum {
 	TASK_BYTES = 1 << 20,		/* memory scanned at one go */
@@ -1503,6 +1504,7 @@ void pyh_census_destroy(struct pyh_census *census)
 	pyh_space_deinit(&census->space);
 	pyh_arenas_deinit(&census->arenas);
 	pyh_mi_deinit(&census->mi);
+	hashmap_deinit(&census->counts_beside);
 	free(census);
 }
 
@@ -1648,6 +1650,23 @@ static struct error *check_supported(const struct pyh_runtime *runtime)
 	return NULL;
 }
 
+static struct error *read_counts_beside(struct pyh_census *census)
+{
+	struct memory_reader memory;
+	struct error *err;
+
+	if (!census->runtime->free_threaded)
+		return NULL;
+	err = memory_reader_init(&memory, census->runtime->image->memory);
+	if (err)
+		return err;
+	err = pyh_counts_beside(census->runtime, &memory,
+				     &census->counts_beside);
+	memory_reader_deinit(&memory);
+	census->rules.beside = &census->counts_beside;
+	return err;
+}
+
 struct error *pyh_census_take(const struct pyh_runtime *runtime,
 			      struct pyh_types *types,
 			      const struct pyh_census_options *options,
@@ -1676,6 +1695,9 @@ struct error *pyh_census_take(const struct pyh_runtime *runtime,
 		goto fail;
 	}
 	pyh_object_rules_init(&census->rules, runtime);
+	err = read_counts_beside(census);
+	if (err)
+		goto fail;
 	err = runtime->free_threaded ?
 		      census_mi_find(census) :
 		      pyh_arenas_find(runtime, &census->arenas);

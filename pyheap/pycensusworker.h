@@ -70,6 +70,7 @@ struct pyh_census {
 	const struct pyh_runtime *runtime;	/* borrowed */
 	struct pyh_types *types;		/* borrowed */
 	struct pyh_object_rules rules;
+	struct hashmap counts_beside;	/* free-threaded */
 	struct pyh_arenas arenas;	/* free-threaded: an arena for each … */
 	struct pyh_mi_pages mi;		/* … of these pages, in the same order */
 	uint64_t pymalloc_end;		/* smaller requests are its; 0: none */

@@ -195,6 +195,8 @@
 	X(INTERP_BYTES_CHARACTERS, "PyInterpreterState", "bytes.characters") \
 	X(INTERP_UNICODE_EMPTY_STRING, "PyInterpreterState", "unicode.empty_string") \
 	X(INTERP_UNICODE_LATIN1, "PyInterpreterState", "unicode.latin1") \
+	X(INTERP_UNIQUE_IDS_TABLE, "PyInterpreterState", "unique_ids.table") \
+	X(INTERP_UNIQUE_IDS_SIZE, "PyInterpreterState", "unique_ids.size") \
 	X(INTERP_UNICODE_IDS_SIZE, "PyInterpreterState", "unicode.ids.size") \
 	X(INTERP_UNICODE_IDS_ARRAY, "PyInterpreterState", "unicode.ids.array") \
 	X(INTERP_EXC_STATE_ERRNOMAP, "PyInterpreterState", "exc_state.errnomap") \
@@ -267,6 +269,12 @@
 	X(TSTATEIMPL_ASYNCIO_RUNNING_LOOP, "_PyThreadStateImpl", "asyncio_running_loop") \
 	X(TSTATEIMPL_ASYNCIO_RUNNING_TASK, "_PyThreadStateImpl", "asyncio_running_task") \
 	X(TSTATEIMPL_LAZY_IMPORTS, "_PyThreadStateImpl", "lazy_imports") \
+	X(TSTATEIMPL_MEM_FREE_QUEUE, "_PyThreadStateImpl", "mem_free_queue") \
+	X(TSTATEIMPL_C_STACK_REFS, "_PyThreadStateImpl", "c_stack_refs") \
+	X(TSTATEIMPL_BRC_OBJECTS_TO_MERGE, "_PyThreadStateImpl", "brc.objects_to_merge") \
+	X(TSTATEIMPL_BRC_LOCAL_OBJECTS_TO_MERGE, "_PyThreadStateImpl", "brc.local_objects_to_merge") \
+	X(TSTATEIMPL_REFCOUNTS_VALUES, "_PyThreadStateImpl", "refcounts.values") \
+	X(TSTATEIMPL_REFCOUNTS_SIZE, "_PyThreadStateImpl", "refcounts.size") \
 	X(TSTATEIMPL_MIMALLOC_HEAPS, "_PyThreadStateImpl", "mimalloc.heaps") \
 	X(OBJECT_OB_REFCNT, "PyObject", "ob_refcnt") \
 	X(OBJECT_OB_TYPE, "PyObject", "ob_type") \

@@ -9,6 +9,7 @@
 enum {
 	HEAD_PREV = 8,		/* offset of _gc_prev in a PyGC_Head */
 	PREV_FINALIZED = 1,	/* its bit 0 */
+	BITS_FINALIZED = 1 << 1,	/* of ob_gc_bits, free-threaded */
 };
 
 static bool is_set(const struct pyh_runtime *runtime,
@@ -58,15 +59,25 @@ static bool is_suspended(const struct pyh_runtime *runtime,
 	       (int32_t)value >= 0;
 }
 
+/** It is called once, which the collector's own words say. */
+static bool was_called(const struct pyh_runtime *runtime,
+		       struct memory_reader *memory, uint64_t address)
+{
+	uint64_t word;
+
+	if (runtime->free_threaded)
+		return pyh_field(runtime, memory, address,
+				 PYH_OBJECT_OB_GC_BITS, &word) &&
+		       word & BITS_FINALIZED;
+	return memory_try_u64(memory, address - PYH_GC_HEAD + HEAD_PREV,
+			      &word) && word & PREV_FINALIZED;
+}
+
 bool pyh_finalizer_pending(const struct pyh_runtime *runtime,
 			   struct memory_reader *memory,
 			   const struct pyh_type *type, uint64_t address)
 {
-	uint64_t prev;
-
-	if (type->has_gc && !runtime->free_threaded &&
-	    memory_try_u64(memory, address - PYH_GC_HEAD + HEAD_PREV, &prev) &&
-	    prev & PREV_FINALIZED)
+	if (type->has_gc && was_called(runtime, memory, address))
 		return false;
 	return type->kind != PYH_KIND_GENERATOR ||
 	       is_suspended(runtime, memory, address);

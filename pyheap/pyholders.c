@@ -565,7 +565,8 @@ static bool describe(struct search *search, const struct hit *hit,
 	}
 	if (hit->place == PYH_PLACE_RAW) {
 		pyh_census_lookup(search->census, hit->address, &lookup);
-		root->name = "pymalloc";
+		root->name = search->runtime->free_threaded ? "mimalloc" :
+							   "pymalloc";
 		root->index = hit->address - lookup.block;
 		return true;
 	}

@@ -65,13 +65,13 @@ void pyh_object_rules_init(struct pyh_object_rules *rules,
 		rules->immortal_value = UINT32_C(3) << 30;
 		rules->flags_max = 0xFF;
 	}
-	// The lists are gone, the pre-header is where it was. 3.14 and later
-	// count deferred objects from _Py_REF_DEFERRED, an eighth of
-	// PY_SSIZE_T_MAX; Include/internal/pycore_object.h.
+	// The lists are gone, the pre-header is where it was. Deferred objects
+	// are counted from one, in 3.14 and later from _Py_REF_DEFERRED, an
+	// eighth of PY_SSIZE_T_MAX; _PyObject_SetDeferredRefcount().
 	if (runtime->free_threaded) {
 		rules->presize_max = MI_PRESIZE;
 		rules->immortal_value = UINT32_MAX;
-		rules->deferred = runtime->minor >= 14 ? INT64_MAX / 8 : 0;
+		rules->deferred = runtime->minor >= 14 ? INT64_MAX / 8 : 1;
 	}
 	if (runtime->debug_hooks) {
 		rules->prefix = HOOK_PREFIX;
@@ -314,14 +314,16 @@ static inline bool check_place(const struct pyh_object_rules *rules,
  * @return false if it cannot be one that lives
  */
 static bool read_free_header(const struct pyh_object_rules *rules,
-			     const uint8_t *body, struct pyh_candidate *ret)
+			     uint64_t address, const uint8_t *body,
+			     struct pyh_candidate *ret)
 {
 	const struct pyh_runtime *runtime = rules->runtime;
 	uint8_t bits = body[pyh_offset(runtime, PYH_OBJECT_OB_GC_BITS)];
 	uint32_t mutex = pyh_offset(runtime, PYH_OBJECT_OB_MUTEX);
 	int64_t shared, count;
 	uint16_t flags;
-	uint32_t local;
+	uint32_t local, beside;
+	bool may_be_zero = bits & GC_BITS_DEFERRED;
 
 	// Two bytes of padding in 3.13.
 	memcpy(&flags, body + mutex - sizeof(flags), sizeof(flags));
@@ -333,14 +335,19 @@ static bool read_free_header(const struct pyh_object_rules *rules,
 	memcpy(&shared, body + pyh_offset(runtime, PYH_OBJECT_OB_REF_SHARED),
 	       sizeof(shared));
 	count = (shared >> SHARED_SHIFT) + local;
-	if ((bits & GC_BITS_DEFERRED) &&
+	if (bits & GC_BITS_DEFERRED &&
 	    count > (int64_t)(rules->deferred / 2))
 		count -= (int64_t)rules->deferred;
+	if ((bits & GC_BITS_DEFERRED || rules->collecting) &&
+	    rules->beside && hashmap_get(rules->beside, address, &beside)) {
+		count += (int32_t)beside;
+		may_be_zero = true;
+	}
 	ret->immortal = local == UINT32_MAX;
 	ret->refcount = ret->immortal ? local : count > 0 ? (uint64_t)count : 0;
 	ret->link = bits & GC_BITS_TRACKED ? PYH_LINK_HOLDS : PYH_LINK_NONE;
 	ret->link_damaged = false;
-	return (ret->immortal || (bits & GC_BITS_DEFERRED) || count > 0) &&
+	return (ret->immortal || may_be_zero || count > 0) &&
 	       count < (INT64_C(1) << 40);
 }
 
@@ -410,7 +417,7 @@ bool pyh_object_in_mi_block(const struct pyh_object_rules *rules,
 			continue;
 		ret->type = pyh_type_find(types, type);
 		if (ret->type && ret->type->presize == presize &&
-		    read_free_header(rules, bytes + at, ret) &&
+		    read_free_header(rules, block + at, bytes + at, ret) &&
 		    check_mi_place(rules, memory, block, bytes, have, size, at,
 				   ret))
 			return true;
@@ -516,7 +523,7 @@ static bool free_outside(const struct pyh_object_rules *rules,
 		return false;
 	type = pyh_word(header, pyh_offset(runtime, PYH_OBJECT_OB_TYPE));
 	owner = pyh_word(header, pyh_offset(runtime, PYH_OBJECT_OB_TID));
-	if (type == 0 || type & 7 || !read_free_header(rules, header, ret) ||
+	if (type == 0 || type & 7 || !read_free_header(rules, address, header, ret) ||
 	    (owner != 0 && !rules->collecting && !is_address(rules, owner)))
 		return false;
 	ret->type = pyh_type_find(types, type);

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "image/base/hashmap.h"
 #include "pyheap/pycensus.h"
 #include "pyheap/pyruntime.h"
 #include "pyheap/pysize.h"
@@ -44,6 +45,8 @@ struct pyh_object_rules {
 	uint64_t deferred;		/* free-threaded: what the count of an
 					   object has too much that references
 					   in frames do not count for */
+	const struct hashmap *beside;	/* … and what is counted beside it, see
+					   pycounts.h; NULL: nothing. Borrowed */
 	bool collecting;		/* GC heads are in disarray */
 };
 

@@ -6,7 +6,7 @@
  * the C structure). Where the structure of a type is not known, its words are
  * handed out as guesses, and the caller finds out whether an object is there.
  * Nothing is checked about the other end; addresses are not 0. A reference that
- * owns a count is told once for each count.
+ * owns a count is told once for each count, and once if the count is deferred.
  */
 #ifndef PYHEAP_PYREFS_H
 #define PYHEAP_PYREFS_H
@@ -35,6 +35,8 @@ enum pyh_ref_kind {
 struct pyh_ref {
 	enum pyh_ref_kind kind;
 	enum pyh_hold hold;
+	bool deferred;		/* it holds, but no count says so: of frames in
+				   free-threaded builds */
 	uint64_t address;	/* what is referred to */
 	uint64_t key;		/* address of the name or key object */
 	uint64_t index;

@@ -28,7 +28,10 @@ static void emit_stack_ref(struct walk *walk, uint64_t word,
 
 		if (tag == STACK_TAG)
 			return;
-		if (tag == STACK_TAG_BORROWED)
+		// In free-threaded builds the collector sees it all the same.
+		if (tag == STACK_TAG_BORROWED && walk->runtime->free_threaded)
+			ref.deferred = true;
+		else if (tag == STACK_TAG_BORROWED)
 			ref.hold = PYH_HOLD_NONE;
 		word &= ~(uint64_t)STACK_TAG;
 	}

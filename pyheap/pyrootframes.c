@@ -31,15 +31,18 @@ static bool has_tags(const struct pyh_runtime *runtime)
 	return runtime->minor >= 14;
 }
 
-/** What a reference in a frame leads to, and how; false if to no object. */
-static bool untag(const struct pyh_runtime *runtime, struct pyh_root *root)
+bool pyh_root_untag(const struct pyh_runtime *runtime, struct pyh_root *root)
 {
 	uint64_t tag = root->address & TAG_BITS;
 
 	if (!has_tags(runtime) || tag == 0)
 		return true;
 	root->address &= ~TAG_BITS;
-	root->hold = PYH_HOLD_NONE;
+	// The collector of a free-threaded build adds these to the counts.
+	if (runtime->free_threaded)
+		root->deferred = true;
+	else
+		root->hold = PYH_HOLD_NONE;
 	return tag == TAG_BORROWED;
 }
 
@@ -68,7 +71,7 @@ static void tell_fields(const struct frame_walk *of)
 		if (pyh_has(runtime, field) &&
 		    memory_try_u64(of->walk->memory, root.holder,
 				   &root.address) &&
-		    (!fields[i].tagged || untag(runtime, &root)))
+		    (!fields[i].tagged || pyh_root_untag(runtime, &root)))
 			pyh_root_tell(of->walk, &root);
 	}
 }
@@ -84,10 +87,10 @@ static void tell_slot(const struct frame_walk *of, uint64_t i, uint64_t word,
 		.index = is_stack ? i - of->num_locals : i,
 	};
 
-	if (!untag(of->walk->runtime, &root))
+	if (!pyh_root_untag(of->walk->runtime, &root))
 		return;
 	if (is_stack && of->guessed) {
-		if (root.hold != PYH_HOLD_NONE)
+		if (root.hold != PYH_HOLD_NONE && !root.deferred)
 			root.hold = PYH_HOLD_GUESSED;
 		if (!pyh_root_is_object(of->walk, root.address, 0))
 			return;

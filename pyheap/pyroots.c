@@ -12,6 +12,7 @@
 #include <elf.h>
 
 #include "image/base/bytes.h"
+#include "pyheap/pyplace.h"
 #include "pyheap/pyrootwalk.h"
 #include "pyheap/pytypes.h"
 
@@ -144,67 +145,6 @@ static const struct row gc_rows[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* --- where fields are ----------------------------------------------------- */
-
-/*
- * Fields of an interpreter and of the runtime that were believed for what they
- * hold. Others are as far from the nearest of these as the table has them.
- */
-static const enum pyh_field anchors[] = {
-	PYH_INTERP_NEXT, PYH_INTERP_TSTATE_HEAD, PYH_INTERP_THREADS_HEAD,
-	PYH_INTERP_GC, PYH_INTERP_MODULES, PYH_INTERP_IMPORTS_MODULES,
-	PYH_INTERP_SYSDICT, PYH_INTERP_BUILTINS, PYH_INTERP_GIL,
-	PYH_INTERP_OBMALLOC, PYH_INTERP_TYPES_BUILTINS,
-	PYH_INTERP_CACHED_OBJECTS_INTERNED_STRINGS,
-	PYH_RUNTIME_INTERPRETERS_HEAD, PYH_RUNTIME_PRECONFIG_ALLOCATOR,
-	PYH_RUNTIME_STATIC_OBJECTS,
-};
-
-/** Bytes that the field is moved by, against the table. */
-static uint32_t moved_by(const struct pyh_runtime *runtime,
-			 enum pyh_field field)
-{
-	const struct pyh_field_at *table = runtime->layout->at;
-	enum pyh_struct structure = pyh_field_owner(field);
-	uint32_t nearest = UINT32_MAX, moved = 0;
-
-	for (size_t i = 0; i < COUNT(anchors); i++) {
-		uint32_t here = table[field].offset;
-		uint32_t there = table[anchors[i]].offset;
-		uint32_t distance = here > there ? here - there : there - here;
-
-		if (table[anchors[i]].size == 0 ||
-		    !pyh_has(runtime, anchors[i]) ||
-		    pyh_field_owner(anchors[i]) != structure ||
-		    distance >= nearest)
-			continue;
-		nearest = distance;
-		moved = pyh_offset(runtime, anchors[i]) - there;
-	}
-	return moved;
-}
-
-/** Where a field is; size 0: this release has none. */
-static struct pyh_field_at place_of(const struct pyh_runtime *runtime,
-				    enum pyh_field field)
-{
-	struct pyh_field_at at = runtime->layout->at[field];
-
-	switch (pyh_field_owner(field)) {
-	case PYH_STRUCT_INTERP:
-	case PYH_STRUCT_RUNTIME:
-		at.offset += at.size ? moved_by(runtime, field) : 0;
-		return at;
-	case PYH_STRUCT_TSTATEIMPL:
-		// It begins with a PyThreadState, which tells its own size.
-		at.offset += runtime->size_of[PYH_STRUCT_TSTATE] -
-			     runtime->layout->size_of[PYH_STRUCT_TSTATE];
-		return at;
-	default:
-		return runtime->at[field];
-	}
-}
-
 /* --- objects -------------------------------------------------------------- */
 
 static bool word_of(struct pyh_root_walk *walk, uint64_t structure,
@@ -253,7 +193,7 @@ static void tell_rows(struct pyh_root_walk *walk, uint64_t structure,
 		      const struct pyh_root *like)
 {
 	for (size_t i = 0; i < count; i++) {
-		struct pyh_field_at at = place_of(walk->runtime, rows[i].field);
+		struct pyh_field_at at = pyh_place_of(walk->runtime, rows[i].field);
 		struct pyh_root root = *like;
 
 		root.hold = rows[i].hold;
@@ -270,7 +210,7 @@ static void tell_rows(struct pyh_root_walk *walk, uint64_t structure,
 static bool read_plain(struct pyh_root_walk *walk, uint64_t structure,
 		       enum pyh_field field, uint64_t *ret)
 {
-	struct pyh_field_at at = place_of(walk->runtime, field);
+	struct pyh_field_at at = pyh_place_of(walk->runtime, field);
 
 	*ret = 0;
 	return at.size >= 1 && at.size <= 8 &&
@@ -284,7 +224,7 @@ static bool read_plain(struct pyh_root_walk *walk, uint64_t structure,
 static void tell_type_cache(struct pyh_root_walk *walk, uint64_t interpreter,
 			    enum pyh_field field)
 {
-	struct pyh_field_at at = place_of(walk->runtime, field);
+	struct pyh_field_at at = pyh_place_of(walk->runtime, field);
 	struct pyh_root root = { .kind = PYH_ROOT_INTERPRETER,
 				 .name = pyh_field_member(field) };
 
@@ -349,7 +289,7 @@ static void tell_atexit(struct pyh_root_walk *walk, uint64_t interpreter)
 	if (!read_plain(walk, interpreter, PYH_INTERP_ATEXIT_NCALLBACKS,
 			&count)) {
 		root.holder = interpreter +
-			      place_of(walk->runtime,
+			      pyh_place_of(walk->runtime,
 				       PYH_INTERP_ATEXIT_CALLBACKS).offset;
 		tell_word(walk, root, LIST);
 		return;
@@ -407,7 +347,7 @@ static void tell_interpreter(struct pyh_root_walk *walk,
 static void tell_runtime(struct pyh_root_walk *walk)
 {
 	const struct pyh_runtime *runtime = walk->runtime;
-	struct pyh_field_at handlers = place_of(runtime,
+	struct pyh_field_at handlers = pyh_place_of(runtime,
 						PYH_RUNTIME_SIGNALS_HANDLERS);
 	const struct pyh_root like = { .kind = PYH_ROOT_RUNTIME };
 
@@ -456,6 +396,7 @@ static bool tell_thread(void *context, const struct pyh_thread *thread)
 
 	tell_rows(walk, thread->address, thread_rows, COUNT(thread_rows),
 		  &like);
+	pyh_root_queues(walk, thread, like.thread);
 	pyh_root_frames(walk, thread, like.thread);
 	return !walk->stopped;
 }

@@ -35,6 +35,8 @@ enum pyh_root_kind {
 struct pyh_root {
 	enum pyh_root_kind kind;
 	enum pyh_hold hold;	/* GUESSED: found by the word alone */
+	bool deferred;		/* it holds, but no count says so: of frames in
+				   free-threaded builds */
 	uint64_t address;	/* of the object */
 	uint64_t holder;	/* address of the word; 0: none of its own */
 	uint64_t thread;	/* native number of the thread; 0: none */
@@ -48,8 +50,8 @@ struct pyh_root {
 				   a NATIVE with a name: into its block */
 	const char *name;	/* CPython's name of the field; a symbol; of a
 				   NATIVE what it is in: "malloc", "pymalloc",
-				   "object". NULL: not known. Valid as long as
-				   the image */
+				   "mimalloc", "object". NULL: not known. Valid
+				   as long as the image */
 	const char *module;	/* base name of the file, or NULL; the same */
 };
 

@@ -35,6 +35,18 @@ static inline void pyh_root_tell(struct pyh_root_walk *walk,
 bool pyh_root_is_object(struct pyh_root_walk *walk, uint64_t address,
 			uint64_t is);
 
+/**
+ * Take the tags off root->address, a reference in a frame (_PyStackRef), which
+ * say how it is held.
+ *
+ * @return false if it leads to no object
+ */
+bool pyh_root_untag(const struct pyh_runtime *runtime, struct pyh_root *root);
+
+/** Tell what a thread holds until later. @param native  its number or 0 */
+void pyh_root_queues(struct pyh_root_walk *walk,
+		     const struct pyh_thread *thread, uint64_t native);
+
 /** Tell what the frames of a thread hold. @param native  its number or 0 */
 void pyh_root_frames(struct pyh_root_walk *walk,
 		     const struct pyh_thread *thread, uint64_t native);

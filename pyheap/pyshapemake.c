@@ -273,7 +273,7 @@ static bool next_word(const char **words, struct word *ret)
 	if (!*at)
 		return false;
 	*ret = (struct word){ .times = 1 };
-	if (strchr("~-=@", *at))
+	if (strchr("~-=@?", *at))
 		ret->mark = *at++;
 	length = strcspn(at, " *[");
 	memcpy(ret->name, at, length < sizeof(ret->name) ?
@@ -332,6 +332,7 @@ static void add_words(struct draft *draft, const char *words, bool visited)
 
 	while (next_word(&words, &word)) {
 		enum pyh_hold hold = word.mark == '=' ? PYH_HOLD_NONE :
+			word.mark == '?' ? PYH_HOLD_GUESSED :
 			hold_of(draft, visited && word.mark != '-');
 
 		if (word.mark == '@') {
@@ -476,7 +477,8 @@ static bool visits_type(struct pyh_shapes *shapes, uint64_t address)
 			pyh_shape_traverse(shapes, type->base) == traverse; i++)
 		type = pyh_type_find(&shapes->reader, type->base);
 	return type && !type->is_static && shapes->runtime->minor >= 9 &&
-	       !pyh_omits_type(type->name, shapes->runtime->minor);
+	       !pyh_omits_type(type->name, shapes->runtime->minor,
+			       shapes->runtime->version >> 8 & 0xff);
 }
 
 /**

@@ -41,8 +41,9 @@ static const struct pyh_known_fields known_fields[] = {
 	{ "method", true, { PYH_METHOD_IM_FUNC, PYH_METHOD_IM_SELF }, { 0 } },
 	{ "builtin_function_or_method", true,
 	  { PYH_CFUNCTION_M_SELF, PYH_CFUNCTION_M_MODULE }, { 0 } },
-	{ "code", true, { 0 },
-	  { PYH_CODE_CO_CONSTS, PYH_CODE_CO_NAMES, PYH_CODE_CO_FILENAME,
+	// Visited where there is a tp_traverse: in free-threaded builds.
+	{ "code", true, { PYH_CODE_CO_CONSTS },
+	  { PYH_CODE_CO_NAMES, PYH_CODE_CO_FILENAME,
 	    PYH_CODE_CO_NAME, PYH_CODE_CO_QUALNAME, PYH_CODE_CO_LINETABLE,
 	    PYH_CODE_CO_LNOTAB, PYH_CODE_CO_LOCALSPLUSNAMES,
 	    PYH_CODE_CO_LOCALSPLUSKINDS, PYH_CODE_CO_EXCEPTIONTABLE,
@@ -284,7 +285,9 @@ static const struct known_words {
 	{ "operator.itemgetter", 8, 15, "~ item" },
 	{ "operator.methodcaller", 8, 9, "-name args kwds" },
 	{ "operator.methodcaller", 10, 12, "name args kwds" },
-	{ "operator.methodcaller", 13, 15,
+	{ "operator.methodcaller", 13, 13,
+	  "name args kwds ~ ?vectorcall_kwnames" },
+	{ "operator.methodcaller", 14, 15,
 	  "name args kwds vectorcall_args vectorcall_kwnames" },
 
 	/* --- contexts, asyncio, threads --- */
@@ -541,12 +544,16 @@ static const struct known_array {
 /* Heap types written in C whose tp_traverse does not visit the type. */
 static const struct {
 	const char *types;
-	unsigned int first, last;
+	unsigned int first, last;	/* minor releases */
+	unsigned int micro;		/* the last of the last; 0: all */
 } omits_type[] = {
 	{ "_multibytecodec.MultibyteIncrementalEncoder|"
 	  "_multibytecodec.MultibyteIncrementalDecoder|"
 	  "_multibytecodec.MultibyteStreamReader|"
-	  "_multibytecodec.MultibyteStreamWriter", 9, 15 },
+	  "_multibytecodec.MultibyteStreamWriter", 9, 15, 0 },
+	// 3.14.10 does; which of those between was the first is not known.
+	{ "compression.zstd.ZstdCompressor|compression.zstd.ZstdDecompressor",
+	  14, 14, 7 },
 };
 
 static bool is_in_list(const char *list, const char *name)
@@ -600,11 +607,13 @@ const struct pyh_known_array *pyh_known_array_of(const char *type,
 	return NULL;
 }
 
-bool pyh_omits_type(const char *type, unsigned int minor)
+bool pyh_omits_type(const char *type, unsigned int minor, unsigned int micro)
 {
 	for (size_t i = 0; i < sizeof(omits_type) / sizeof(omits_type[0]); i++)
 		if (minor >= omits_type[i].first &&
 		    minor <= omits_type[i].last &&
+		    (omits_type[i].micro == 0 || minor < omits_type[i].last ||
+		     micro <= omits_type[i].micro) &&
 		    is_in_list(omits_type[i].types, type))
 			return true;
 	return false;

@@ -38,6 +38,7 @@ bool pyh_is_dict_field(enum pyh_field field);
  *	name	refers to an object that it owns, and tp_traverse tells
  *	-name	… and tp_traverse does not
  *	=name	… which it does not own, or which another object tells of
+ *	?name	… or it holds nothing of use, which another word says
  *	~	something else
  *	@	goes on behind a PyHeapTypeObject: what a metatype adds
  *	name*9	nine of them
@@ -73,6 +74,6 @@ const struct pyh_known_array *pyh_known_array_of(const char *type,
  * True if the tp_traverse of this heap type, written in C, does not visit the
  * type of the instance, as it should since 3.9.
  */
-bool pyh_omits_type(const char *type, unsigned int minor);
+bool pyh_omits_type(const char *type, unsigned int minor, unsigned int micro);
 
 #endif

@@ -567,6 +567,9 @@ const struct pyh_layout pyh_layout_3_13t = {
 		[PYH_POOL_NEXTOFFSET] = { 40, 4 },
 		[PYH_POOL_MAXNEXTOFFSET] = { 44, 4 },
 		/* _PyThreadStateImpl */
+		[PYH_TSTATEIMPL_MEM_FREE_QUEUE] = { 328, 16 },
+		[PYH_TSTATEIMPL_BRC_OBJECTS_TO_MERGE] = { 17808, 8 },
+		[PYH_TSTATEIMPL_BRC_LOCAL_OBJECTS_TO_MERGE] = { 17816, 8 },
 		[PYH_TSTATEIMPL_MIMALLOC_HEAPS] = { 360, 12256 },
 		/* mi_heap_s */
 		[PYH_MIHEAP_PAGES] = { 1040, 1800 },

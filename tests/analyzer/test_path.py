@@ -243,7 +243,5 @@ def test(interpreter):
 
 for interpreter in heaptest.interpreters(few=True):
     with heaptest.case("%s: target" % interpreter):
-        if interpreter.free_threaded:
-            raise heaptest.Skip("refused in free-threaded builds")
         test(interpreter)
 heaptest.finish()

@@ -80,9 +80,6 @@ def test_options(core):
 
 
 for interpreter in heaptest.interpreters(few=True):
-    if interpreter.free_threaded:
-        heaptest.skip("%s: counts" % interpreter, "free-threaded")
-        continue
     with heaptest.case("%s: dumped" % interpreter):
         core, planted = dumped(interpreter)
     with heaptest.case("%s: what was planted stands first" % interpreter):

@@ -8,6 +8,7 @@ import os
 
 import elfcore
 import heaptest
+import references
 
 SHOWN = 5   # differences named in a failure
 
@@ -134,6 +135,7 @@ def reference_count(hexversion, word):
 
 
 FREE_IMMORTAL = 1 << 63     # of free_word(): never a count
+BELOW_ZERO = 1 << 62        # from here on a word is that, less 1 << 63
 
 
 def free_word(hexversion, flags, shared):
@@ -143,10 +145,18 @@ def free_word(hexversion, flags, shared):
     if local == 0xFFFFFFFF:
         return FREE_IMMORTAL
     count = local + ((shared ^ 1 << 63) - (1 << 63) >> 2)
-    deferred = ((1 << 63) - 1) // 8
-    if flags >> 24 & 64 and hexversion >= 0x030E0000 and count > deferred // 2:
+    deferred = ((1 << 63) - 1) // 8 if hexversion >= 0x030E0000 else 1
+    if flags >> 24 & 64 and count > deferred // 2:
         count -= deferred
-    return max(count, 0)
+    return count % (1 << 63)
+
+
+def free_count(word, others):
+    """The count of a free_word() and of what threads count beside it; None: the
+    object is immortal."""
+    if word == FREE_IMMORTAL:
+        return None
+    return max(word - (word >= BELOW_ZERO) * (1 << 63) + others, 0)
 
 
 def count_words(census, core, found):
@@ -161,7 +171,7 @@ def count_words(census, core, found):
             if address + 8 in flags and address + 16 in shared}
 
 
-def counts_hold(census, core, found):
+def counts_hold(census, core, dump, found):
     """The reference count of every object is the one in its memory; and that is
     the one that the twin read in its own, before it had done much.
 
@@ -170,13 +180,17 @@ def counts_hold(census, core, found):
     the interpreter has for that refers to their names, and lets go of others.
     """
     words = count_words(census, core, found)
-    counts = {word: reference_count(census.hexversion, word) if census.gil
-              else None if word == FREE_IMMORTAL else word
-              for word in set(words.values())}
+    if census.gil:
+        counts = {word: reference_count(census.hexversion, word)
+                  for word in set(words.values())}
+        counts = {address: counts[word] for address, word in words.items()}
+    else:
+        others = references.States(core, dump).thread_counts()
+        counts = {address: free_count(word, others[address])
+                  for address, word in words.items()}
     wrong = ["%s at %#x: %r, we say %r" % (
-        found[address].name, address, counts[word], found[address].refcount)
-        for address, word in words.items()
-        if counts[word] != found[address].refcount]
+        found[address].name, address, counts[address], found[address].refcount)
+        for address in words if counts[address] != found[address].refcount]
     assert not wrong, "reference counts differ: " + some(wrong)
     assert len(words) >= len(found) * 9 // 10, \
         "of %d objects the core has %d" % (len(found), len(words))

@@ -41,10 +41,15 @@ class Model:
                 row["size"], row.get("refcount")) for row in rows}
         self.out = collections.defaultdict(list)
         self.into = collections.defaultdict(list)
+        # References that hold an object though its count does not tell of them.
+        self.uncounted = collections.Counter()
         guessed = collections.defaultdict(list)
         for holder, referent, hold in self.references(dump):
             if hold in STRONG:
                 self.add(holder, referent)
+            elif hold == "deferred":
+                self.add(holder, referent)
+                self.uncounted[referent] += 1
             elif hold == "guessed":
                 guessed[referent].append(holder)
         self.roots, maybe = self.read_roots(dump)
@@ -78,7 +83,9 @@ class Model:
             _, kind, hold, address, _, thread, _, name, _ = \
                 line.split(" ", 8)
             address = int(address, 16)
-            if address in self.objects and hold in ("owned", "traversed"):
+            if address in self.objects and hold in ("owned", "traversed",
+                                                    "deferred"):
+                self.uncounted[address] += hold == "deferred"
                 owned[address].append((kind, int(thread), name))
             elif address in self.objects and hold == "guessed":
                 maybe[address].append((kind, int(thread), name))
@@ -93,11 +100,13 @@ class Model:
             guesses = guessed.get(address, ())
             if found.refcount is None or owned:
                 self.held.add(address)
-            if found.refcount is None or known < found.refcount:
+            wanted = found.refcount
+            if wanted is not None:
+                wanted += self.uncounted[address]
+            if wanted is None or known < wanted:
                 for holder in guesses:
                     self.add(holder, address)
-            if found.refcount is not None and \
-                    known + len(guesses) < found.refcount:
+            if wanted is not None and known + len(guesses) < wanted:
                 self.held.add(address)
                 if address in maybe:
                     self.roots[address] = owned = list(owned) + maybe[address]

@@ -868,7 +868,8 @@ def take_census():
 
 IMMORTAL = 1 << 31      # 3.12 and later: so marked, a count does not change
 COUNTED = bool(ctypes)
-DEFERRED = sys.maxsize // 8     # 3.14 and later, free-threaded
+# Free-threaded: what deferred objects begin to count with.
+DEFERRED = sys.maxsize // 8 if sys.version_info >= (3, 14) else 1
 
 
 def raw_counts(found):
@@ -881,10 +882,9 @@ def raw_counts(found):
             flags = word_at(address + 8).value
             local, shared = flags >> 32, word_at(address + 16).value
             count = local + ((shared ^ 1 << 63) - (1 << 63) >> 2)
-            if flags >> 24 & 64 and count > DEFERRED // 2 \
-                    and sys.version_info >= (3, 14):
+            if flags >> 24 & 64 and count > DEFERRED // 2:
                 count -= DEFERRED
-            append(1 << 63 if local == 0xFFFFFFFF else max(count - 1, 0))
+            append(1 << 63 if local == 0xFFFFFFFF else (count - 1) % (1 << 63))
     elif sys.version_info < (3, 12):
         for address in addresses:
             append(word_at(address).value - 1)

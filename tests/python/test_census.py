@@ -61,7 +61,8 @@ def test(interpreter, args, label, env=None):
                 if kind == "heapdump":
                     with heaptest.case("%s%s: reference counts" % (interpreter,
                                                                    label)):
-                        census_compare.counts_hold(census, core, found)
+                        census_compare.counts_hold(census, core, path,
+                                                   found)
     for path in [*cores.values(), plain]:
         if os.path.exists(path):
             os.unlink(path)

@@ -36,20 +36,36 @@ def near(got, expected, what):
         what, expected, got)
 
 
+def kind_of(interpreter):
+    if interpreter.free_threaded:
+        return "free-threaded"
+    return ("incremental" if (3, 14) <= interpreter.version < (3, 14, 5)
+            else "generational")
+
+
+def same_thresholds(kind, generations, said):
+    """The incremental collector has two, and says that the third is 0."""
+    got = [one["threshold"] for one in generations]
+    if kind == "incremental":
+        got[2] = 0
+    assert got == said["threshold"], (got, said["threshold"])
+
+
 def numbers(interpreter, core, said):
     got, findings = read(interpreter, core)
     assert not findings, findings
-    assert got["kind"] == ("free-threaded" if interpreter.free_threaded
-                           else "generational"), got["kind"]
+    kind = kind_of(interpreter)
+    assert got["kind"] == kind, got["kind"]
     assert not got["collecting"]
     assert got["enabled"] == said["enabled"] == 0
     for key in "debug", "garbage", "callbacks":
         assert got[key] == said[key], "%s: expected %r, got %r" % (
             key, said[key], got[key])
-    assert got["garbage"] == 40 * 2 or got["garbage"] == 40, got["garbage"]
+    # What the incremental collector had not come to before is there as well.
+    assert got["garbage"] in (40, 40 * 2, 40 + 100), got["garbage"]
     assert got["garbage_list"] == hex(said["garbage_list"])
     generations = got["generations"]
-    assert [one["threshold"] for one in generations] == said["threshold"]
+    same_thresholds(kind, generations, said)
     counts = [one["count"] for one in generations]
     assert counts[1:] == said["count"][1:], (counts, said["count"])
     near(counts[0], said["count"][0], "count of generation 0")
@@ -66,9 +82,12 @@ def numbers(interpreter, core, said):
         return                  # lists there are none
     assert got["frozen"] == said["frozen"] > 500, got["frozen"]
     objects = [one["objects"] for one in generations]
+    if kind == "incremental":
+        # The old objects are in two lists, which the module gc takes for one.
+        objects[1:] = [0, objects[1] + objects[2]]
     assert objects[1:] == said["objects"][1:], (objects, said["objects"])
     near(objects[0], said["objects"][0], "objects of generation 0")
-    assert min(objects) >= 150, objects
+    assert min(filter(None, objects)) >= 150, objects
     print("# %r, frozen %d, %r" % (objects, got["frozen"], sorted(got)))
 
 
@@ -86,8 +105,7 @@ def inside(interpreter):
     for key in "debug", "garbage", "callbacks", "frozen":
         assert got[key] == said[key], "%s: expected %r, got %r" % (
             key, said[key], got[key])
-    assert ([one["threshold"] for one in got["generations"]]
-            == said["threshold"])
+    same_thresholds(kind_of(interpreter), got["generations"], said)
     # The collector has most of them on its stack; none is counted twice.
     objects = [one.get("objects", 0) for one in got["generations"]]
     assert sum(objects) <= sum(said["objects"]) + LATER, (objects, said)

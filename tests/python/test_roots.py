@@ -11,8 +11,10 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import census_compare
 import elfcore
 import heaptest
+import references
 
 SCRIPT = os.path.join(HERE, "roots_target.py")
 
@@ -109,7 +111,7 @@ def check_frames(frames, dump):
     assert len(frames) > 20
 
 
-def references(core):
+def references_in(core):
     """{address: references that objects own}, {address: guesses}"""
     done = heaptest.run([heaptest.program("tests/tools/refdump"), core])
     assert done.returncode == 0, done.stderr
@@ -120,28 +122,47 @@ def references(core):
             continue
         if words[4] == "guessed":
             guessed[int(words[1], 16)] += 1
-        elif words[4] != "none":
+        elif words[4] not in ("none", "deferred"):
             owned[int(words[1], 16)] += 1
     return owned, guessed
 
 
-def check_counts(core, dump, types):
+def reader_of_counts(interpreter, memory, core):
+    """A function of an address: the type of the object, and its count, None if
+    it is immortal."""
+    hexversion = interpreter.version[0] << 24 | interpreter.version[1] << 16
+    if not interpreter.free_threaded:
+        def read(address):
+            count, cls = memory.words(address, 2)
+            count &= 0xffffffff
+            return cls, None if count >= 1 << 31 else count
+        return read
+    others = references.States(memory, core).thread_counts()
+
+    def read_free(address):
+        _, flags, shared, cls = memory.words(address, 4)
+        word = census_compare.free_word(hexversion, flags, shared)
+        return cls, census_compare.free_count(word, others[address])
+    return read_free
+
+
+def check_counts(interpreter, core, dump, types):
     """Lists and dicts that states own: no count is told twice, and what is
     left over is no more than what was guessed."""
     kinds = ["interpreter", "runtime"]
     if dump.frames_are_roots:
         kinds.append("thread")
-    owned, guessed = references(core)
+    owned, guessed = references_in(core)
     wrong, exact = [], 0
     with elfcore.ElfCore(core) as memory:
+        read = reader_of_counts(interpreter, memory, core)
         for address, roots in dump.at.items():
             ours = [root for root in roots if root.hold == "owned"]
-            if not any(root.kind in kinds for root in ours) \
-                    or memory.word(address + 8) not in types:
+            if not any(root.kind in kinds for root in ours):
                 continue
-            count = memory.word(address) & 0xffffffff
-            if count >= 1 << 31:
-                continue        # immortal
+            cls, count = read(address)
+            if cls not in types or count is None:
+                continue
             left = count - owned[address] - len(ours)
             maybe = guessed[address] + len(roots) - len(ours)
             exact += left == 0
@@ -170,14 +191,11 @@ def test(interpreter):
     with heaptest.case("%s: frames" % interpreter):
         check_frames(about["frames"], dump)
     with heaptest.case("%s: counts" % interpreter):
-        check_counts(core, dump, about["types"])
+        check_counts(interpreter, core, dump, about["types"])
     os.unlink(core)
 
 
 for interpreter in heaptest.interpreters():
     with heaptest.case("%s: target" % interpreter):
-        if interpreter.free_threaded:
-            raise heaptest.Skip("roots of free-threaded builds are not "
-                                "compared in this version")
         test(interpreter)
 heaptest.finish()

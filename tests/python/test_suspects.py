@@ -96,7 +96,7 @@ CHOSEN = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS")
 # That nothing is named depends on the release less than what is.
 HEALTHY = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS") or r"^3\.(8|15)")
 for interpreter in heaptest.interpreters():
-    if interpreter.free_threaded or not CHOSEN.search(interpreter.name):
+    if not CHOSEN.search(interpreter.name):
         continue
     for function in functions:
         if not function.startswith("leak") and not HEALTHY.search(

@@ -66,7 +66,7 @@ def test(interpreter, label, env):
             found = census_compare.compare(census, opened, dump)
             with heaptest.case("%s%s: reference counts" % (interpreter,
                                                            label)):
-                census_compare.counts_hold(census, opened, found)
+                census_compare.counts_hold(census, opened, dump, found)
             # By their own loader they are the same interpreters once more.
             if not interpreter.name.endswith("-loader"):
                 references.check("%s%s: " % (interpreter, label), census,

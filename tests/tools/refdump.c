@@ -7,8 +7,8 @@
  *
  * Prints for every object of the census a line "object ADDRESS TYPE", then for
  * every reference "KIND ADDRESS KEY INDEX HOLD NAME": addresses in hexadecimal
- * without 0x, HOLD "traversed", "untraversed", "guessed" or "none", NAME "-" for
- * none.
+ * without 0x, HOLD "traversed", "untraversed", "guessed" or "none", or "deferred"
+ * (it holds without a count), NAME "-" for none.
  *
  * With --words the references go to FILE, as there are millions: three 64-bit
  * words each, who refers, what is referred to, and what kind of reference it
@@ -71,6 +71,11 @@ static const char *const holds[] = {
 	[PYH_HOLD_GUESSED] = "guessed", [PYH_HOLD_NONE] = "none",
 };
 
+static const char *hold_of(const struct pyh_ref *ref)
+{
+	return ref->deferred ? "deferred" : holds[ref->hold];
+}
+
 /** FNV-1a; two kinds of one hash would be seen as one, which is unlikely. */
 static uint64_t hash_text(uint64_t hash, const char *text)
 {
@@ -83,7 +88,7 @@ static uint64_t hash_text(uint64_t hash, const char *text)
 /** The number of this kind of reference, which is printed when it is new. */
 static uint32_t number_of(struct dump *dump, const struct pyh_ref *ref)
 {
-	const char *hold = holds[ref->hold];
+	const char *hold = hold_of(ref);
 	const char *name = ref->name ? ref->name : "-";
 	uint64_t hash = hash_text(hash_text(UINT64_C(0xCBF29CE484222325),
 					    kinds[ref->kind]), hold);
@@ -105,8 +110,10 @@ static bool write_ref(void *context, const struct pyh_ref *ref)
 	struct pyh_ref told = *ref;
 	uint64_t words[3] = { dump->referrer, ref->address };
 
-	if (dump->doubted && ref->hold != PYH_HOLD_NONE)
+	if (dump->doubted && ref->hold != PYH_HOLD_NONE) {
 		told.hold = PYH_HOLD_GUESSED;
+		told.deferred = false;
+	}
 	words[2] = number_of(dump, &told);
 
 	return fwrite(words, sizeof(words), 1, dump->words) == 1;
@@ -117,7 +124,7 @@ static bool print_ref(void *context, const struct pyh_ref *ref)
 	(void)context;
 	printf("%s %" PRIx64 " %" PRIx64 " %" PRIu64 " %s %s\n",
 	       kinds[ref->kind], ref->address, ref->key, ref->index,
-	       holds[ref->hold],
+	       hold_of(ref),
 	       ref->name ? ref->name : "-");
 	return true;
 }

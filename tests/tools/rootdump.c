@@ -92,7 +92,8 @@ static bool print_root(void *context, const struct pyh_root *root)
 
 	pyh_path_text(&dump->naming, root, NULL, 0, text, sizeof(text));
 	printf("%s %s %s %" PRIx64 " %" PRIx64 " %" PRIu64 " %" PRIu64
-	       " %s %s ", dump->label, kinds[root->kind], holds[root->hold],
+	       " %s %s ", dump->label, kinds[root->kind],
+	       root->deferred ? "deferred" : holds[root->hold],
 	       root->address, root->holder, root->thread, root->index,
 	       root->name ? root->name : "-",
 	       root->module ? root->module : "-");
