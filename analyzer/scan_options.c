@@ -92,7 +92,8 @@ static const struct option_spec specs[] = {
 
 	{ "top", 'n', OPTION_COUNT, GROUP_FILTER, VIEW_EVERY, "N", NULL,
 	  "rows of the table (default 20; 0: all)", FIELD(top) },
-	{ "sort", 0, OPTION_TEXT, GROUP_FILTER, SORTED | VIEW_TRACEMALLOC,
+	{ "sort", 0, OPTION_TEXT, GROUP_FILTER,
+	  SORTED | VIEW_TRACEMALLOC | VIEW_MALLOC,
 	  "KEY", NULL,
 	  "order by this column (default size, or what is wasted), numbers "
 	  "largest first", FIELD(sort) },

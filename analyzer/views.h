@@ -30,7 +30,8 @@ enum view_bit {
 	VIEW_GC = 1 << 12,
 	VIEW_REFCOUNTS = 1 << 13,
 	VIEW_THREADS = 1 << 14,
-	VIEW_EVERY = 0x7FFF,
+	VIEW_MALLOC = 1 << 15,
+	VIEW_EVERY = 0xFFFF,
 };
 
 struct view {
