@@ -214,7 +214,7 @@ $(B)/tests/tools/%: $(B)/tests/tools/%.o $(TEST_LIB_OBJS) $(LIBS)
 # A fuzz target with a main() that replays files; libFuzzer brings its own.
 FUZZ_MAIN = $(if $(findstring fuzzer,$(SANITIZE)),,$(B)/tests/fuzz/replay_main.o)
 # Of the analyzer what makes a graph of a heap, and stacks; it asks no command line.
-FUZZ_OBJS := $(patsubst %,$(B)/analyzer/%.o,heapgraph heaproots collector finalizers frozen threadstacks)
+FUZZ_OBJS := $(patsubst %,$(B)/analyzer/%.o,heapgraph heaproots greenlets collector finalizers frozen threadstacks)
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay_main.o $(FUZZ_OBJS) $(TEST_LIB_OBJS) $(LIBS)
 	$(Q)$(CC) $(subst fuzzer-no-link,fuzzer,$(SANITIZE_FLAGS)) $(LDFLAGS) $< $(FUZZ_MAIN) $(FUZZ_OBJS) $(TEST_LIB_OBJS) $(LIBS) $(ALL_LIBS) -o $@
 

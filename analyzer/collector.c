@@ -8,6 +8,7 @@
 
 #include "analyzer/frozen.h"
 #include "image/base/guard.h"
+#include "pyheap/pygreenlet.h"
 
 enum { BITS_DEFERRED = 1 << 6 };	/* of ob_gc_bits */
 
@@ -34,7 +35,9 @@ static bool held_from_outside(const struct heapgraph *heap,
 }
 
 /** Those that it looks at: tracked, not frozen, not immortal. */
-static void find_members(const struct heapgraph *heap, struct collector *ret,
+static void find_members(const struct heapgraph *heap,
+			 const struct pyh_runtime *runtime,
+			 struct memory_reader *memory, struct collector *ret,
 			 struct node_set *members)
 {
 	for (uint32_t i = 0; i < heap->count; i++) {
@@ -42,23 +45,31 @@ static void find_members(const struct heapgraph *heap, struct collector *ret,
 			continue;
 		ret->num_tracked++;
 		if (!(heap->flags[i] & HEAP_IMMORTAL) &&
-		    !node_set_has(&ret->frozen, i))
+		    !node_set_has(&ret->frozen, i) &&
+		    !pyh_greenlet_is_passed_over(runtime, memory,
+						 heapgraph_type(heap, i),
+						 heapgraph_address(heap, i)))
 			(void)node_set_add(members, i);
 	}
 }
 
 static struct error *find_garbage(const struct heapgraph *heap,
+				  const struct pyh_runtime *runtime,
 				  struct collector *ret)
 {
 	CLEANUP(node_set_deinit) struct node_set members = { 0 };
 	CLEANUP(node_set_deinit) struct node_set alive = { 0 };
+	struct memory_reader memory;
 	struct error *err = node_set_init(&members, heap->count);
 
 	if (!err)
 		err = node_set_init(&alive, heap->count);
+	if (!err)
+		err = memory_reader_init(&memory, runtime->image->memory);
 	if (err)
 		return err;
-	find_members(heap, ret, &members);
+	find_members(heap, runtime, &memory, ret, &members);
+	memory_reader_deinit(&memory);
 	for (uint32_t i = 0; i < heap->count; i++)
 		if (node_set_has(&members, i) &&
 		    held_from_outside(heap, &members, i))
@@ -225,7 +236,7 @@ static struct error *replay(struct heapgraph *heap,
 	if (!err)
 		err = node_set_init(&ret->freed, heap->count);
 	if (!err)
-		err = find_garbage(heap, ret);
+		err = find_garbage(heap, runtime, ret);
 	if (err)
 		return err;
 	ret->num_frozen = node_set_count(&ret->frozen);

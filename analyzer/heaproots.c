@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "analyzer/greenlets.h"
 #include "image/base/workers.h"
 #include "pyheap/pyobject.h"
 
@@ -333,6 +334,8 @@ struct error *heaproots_find(struct heapgraph *heap,
 		err = node_set_init(&ret->over_released, heap->count);
 	if (!err)
 		err = audit(heap, runtime, workers, ret);
+	if (!err)
+		err = greenlets_hold_themselves(heap, runtime, &ret->held);
 	if (err)
 		heaproots_deinit(ret);
 	return err;

@@ -114,7 +114,9 @@ static bool is_slot(const struct pyh_edge *edge)
 	       (edge->ref.kind == PYH_REF_LOCAL ||
 		(edge->ref.kind == PYH_REF_GUESS &&
 		 (edge->type->kind == PYH_KIND_FRAME ||
-		  edge->type->kind == PYH_KIND_GENERATOR)));
+		  edge->type->kind == PYH_KIND_GENERATOR ||
+		  edge->type->kind == PYH_KIND_GREENLET ||
+		  edge->type->kind == PYH_KIND_OLD_GREENLET)));
 }
 
 /* --- keys and elements ---------------------------------------------------- */
@@ -246,10 +248,20 @@ static bool is_own_frame(const struct path *path)
 	       is_slot(next);
 }
 
+/** Which of the frames of a greenlet it is of. */
+static void put_frame_of(struct path *path, const struct pyh_edge *edge)
+{
+	if (edge->ref.key) {
+		pyh_repr_put(&path->text, " in ");
+		pyh_name_put_code(path->naming, &path->text, edge->ref.key);
+	}
+	pyh_repr_put(&path->text, ">");
+}
+
 static void put_local(struct path *path, const struct pyh_edge *edge)
 {
-	uint64_t code = pyh_name_code_of(path->naming, edge->holder,
-					 edge->type);
+	uint64_t code = edge->ref.key ? edge->ref.key :
+		pyh_name_code_of(path->naming, edge->holder, edge->type);
 	char name[PYH_NAME_MAX + 1];
 
 	path->at++;
@@ -257,12 +269,13 @@ static void put_local(struct path *path, const struct pyh_edge *edge)
 			   pyh_name_of_local(path->naming, code,
 					     edge->ref.index),
 			   name, sizeof(name))) {
-		pyh_repr_put(&path->text, ".<temporary value>");
+		pyh_repr_put(&path->text, ".<temporary value");
+		put_frame_of(path, edge);
 		return;
 	}
 	pyh_repr_put(&path->text, ".<local ");
 	pyh_repr_bytes(&path->text, name, strlen(name));
-	pyh_repr_put(&path->text, ">");
+	put_frame_of(path, edge);
 	if (is_field(ahead(path, 0), "cell_contents"))
 		path->at++;
 }

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "pyheap/pypandas.h"
+
 /* What the structure of a kind is, and when it has had a __sizeof__. */
 static const struct kind_info {
 	enum pyh_struct structure;	/* its instances are at least as big */
@@ -53,6 +55,15 @@ static const struct kind_info {
 	[PYH_KIND_PERMUTATIONS] = { PYH_STRUCT_PERMUTATIONS, 8, 0 },
 	[PYH_KIND_STGDICT] = { PYH_STRUCT_STGDICT, 8, 0 },
 	[PYH_KIND_CTYPE] = { PYH_STRUCT_HEAPTYPE, 8, 0 },
+	[PYH_KIND_NDARRAY] = { PYH_STRUCT_OBJECT, 8, 0 },
+	[PYH_KIND_GREENLET] = { PYH_STRUCT_OBJECT, 0, 0 },
+	[PYH_KIND_OLD_GREENLET] = { PYH_STRUCT_OBJECT, 0, 0 },
+	[PYH_KIND_KHASH] = { PYH_STRUCT_OBJECT, 0, 0 },
+	[PYH_KIND_ARROW_BUFFER] = { PYH_STRUCT_OBJECT, 0, 0 },
+	[PYH_KIND_ARROW_ARRAY] = { PYH_STRUCT_OBJECT, 0, 0 },
+	[PYH_KIND_ARROW_CHUNKED] = { PYH_STRUCT_OBJECT, 0, 0 },
+	[PYH_KIND_ARROW_TABLE] = { PYH_STRUCT_OBJECT, 0, 0 },
+	[PYH_KIND_ARROW_BATCH] = { PYH_STRUCT_OBJECT, 0, 0 },
 };
 
 static const struct {
@@ -106,7 +117,41 @@ static const struct {
 	{ "itertools.permutations", PYH_KIND_PERMUTATIONS },
 	{ "StgDict", PYH_KIND_STGDICT },
 	{ "_ctypes.CType_Type", PYH_KIND_CTYPE },
+	{ "numpy.ndarray", PYH_KIND_NDARRAY },
+	{ "greenlet.greenlet", PYH_KIND_GREENLET },
+	{ "greenlet.greenlet", PYH_KIND_OLD_GREENLET },
+	{ "pyarrow.lib.Buffer", PYH_KIND_ARROW_BUFFER },
+	{ "pyarrow.lib.Array", PYH_KIND_ARROW_ARRAY },
+	{ "pyarrow.lib.ChunkedArray", PYH_KIND_ARROW_CHUNKED },
+	{ "pyarrow.lib.Table", PYH_KIND_ARROW_TABLE },
+	{ "pyarrow.lib.RecordBatch", PYH_KIND_ARROW_BATCH },
 };
+
+/* The same of extension modules, which have no table of their structures. */
+static const struct {
+	enum pyh_kind kind;
+	int64_t least, most;	/* bytes of their instances */
+} sizes[] = {
+	{ PYH_KIND_NDARRAY, 80, 256 },	/* numpy 1.7 had the least */
+	{ PYH_KIND_GREENLET, 40, 64 },
+	{ PYH_KIND_OLD_GREENLET, 128, 256 },
+	{ PYH_KIND_KHASH, 32, 128 },
+	{ PYH_KIND_ARROW_BUFFER, 48, 256 },
+	{ PYH_KIND_ARROW_ARRAY, 48, 256 },
+	{ PYH_KIND_ARROW_CHUNKED, 48, 256 },
+	{ PYH_KIND_ARROW_TABLE, 48, 256 },
+	{ PYH_KIND_ARROW_BATCH, 48, 256 },
+};
+
+static bool fits_extension(const struct pyh_type_view *view,
+			   enum pyh_kind kind)
+{
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		if (sizes[i].kind == kind)
+			return view->basicsize >= sizes[i].least &&
+			       view->basicsize <= sizes[i].most;
+	return true;
+}
 
 static bool fits(const struct pyh_runtime *runtime,
 		 const struct pyh_type_view *view, enum pyh_kind kind)
@@ -126,7 +171,7 @@ static bool looks_like(const struct pyh_runtime *runtime,
 {
 	enum pyh_struct structure = kinds[kind].structure;
 
-	if (!fits(runtime, view, kind))
+	if (!fits(runtime, view, kind) || !fits_extension(view, kind))
 		return false;
 	if (!(view->flags & PYH_TPFLAGS_HEAPTYPE) ||
 	    structure == PYH_STRUCT_OBJECT || structure == PYH_STRUCT_VAR ||
@@ -140,9 +185,12 @@ enum pyh_kind pyh_kind_by_name(const struct pyh_runtime *runtime,
 			       const char *name)
 {
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(names[i].name, name) == 0)
-			return looks_like(runtime, view, names[i].kind) ?
-				       names[i].kind : PYH_KIND_OTHER;
+		if (strcmp(names[i].name, name) == 0 &&
+		    looks_like(runtime, view, names[i].kind))
+			return names[i].kind;
+	if (pyh_khash_key_size(name) && looks_like(runtime, view,
+						   PYH_KIND_KHASH))
+		return PYH_KIND_KHASH;
 	return PYH_KIND_OTHER;
 }
 

@@ -38,7 +38,8 @@ struct pyh_ref {
 	bool deferred;		/* it holds, but no count says so: of frames in
 				   free-threaded builds */
 	uint64_t address;	/* what is referred to */
-	uint64_t key;		/* address of the name or key object */
+	uint64_t key;		/* address of the name or key object; of the
+				   variable of a greenlet's frame: its code */
 	uint64_t index;
 	const char *name;	/* valid as long as the shapes; else NULL */
 };

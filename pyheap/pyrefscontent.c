@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "pyheap/pydict.h"
+#include "pyheap/pypandas.h"
 #include "pyheap/pyrefswalk.h"
 
 enum {
@@ -159,6 +160,35 @@ static void each_of_sqlite_cache(struct walk *walk)
 	}
 }
 
+/** Keys that are objects: pandas owns them since 3.0 only. */
+static void each_of_khash(struct walk *walk)
+{
+	uint64_t at = walk_own_word(walk,
+		walk->runtime->size_of[PYH_STRUCT_OBJECT] + 8);
+	uint64_t words[BATCH], n;
+	uint8_t flags[BATCH / 8];
+	struct pyh_khash hash;
+
+	if (!pyh_khash_of_objects(walk->of->type->name) ||
+	    !pyh_khash_read(walk->of->memory, at, &hash) ||
+	    !walk_pay(walk, hash.slots))
+		return;
+	for (at = 0; at < hash.slots && !walk->stopped; at += n) {
+		n = hash.slots - at < BATCH ? hash.slots - at : BATCH;
+		if (!memory_try_read(walk->of->memory, hash.keys + at * 8,
+				     words, n * 8) ||
+		    !memory_try_read(walk->of->memory, hash.flags + at / 8,
+				     flags, (n + 7) / 8))
+			return;
+		for (uint64_t i = 0; i < n; i++)
+			if (!(flags[i / 8] >> i % 8 & 1) && words[i] % 8 == 0)
+				walk_emit(walk, (struct pyh_ref){
+					.kind = PYH_REF_KEY,
+					.hold = PYH_HOLD_GUESSED,
+					.address = words[i], .index = at + i });
+	}
+}
+
 /** What a module written in C keeps for itself is known to its code alone. */
 static void each_of_module(struct walk *walk)
 {
@@ -268,10 +298,18 @@ void walk_content(struct walk *walk)
 	case PYH_KIND_OTHER:
 		if (walk->shape->special == PYH_SPECIAL_LRU_CACHE)
 			each_of_lru_cache(walk);
-		else if (walk->shape->special == PYH_SPECIAL_NDARRAY)
-			walk_ndarray(walk);
 		else if (walk->shape->special == PYH_SPECIAL_SQLITE_CACHE)
 			each_of_sqlite_cache(walk);
+		break;
+	case PYH_KIND_GREENLET:
+	case PYH_KIND_OLD_GREENLET:
+		walk_greenlet(walk);
+		break;
+	case PYH_KIND_KHASH:
+		each_of_khash(walk);
+		break;
+	case PYH_KIND_NDARRAY:
+		walk_ndarray(walk);
 		break;
 	default:
 		break;

@@ -15,6 +15,7 @@ struct frame_slots {
 	uint64_t at;		/* address of the first */
 	uint64_t locals;	/* how many of them are variables */
 	uint64_t stack;		/* … and then entries of the stack */
+	uint64_t code;		/* key of each reference to a variable */
 	bool running;		/* how deep the stack is, is not told: stack is
 				   the room for it */
 };
@@ -40,12 +41,22 @@ static void emit_stack_ref(struct walk *walk, uint64_t word,
 		walk_emit(walk, ref);
 }
 
+/** An entry that may be left over; it is a slot of the frame all the same. */
+static void emit_guess(struct walk *walk, uint64_t word,
+		       const struct pyh_ref *like)
+{
+	if (word % 8 == 0)
+		walk_emit(walk, (struct pyh_ref){ .kind = PYH_REF_GUESS,
+			.hold = PYH_HOLD_GUESSED, .address = word,
+			.key = like->key, .index = like->index });
+}
+
 static void each_frame_slot(struct walk *walk, const struct frame_slots *slots)
 {
 	uint64_t count = slots->locals + slots->stack, words[BATCH], n;
 	// While a frame runs, tp_traverse does not find its variables either.
 	struct pyh_ref like = {
-		.kind = PYH_REF_LOCAL,
+		.kind = PYH_REF_LOCAL, .key = slots->code,
 		.hold = slots->running && walk->runtime->minor >= 11 ?
 				PYH_HOLD_UNTRAVERSED : walk->hold,
 	};
@@ -61,7 +72,7 @@ static void each_frame_slot(struct walk *walk, const struct frame_slots *slots)
 		for (uint64_t i = 0; i < n && !walk->stopped; i++) {
 			like.index = at + i;
 			if (slots->running && like.index >= slots->locals)
-				walk_emit_guess(walk, words[i], like.index);
+				emit_guess(walk, words[i], &like);
 			else
 				emit_stack_ref(walk, words[i], like);
 		}
@@ -98,8 +109,7 @@ static uint64_t emit_code(struct walk *walk, uint64_t frame,
 	return walk->runtime->minor >= 14 ? word & ~(uint64_t)STACK_TAG : word;
 }
 
-/** An interpreter frame (3.11 and later) within an object or a frame's data. */
-static void each_of_iframe(struct walk *walk, uint64_t frame)
+void walk_interpreter_frame(struct walk *walk, uint64_t frame, bool foreign)
 {
 	static const struct {
 		enum pyh_field field;
@@ -126,6 +136,7 @@ static void each_of_iframe(struct walk *walk, uint64_t frame)
 	slots.locals = walk_field_at(walk, code, PYH_CODE_CO_NLOCALSPLUS) &
 		       UINT32_MAX;
 	slots.stack = walk_field_at(walk, code, PYH_CODE_CO_STACKSIZE) & UINT32_MAX;
+	slots.code = foreign ? code : 0;
 	measure_stack(walk, frame, &slots);
 	each_frame_slot(walk, &slots);
 }
@@ -146,7 +157,7 @@ void walk_generator(struct walk *walk)
 	if (!pyh_has(walk->runtime, PYH_GEN_GI_IFRAME))
 		return;
 	if (!generator_is_over(walk))
-		each_of_iframe(walk, frame);
+		walk_interpreter_frame(walk, frame, /* foreign= */ false);
 	else if (walk->runtime->minor >= 12)
 		emit_code(walk, frame, walk->runtime->minor >= 14 ?
 					       walk->hold :
@@ -189,5 +200,5 @@ void walk_frame(struct walk *walk)
 	frame = walk_own_field(walk, PYH_FRAME_F_FRAME);
 	if (frame == walk->of->address + pyh_offset(walk->runtime,
 						    PYH_FRAME_F_FRAME_DATA))
-		each_of_iframe(walk, frame);
+		walk_interpreter_frame(walk, frame, /* foreign= */ false);
 }

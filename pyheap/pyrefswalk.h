@@ -115,7 +115,16 @@ void walk_dict(struct walk *walk);
 void walk_odict(struct walk *walk);
 void walk_generator(struct walk *walk);
 void walk_frame(struct walk *walk);
+void walk_greenlet(struct walk *walk);
 void walk_ndarray(struct walk *walk);
+
+/**
+ * What an interpreter frame (3.11 and later) holds.
+ *
+ * @param foreign  its code cannot be told from the object that is walked over:
+ *	the references of variables have it as their key
+ */
+void walk_interpreter_frame(struct walk *walk, uint64_t frame, bool foreign);
 
 /** Of values inside an instance, and its dict: see pyrefsdict.c. */
 bool walk_values_go_first(const struct pyh_runtime *runtime);

@@ -52,7 +52,6 @@ struct pyh_slot {
 enum pyh_special {
 	PYH_SPECIAL_NONE,
 	PYH_SPECIAL_LRU_CACHE,	/* a functools.lru_cache */
-	PYH_SPECIAL_NDARRAY,	/* a numpy.ndarray */
 	PYH_SPECIAL_SQLITE_CACHE,	/* a sqlite3.Cache, up to 3.10 */
 };
 

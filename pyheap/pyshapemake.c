@@ -340,6 +340,7 @@ static void add_words(struct draft *draft, const char *words, bool visited)
 			continue;
 		}
 		if (word.items) {
+			at += word.mark == '~' ? 8 : 0;
 			add_items(draft, &word, (uint32_t)at, hold);
 			return;
 		}
@@ -417,8 +418,6 @@ static void add_tables(struct draft *draft, const struct pyh_type *type,
 	if (words) {
 		add_words(draft, words, visited);
 		add_array(draft, type->name, visited);
-		if (strcmp(type->name, "numpy.ndarray") == 0)
-			draft->shape->special = PYH_SPECIAL_NDARRAY;
 		all = true;
 	}
 	if (fields && fields_fit(runtime, fields->fields, size) &&

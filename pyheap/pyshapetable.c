@@ -396,7 +396,7 @@ static const struct known_words {
 	{ "re.Pattern", 8, 15, "~ ~ groupindex indexgroup pattern" },
 	{ "re.Match", 8, 15, "~ string regs pattern" },
 	{ "_sre.SRE_Scanner", 8, 15, "pattern ~ ~ ~ ~ -string" },
-	{ "_sre.SRE_Template", 12, 15, "~ ~ literal literals[]" },
+	{ "_sre.SRE_Template", 12, 15, "~ ~ literal ~literals[]" },
 	{ "_json.Scanner", 8, 8, "~ object_hook object_pairs_hook "
 	  "parse_float parse_int parse_constant -memo" },
 	{ "_json.Scanner", 9, 15, "~ object_hook object_pairs_hook "
@@ -463,8 +463,39 @@ static const struct known_words {
 	  "converters argtypes restype checker errcheck paramflags" },
 
 	/* --- numpy --- */
-	{ "numpy.ndarray", 8, 15, "~*4 base descr ~*3 mem_handler" },
-	{ "numpy.ndarray", 8, 15, "~*4 base descr" },
+	{ "numpy.ndarray", 8, 15, "~*4 base dtype ~*3 mem_handler" },
+	{ "numpy.ndarray", 8, 15, "~*4 base dtype" },
+
+	/* --- lxml: what follows a str --- */
+	{ "lxml.etree._ElementUnicodeResult", 8, 11,
+	  "~*8 parent attrname ~" },
+	{ "lxml.etree._ElementUnicodeResult", 12, 15,
+	  "~*6 parent attrname ~" },
+
+	/* --- pandas, since 2.0 --- */
+	{ "pandas._libs.internals.BlockManager", 8, 15,
+	  "~ blocks axes ~ blknos blklocs" },
+	{ "pandas._libs.internals.Block", 8, 15, "~ mgr_locs refs ~ values" },
+	{ "pandas._libs.internals.SharedBlock", 8, 15, "~ mgr_locs refs ~" },
+	{ "pandas._libs.internals.NumpyBlock|"
+	  "pandas._libs.internals.NDArrayBackedBlock", 8, 15,
+	  "~ ~ ~ ~ values" },
+	{ "pandas._libs.internals.BlockPlacement", 8, 15,
+	  "~ as_slice as_array ~ ~" },
+	{ "pandas._libs.internals.BlockValuesRefs", 8, 15,
+	  "~ referenced_blocks ~" },
+	{ "pandas._libs.internals.BlockValuesRefs", 8, 15,
+	  "referenced_blocks" },
+	{ "pandas._libs.index.IndexEngine", 8, 15,
+	  "~ values mask mapping ~ ~ ~ np_type" },
+
+	/* --- greenlet: what is in each as a structure of C, before 2.0; since
+	   then all that is a class of C++ behind a pointer, see pygreenlet.h --- */
+	{ "greenlet.greenlet", 8, 10, "~*5 parent run_info ~ ~ ~ ~ exc_type "
+	  "exc_value exc_traceback ~ dict context" },
+	{ "greenlet.greenlet", 11, 11, "~*5 parent run_info ~*8 exc_value ~ "
+	  "dict context" },
+	{ "greenlet.greenlet", 8, 15, "~ dict ~" },
 
 	/* --- sqlite3 --- */
 	{ "sqlite3.Connection", 8, 10, "~*4 isolation_level ~*3 "

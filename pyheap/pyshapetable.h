@@ -43,6 +43,7 @@ bool pyh_is_dict_field(enum pyh_field field);
  *	@	goes on behind a PyHeapTypeObject: what a metatype adds
  *	name*9	nine of them
  *	name[]	as many as ob_size says, tp_itemsize bytes apart: the last
+ *	~name[]	each of which has a word before it that is something else
  *	name[1]	as many as the first half of word 1 (from 0) says: the last
  *
  * @param minor  of the release

@@ -56,6 +56,15 @@ static pyh_handler *const handlers[PYH_NUM_KINDS] = {
 	[PYH_KIND_PERMUTATIONS] = pyh_size_permutations,
 	[PYH_KIND_STGDICT] = pyh_size_stgdict,
 	[PYH_KIND_CTYPE] = pyh_size_ctype,
+	[PYH_KIND_NDARRAY] = pyh_size_ndarray,
+	[PYH_KIND_GREENLET] = pyh_size_greenlet,
+	[PYH_KIND_OLD_GREENLET] = pyh_size_greenlet,
+	[PYH_KIND_KHASH] = pyh_size_khash,
+	[PYH_KIND_ARROW_BUFFER] = pyh_size_arrow,
+	[PYH_KIND_ARROW_ARRAY] = pyh_size_arrow,
+	[PYH_KIND_ARROW_CHUNKED] = pyh_size_arrow,
+	[PYH_KIND_ARROW_TABLE] = pyh_size_arrow,
+	[PYH_KIND_ARROW_BATCH] = pyh_size_arrow,
 };
 
 bool pyh_subject_at(struct pyh_subject *subject, uint64_t structure,

@@ -179,6 +179,10 @@ pyh_handler pyh_size_unpickler;
 pyh_handler pyh_size_product;
 pyh_handler pyh_size_combinations;
 pyh_handler pyh_size_permutations;
+pyh_handler pyh_size_ndarray;		/* pysizeextension.c */
+pyh_handler pyh_size_greenlet;
+pyh_handler pyh_size_khash;
+pyh_handler pyh_size_arrow;
 
 /**
  * Claim, and return the size of, what describes a ctypes class outside of the

@@ -589,8 +589,9 @@ static uint64_t check_kind(struct pyh_types *types,
 
 static bool is_leaf(const struct pyh_type *type)
 {
-	// Subclasses may have a dictionary and slots.
-	return type->is_static &&
+	// Subclasses may have a dictionary and slots, or fields of C code: then
+	// the collector knows them.
+	return type->is_static && !type->has_gc &&
 	       (type->kind == PYH_KIND_STR || type->kind == PYH_KIND_BYTES ||
 		type->kind == PYH_KIND_INT || type->kind == PYH_KIND_FLOAT ||
 		type->kind == PYH_KIND_COMPLEX);

@@ -61,6 +61,12 @@ enum pyh_kind {
 	PYH_KIND_COMBINATIONS, PYH_KIND_PERMUTATIONS,
 	PYH_KIND_STGDICT,	/* dicts of ctypes classes, 3.12 and older */
 	PYH_KIND_CTYPE,		/* ctypes classes, 3.13 and later */
+	PYH_KIND_NDARRAY,	/* numpy's arrays */
+	PYH_KIND_GREENLET,	/* since 2.0 */
+	PYH_KIND_OLD_GREENLET,	/* … and before */
+	PYH_KIND_KHASH,		/* pandas' hash tables */
+	PYH_KIND_ARROW_BUFFER, PYH_KIND_ARROW_ARRAY, PYH_KIND_ARROW_CHUNKED,
+	PYH_KIND_ARROW_TABLE, PYH_KIND_ARROW_BATCH,	/* pyarrow's */
 	PYH_NUM_KINDS
 };
 

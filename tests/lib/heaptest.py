@@ -404,6 +404,25 @@ def with_packages():
     return found
 
 
+def with_extensions():
+    """Those of pyenv's interpreters for which fetch_packages.sh has put greenlet,
+    numpy and others into folders: they find them by their environment."""
+    wanted = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS", ""))
+    found = []
+    pyenv = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")
+    pattern = os.path.join(glob.escape(CACHE), "packages", "*-extensions")
+    for folder in sorted(glob.glob(pattern)):
+        release = os.path.basename(folder).rpartition("-")[0]
+        python = os.path.join(pyenv, "versions", release, "bin", "python3")
+        if os.path.exists(os.path.join(folder, "installed")) \
+                and os.path.exists(python):
+            interpreter = Interpreter("extensions", [python])
+            interpreter.env["PYTHONPATH"] = folder
+            if wanted.search(interpreter.name):
+                found.append(interpreter)
+    return found
+
+
 def absent_releases(found):
     """The supported releases that none of these interpreters is, as "3.9".
     A free-threaded build is none: those are tested where they were built."""

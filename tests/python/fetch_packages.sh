@@ -8,12 +8,16 @@
 #   ${HEAPSCAN_CACHE:-$HOME/.cache/heapscan-tests}/packages/
 #       3.12.1-packages/installed       what it holds; written last
 #       3.12.1-packages/bin/python3
+#       3.12.1-extensions/installed     and folders to put into PYTHONPATH
+#
+# The latter are for test_extensions.py: greenlet of each layout there was, numpy
+# 1 and 2, and, for one release, what large data is kept in.
 #
 # usage: fetch_packages.sh [--refresh] [RELEASE...]
 #
 #   --refresh   ask for newer packages of an environment that is there already;
 #               without it such a one is left alone, without network
-#   RELEASE     3.11 3.12 3.13 unless told
+#   RELEASE     3.11 3.12 3.13 unless told, and 3.8 to 3.13 for extensions
 #
 # Only wheels are taken, nothing is compiled, and the index is the one that pip
 # is configured with. What cannot be had is listed with its reason, and is no
@@ -22,6 +26,12 @@
 set -euo pipefail
 
 packages=(numpy lxml pydantic guppy3 pympler objgraph)
+declare -A extensions=(
+	[3.8]="greenlet==1.1.3.post0 numpy"
+	[3.10]="greenlet==2.0.2"
+	[3.12]="greenlet gevent numpy pandas pyarrow polars"
+	[3.13]="greenlet gevent"
+)
 refresh=no
 releases=()
 for argument; do
@@ -32,6 +42,11 @@ for argument; do
 		echo "usage: ${0##*/} [--refresh] [RELEASE...]" >&2
 		exit 2 ;;
 	esac
+done
+for release in "${!extensions[@]}"; do
+	if ((${#releases[@]})) && [[ " ${releases[*]} " != *" $release "* ]]; then
+		unset "extensions[$release]"
+	fi
 done
 ((${#releases[@]})) || releases=(3.11 3.12 3.13)
 
@@ -72,12 +87,42 @@ fetch()
 	mv "$new/installed.new" "$new/installed" && mv "$new" "$folder"
 }
 
+# Put wheels into a folder. On failure, $reason says why.
+fetch_extensions()
+{
+	local python=$1 folder=$2 new=$2.new wheel
+	rm -rf "$new"
+	mkdir "$new"
+	for wheel in $3; do
+		if ! "$python" -m pip --disable-pip-version-check --no-input \
+			--timeout 20 --retries 1 install -q --only-binary :all: \
+			--no-warn-script-location --target "$new" --upgrade \
+			"$wheel" >"$cache/pip.log" 2>&1; then
+			missing+=("${folder##*/}: $wheel: $(
+				grep -i error "$cache/pip.log" | tail -n 1)")
+		fi
+	done
+	"$python" -m pip --disable-pip-version-check freeze --path "$new" \
+		>"$new/installed.new" 2>/dev/null || true
+	if ! [[ -s $new/installed.new ]]; then
+		reason="none of $3 can be installed"
+		return 1
+	fi
+	rm -rf "$folder"
+	mv "$new/installed.new" "$new/installed" && mv "$new" "$folder"
+}
+
+# The newest interpreter of a release that pyenv has.
+newest()
+{
+	printf '%s\n' "$pyenv/$1".*/bin/python3 | sort -V | tail -n 1
+}
+
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
 for release in "${releases[@]}"; do
-	python=$(printf '%s\n' "$pyenv/$release".*/bin/python3 | sort -V |
-		tail -n 1)
+	python=$(newest "$release")
 	if ! [[ -x $python ]]; then
 		missing+=("$release: pyenv has no such interpreter")
 		continue
@@ -87,6 +132,24 @@ for release in "${releases[@]}"; do
 	if [[ -e $folder/installed && $refresh == no ]]; then
 		echo "have ${folder##*/}"
 	elif fetch "$python" "$folder"; then
+		echo "fetched ${folder##*/}: $(paste -sd ' ' "$folder/installed")"
+	else
+		missing+=("$release: $reason")
+		rm -rf "$folder.new"
+	fi
+done
+
+for release in "${!extensions[@]}"; do
+	python=$(newest "$release")
+	if ! [[ -x $python ]]; then
+		missing+=("$release: pyenv has no such interpreter")
+		continue
+	fi
+	version=$("$python" -c 'import platform; print(platform.python_version())')
+	folder=$cache/$version-extensions
+	if [[ -e $folder/installed && $refresh == no ]]; then
+		echo "have ${folder##*/}"
+	elif fetch_extensions "$python" "$folder" "${extensions[$release]}"; then
 		echo "fetched ${folder##*/}: $(paste -sd ' ' "$folder/installed")"
 	else
 		missing+=("$release: $reason")
