@@ -29,7 +29,7 @@ packages=(numpy lxml pydantic guppy3 pympler objgraph)
 declare -A extensions=(
 	[3.8]="greenlet==1.1.3.post0 numpy"
 	[3.10]="greenlet==2.0.2"
-	[3.12]="greenlet gevent numpy pandas pyarrow polars"
+	[3.12]="greenlet gevent numpy pandas pyarrow"
 	[3.13]="greenlet gevent"
 )
 refresh=no
