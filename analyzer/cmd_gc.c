@@ -7,8 +7,9 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/collectors.h"
+#include "image/base/guard.h"
 #include "image/base/units.h"
-#include "pyheap/pygc.h"
 
 enum gc_column {
 	GC_GENERATION,
@@ -123,19 +124,11 @@ static void fill(const struct pyh_gc *gc, int64_t interpreter,
 	cells[GC_INTERPRETER] = cell_number(UNIT_ID, (uint64_t)interpreter);
 }
 
-/** Interpreters with a collector of their own: in 3.8 all share one. */
-static size_t num_collectors(const struct pyh_runtime *runtime)
-{
-	return pyh_has(runtime, PYH_RUNTIME_GC) ? 1 : runtime->num_interpreters;
-}
-
 static void print_rows(struct scan *scan, const struct pyh_runtime *runtime,
-		       struct memory_reader *memory)
+		       const struct pyh_gc *collectors, size_t count)
 {
 	struct column columns[NUM_GC_COLUMNS];
 	struct cell cells[NUM_GC_COLUMNS];
-	size_t count = num_collectors(runtime);
-	struct pyh_gc gc;
 
 	memcpy(columns, gc_columns, sizeof(columns));
 	columns[GC_INTERPRETER].hidden = count == 1;
@@ -143,9 +136,8 @@ static void print_rows(struct scan *scan, const struct pyh_runtime *runtime,
 		.json_key = "rows", .title = "COLLECTOR", .columns = columns,
 		.num_columns = NUM_GC_COLUMNS });
 	for (size_t i = 0; i < count; i++) {
-		pyh_gc_read(runtime, memory, i, /* lists= */ true, &gc);
 		for (unsigned int j = 0; j < PYH_GC_GENERATIONS_MAX; j++) {
-			fill(&gc, runtime->interpreters[i].id, j, cells);
+			fill(&collectors[i], runtime->interpreters[i].id, j, cells);
 			gate_row(&scan->gate, cells);
 			render_row(&scan->render, cells);
 		}
@@ -208,8 +200,9 @@ static struct error *run(struct scan *scan)
 	struct cell totals[NUM_TOTALS];
 	const struct collector *collector;
 	const struct analysis *analysis;
+	CLEANUP(free_pointer) struct pyh_gc *collectors = NULL;
 	struct pyh_runtime *runtime;
-	struct memory_reader memory;
+	size_t count;
 	struct pyh_gc gc;
 	struct error *err = analysis_of(scan->opened, ANALYSIS_COLLECTOR,
 					&analysis);
@@ -217,10 +210,11 @@ static struct error *run(struct scan *scan)
 	if (!err)
 		err = opened_runtime(scan->opened, &runtime);
 	if (!err)
-		err = memory_reader_init(&memory, runtime->image->memory);
+		err = collectors_read(scan->opened, analysis, &collectors,
+				      &count);
 	if (err)
 		return err;
-	pyh_gc_read(runtime, &memory, 0, /* lists= */ false, &gc);
+	gc = collectors[0];
 	collector = &analysis->collector;
 	totals[TOTAL_GARBAGE] = cell_number(UNIT_COUNT, collector->num_garbage);
 	totals[TOTAL_FREED] = cell_number(UNIT_COUNT, collector->num_freed);
@@ -237,10 +231,9 @@ static struct error *run(struct scan *scan)
 	totals[TOTAL_COLLECTING] = cell_number(UNIT_BOOL, gc.collecting);
 	scan_begin(scan, "gc");
 	render_object(&scan->render, "totals", gc_totals, totals, NUM_TOTALS);
-	print_rows(scan, runtime, &memory);
+	print_rows(scan, runtime, collectors, count);
 	print_remarks(scan, &gc, collector);
 	render_end(&scan->render);
 	gate_totals(&scan->gate, totals);
-	memory_reader_deinit(&memory);
 	return NULL;
 }

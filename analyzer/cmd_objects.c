@@ -12,6 +12,7 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/lookup.h"
 #include "analyzer/previews.h"
 #include "analyzer/ranking.h"
 #include "analyzer/typefilter.h"
@@ -219,26 +220,86 @@ static bool list(void *context, const struct pyh_object *object)
 	return listing->count % 1024 != 0 || !scan_unread(listing->scan);
 }
 
+/** The same as a census would show, from kept results. */
+static struct error *list_kept(const struct analysis *analysis,
+			       struct listing *listing)
+{
+	const struct heapgraph *heap = analysis->heap;
+	struct error *err = NULL;
+
+	for (uint32_t i = 0; !err && i < heap->count; i++) {
+		struct pyh_object object;
+		bool pass;
+
+		err = typefilter_pass(listing->filter, heapgraph_type(heap, i),
+				      &pass);
+		if (err || !pass ||
+		    heapgraph_size(heap, i) < listing->scan->options->min_size)
+			continue;
+		object = lookup_object(heap, i);
+		if (!list(listing, &object))
+			break;
+	}
+	return err;
+}
+
+static struct error *list_census(struct scan *scan, struct listing *listing)
+{
+	struct pyh_census *census;
+	struct error *err = opened_census(scan->opened, &census);
+
+	return err ? err : pyh_census_each(census, list, listing);
+}
+
 static struct error *list_all(struct scan *scan,
 			      const struct cells_context *context,
-			      struct pyh_census *census,
 			      bool rows, struct previews *previews,
 			      struct listing *ret)
 {
 	struct listing listing = { .scan = scan, .context = context,
 				   .rows = rows, .previews = previews };
+	const struct analysis *analysis = *opened_analysis(scan->opened);
 	struct error *err = typefilter_create(scan->options->type,
 					      scan->options->match,
 					      &listing.filter);
 
 	if (!err)
-		err = pyh_census_each(census, list, &listing);
+		err = analysis && analysis->kept ?
+			      list_kept(analysis, &listing) :
+			      list_census(scan, &listing);
 	typefilter_destroy(listing.filter);
 	*ret = listing;
 	return err ? err : listing.err;
 }
 
 /* --- the first of them ---------------------------------------------------------- */
+
+/** The same order by columns: cells are compared as their units say. */
+static enum object_key key_of(int column)
+{
+	switch (column) {
+	case OBJECT_TYPE:
+		return OBJECT_BY_TYPE;
+	case OBJECT_TYPE_ADDRESS:
+		return OBJECT_BY_TYPE_ADDRESS;
+	case OBJECT_SIZE:
+		return OBJECT_BY_SIZE;
+	case OBJECT_FOOTPRINT:
+		return OBJECT_BY_FOOTPRINT;
+	case OBJECT_REFCOUNT:
+		return OBJECT_BY_REFCOUNT;
+	case OBJECT_SIZE_EXACT:
+		return OBJECT_BY_EXACT;
+	case OBJECT_EVIDENCE:
+		return OBJECT_BY_EVIDENCE;
+	case OBJECT_REFERRERS:
+		return OBJECT_BY_REFERRERS;
+	case OBJECT_RETAINED:
+		return OBJECT_BY_RETAINED;
+	default:	// what is not known of any object orders none
+		return OBJECT_BY_ADDRESS;
+	}
+}
 
 static struct error *make_ranking(const struct scan *scan,
 				  const struct cells_context *context,
@@ -258,6 +319,7 @@ static struct error *make_ranking(const struct scan *scan,
 		.order = order,
 		.context = context,
 		.by_size = context->sort == OBJECT_SIZE,
+		.key = key_of(context->sort),
 	};
 
 	return ranking_create(&wanted, ret);
@@ -381,24 +443,37 @@ static void end(struct scan *scan, uint64_t count, uint64_t size)
 	gate_totals(&scan->gate, totals);
 }
 
+/** Whatever can fail comes before the first line. */
+static struct error *prepare_listing(struct scan *scan)
+{
+	const struct analysis *analysis = *opened_analysis(scan->opened);
+	struct pyh_census *census;
+	struct error *err;
+
+	if (analysis && analysis->kept)
+		return NULL;
+	err = opened_census(scan->opened, &census);
+	return err ? err : opened_settle(scan->opened);
+}
+
 static struct error *run_listing(struct scan *scan,
 				 const struct cells_context *context)
 {
 	CLEANUP(previews_release) struct previews *previews = NULL;
-	struct pyh_census *census;
 	struct listing listing;
+	struct pyh_types *types;
 	char title[TITLE_MAX];
-	struct error *err = opened_census(scan->opened, &census);
+	// What an earlier run has kept comes with the types.
+	struct error *err = opened_types(scan->opened, &types);
 
 	if (!err)
-		err = opened_settle(scan->opened);
+		err = prepare_listing(scan);
 	if (!err && scan->options->values)
 		err = previews_open(scan->opened, &previews);
 	if (err)
 		return err;
 	begin(scan, context, "address", title);
-	err = list_all(scan, context, census, /* rows= */ true, previews,
-		       &listing);
+	err = list_all(scan, context, /* rows= */ true, previews, &listing);
 	end(scan, listing.count, listing.size);
 	return err;
 }
@@ -410,7 +485,6 @@ static struct error *run_ranking(struct scan *scan,
 	CLEANUP(ranking_release) struct ranking *ranking = NULL;
 	CLEANUP(previews_release) struct previews *previews = NULL;
 	struct ranking_result ranked;
-	struct pyh_census *census;
 	struct listing listing;
 	char title[TITLE_MAX];
 	struct error *err = make_ranking(scan, context, &ranking);
@@ -418,12 +492,9 @@ static struct error *run_ranking(struct scan *scan,
 	if (!err)
 		err = rank(scan, ranking, &ranked);
 	// A condition holds where any row meets it, shown or not.
-	if (!err && gate_open(&scan->gate)) {
-		err = opened_census(scan->opened, &census);
-		if (!err)
-			err = list_all(scan, context, census,
-				       /* rows= */ false, NULL, &listing);
-	}
+	if (!err && gate_open(&scan->gate))
+		err = list_all(scan, context, /* rows= */ false, NULL,
+			       &listing);
 	if (!err && scan->options->values)
 		err = previews_open(scan->opened, &previews);
 	if (err)

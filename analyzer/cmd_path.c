@@ -330,21 +330,10 @@ static struct error *show_object(const struct view_of_paths *view,
 
 /* --- of a type ------------------------------------------------------------- */
 
-struct passing {
-	const struct heapgraph *heap;
-	struct typefilter *filter;
-	uint64_t count;
-};
-
-static struct error *passes(void *context, uint32_t object, bool *ret)
+static struct error *passes(void *context, const struct pyh_type *type,
+			    bool *ret)
 {
-	struct passing *passing = context;
-	struct error *err = typefilter_pass(passing->filter,
-					    heapgraph_type(passing->heap,
-							   object), ret);
-
-	passing->count += !err && *ret;
-	return err;
+	return typefilter_pass(context, type, ret);
 }
 
 /** Cells but for the path itself. */
@@ -447,21 +436,20 @@ static struct error *show_type(const struct view_of_paths *view,
 	const struct options *options = view->scan->options;
 	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
 	CLEANUP(free_pointer) struct path_group *groups = NULL;
-	struct passing passing = { .heap = view->analysis->heap };
 	size_t count = 0, shown;
 	struct error *err = typefilter_create(options->type, options->match,
 					      &filter);
 
-	passing.filter = filter;
 	if (!err)
-		err = paths_group(view->paths, passes, &passing, &groups,
-				  &count);
+		err = paths_group(view->paths, passes, filter, &groups, &count);
 	if (!err)
 		err = gate_groups(view, groups, count);
 	if (err)
 		return err;
 	*ret_ways = count;
-	*ret_count = passing.count;
+	*ret_count = 0;
+	for (size_t i = 0; i < count; i++)
+		*ret_count += groups[i].count;
 	shown = options->top && options->top < count ? (size_t)options->top :
 						       count;
 	begin(view);
@@ -476,7 +464,7 @@ static struct error *show_type(const struct view_of_paths *view,
 		print_more_groups(view->scan, groups + shown, count - shown);
 	if (!view->dot)
 		render_table_end(&view->scan->render);
-	if (passing.count == 0)
+	if (count == 0)
 		scan_remark(view->scan, "no object of the dump passes the "
 			    "filters");
 	return err;

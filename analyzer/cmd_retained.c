@@ -11,6 +11,7 @@
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
 #include "analyzer/kept.h"
+#include "analyzer/objecttop.h"
 #include "analyzer/paths.h"
 #include "analyzer/retained_groups.h"
 #include "analyzer/toplist.h"
@@ -208,17 +209,23 @@ static struct error *choose(struct scan *scan, const struct analysis *analysis,
 {
 	size_t limit = list->limit;
 	bool done = false;
+	uint64_t size;
 	struct error *err = NULL;
 
 	// A condition is held against all rows, shown or not.
-	if (analysis->kept && scan->options->min_size == 0 && limit > 0 &&
-	    !gate_open(&scan->gate))
+	if (gate_open(&scan->gate) || limit == 0)
+		return choose_of_all(scan, analysis, list, ret_passed);
+	if (analysis->kept && scan->options->min_size == 0)
 		err = choose_kept(scan, analysis, list, ret_passed, &done);
 	if (err || done)
 		return err;
 	toplist_deinit(list);
 	toplist_init(list, limit);
-	return choose_of_all(scan, analysis, list, ret_passed);
+	return objecttop_find(analysis, &(struct objecttop_options){
+		.workers = opened_workers(scan->opened),
+		.type = scan->options->type, .match = scan->options->match,
+		.min_size = scan->options->min_size,
+		.key = OBJECT_BY_RETAINED_REACHED }, list, ret_passed, &size);
 }
 
 static void print_more(struct scan *scan, uint64_t more, const char *what)
@@ -321,8 +328,8 @@ static struct error *print_groups(struct scan *scan,
 	const struct options *options = scan->options;
 	struct cell cells[NUM_RETAINED_COLUMNS];
 	uint64_t shown = 0, left = 0;
-	struct error *err = retained_groups_make(analysis, options->by,
-						 &groups);
+	struct error *err = retained_groups_make(scan->opened, analysis,
+						 options->by, &groups);
 
 	if (!err)
 		err = typefilter_create(options->type, options->match, &filter);

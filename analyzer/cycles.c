@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/kept.h"
 #include "image/base/guard.h"
 
 enum { TYPES_NAMED = 4 };	/* the others of a component are counted */
@@ -21,9 +22,16 @@ struct cycle cycles_get(const struct analysis *analysis,
 	const struct heapgraph *heap = analysis->heap;
 	uint32_t first = components->at[component];
 	uint32_t end = components->at[component + 1];
+	const struct kept *kept = analysis->kept;
 	struct cycle cycle = { .component = component, .count = 1,
 			       .objects = end - first };
 
+	if (kept) {
+		cycle.size = kept->cycle_sizes[component];
+		cycle.finalizers = kept->cycle_finalizers[component] >> 1;
+		cycle.garbage = kept->cycle_finalizers[component] & 1;
+		return cycle;
+	}
 	for (uint32_t i = first; i < end; i++) {
 		uint32_t object = components->members[i];
 
@@ -50,6 +58,8 @@ uint64_t cycles_shape(const struct analysis *analysis,
 	const struct components *components = &analysis->components;
 	uint64_t shape = cycle->garbage;
 
+	if (analysis->kept)
+		return analysis->kept->cycle_shapes[cycle->component];
 	// A sum: whatever the order.
 	for (uint32_t i = components->at[cycle->component];
 	     i < components->at[cycle->component + 1]; i++)
@@ -88,8 +98,8 @@ static int by_count(const void *a, const void *b)
 }
 
 /** How often each of count ids, which this puts in order, occurs. */
-static size_t tally(const struct heapgraph *heap, uint32_t *ids,
-		    uint32_t count, struct share *shares)
+static size_t tally_few(const struct heapgraph *heap, uint32_t *ids,
+			uint32_t count, struct share *shares)
 {
 	size_t num = 0;
 
@@ -100,7 +110,25 @@ static size_t tally(const struct heapgraph *heap, uint32_t *ids,
 							   ids[i]);
 		shares[num - 1].count++;
 	}
-	qsort(shares, num, sizeof(*shares), by_count);
+	return num;
+}
+
+/** The types of count objects and how many of each, by counting all types. */
+static size_t tally_many(const struct heapgraph *heap, const uint32_t *objects,
+			 uint32_t count, uint32_t num_types,
+			 struct share *shares)
+{
+	size_t num = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		shares[heap->types[objects[i]]].count++;
+	for (uint32_t i = 0; i < num_types; i++) {
+		if (shares[i].count == 0)
+			continue;
+		shares[num] = (struct share){
+			pyh_types_get(heap->pyh_types, i), shares[i].count };
+		num++;
+	}
 	return num;
 }
 
@@ -121,16 +149,23 @@ struct error *cycles_types(const struct analysis *analysis, uint32_t component,
 	const struct components *components = &analysis->components;
 	uint32_t first = components->at[component];
 	uint32_t count = components->at[component + 1] - first;
-	CLEANUP(free_pointer) uint32_t *ids = calloc(count, sizeof(*ids));
-	CLEANUP(free_pointer) struct share *shares = calloc(count,
-							    sizeof(*shares));
+	uint32_t num_types = pyh_types_count(analysis->heap->pyh_types);
+	bool many = count > num_types;
+	CLEANUP(free_pointer) uint32_t *ids = calloc(many ? 1 : count,
+						     sizeof(*ids));
+	CLEANUP(free_pointer) struct share *shares =
+		calloc(many ? num_types : count, sizeof(*shares));
+	const uint32_t *members = components->members + first;
 	size_t num;
 
 	if (!ids || !shares)
 		return error_no_memory();
-	for (uint32_t i = 0; i < count; i++)
-		ids[i] = analysis->heap->types[components->members[first + i]];
-	num = tally(analysis->heap, ids, count, shares);
+	for (uint32_t i = 0; !many && i < count; i++)
+		ids[i] = analysis->heap->types[members[i]];
+	num = many ? tally_many(analysis->heap, members, count, num_types,
+				shares) :
+		     tally_few(analysis->heap, ids, count, shares);
+	qsort(shares, num, sizeof(*shares), by_count);
 	text[0] = '\0';
 	for (size_t i = 0; i < num && i < TYPES_NAMED; i++)
 		append(text, "%s%s %" PRIu32, i ? ", " : "",

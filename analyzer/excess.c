@@ -6,8 +6,26 @@
 
 #include <stdlib.h>
 
+#include "analyzer/kept.h"
 #include "image/base/guard.h"
 #include "pyheap/pyholders.h"
+
+static struct excess excess_of(const struct analysis *analysis, uint32_t object)
+{
+	const struct heapgraph *heap = analysis->heap;
+	struct heap_count count = heaproots_count(heap, &analysis->roots,
+						  object);
+	/* found, but no count tells of them */
+	uint64_t deferred = heapgraph_references(heap, object) -
+			    heapgraph_refcount(heap, object);
+
+	return (struct excess){
+		.object = object,
+		.found = count.objects + count.roots - deferred,
+		.excess = (int64_t)(heapgraph_references(heap, object) -
+				    count.objects - count.roots),
+		.guessed = count.guessed + count.maybe_roots };
+}
 
 static struct error *gather(const struct analysis *analysis,
 			    struct excesses *ret)
@@ -20,22 +38,14 @@ static struct error *gather(const struct analysis *analysis,
 			   sizeof(*ret->list));
 	if (!ret->list)
 		return error_no_memory();
-	for (uint32_t i = 0; i < heap->count; i++) {
-		struct heap_count count;
-		uint64_t deferred;	/* found, but no count tells of them */
+	for (size_t i = 0; i < (size_t)heap->count / 64 + 1; i++) {
+		uint64_t bits = roots->unexplained.words[i] |
+				roots->over_released.words[i];
 
-		if (!node_set_has(&roots->unexplained, i) &&
-		    !node_set_has(&roots->over_released, i))
-			continue;
-		count = heaproots_count(heap, roots, i);
-		deferred = heapgraph_references(heap, i) -
-			   heapgraph_refcount(heap, i);
-		ret->list[ret->count++] = (struct excess){
-			.object = i,
-			.found = count.objects + count.roots - deferred,
-			.excess = (int64_t)(heapgraph_references(heap, i) -
-					    count.objects - count.roots),
-			.guessed = count.guessed + count.maybe_roots };
+		for (; bits; bits &= bits - 1)
+			ret->list[ret->count++] = excess_of(
+				analysis, (uint32_t)(i * 64) +
+					(uint32_t)__builtin_ctzll(bits));
 	}
 	return NULL;
 }
@@ -88,7 +98,24 @@ static bool see_holder(void *context, const struct pyh_root *root)
 	return true;
 }
 
-static struct error *look(struct opened *opened, struct looking *looking)
+/** By what an earlier look has found. */
+static void recall(const struct kept *kept, struct looking *looking)
+{
+	for (size_t i = 0; i < kept->num_holders; i++) {
+		const struct kept_holder *holder = &kept->holders[i];
+		struct excess one = { .object = holder->object };
+		struct excess *key = &one, **found;
+
+		found = bsearch(&key, looking->by_object, looking->count,
+				sizeof(*looking->by_object), by_object);
+		if (!found)
+			continue;
+		(*found)->holders = holder->holders;
+		(*found)->holder = holder->first;
+	}
+}
+
+static struct error *search(struct opened *opened, struct looking *looking)
 {
 	CLEANUP(free_pointer) uint64_t *addresses =
 		calloc(looking->count, sizeof(*addresses));
@@ -106,26 +133,21 @@ static struct error *look(struct opened *opened, struct looking *looking)
 		err = error_no_memory();
 	if (err)
 		return err;
-	for (size_t i = 0; i < looking->count; i++) {
-		looking->by_object[i] = &looking->first[i];
-		looking->first[i].looked = true;
+	for (size_t i = 0; i < looking->count; i++)
 		addresses[i] = heapgraph_address(looking->heap,
 						 looking->first[i].object);
-	}
-	qsort(looking->by_object, looking->count, sizeof(*looking->by_object),
-	      by_object);
 	return pyh_holders_each(runtime, census, shapes, addresses,
 				looking->count, see_holder, looking, &all);
 }
 
 /** Of a list in order: those that were released too often need no holder. */
 static struct error *find_holders(struct opened *opened,
-				  const struct heapgraph *heap,
+				  const struct analysis *analysis,
 				  struct excesses *list)
 {
-	struct looking looking = { .heap = heap };
+	struct looking looking = { .heap = analysis->heap };
 	size_t first = 0;
-	struct error *err;
+	struct error *err = NULL;
 
 	while (first < list->count && list->list[first].excess < 0)
 		first++;
@@ -135,7 +157,18 @@ static struct error *find_holders(struct opened *opened,
 	if (looking.count == 0)
 		return NULL;
 	looking.by_object = calloc(looking.count, sizeof(*looking.by_object));
-	err = looking.by_object ? look(opened, &looking) : error_no_memory();
+	if (!looking.by_object)
+		return error_no_memory();
+	for (size_t i = 0; i < looking.count; i++) {
+		looking.by_object[i] = &looking.first[i];
+		looking.first[i].looked = true;
+	}
+	qsort(looking.by_object, looking.count, sizeof(*looking.by_object),
+	      by_object);
+	if (analysis->kept)
+		recall(analysis->kept, &looking);
+	else
+		err = search(opened, &looking);
 	free(looking.by_object);
 	return err;
 }
@@ -150,7 +183,7 @@ struct error *excesses_find(struct opened *opened,
 	err = gather(analysis, ret);
 	if (!err) {
 		qsort(ret->list, ret->count, sizeof(*ret->list), by_weight);
-		err = find_holders(opened, analysis->heap, ret);
+		err = find_holders(opened, analysis, ret);
 	}
 	if (err) {
 		excesses_deinit(ret);

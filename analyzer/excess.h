@@ -43,7 +43,7 @@ struct excesses {
 /**
  * Gather all such objects. Holders are looked for in all of captured memory,
  * which is read once: those of the PYH_HOLDERS_OBJECTS with most counts too
- * many.
+ * many. What an earlier run has kept of them is taken instead.
  */
 struct error *excesses_find(struct opened *opened,
 			    const struct analysis *analysis,

@@ -128,7 +128,25 @@ static struct error *take_types(struct reading *reading, struct kept *kept,
 				       sizeof(*kept->reached_by_type), count);
 	kept->retained_by_type = column(reading, KEPT_RETAINED_BY_TYPE,
 					sizeof(*kept->retained_by_type), count);
+	kept->retained_by_module = column(reading, KEPT_RETAINED_BY_MODULE,
+					  sizeof(*kept->retained_by_module),
+					  count);
 	return err;
+}
+
+static bool take_total(const struct kept *kept, const struct pyh_types *types,
+		       const struct kept_total *from,
+		       struct pyh_type_total *total)
+{
+	if (from->type >= kept->num_types)
+		return false;
+	*total = (struct pyh_type_total){
+		.type = pyh_types_get(types, from->type),
+		.count = from->count, .size = from->size,
+		.footprint = from->footprint, .refcounts = from->refcounts,
+		.immortal = from->immortal,
+		.size_exact = from->size_exact != 0 };
+	return true;
 }
 
 static struct error *take_totals(struct reading *reading, struct kept *kept,
@@ -146,17 +164,9 @@ static struct error *take_totals(struct reading *reading, struct kept *kept,
 	kept->totals = calloc((size_t)count + 1, sizeof(*kept->totals));
 	if (!kept->totals)
 		return error_no_memory();
-	for (size_t i = 0; i < count; i++) {
-		if (from[i].type >= kept->num_types)
+	for (size_t i = 0; i < count; i++)
+		if (!take_total(kept, types, &from[i], &kept->totals[i]))
 			return damaged("totals");
-		kept->totals[i] = (struct pyh_type_total){
-			.type = pyh_types_get(types, from[i].type),
-			.count = from[i].count, .size = from[i].size,
-			.footprint = from[i].footprint,
-			.refcounts = from[i].refcounts,
-			.immortal = from[i].immortal,
-			.size_exact = from[i].size_exact != 0 };
-	}
 	kept->num_totals = (size_t)count;
 	return NULL;
 }
@@ -240,6 +250,164 @@ static struct error *take_suspects(struct reading *reading, struct kept *kept,
 	return NULL;
 }
 
+static bool take_root(struct reading *reading, const struct pyh_root *from,
+		      struct pyh_root *root)
+{
+	*root = *from;
+	root->name = text_at(reading, (uintptr_t)from->name);
+	root->module = text_at(reading, (uintptr_t)from->module);
+	return *(const uint8_t *)&from->deferred <= 1 &&
+	       (unsigned int)root->kind <= PYH_ROOT_NATIVE &&
+	       (unsigned int)root->hold <= PYH_HOLD_NONE && !reading->damaged;
+}
+
+/* --- what else was made ---------------------------------------------------- */
+
+static struct error *take_ways(struct reading *reading, struct kept *kept)
+{
+	uint64_t count;
+
+	kept->before = column(reading, KEPT_BEFORE, sizeof(*kept->before),
+			      reading->facts.num_objects);
+	kept->ways = any_column(reading, KEPT_WAYS, sizeof(*kept->ways),
+				&count);
+	if (!kept->before || !kept->ways || count > KEPT_WAYS_MAX)
+		return damaged("ways");
+	for (uint64_t i = 0; i < count; i++)
+		if (kept->ways[i].type >= kept->num_types ||
+		    kept->ways[i].sample >= reading->facts.num_objects)
+			return damaged("ways");
+	kept->num_ways = (size_t)count;
+	kept->ways_known = reading->facts.ways_known != 0;
+	return NULL;
+}
+
+static struct error *take_cycles(struct reading *reading, struct kept *kept)
+{
+	uint64_t count = reading->facts.components.count;
+
+	kept->cycle_sizes = column(reading, KEPT_CYCLE_SIZES,
+				   sizeof(*kept->cycle_sizes), count);
+	kept->cycle_shapes = column(reading, KEPT_CYCLE_SHAPES,
+				    sizeof(*kept->cycle_shapes), count);
+	kept->cycle_finalizers = column(reading, KEPT_CYCLE_FINALIZERS,
+					sizeof(*kept->cycle_finalizers), count);
+	// They are keys of a map, which 0 cannot be.
+	for (uint64_t i = 0; kept->cycle_shapes && i < count; i++)
+		reading->damaged |= kept->cycle_shapes[i] == 0;
+	return reading->damaged ? damaged("cycles") : NULL;
+}
+
+static struct error *take_holders(struct reading *reading, struct kept *kept)
+{
+	uint64_t count;
+	const struct kept_holder *from = any_column(reading, KEPT_HOLDERS,
+						    sizeof(*from), &count);
+
+	if (!from)
+		return damaged("holders");
+	kept->holders = calloc((size_t)count + 1, sizeof(*kept->holders));
+	if (!kept->holders)
+		return error_no_memory();
+	for (size_t i = 0; i < count; i++) {
+		kept->holders[i].object = from[i].object;
+		kept->holders[i].holders = from[i].holders;
+		if (from[i].object >= reading->facts.num_objects ||
+		    !take_root(reading, &from[i].first,
+			       &kept->holders[i].first))
+			return damaged("holders");
+	}
+	kept->num_holders = (size_t)count;
+	return NULL;
+}
+
+static struct error *take_groups(struct reading *reading, struct kept *kept)
+{
+	uint64_t count;
+	const struct kept_group_row *from = any_column(
+		reading, KEPT_GROUPS, sizeof(*from), &count);
+
+	if (!from)
+		return damaged("groups");
+	kept->groups = calloc((size_t)count + 1, sizeof(*kept->groups));
+	if (!kept->groups)
+		return error_no_memory();
+	for (size_t i = 0; i < count; i++) {
+		const char *name = text_at(reading, from[i].name);
+
+		if (!name || from[i].by >= NUM_BY)
+			return damaged("groups");
+		kept->groups[i] = (struct kept_group){
+			.name = name, .by = (enum group_by)from[i].by,
+			.count = from[i].count, .size = from[i].size,
+			.retained = from[i].retained };
+	}
+	kept->num_groups = (size_t)count;
+	return NULL;
+}
+
+static struct error *take_owned(struct reading *reading, struct kept *kept,
+				const struct pyh_types *types)
+{
+	uint64_t count;
+	const struct kept_owned_row *from = any_column(
+		reading, KEPT_OWNED, sizeof(*from), &count);
+
+	if (!from)
+		return damaged("owners");
+	kept->owned = calloc((size_t)count + 1, sizeof(*kept->owned));
+	if (!kept->owned)
+		return error_no_memory();
+	for (size_t i = 0; i < count; i++) {
+		struct kept_owned *owned = &kept->owned[i];
+
+		if (from[i].owner > kept->num_types ||
+		    !take_total(kept, types, &from[i].total, &owned->total))
+			return damaged("owners");
+		owned->owner = from[i].owner ?
+			pyh_types_get(types, from[i].owner - 1) : NULL;
+	}
+	kept->num_owned = (size_t)count;
+	return NULL;
+}
+
+static struct error *take_collectors(struct reading *reading,
+				     struct kept *kept)
+{
+	uint64_t count;
+	const struct pyh_gc *from = any_column(reading, KEPT_COLLECTORS,
+					       sizeof(*from), &count);
+
+	for (uint64_t i = 0; from && i < count; i++) {
+		uint8_t collecting;
+
+		// As a bool it may only be looked at when it is one.
+		memcpy(&collecting, &from[i].collecting, sizeof(collecting));
+		if ((unsigned int)from[i].kind > PYH_GC_FREE_THREADED ||
+		    collecting > 1)
+			return damaged("collectors");
+	}
+	kept->collectors = from;
+	kept->num_collectors = (size_t)count;
+	return from ? NULL : damaged("collectors");
+}
+
+static struct error *take_made(struct reading *reading, struct kept *kept,
+			       const struct pyh_types *types)
+{
+	struct error *err = take_ways(reading, kept);
+
+	if (!err)
+		err = take_cycles(reading, kept);
+	if (!err)
+		err = take_holders(reading, kept);
+	if (!err)
+		err = take_groups(reading, kept);
+	if (!err)
+		err = take_owned(reading, kept, types);
+	return err ? err : take_collectors(reading, kept);
+}
+
 static struct error *take_all(struct kept *kept, struct pyh_types *types)
 {
 	struct reading reading;
@@ -255,7 +423,9 @@ static struct error *take_all(struct kept *kept, struct pyh_types *types)
 				&kept->num_by_size) ||
 		     reading.damaged))
 		err = damaged("lists");
-	return err ? err : take_suspects(&reading, kept, types);
+	if (!err)
+		err = take_suspects(&reading, kept, types);
+	return err ? err : take_made(&reading, kept, types);
 }
 
 struct error *kept_open(const struct store *store, struct pyh_types *types,
@@ -282,6 +452,9 @@ void kept_close(struct kept *kept)
 	if (!kept)
 		return;
 	free(kept->totals);
+	free(kept->holders);
+	free(kept->groups);
+	free(kept->owned);
 	free(kept);
 }
 
@@ -390,19 +563,6 @@ static void take_set(struct reading *reading, enum kept_column id,
 			    (uint64_t)set->num_nodes / 64 + 1);
 }
 
-static bool take_root(struct reading *reading, const struct heap_root *from,
-		      struct heap_root *root)
-{
-	*root = *from;
-	root->root.name = text_at(reading, (uintptr_t)from->root.name);
-	root->root.module = text_at(reading, (uintptr_t)from->root.module);
-	return *(const uint8_t *)&from->root.deferred <= 1 &&
-	       root->object < reading->facts.num_objects &&
-	       (unsigned int)root->root.kind <= PYH_ROOT_NATIVE &&
-	       (unsigned int)root->root.hold <= PYH_HOLD_NONE &&
-	       !reading->damaged;
-}
-
 static struct error *take_roots(struct reading *reading,
 				struct heaproots *roots)
 {
@@ -421,10 +581,13 @@ static struct error *take_roots(struct reading *reading,
 	roots->roots = calloc((size_t)count + 1, sizeof(*roots->roots));
 	if (!roots->roots)
 		return error_no_memory();
-	for (size_t i = 0; i < count; i++)
-		if (!take_root(reading, &from[i], &roots->roots[i]) ||
-		    (i > 0 && from[i].object < from[i - 1].object))
+	for (size_t i = 0; i < count; i++) {
+		roots->roots[i].object = from[i].object;
+		if (from[i].object >= reading->facts.num_objects ||
+		    (i > 0 && from[i].object < from[i - 1].object) ||
+		    !take_root(reading, &from[i].root, &roots->roots[i].root))
 			return damaged("roots");
+	}
 	roots->num_roots = (size_t)count;
 	return NULL;
 }

@@ -14,10 +14,34 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/index.h"
+#include "analyzer/scan_options.h"
 #include "analyzer/store.h"
 #include "analyzer/suspects.h"
 #include "pyheap/pycensus.h"
+#include "pyheap/pygc.h"
 #include "pyheap/pytypes.h"
+
+/** Words of memory that lead to an object with counts too many. */
+struct kept_holder {
+	uint32_t object;
+	uint32_t holders;	/* how many there are */
+	struct pyh_root first;
+};
+
+/** A row of `retained --by thread` or `--by root`. */
+struct kept_group {
+	const char *name;
+	enum group_by by;
+	uint64_t count, size, retained;
+};
+
+/** Objects of a type that instances of another one own. */
+struct kept_owned {
+	struct pyh_type_total total;
+	const struct pyh_type *owner;	/* NULL: none */
+};
+
+struct path_group;
 
 /** Results of an earlier run. Columns are borrowed from its file. */
 struct kept {
@@ -32,6 +56,22 @@ struct kept {
 	uint32_t num_by_retained, num_by_size;
 	const uint32_t *reached_by_type;	/* objects, of each type */
 	const uint64_t *retained_by_type;	/* as retained_by_type() has it */
+	const uint64_t *retained_by_module;	/* … of the module of each type */
+	const uint32_t *before;		/* see reach_tree: as paths has it */
+	const struct path_group *ways;	/* as paths_group_all() has them */
+	size_t num_ways;
+	bool ways_known;		/* there were not too many */
+	/* of each component: see struct cycle, cycles_shape() */
+	const uint64_t *cycle_sizes, *cycle_shapes;
+	const uint32_t *cycle_finalizers;	/* twice; 1 more if garbage */
+	struct kept_holder *holders;	/* by object; owned */
+	size_t num_holders;
+	struct kept_group *groups;	/* largest first; owned */
+	size_t num_groups;
+	struct kept_owned *owned;	/* by owners_tally(); owned */
+	size_t num_owned;
+	const struct pyh_gc *collectors;	/* with lists counted */
+	size_t num_collectors;
 	struct suspects suspects;	/* without values */
 };
 

@@ -43,6 +43,7 @@ static const struct {
 	{ KEPT_TREE, RULE_OBJECT },
 	{ KEPT_COMPONENTS_AT, RULE_OFFSET },
 	{ KEPT_COMPONENTS, RULE_OBJECT },
+	{ KEPT_BEFORE, RULE_PARENT },
 	{ KEPT_BY_RETAINED, RULE_OBJECT },
 	{ KEPT_BY_SIZE, RULE_OBJECT },
 };
@@ -184,13 +185,14 @@ static struct error *check_children(const struct checking *checking)
 }
 
 /**
- * From every object the way up leads to the top: each is walked until one that
- * is known to lead there, and then known itself.
+ * From every object the way up leads to the top, and not in a circle: each is
+ * walked until one that is known to lead there, and then known itself.
  */
-static struct error *check_tree(const struct checking *checking)
+static struct error *check_tree(const struct checking *checking,
+				enum kept_column column)
 {
 	uint32_t objects = checking->facts->num_objects;
-	const uint32_t *parents = kept_column(checking->store, KEPT_PARENTS,
+	const uint32_t *parents = kept_column(checking->store, column,
 					      sizeof(*parents), objects);
 	struct node_set known = { 0 };
 	struct error *err = node_set_init(&known, objects);
@@ -202,7 +204,7 @@ static struct error *check_tree(const struct checking *checking)
 		       steps <= objects; steps++)
 			at = parents[at];
 		if (steps > objects)
-			err = wrong(KEPT_PARENTS);
+			err = wrong(column);
 		for (at = i; !err && at < objects && node_set_add(&known, at);)
 			at = parents[at];
 	}
@@ -238,5 +240,7 @@ struct error *keptcheck_all(const struct store *store, uint32_t num_types,
 		err = check_cells(&checking);
 	if (!err)
 		err = check_children(&checking);
-	return err ? err : check_tree(&checking);
+	if (!err)
+		err = check_tree(&checking, KEPT_PARENTS);
+	return err ? err : check_tree(&checking, KEPT_BEFORE);
 }

@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 #include "analyzer/analysis.h"
+#include "analyzer/kept.h"
+#include "analyzer/paths.h"
 #include "analyzer/store.h"
 #include "analyzer/suspects.h"
 #include "pyheap/pycensus.h"
@@ -25,6 +27,9 @@ _Static_assert(sizeof(struct heapgraph) == 528 &&
 		       sizeof(struct pyh_type) == 136 &&
 		       sizeof(struct pyh_type_total) == 56 &&
 		       sizeof(struct heap_root) == 88 &&
+		       sizeof(struct kept_holder) == 88 &&
+		       sizeof(struct path_group) == 32 &&
+		       sizeof(struct pyh_gc) == 280 &&
 		       sizeof(struct suspects) == 6336,
 	       "what is kept is all there is");
 #endif
@@ -68,11 +73,27 @@ enum kept_column {
 	KEPT_REACHED_BY_TYPE,	/* uint32_t, of each type */
 	KEPT_RETAINED_BY_TYPE,	/* uint64_t, of each type */
 	KEPT_SUSPECTS,		/* struct kept_suspect, at most SUSPECTS_MAX */
+	KEPT_RETAINED_BY_MODULE,	/* uint64_t, of the module of each type */
+	KEPT_BEFORE,		/* uint32_t, of each object: see reach_tree */
+	KEPT_WAYS,		/* struct path_group, at most KEPT_WAYS_MAX */
+	KEPT_CYCLE_SIZES,	/* uint64_t, of each component */
+	KEPT_CYCLE_SHAPES,	/* uint64_t, the same */
+	KEPT_CYCLE_FINALIZERS,	/* uint32_t, the same: twice how many, and 1
+				   where it is garbage */
+	KEPT_HOLDERS,		/* struct kept_holder, by object; with names as
+				   in KEPT_ROOTS */
+	KEPT_GROUPS,		/* struct kept_group_row, largest first */
+	KEPT_OWNED,		/* struct kept_owned_row */
+	KEPT_COLLECTORS,	/* struct pyh_gc */
 	KEPT_NUM_COLUMNS
 };
 
 _Static_assert((int)KEPT_NUM_COLUMNS <= (int)STORE_COLUMNS_MAX,
 	       "a store has room for them");
+
+enum {
+	KEPT_WAYS_MAX = 1 << 18,	/* where there are more, none is kept */
+};
 
 /** What is in no column: numbers of each part. Pointers in it mean nothing. */
 struct kept_facts {
@@ -86,6 +107,7 @@ struct kept_facts {
 	/* of the suspects, as struct suspects has them */
 	uint64_t memory, garbage_bytes, unexplained, unexplained_bytes;
 	uint64_t memory_is_rss;		/* 0 or 1 */
+	uint64_t ways_known;		/* 0 or 1 */
 };
 
 enum {
@@ -118,6 +140,18 @@ struct kept_suspect {
 	uint32_t pattern, object, sample;
 	uint32_t element;		/* id of the type plus 1; 0: none */
 	uint32_t path, sentence, evidence; /* places in the text plus 1 */
+	uint32_t unused;
+};
+
+struct kept_group_row {
+	uint64_t count, size, retained;
+	uint32_t name;			/* a place in the text plus 1 */
+	uint32_t by;			/* enum group_by */
+};
+
+struct kept_owned_row {
+	struct kept_total total;
+	uint32_t owner;			/* id of the type plus 1; 0: none */
 	uint32_t unused;
 };
 

@@ -8,8 +8,9 @@
 #include <string.h>
 
 #include "analyzer/keptcolumns.h"
+#include "analyzer/keptmade.h"
+#include "analyzer/objecttop.h"
 #include "analyzer/opened.h"
-#include "analyzer/retained_groups.h"
 #include "analyzer/toplist.h"
 #include "image/base/guard.h"
 
@@ -31,7 +32,12 @@ struct saving {
 	uint32_t *by_retained, *by_size;
 	uint32_t num_by_retained, num_by_size;
 	uint32_t *reached_by_type;
-	uint64_t *retained_by_type;
+	struct keptmade made;
+	struct kept_holder *holders;
+	size_t num_holders;
+	struct kept_group_row *groups;
+	size_t num_groups;
+	struct kept_owned_row *owned;
 	struct suspects suspects;
 	struct kept_suspect kept_suspects[SUSPECTS_MAX];
 	struct store_part parts[KEPT_NUM_COLUMNS];
@@ -109,6 +115,15 @@ static struct error *save_types(struct saving *saving)
 	return err;
 }
 
+static struct kept_total total_of(const struct pyh_type_total *total)
+{
+	return (struct kept_total){
+		.count = total->count, .size = total->size,
+		.footprint = total->footprint, .refcounts = total->refcounts,
+		.immortal = total->immortal, .type = total->type->id,
+		.size_exact = total->size_exact };
+}
+
 static struct error *save_totals(struct saving *saving)
 {
 	size_t count = saving->counts.num_totals;
@@ -116,17 +131,8 @@ static struct error *save_totals(struct saving *saving)
 	saving->totals = calloc(count + 1, sizeof(*saving->totals));
 	if (!saving->totals)
 		return error_no_memory();
-	for (size_t i = 0; i < count; i++) {
-		const struct pyh_type_total *total = &saving->counts.totals[i];
-
-		saving->totals[i] = (struct kept_total){
-			.count = total->count, .size = total->size,
-			.footprint = total->footprint,
-			.refcounts = total->refcounts,
-			.immortal = total->immortal,
-			.type = total->type->id,
-			.size_exact = total->size_exact };
-	}
+	for (size_t i = 0; i < count; i++)
+		saving->totals[i] = total_of(&saving->counts.totals[i]);
 	return NULL;
 }
 
@@ -152,6 +158,21 @@ static struct error *save_cells(struct saving *saving)
 	return NULL;
 }
 
+/** A root with the places of its names instead of them. */
+static struct error *put_root(struct saving *saving, const struct pyh_root *from,
+			      struct pyh_root *to)
+{
+	uint32_t name, module = 0;
+	struct error *err = put_text(saving, from->name, &name);
+
+	if (!err)
+		err = put_text(saving, from->module, &module);
+	*to = *from;
+	to->name = (const char *)(uintptr_t)name;
+	to->module = (const char *)(uintptr_t)module;
+	return err;
+}
+
 static struct error *save_roots(struct saving *saving)
 {
 	const struct heaproots *roots = &saving->analysis->roots;
@@ -161,68 +182,141 @@ static struct error *save_roots(struct saving *saving)
 	if (!saving->roots)
 		return error_no_memory();
 	for (size_t i = 0; !err && i < roots->num_roots; i++) {
-		struct heap_root *root = &saving->roots[i];
-		uint32_t name, module = 0;
-
-		*root = roots->roots[i];
-		err = put_text(saving, root->root.name, &name);
-		if (!err)
-			err = put_text(saving, root->root.module, &module);
-		root->root.name = (const char *)(uintptr_t)name;
-		root->root.module = (const char *)(uintptr_t)module;
+		saving->roots[i].object = roots->roots[i].object;
+		err = put_root(saving, &roots->roots[i].root,
+			       &saving->roots[i].root);
 	}
 	return err;
 }
 
-/* --- the largest ----------------------------------------------------------- */
+/* --- what was made of it --------------------------------------------------- */
 
-static struct error *save_top(struct toplist *list, uint32_t **ret,
-			      uint32_t *ret_count)
+static int by_object(const void *a, const void *b)
 {
-	*ret = calloc(list->count + 1, sizeof(**ret));
-	if (!*ret)
+	const struct kept_holder *x = a, *y = b;
+
+	return x->object < y->object ? -1 : x->object > y->object;
+}
+
+static struct error *save_holders(struct saving *saving)
+{
+	const struct excesses *excesses = &saving->made.excesses;
+	struct error *err = NULL;
+
+	saving->holders = calloc(excesses->count + 1, sizeof(*saving->holders));
+	if (!saving->holders)
 		return error_no_memory();
-	toplist_sort(list);
-	for (size_t i = 0; i < list->count; i++)
-		(*ret)[i] = list->entries[i].id;
-	*ret_count = (uint32_t)list->count;
+	for (size_t i = 0; !err && i < excesses->count; i++) {
+		const struct excess *from = &excesses->list[i];
+		struct kept_holder *to = &saving->holders[saving->num_holders];
+
+		if (from->holders == 0)
+			continue;
+		to->object = from->object;
+		to->holders = from->holders;
+		err = put_root(saving, &from->holder, &to->first);
+		saving->num_holders++;
+	}
+	if (saving->num_holders > 0)
+		qsort(saving->holders, saving->num_holders,
+		      sizeof(*saving->holders), by_object);
+	return err;
+}
+
+static struct error *put_groups(struct saving *saving,
+				const struct retained_groups *groups,
+				enum group_by by)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < groups->count; i++) {
+		const struct retained_group *from = &groups->groups[i];
+		struct kept_group_row *to =
+			&saving->groups[saving->num_groups++];
+
+		*to = (struct kept_group_row){
+			.by = by, .count = from->count, .size = from->size,
+			.retained = from->retained };
+		err = put_text(saving, from->name, &to->name);
+	}
+	return err;
+}
+
+static struct error *save_groups(struct saving *saving)
+{
+	const struct keptmade *made = &saving->made;
+	struct error *err;
+
+	saving->groups = calloc(made->by_thread.count + made->by_root.count + 1,
+				sizeof(*saving->groups));
+	if (!saving->groups)
+		return error_no_memory();
+	err = put_groups(saving, &made->by_thread, BY_THREAD);
+	return err ? err : put_groups(saving, &made->by_root, BY_ROOT);
+}
+
+static struct error *save_owned(struct saving *saving)
+{
+	const struct keptmade *made = &saving->made;
+
+	saving->owned = calloc(made->num_owned + 1, sizeof(*saving->owned));
+	if (!saving->owned)
+		return error_no_memory();
+	for (size_t i = 0; i < made->num_owned; i++) {
+		const struct kept_owned *from = &made->owned[i];
+
+		saving->owned[i] = (struct kept_owned_row){
+			.total = total_of(&from->total),
+			.owner = from->owner ? from->owner->id + 1 : 0 };
+	}
 	return NULL;
 }
 
-static struct error *save_by_size(struct saving *saving)
+/* --- the largest ----------------------------------------------------------- */
+
+static struct error *save_top(struct opened *opened,
+			      const struct saving *saving, enum object_key key,
+			      uint32_t **ret, uint32_t *ret_count)
 {
-	const struct heapgraph *heap = saving->analysis->heap;
 	CLEANUP(toplist_deinit) struct toplist list;
-	struct error *err = NULL;
+	uint64_t count, size;
+	struct error *err;
 
 	toplist_init(&list, TOP);
-	for (uint32_t i = 0; !err && i < heap->count; i++)
-		err = toplist_add(&list, heapgraph_size(heap, i), i);
-	return err ? err : save_top(&list, &saving->by_size,
-				    &saving->num_by_size);
+	err = objecttop_find(saving->analysis, &(struct objecttop_options){
+		.workers = opened_workers(opened), .key = key },
+		&list, &count, &size);
+	if (err)
+		return err;
+	*ret = calloc(list.count + 1, sizeof(**ret));
+	if (!*ret)
+		return error_no_memory();
+	for (size_t i = 0; i < list.count; i++)
+		(*ret)[i] = list.entries[i].id;
+	*ret_count = (uint32_t)list.count;
+	return NULL;
 }
 
-static struct error *save_by_retained(struct saving *saving)
+static struct error *save_tops(struct saving *saving, struct opened *opened)
 {
 	const struct analysis *analysis = saving->analysis;
-	const struct dominators *dominators = &analysis->dominators;
-	CLEANUP(toplist_deinit) struct toplist list;
-	struct error *err = NULL;
+	struct error *err;
 
 	saving->reached_by_type = calloc((size_t)saving->num_types + 1,
 					 sizeof(uint32_t));
 	if (!saving->reached_by_type)
 		return error_no_memory();
-	toplist_init(&list, TOP);
-	for (uint32_t i = 0; !err && i < analysis->heap->count; i++) {
-		if (dominators->parent[i] == DOMINATOR_UNREACHED)
-			continue;
-		saving->reached_by_type[analysis->heap->types[i]]++;
-		err = toplist_add(&list, dominators->retained[i], i);
-	}
-	return err ? err : save_top(&list, &saving->by_retained,
+	for (uint32_t i = 0; i < analysis->heap->count; i++)
+		saving->reached_by_type[analysis->heap->types[i]] +=
+			analysis->dominators.parent[i] != DOMINATOR_UNREACHED;
+	err = save_top(opened, saving, OBJECT_BY_SIZE, &saving->by_size,
+		       &saving->num_by_size);
+	return err ? err : save_top(opened, saving, OBJECT_BY_RETAINED_REACHED,
+				    &saving->by_retained,
 				    &saving->num_by_retained);
 }
+
+/* --- suspects -------------------------------------------------------------- */
 
 static struct error *save_suspect(struct saving *saving,
 				  const struct suspect *from,
@@ -274,6 +368,7 @@ static void put_facts(struct saving *saving)
 		.garbage_bytes = saving->suspects.garbage_bytes,
 		.unexplained = saving->suspects.unexplained,
 		.unexplained_bytes = saving->suspects.unexplained_bytes,
+		.ways_known = saving->made.num_ways <= KEPT_WAYS_MAX,
 	};
 }
 
@@ -344,6 +439,35 @@ static void put_parts(struct saving *saving)
 	    analysis->collector.uncollectable.words);
 }
 
+static void put_made(struct saving *saving)
+{
+	const struct keptmade *made = &saving->made;
+	uint64_t components = saving->analysis->components.count;
+
+	put(saving, KEPT_RETAINED_BY_TYPE, sizeof(uint64_t), saving->num_types,
+	    made->by_type);
+	put(saving, KEPT_RETAINED_BY_MODULE, sizeof(uint64_t),
+	    saving->num_types, made->by_module);
+	put(saving, KEPT_BEFORE, sizeof(uint32_t),
+	    saving->analysis->heap->count, made->before);
+	put(saving, KEPT_WAYS, sizeof(struct path_group),
+	    saving->facts.ways_known ? made->num_ways : 0, made->ways);
+	put(saving, KEPT_CYCLE_SIZES, sizeof(uint64_t), components,
+	    made->cycle_sizes);
+	put(saving, KEPT_CYCLE_SHAPES, sizeof(uint64_t), components,
+	    made->cycle_shapes);
+	put(saving, KEPT_CYCLE_FINALIZERS, sizeof(uint32_t), components,
+	    made->cycle_finalizers);
+	put(saving, KEPT_HOLDERS, sizeof(struct kept_holder),
+	    saving->num_holders, saving->holders);
+	put(saving, KEPT_GROUPS, sizeof(struct kept_group_row),
+	    saving->num_groups, saving->groups);
+	put(saving, KEPT_OWNED, sizeof(struct kept_owned_row), made->num_owned,
+	    saving->owned);
+	put(saving, KEPT_COLLECTORS, sizeof(struct pyh_gc),
+	    made->num_collectors, made->collectors);
+}
+
 static void put_all(struct saving *saving)
 {
 	put_facts(saving);
@@ -365,10 +489,9 @@ static void put_all(struct saving *saving)
 	    saving->by_size);
 	put(saving, KEPT_REACHED_BY_TYPE, sizeof(uint32_t), saving->num_types,
 	    saving->reached_by_type);
-	put(saving, KEPT_RETAINED_BY_TYPE, sizeof(uint64_t), saving->num_types,
-	    saving->retained_by_type);
 	put(saving, KEPT_SUSPECTS, sizeof(struct kept_suspect),
 	    saving->suspects.count, saving->kept_suspects);
+	put_made(saving);
 }
 
 static void saving_deinit(struct saving *saving)
@@ -382,16 +505,21 @@ static void saving_deinit(struct saving *saving)
 	free(saving->by_retained);
 	free(saving->by_size);
 	free(saving->reached_by_type);
-	free(saving->retained_by_type);
+	free(saving->holders);
+	free(saving->groups);
+	free(saving->owned);
+	keptmade_deinit(&saving->made);
 }
 
 struct error *kept_save(struct index *index, struct opened *opened,
 			const struct analysis *analysis)
 {
 	struct saving saving = { .analysis = analysis };
-	// It may look at types that nobody has asked for yet.
+	// These may look at types that nobody has asked for yet.
 	struct error *err = save_suspects(&saving, opened);
 
+	if (!err)
+		err = keptmade_make(opened, analysis, &saving.made);
 	saving.num_types = pyh_types_count(analysis->heap->pyh_types);
 	if (!err)
 		err = save_types(&saving);
@@ -404,11 +532,13 @@ struct error *kept_save(struct index *index, struct opened *opened,
 	if (!err)
 		err = save_roots(&saving);
 	if (!err)
-		err = save_by_size(&saving);
+		err = save_holders(&saving);
 	if (!err)
-		err = save_by_retained(&saving);
+		err = save_groups(&saving);
 	if (!err)
-		err = retained_by_type(analysis, &saving.retained_by_type);
+		err = save_owned(&saving);
+	if (!err)
+		err = save_tops(&saving, opened);
 	if (!err) {
 		put_all(&saving);
 		err = index_save(index, saving.parts, saving.num_parts);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/kept.h"
 #include "analyzer/lookup.h"
 #include "analyzer/opened.h"
 #include "image/base/guard.h"
@@ -31,6 +32,9 @@ struct paths {
 	struct node_set known;		/* from any root */
 	const struct node_set *starts[NUM_STARTS];	/* those, and all others */
 	struct reach_tree tree;		/* after paths_prepare() */
+	struct path_group *groups;	/* after paths_group_all(), num_groups */
+	size_t num_groups;
+	bool grouped;
 };
 
 /* --- opening --------------------------------------------------------------- */
@@ -106,6 +110,10 @@ struct error *paths_open(struct opened *opened,
 		return err;
 	}
 	sort_roots(paths);
+	// Only read: reach_tree_deinit() lets it be, as there is no array.
+	if (analysis->kept)
+		paths->tree.before =
+			(uint32_t *)(uintptr_t)analysis->kept->before;
 	paths->naming = (struct pyh_naming){
 		.runtime = paths->runtime,
 		.types = &paths->types,
@@ -121,6 +129,7 @@ void paths_close(struct paths *paths)
 	if (!paths)
 		return;
 	reach_tree_deinit(&paths->tree);
+	free(paths->groups);
 	node_set_deinit(&paths->readable);
 	node_set_deinit(&paths->known);
 	pyh_value_reader_destroy(paths->values);
@@ -185,7 +194,7 @@ struct error *paths_prepare(struct paths *paths)
 	if (paths->tree.before)
 		return NULL;
 	return reach_tree_make(&heap->graph, GRAPH_MASK_STRONG, paths->starts,
-			       NUM_STARTS, &heap->spill, &paths->tree);
+			       NUM_STARTS, NULL, &heap->spill, &paths->tree);
 }
 
 /** Of the roots of an object the one that reads best. */
@@ -294,41 +303,33 @@ enum {
 	WAY_EXACT = 32,		/* steps; beyond these circles are seen as one */
 	WAY_CIRCLE = 4,		/* steps of a circle, at most */
 	WAY_NONE = 0,		/* that of what nothing leads to */
+	CACHED = 1 << 12,	/* longer ways found lately */
 };
 
 /** The types along some objects' ways: the way before, and one type more. */
 struct way {
 	uint32_t before, type, length;
-	uint32_t group;		/* plus 1; 0: none yet */
-};
-
-/** Of an object whose way is known. */
-struct place {
-	uint32_t way;		/* plus 1; 0: not known */
-	uint32_t depth;		/* objects before it */
+	struct path_group group;	/* of the objects of this very way */
 };
 
 struct grouping {
 	const struct heapgraph *heap;
-	uint32_t *before;		/* see reach_tree; whole between calls */
-	struct spill_array array;
-	struct place *places;		/* by object */
 	struct hashmap longer;		/* way and type -> longer way */
+	struct {
+		uint64_t key;
+		uint32_t way;
+	} lately[CACHED];		/* the same */
 	struct way *ways;
-	size_t num_ways, ways_room;
-	struct path_group *groups;
-	size_t count, room;
+	size_t num_ways, room;
+	struct error *err;
 };
 
 /** What follows a way: a longer one, or one that it has come round to. */
-static struct error *extend_way(struct grouping *grouping, uint32_t way,
-				uint32_t type, uint32_t *ret)
+static struct error *make_longer(struct grouping *grouping, uint64_t key,
+				 uint32_t way, uint32_t type, uint32_t *ret)
 {
-	uint64_t key = ((uint64_t)way << 32 | type) + 1;
 	uint32_t at = way;
 
-	if (hashmap_get(&grouping->longer, key, ret))
-		return NULL;
 	for (int i = 0; grouping->ways[way].length >= WAY_EXACT &&
 			i < WAY_CIRCLE; i++, at = grouping->ways[at].before) {
 		if (grouping->ways[at].type == type) {
@@ -336,14 +337,14 @@ static struct error *extend_way(struct grouping *grouping, uint32_t way,
 			return NULL;
 		}
 	}
-	if (grouping->num_ways == grouping->ways_room) {
-		size_t room = grouping->ways_room * 2;
+	if (grouping->num_ways == grouping->room) {
+		size_t room = grouping->room * 2;
 		struct way *ways = realloc(grouping->ways, room * sizeof(*ways));
 
 		if (!ways)
 			return error_no_memory();
 		grouping->ways = ways;
-		grouping->ways_room = room;
+		grouping->room = room;
 	}
 	*ret = (uint32_t)grouping->num_ways++;
 	grouping->ways[*ret] = (struct way){
@@ -352,104 +353,137 @@ static struct error *extend_way(struct grouping *grouping, uint32_t way,
 	return hashmap_put(&grouping->longer, key, *ret);
 }
 
-/**
- * Find the place of an object: up to one whose place is known, then down again.
- * Going up, the links are turned round, and turned back on the way down.
- */
-static struct error *find_place(struct grouping *grouping, uint32_t object)
+/** WAY_NONE where there was no memory. */
+static uint32_t longer(struct grouping *grouping, uint32_t way, uint32_t type)
 {
-	uint32_t *before = grouping->before;
-	const uint32_t *types = grouping->heap->types;
-	struct place *places = grouping->places, last = { WAY_NONE + 1, 0 };
-	uint32_t at = object, below = GRAPH_NONE;
-	struct error *err = NULL;
+	uint64_t key = ((uint64_t)way << 32 | type) + 1;
+	size_t slot = (way * 31 ^ type) % CACHED;
+	uint32_t ret = WAY_NONE;
 
-	if (before[object] == GRAPH_NONE)
-		places[object] = last;
-	while (at < REACH_START && places[at].way == 0) {
-		uint32_t above = before[at];
-
-		before[at] = below;
-		below = at;
-		at = above;
+	if (grouping->lately[slot].key == key)
+		return grouping->lately[slot].way;
+	if (!hashmap_get(&grouping->longer, key, &ret)) {
+		if (!grouping->err)
+			grouping->err = make_longer(grouping, key, way, type,
+						    &ret);
+		if (grouping->err)
+			return WAY_NONE;
 	}
-	if (at < REACH_START) {
-		last = places[at];
-		last.depth++;
-	}
-	while (below != GRAPH_NONE) {
-		uint32_t next = before[below], way;
-
-		before[below] = at;
-		at = below;
-		below = next;
-		if (!err)
-			err = extend_way(grouping, last.way - 1, types[at],
-					 &way);
-		if (err)
-			continue;
-		last.way = way + 1;
-		places[at] = last;
-		last.depth++;
-	}
-	return err;
+	grouping->lately[slot].key = key;
+	grouping->lately[slot].way = ret;
+	return ret;
 }
 
-static struct error *make_group(struct grouping *grouping, struct way *way,
-				uint32_t object)
+static void put_in_group(struct grouping *grouping, uint32_t way,
+			 uint32_t object, uint32_t depth)
 {
-	if (grouping->count == grouping->room) {
-		size_t room = grouping->room ? grouping->room * 2 : 64;
-		struct path_group *groups = realloc(grouping->groups,
-						    room * sizeof(*groups));
+	struct path_group *group = &grouping->ways[way].group;
 
-		if (!groups)
-			return error_no_memory();
-		grouping->groups = groups;
-		grouping->room = room;
+	if (group->count == 0 || depth < group->depth ||
+	    (depth == group->depth && object < group->sample)) {
+		group->depth = depth;
+		group->sample = object;
 	}
-	grouping->groups[grouping->count++] = (struct path_group){
-		.sample = object, .depth = grouping->places[object].depth };
-	way->group = (uint32_t)grouping->count;
-	return NULL;
+	group->type = grouping->heap->types[object];
+	group->count++;
+	group->size += heapgraph_size(grouping->heap, object);
+}
+
+/** See reach_labels. */
+static uint32_t label(void *context, uint32_t before, uint32_t node,
+		      uint32_t depth)
+{
+	struct grouping *grouping = context;
+	uint32_t way = longer(grouping, before, grouping->heap->types[node]);
+
+	put_in_group(grouping, way, node, depth);
+	return way;
 }
 
 /** Ways to what nothing leads to differ by type alone. */
-static struct error *find_way_of(struct grouping *grouping, uint32_t object,
-				 uint32_t *ret)
+static void group_unreached(struct grouping *grouping, const uint32_t *before)
 {
-	struct error *err = grouping->places[object].way ?
-				    NULL : find_place(grouping, object);
+	const struct heapgraph *heap = grouping->heap;
 
-	if (err)
-		return err;
-	*ret = grouping->places[object].way - 1;
-	return *ret == WAY_NONE ? extend_way(grouping, WAY_NONE,
-					     ~grouping->heap->types[object],
-					     ret) : NULL;
+	for (uint32_t i = 0; i < heap->count; i++)
+		if (before[i] == GRAPH_NONE)
+			put_in_group(grouping, longer(grouping, WAY_NONE,
+						      ~heap->types[i]), i, 0);
 }
 
-static struct error *put_in_group(struct grouping *grouping, uint32_t object)
+/** Only the groups are left of the ways. */
+static struct error *take_groups(struct paths *paths,
+				 const struct grouping *grouping)
 {
-	struct path_group *group;
-	struct way *way;
-	uint32_t number;
-	struct error *err = find_way_of(grouping, object, &number);
-
-	if (err)
-		return err;
-	way = &grouping->ways[number];
-	err = way->group ? NULL : make_group(grouping, way, object);
-	if (err)
-		return err;
-	group = &grouping->groups[way->group - 1];
-	if (grouping->places[object].depth < group->depth) {
-		group->depth = grouping->places[object].depth;
-		group->sample = object;
-	}
-	group->count++;
-	group->size += heapgraph_size(grouping->heap, object);
+	paths->groups = calloc(grouping->num_ways + 1, sizeof(*paths->groups));
+	if (!paths->groups)
+		return error_no_memory();
+	for (size_t i = 0; i < grouping->num_ways; i++)
+		if (grouping->ways[i].group.count > 0)
+			paths->groups[paths->num_groups++] =
+				grouping->ways[i].group;
+	paths->grouped = true;
 	return NULL;
+}
+
+static void grouping_release(struct grouping **grouping)
+{
+	if (!*grouping)
+		return;
+	hashmap_deinit(&(*grouping)->longer);
+	free((*grouping)->ways);
+	error_free((*grouping)->err);
+	free(*grouping);
+}
+
+static struct error *group_all(struct paths *paths)
+{
+	CLEANUP(grouping_release) struct grouping *grouping =
+		calloc(1, sizeof(*grouping));
+	struct heapgraph *heap = paths->analysis->heap;
+	struct reach_labels labels = { label, grouping };
+	struct error *err;
+
+	if (!grouping)
+		return error_no_memory();
+	grouping->heap = heap;
+	grouping->room = 256;
+	grouping->ways = calloc(grouping->room, sizeof(*grouping->ways));
+	if (!grouping->ways)
+		return error_no_memory();
+	grouping->num_ways = 1;		/* WAY_NONE */
+	// Along the same tree, if there is one.
+	reach_tree_deinit(&paths->tree);
+	err = reach_tree_make(&heap->graph, GRAPH_MASK_STRONG, paths->starts,
+			      NUM_STARTS, &labels, &heap->spill, &paths->tree);
+	if (!err)
+		group_unreached(grouping, paths->tree.before);
+	if (!err)
+		err = TAKE(grouping->err);
+	return err ? err : take_groups(paths, grouping);
+}
+
+struct error *paths_group_all(struct paths *paths,
+			      const struct path_group **ret, size_t *ret_count)
+{
+	const struct kept *kept = paths->analysis->kept;
+	struct error *err = NULL;
+
+	if (kept && kept->ways_known) {
+		*ret = kept->ways;
+		*ret_count = kept->num_ways;
+		return NULL;
+	}
+	if (!paths->grouped)
+		err = group_all(paths);
+	*ret = paths->groups;
+	*ret_count = paths->num_groups;
+	return err;
+}
+
+const uint32_t *paths_before(const struct paths *paths)
+{
+	return paths->tree.before;
 }
 
 static int by_count(const void *a, const void *b)
@@ -461,58 +495,37 @@ static int by_count(const void *a, const void *b)
 	return x->sample < y->sample ? -1 : x->sample > y->sample;
 }
 
-static struct error *grouping_init(struct grouping *grouping,
-				   struct paths *paths)
-{
-	struct heapgraph *heap = paths->analysis->heap;
-	struct error *err = paths_prepare(paths);
-
-	if (!err)
-		err = spill_alloc(&heap->spill, (uint64_t)heap->count *
-						   sizeof(struct place),
-				  &grouping->array);
-	if (err)
-		return err;
-	grouping->heap = heap;
-	grouping->before = paths->tree.before;
-	grouping->places = grouping->array.data;
-	grouping->ways_room = 256;
-	grouping->ways = calloc(grouping->ways_room, sizeof(*grouping->ways));
-	grouping->num_ways = 1;		/* WAY_NONE */
-	return grouping->ways ? NULL : error_no_memory();
-}
-
-static void grouping_deinit(struct grouping *grouping)
-{
-	hashmap_deinit(&grouping->longer);
-	free(grouping->ways);
-	spill_free(&grouping->array);
-	free(grouping->groups);
-}
-
 struct error *paths_group(struct paths *paths,
-			  struct error *(*pass)(void *context, uint32_t object,
+			  struct error *(*pass)(void *context,
+						const struct pyh_type *type,
 						bool *ret),
 			  void *context, struct path_group **ret,
 			  size_t *ret_count)
 {
-	CLEANUP(grouping_deinit) struct grouping grouping = { 0 };
-	struct error *err = grouping_init(&grouping, paths);
+	const struct pyh_types *types = paths->analysis->heap->pyh_types;
+	CLEANUP(free_pointer) struct path_group *groups = NULL;
+	const struct path_group *all = NULL;
+	size_t count = 0, passed = 0;
+	struct error *err = paths_group_all(paths, &all, &count);
 
-	for (uint32_t i = 0; !err && i < paths->analysis->heap->count; i++) {
+	if (err)
+		return err;
+	groups = calloc(count + 1, sizeof(*groups));
+	if (!groups)
+		return error_no_memory();
+	for (size_t i = 0; !err && i < count; i++) {
 		bool wanted;
 
-		err = pass(context, i, &wanted);
+		err = pass(context, pyh_types_get(types, all[i].type), &wanted);
 		if (!err && wanted)
-			err = put_in_group(&grouping, i);
+			groups[passed++] = all[i];
 	}
 	if (err)
 		return err;
-	if (grouping.count > 0)
-		qsort(grouping.groups, grouping.count, sizeof(*grouping.groups),
-		      by_count);
-	*ret = TAKE(grouping.groups);
-	*ret_count = grouping.count;
+	if (passed > 0)
+		qsort(groups, passed, sizeof(*groups), by_count);
+	*ret = TAKE(groups);
+	*ret_count = passed;
 	return NULL;
 }
 

@@ -69,24 +69,38 @@ void path_deinit(struct path *path);
 
 /**
  * Objects that are held in the same way: the types along a shortest way to each
- * are the same. Where a long way goes on in circles, as in a linked list, all
- * rounds are one.
+ * are the same, so that they are of one type themselves. Where a long way goes
+ * on in circles, as in a linked list, all rounds are one.
  */
 struct path_group {
 	uint64_t count;			/* objects */
 	uint64_t size;			/* sys.getsizeof */
+	uint32_t type;			/* id */
 	uint32_t sample;		/* the nearest to its root; of several
 					   the one of the lowest address */
 	uint32_t depth;			/* of that: objects before it */
+	uint32_t unused;
 };
 
 /**
- * Group objects that pass, largest groups first.
+ * Group all objects, in no particular order.
+ *
+ * @param ret  borrowed from paths
+ */
+struct error *paths_group_all(struct paths *paths,
+			      const struct path_group **ret, size_t *ret_count);
+
+/** In the tree of paths that paths_group_all() has made: see reach_tree. */
+const uint32_t *paths_before(const struct paths *paths);
+
+/**
+ * Group objects of types that pass, largest groups first.
  *
  * @param ret  the caller frees it
  */
 struct error *paths_group(struct paths *paths,
-			  struct error *(*pass)(void *context, uint32_t object,
+			  struct error *(*pass)(void *context,
+						const struct pyh_type *type,
 						bool *ret),
 			  void *context, struct path_group **ret,
 			  size_t *ret_count);

@@ -11,6 +11,7 @@
 #include "analyzer/analysis.h"
 #include "analyzer/kept.h"
 #include "analyzer/lookup.h"
+#include "analyzer/toplist.h"
 #include "analyzer/typefilter.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
@@ -331,6 +332,8 @@ struct error *ranking_finish(struct ranking *ranking,
 
 /* --- from kept results ------------------------------------------------------- */
 
+enum { KEPT_RANKED = 1 << 20 };	/* at most: more are no question of a moment */
+
 /** Those of the largest that the filters let through, up to the limit. */
 static struct error *pick(struct ranking *ranking,
 			  const struct analysis *analysis,
@@ -355,32 +358,69 @@ static struct error *pick(struct ranking *ranking,
 	return err;
 }
 
+/** By the list of the largest; false where it is too short to tell. */
+static struct error *rank_listed(struct ranking *ranking,
+				 const struct analysis *analysis,
+				 struct ranking_result *ret, bool *ret_done)
+{
+	const struct kept *kept = analysis->kept;
+	struct error *err;
+
+	*ret_done = false;
+	if (!counts_types(ranking) || ranking->options.limit > kept->num_by_size)
+		return NULL;
+	err = count_types(ranking, kept->totals, kept->num_totals, ret);
+	if (!err)
+		err = pick(ranking, analysis, ret);
+	// There may be smaller ones, which the list does not have.
+	*ret_done = !err && (ret->num_objects == ranking->options.limit ||
+			     ret->num_objects == ret->count);
+	return err;
+}
+
+static struct error *rank_columns(struct ranking *ranking,
+				  const struct analysis *analysis,
+				  struct ranking_result *ret)
+{
+	const struct ranking_options *options = &ranking->options;
+	CLEANUP(toplist_deinit) struct toplist list;
+	struct error *err;
+
+	toplist_init(&list, options->limit);
+	err = objecttop_find(analysis, &(struct objecttop_options){
+		.workers = options->workers, .type = options->type,
+		.match = options->match, .min_size = options->min_size,
+		.key = options->key }, &list, &ret->count, &ret->size);
+	if (err)
+		return err;
+	ret->num_objects = list.count;
+	for (size_t i = 0; i < list.count; i++)
+		ret->objects[i] = lookup_object(analysis->heap,
+						list.entries[i].id);
+	return NULL;
+}
+
 struct error *ranking_from_kept(struct ranking *ranking,
 				const struct analysis *analysis,
 				struct ranking_result *ret, bool *ret_done)
 {
-	const struct kept *kept = analysis->kept;
 	size_t limit = ranking->options.limit;
 	struct ranking_result result = { 0 };
 	struct error *err;
 
 	*ret_done = false;
-	if (!kept || !counts_types(ranking) || limit == 0 ||
-	    limit > kept->num_by_size)
+	if (!analysis->kept || limit == 0 || limit > KEPT_RANKED)
 		return NULL;
 	ranking->merged = calloc(limit, sizeof(*ranking->merged));
 	if (!ranking->merged)
 		return over_budget(ranking);
 	result.objects = ranking->merged;
-	err = count_types(ranking, kept->totals, kept->num_totals, &result);
-	if (!err)
-		err = pick(ranking, analysis, &result);
-	// There may be smaller ones, which the list does not have.
-	*ret_done = !err && (result.num_objects == limit ||
-			     result.num_objects == result.count);
-	if (*ret_done)
-		*ret = result;
-	else
-		free(TAKE(ranking->merged));
+	err = rank_listed(ranking, analysis, &result, ret_done);
+	if (!err && !*ret_done) {
+		result = (struct ranking_result){ .objects = ranking->merged };
+		err = rank_columns(ranking, analysis, &result);
+	}
+	*ret_done = !err;
+	*ret = result;
 	return err;
 }

@@ -17,10 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "analyzer/objecttop.h"
 #include "image/base/error.h"
 #include "pyheap/pycensus.h"
 
-struct analysis;
 struct ranking;
 
 /** < 0: a stands before b. Never 0 for two objects. */
@@ -36,6 +36,7 @@ struct ranking_options {
 	ranking_order_fn *order;
 	const void *context;	/* of order */
 	bool by_size;		/* the order begins with the largest size */
+	enum object_key key;	/* the same order, for kept results */
 };
 
 /** Borrows the texts. Says what is wrong in the pattern. */
@@ -67,9 +68,11 @@ struct ranking_result {
 };
 
 /**
- * The same from the lists of kept results, without a look at any other object.
+ * The same from kept results: by the list of the largest, without a look at any
+ * other object, or else by columns.
  *
- * @param ret_done  false where these do not tell, and nothing was done
+ * @param ret_done  false where there are none, or too many objects are wanted,
+ *	and nothing was done
  */
 struct error *ranking_from_kept(struct ranking *ranking,
 				const struct analysis *analysis,

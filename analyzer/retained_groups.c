@@ -11,8 +11,15 @@
 #include <string.h>
 
 #include "analyzer/kept.h"
+#include "analyzer/opened.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
+
+/** Types without a module are made in C without saying where. */
+const char *retained_module(const struct pyh_type *type)
+{
+	return type->module ? type->module : "?";
+}
 
 struct error *retained_by_type(const struct analysis *analysis, uint64_t **ret)
 {
@@ -45,8 +52,9 @@ struct making {
 	size_t room;
 	struct hashmap numbers;	/* of groups, by the hash of their names */
 	uint32_t *of_type;	/* group of each type; or NULL, and then … */
+	const struct domtops *tops;
 	struct spill_array array;
-	uint32_t *of;		/* … of each object */
+	uint32_t *of;		/* … of each top */
 };
 
 static struct error *add_group(struct making *making, const char *name,
@@ -111,8 +119,7 @@ static struct error *group_types(struct making *making, bool modules)
 		struct error *err;
 
 		making->of_type[i] = i;
-		err = modules ? group_named(making, type->module ?
-						    type->module : "?",
+		err = modules ? group_named(making, retained_module(type),
 					    &making->of_type[i]) :
 				add_group(making, type->name, type);
 		if (err)
@@ -181,7 +188,11 @@ static unsigned int rank_of_root(const struct pyh_root *root, bool threads)
 	return RANK_NATIVE;
 }
 
-/** Objects are given to groups, rank by rank. */
+/**
+ * Tops are given to groups, rank by rank: objects that no single other one keeps
+ * alive, the held ones among them. Whatever leads to an object that lives by
+ * another one leads to that first, so that all below a top are of its group.
+ */
 struct rooting {
 	struct making *making;
 	bool threads;
@@ -244,14 +255,15 @@ static struct error *group_of_held(const struct rooting *rooting,
 static struct error *group_held(struct rooting *rooting)
 {
 	const struct analysis *analysis = rooting->making->analysis;
+	const struct domtops *tops = rooting->making->tops;
 	uint32_t *of = rooting->making->of;
 	struct error *err = NULL;
 
-	for (uint32_t i = 0; !err && i < analysis->heap->count; i++) {
+	for (uint32_t i = 0; !err && i < tops->count; i++) {
 		if (of[i] != GRAPH_NONE ||
-		    !node_set_has(&analysis->roots.held, i))
+		    !node_set_has(&analysis->roots.held, tops->nodes[i]))
 			continue;
-		err = group_of_held(rooting, i, &of[i]);
+		err = group_of_held(rooting, tops->nodes[i], &of[i]);
 		if (err || of[i] == GRAPH_NONE)
 			continue;
 		if (of[i] == GROUP_SEVERAL)
@@ -265,7 +277,7 @@ static struct error *group_held(struct rooting *rooting)
 /** What these lead to, as far as nobody has it. */
 static void group_reached(struct rooting *rooting, uint32_t first_group)
 {
-	const struct graph *graph = &rooting->making->analysis->heap->graph;
+	const struct graph *graph = &rooting->making->tops->graph;
 	uint32_t *of = rooting->making->of;
 
 	while (rooting->num_pending > 0) {
@@ -275,8 +287,7 @@ static void group_reached(struct rooting *rooting, uint32_t first_group)
 		     j < graph->out_at[node + 1]; j++) {
 			uint32_t target = graph_end(graph->out[j]);
 
-			if (!graph_in(graph->out[j], GRAPH_MASK_STRONG) ||
-			    of[target] == of[node])
+			if (of[target] == of[node])
 				continue;
 			if (of[target] == GRAPH_NONE) {
 				of[target] = of[node];
@@ -293,13 +304,13 @@ static void group_reached(struct rooting *rooting, uint32_t first_group)
 static struct error *group_all(struct rooting *rooting)
 {
 	struct making *making = rooting->making;
-	const struct heapgraph *heap = making->analysis->heap;
+	const struct domtops *tops = making->tops;
 	unsigned int ranks = rooting->threads ? NUM_THREAD_RANKS :
 						NUM_ROOT_RANKS;
 	struct error *err = NULL;
 	uint32_t last = 0;	/* the first group of the last rank */
 
-	for (uint32_t i = 0; i < heap->count; i++)
+	for (uint32_t i = 0; i < tops->count; i++)
 		making->of[i] = GRAPH_NONE;
 	for (; !err && rooting->rank < ranks; rooting->rank++) {
 		last = (uint32_t)making->groups->count;
@@ -309,9 +320,9 @@ static struct error *group_all(struct rooting *rooting)
 	}
 	// Only of threads, which come last, are there several in a rank.
 	if (!err)
-		err = reach(&heap->graph, GRAPH_MASK_STRONG, NULL,
+		err = reach(&tops->graph, GRAPH_MASK_STRONG, NULL,
 			    &rooting->several);
-	for (uint32_t i = 0; !err && i < heap->count; i++) {
+	for (uint32_t i = 0; !err && i < tops->count; i++) {
 		if (making->of[i] == GRAPH_NONE)
 			making->of[i] = node_set_has(&rooting->several, i) ?
 						GROUP_SEVERAL : GROUP_NOTHING;
@@ -327,8 +338,9 @@ static struct error *group_roots(struct making *making, bool threads)
 {
 	struct heapgraph *heap = making->analysis->heap;
 	struct rooting rooting = { .making = making, .threads = threads };
-	uint64_t bytes = (uint64_t)heap->count * sizeof(uint32_t);
-	struct error *err = node_set_init(&rooting.several, heap->count);
+	uint64_t bytes = (uint64_t)making->tops->count * sizeof(uint32_t);
+	struct error *err = node_set_init(&rooting.several,
+					  making->tops->count);
 
 	// In the order of GROUP_….
 	if (!err)
@@ -380,25 +392,40 @@ static struct error *sum_tree(struct making *making)
 	return err;
 }
 
-static struct error *sum_up(struct making *making)
+/** All objects, as their tops are of groups. */
+static void sum_tops(struct making *making)
 {
 	const struct heapgraph *heap = making->analysis->heap;
-	struct retained_groups *groups = making->groups;
-	struct error *err = making->of_type ? sum_tree(making) : NULL;
-	size_t kept = 0;
+	const uint32_t *top_of = making->tops->of;
 
-	if (err)
-		return err;
 	for (uint32_t i = 0; i < heap->count; i++) {
-		struct retained_group *group = &groups->groups[
-			making->of_type ? making->of_type[heap->types[i]] :
-					  making->of[i]];
+		struct retained_group *group = &making->groups->groups[
+			top_of[i] == GRAPH_NONE ? GROUP_NOTHING :
+						  making->of[top_of[i]]];
 
 		group->count++;
 		group->size += heapgraph_size(heap, i);
-		if (!making->of_type)
-			group->retained += heapgraph_footprint(heap, i);
+		group->retained += heapgraph_footprint(heap, i);
 	}
+}
+
+static void sum_types(struct making *making,
+		      const struct pyh_type_total *totals, size_t num_totals)
+{
+	for (size_t i = 0; i < num_totals; i++) {
+		struct retained_group *group = &making->groups->groups[
+			making->of_type[totals[i].type->id]];
+
+		group->count += totals[i].count;
+		group->size += totals[i].size;
+	}
+}
+
+/** Without those that have no object; in order. */
+static void settle(struct retained_groups *groups)
+{
+	size_t kept = 0;
+
 	for (size_t i = 0; i < groups->count; i++) {
 		if (groups->groups[i].count > 0)
 			groups->groups[kept++] = groups->groups[i];
@@ -409,27 +436,128 @@ static struct error *sum_up(struct making *making)
 	if (kept > 0)
 		qsort(groups->groups, kept, sizeof(*groups->groups),
 		      by_retained);
-	return NULL;
 }
 
-struct error *retained_groups_make(const struct analysis *analysis,
-				   enum group_by by,
-				   struct retained_groups *ret)
+static void making_deinit(struct making *making)
 {
-	struct making making = { .analysis = analysis, .groups = ret };
+	free(making->of_type);
+	spill_free(&making->array);
+	hashmap_deinit(&making->numbers);
+}
+
+/**
+ * What an earlier run has kept, of each type. Of those that were found late
+ * nothing is known, and they have no objects.
+ */
+static void recall_types(struct making *making, const uint64_t *retained)
+{
+	for (uint32_t i = 0; i < making->analysis->kept->num_types; i++) {
+		struct retained_group *group =
+			&making->groups->groups[making->of_type[i]];
+
+		if (retained[i] > group->retained)
+			group->retained = retained[i];
+	}
+}
+
+struct error *retained_groups_of_types(const struct analysis *analysis,
+				       const struct type_counts *counts,
+				       bool modules,
+				       struct retained_groups *ret)
+{
+	CLEANUP(making_deinit) struct making making = { .analysis = analysis,
+							.groups = ret };
+	const struct kept *kept = analysis->kept;
 	struct error *err;
 
 	*ret = (struct retained_groups){ 0 };
-	err = by == BY_THREAD || by == BY_ROOT ?
-		      group_roots(&making, by == BY_THREAD) :
-		      group_types(&making, by == BY_MODULE);
-	if (!err)
-		err = sum_up(&making);
-	free(making.of_type);
-	spill_free(&making.array);
-	hashmap_deinit(&making.numbers);
-	if (err)
+	err = group_types(&making, modules);
+	if (!err && kept)
+		recall_types(&making, modules ? kept->retained_by_module :
+						kept->retained_by_type);
+	else if (!err)
+		err = sum_tree(&making);
+	if (err) {
 		retained_groups_deinit(ret);
+		return err;
+	}
+	sum_types(&making, counts->totals, counts->num_totals);
+	settle(ret);
+	return NULL;
+}
+
+/** The rows that an earlier run has kept. */
+static struct error *recall_roots(const struct kept *kept, enum group_by by,
+				  struct retained_groups *ret)
+{
+	struct making making = { .groups = ret };
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < kept->num_groups; i++) {
+		const struct kept_group *from = &kept->groups[i];
+		struct retained_group *group;
+
+		if (from->by != by)
+			continue;
+		err = add_group(&making, from->name, NULL);
+		if (err)
+			break;
+		group = &ret->groups[ret->count - 1];
+		group->count = from->count;
+		group->size = from->size;
+		group->retained = from->retained;
+	}
+	return err;
+}
+
+struct error *retained_groups_of_roots(const struct analysis *analysis,
+				       const struct domtops *tops,
+				       enum group_by by,
+				       struct retained_groups *ret)
+{
+	CLEANUP(making_deinit) struct making making = {
+		.analysis = analysis, .groups = ret, .tops = tops };
+	struct error *err;
+
+	*ret = (struct retained_groups){ 0 };
+	err = group_roots(&making, by == BY_THREAD);
+	if (err) {
+		retained_groups_deinit(ret);
+		return err;
+	}
+	sum_tops(&making);
+	settle(ret);
+	return NULL;
+}
+
+struct error *retained_groups_make(struct opened *opened,
+				   const struct analysis *analysis,
+				   enum group_by by,
+				   struct retained_groups *ret)
+{
+	struct heapgraph *heap = analysis->heap;
+	struct domtops tops = { 0 };
+	struct type_counts counts;
+	struct error *err;
+
+	*ret = (struct retained_groups){ 0 };
+	if (by != BY_THREAD && by != BY_ROOT) {
+		err = opened_counts(opened, &counts);
+		return err ? err : retained_groups_of_types(
+					   analysis, &counts, by == BY_MODULE,
+					   ret);
+	}
+	if (analysis->kept) {
+		err = recall_roots(analysis->kept, by, ret);
+		if (err)
+			retained_groups_deinit(ret);
+		return err;
+	}
+	err = domtops_make(&analysis->dominators, &heap->graph,
+			   GRAPH_MASK_STRONG, &heap->spill, &tops);
+	if (!err)
+		err = retained_groups_of_roots(analysis, &tops, by, ret);
+	domtops_deinit(&tops);
 	return err;
 }
 

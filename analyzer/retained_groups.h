@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "analyzer/analysis.h"
+#include "analyzer/graph/domtops.h"
 #include "analyzer/scan_options.h"
 #include "image/base/error.h"
 
@@ -32,11 +33,29 @@ struct retained_groups {
 	size_t count;
 };
 
+struct opened;
+struct type_counts;
+
 /** The analysis has its tree where the groups are of types. */
-struct error *retained_groups_make(const struct analysis *analysis,
+struct error *retained_groups_make(struct opened *opened,
+				   const struct analysis *analysis,
 				   enum group_by by,
 				   struct retained_groups *ret);
+
+/** The same of types or their modules, whose objects have been counted. */
+struct error *retained_groups_of_types(const struct analysis *analysis,
+				       const struct type_counts *counts,
+				       bool modules,
+				       struct retained_groups *ret);
+/** … by thread or root, where the tops are known; whatever was kept. */
+struct error *retained_groups_of_roots(const struct analysis *analysis,
+				       const struct domtops *tops,
+				       enum group_by by,
+				       struct retained_groups *ret);
 void retained_groups_deinit(struct retained_groups *groups);
+
+/** The name of a type's group by module; borrowed. */
+const char *retained_module(const struct pyh_type *type);
 
 /** What objects of each type retain together, by the types' ids; the caller frees. */
 struct error *retained_by_type(const struct analysis *analysis,

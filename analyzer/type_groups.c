@@ -9,6 +9,8 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/kept.h"
+#include "analyzer/retained_groups.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
 #include "pyheap/pyowners.h"
@@ -64,12 +66,6 @@ static bool wanted(const struct scan *scan, const struct pyh_type *type)
 
 /* --- by module ----------------------------------------------------------- */
 
-/** Types without a module are made in C without saying where. */
-static const char *module_of(const struct pyh_type *type)
-{
-	return type->module ? type->module : "?";
-}
-
 static int by_module(const void *a, const void *b)
 {
 	const struct type_row *x = a, *y = b;
@@ -94,7 +90,49 @@ static void merge_rows(struct type_groups *groups)
 	groups->count = kept;
 }
 
-/** What each module's row retains; the rows are in order of their names. */
+/** The row of a type's module; the rows are in order of their names. */
+static struct type_row *row_of(const struct type_groups *groups,
+			       const struct pyh_type *type)
+{
+	return bsearch(&(struct type_row){ .name = retained_module(type) },
+		       groups->rows, groups->count, sizeof(*groups->rows),
+		       by_module);
+}
+
+/**
+ * What an earlier run has kept of each module as a whole, or of a type that is
+ * the only one of its row.
+ *
+ * @return false where it does not say what several types retain together
+ */
+static bool recall_retained(struct scan *scan, const struct analysis *analysis,
+			    struct type_groups *groups)
+{
+	const struct kept *kept = analysis->kept;
+	bool whole = !scan->options->type;
+	const uint64_t *retained = !kept ? NULL :
+				   whole ? kept->retained_by_module :
+					   kept->retained_by_type;
+	uint32_t seen = 0;
+
+	for (uint32_t i = 0; kept && i < kept->num_types; i++) {
+		const struct pyh_type *type = pyh_types_get(
+			analysis->heap->pyh_types, i);
+		struct type_row *row = row_of(groups, type);
+
+		if (!row || !wanted(scan, type))
+			continue;
+		seen++;
+		row->retained_known = true;
+		// Of types that were found late nothing is known, and they have
+		// no objects.
+		if (retained[i] > row->retained)
+			row->retained = retained[i];
+	}
+	return kept && (whole || seen == 1);
+}
+
+/** What each module's row retains. */
 static struct error *retained_by_module(struct scan *scan,
 					struct type_groups *groups)
 {
@@ -109,12 +147,11 @@ static struct error *retained_by_module(struct scan *scan,
 
 	if (err || !of_type || !sums)
 		return err ? err : error_no_memory();
+	if (recall_retained(scan, analysis, groups))
+		return NULL;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct pyh_type *type = pyh_types_get(types, i);
-		struct type_row *row = bsearch(
-			&(struct type_row){ .name = module_of(type) },
-			groups->rows, groups->count, sizeof(*groups->rows),
-			by_module);
+		struct type_row *row = row_of(groups, type);
 
 		// The last group is of those that are not wanted.
 		of_type[i] = (uint32_t)(row && wanted(scan, type) ?
@@ -131,14 +168,14 @@ static struct error *retained_by_module(struct scan *scan,
 }
 
 static struct error *group_by_module(struct scan *scan,
-				     struct pyh_census *census,
+				     const struct type_counts *counts,
 				     struct type_groups *groups)
 {
 	struct error *err = NULL;
 
-	for (size_t i = 0; !err && i < pyh_census_num_types(census); i++) {
-		const struct pyh_type_total *total = pyh_census_type(census, i);
-		struct type_row row = { .name = module_of(total->type),
+	for (size_t i = 0; !err && i < counts->num_totals; i++) {
+		const struct pyh_type_total *total = &counts->totals[i];
+		struct type_row row = { .name = retained_module(total->type),
 					.total = *total };
 
 		row.total.type = NULL;
@@ -256,26 +293,31 @@ static struct error *merge_shares(struct tallying *tallying)
 	return err;
 }
 
+/** A row: "list of __main__.Node". */
+static struct error *add_owned(struct type_groups *groups,
+			       const struct pyh_type_total *total,
+			       const struct pyh_type *owner)
+{
+	struct type_row row = { .name = total->type->name, .total = *total,
+				.owner = owner };
+	char *name = NULL;
+
+	if (owner) {
+		if (asprintf(&name, "%s of %s", total->type->name,
+			     owner->name) < 0)
+			return error_no_memory();
+		row.name = name;
+	}
+	return add_row(groups, &row, name);
+}
+
 static struct error *make_rows(const struct share *share,
 			       struct type_groups *groups)
 {
 	struct error *err = NULL;
 
-	for (uint32_t i = 0; !err && i < share->count; i++) {
-		const struct pyh_type_total *total = &share->totals[i];
-		struct type_row row = { .name = total->type->name,
-					.total = *total,
-					.owner = share->owners[i] };
-		char *name = NULL;
-
-		if (share->owners[i]) {
-			if (asprintf(&name, "%s of %s", total->type->name,
-				     share->owners[i]->name) < 0)
-				return error_no_memory();
-			row.name = name;
-		}
-		err = add_row(groups, &row, name);
-	}
+	for (uint32_t i = 0; !err && i < share->count; i++)
+		err = add_owned(groups, &share->totals[i], share->owners[i]);
 	return err;
 }
 
@@ -354,19 +396,37 @@ static void owners_release(struct pyh_owners **owners)
 	pyh_owners_destroy(*owners);
 }
 
+/** The rows that an earlier run has kept. */
+static struct error *recall_owned(struct scan *scan, const struct kept *kept,
+				  struct type_groups *groups)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < kept->num_owned; i++)
+		if (wanted(scan, kept->owned[i].total.type))
+			err = add_owned(groups, &kept->owned[i].total,
+					kept->owned[i].owner);
+	return err;
+}
+
 static struct error *group_by_owner(struct scan *scan,
-				    struct pyh_census *census,
 				    struct type_groups *groups)
 {
 	CLEANUP(owners_release) struct pyh_owners *owners = NULL;
-	struct tallying tallying = {
-		.scan = scan,
-		.num_shares = pyh_census_workers(census),
-	};
+	struct tallying tallying = { .scan = scan };
+	const struct analysis *analysis;
 	struct pyh_runtime *runtime;
+	struct pyh_census *census;
 	struct pyh_types *types;
+	// What an earlier run has kept comes with the types.
 	struct error *err = opened_types(scan->opened, &types);
 
+	if (err)
+		return err;
+	analysis = *opened_analysis(scan->opened);
+	if (analysis && analysis->kept)
+		return recall_owned(scan, analysis->kept, groups);
+	err = opened_census(scan->opened, &census);
 	if (!err)
 		err = opened_runtime(scan->opened, &runtime);
 	if (!err)
@@ -378,12 +438,14 @@ static struct error *group_by_owner(struct scan *scan,
 	if (err)
 		return err;
 	tallying.owners = owners;
+	tallying.num_shares = pyh_census_workers(census);
 	return tally_all(&tallying, census, groups);
 }
 
 /* --- what is asked for --------------------------------------------------- */
 
-struct error *type_groups_make(struct scan *scan, struct pyh_census *census,
+struct error *type_groups_make(struct scan *scan,
+			       const struct type_counts *counts,
 			       struct type_groups **ret)
 {
 	struct type_groups *groups = calloc(1, sizeof(*groups));
@@ -392,8 +454,8 @@ struct error *type_groups_make(struct scan *scan, struct pyh_census *census,
 	if (!groups)
 		return error_no_memory();
 	err = scan->options->by == BY_MODULE ?
-		      group_by_module(scan, census, groups) :
-		      group_by_owner(scan, census, groups);
+		      group_by_module(scan, counts, groups) :
+		      group_by_owner(scan, groups);
 	if (err) {
 		type_groups_destroy(groups);
 		return err;

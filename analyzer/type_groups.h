@@ -10,13 +10,15 @@
 
 #include "analyzer/type_rows.h"
 #include "image/base/error.h"
-#include "pyheap/pycensus.h"
 
 struct scan;
 struct type_groups;
 
+struct type_counts;
+
 /** As --by says, of the objects that --type lets through. */
-struct error *type_groups_make(struct scan *scan, struct pyh_census *census,
+struct error *type_groups_make(struct scan *scan,
+			       const struct type_counts *counts,
 			       struct type_groups **ret);
 void type_groups_destroy(struct type_groups *groups);
 

@@ -223,14 +223,6 @@ static struct error *take_groups(struct type_rows *rows,
 	return err;
 }
 
-static struct error *make_groups(struct scan *scan, struct type_groups **ret)
-{
-	struct pyh_census *census;
-	struct error *err = opened_census(scan->opened, &census);
-
-	return err ? err : type_groups_make(scan, census, ret);
-}
-
 static struct error *collect(struct scan *scan,
 			     const struct type_counts *counts,
 			     struct type_rows *rows)
@@ -244,7 +236,7 @@ static struct error *collect(struct scan *scan,
 	// --type is about objects, --match about the rows that are shown.
 	err = typefilter_create(NULL, options->match, &filter);
 	if (!err && options->by != BY_TYPE)
-		err = make_groups(scan, &rows->groups);
+		err = type_groups_make(scan, counts, &rows->groups);
 	else if (!err)
 		err = find_retained(scan, &retained);
 	if (err)

@@ -240,27 +240,20 @@ static void add_holder(const struct holding *holding, uint64_t address,
 			memory_order_relaxed));
 }
 
+struct naming_dicts {
+	void (*fn)(void *context, uint64_t dict);
+	void *context;
+};
+
 /** The dicts of attributes come before what an object holds. */
 static bool take_namespace(void *context, const struct pyh_ref *ref)
 {
+	const struct naming_dicts *naming = context;
+
 	if (ref->kind != PYH_REF_DICT)
 		return ref->kind == PYH_REF_TYPE || ref->kind == PYH_REF_FIELD;
-	add_holder(context, ref->address, NAMESPACE);
+	naming->fn(naming->context, ref->address);
 	return true;
-}
-
-/** The dict of a class, wherever its release has it. */
-static void take_class(const struct holding *holding,
-		       const struct pyh_visit *visit)
-{
-	const struct pyh_runtime *runtime = holding->owners->runtime;
-	struct pyh_type_view view;
-
-	if (pyh_type_view(runtime, visit->memory, NULL, visit->object.address,
-			  &view))
-		add_holder(holding,
-			   pyh_type_dict(runtime, visit->memory, &view),
-			   NAMESPACE);
 }
 
 static bool is_plain_value(const struct pyh_type *type)
@@ -269,18 +262,37 @@ static bool is_plain_value(const struct pyh_type *type)
 	       type->dictoffset == 0;
 }
 
+void pyh_owners_namespaces(const struct pyh_referrer *referrer,
+			   void (*fn)(void *context, uint64_t dict),
+			   void *context)
+{
+	struct naming_dicts naming = { fn, context };
+	struct pyh_type_view view;
+
+	if (is_plain_value(referrer->type))
+		return;
+	pyh_refs_each(referrer, take_namespace, &naming);
+	// The dict of a class, wherever its release has it.
+	if (referrer->type->kind == PYH_KIND_TYPE &&
+	    pyh_type_view(referrer->runtime, referrer->memory, NULL,
+			  referrer->address, &view))
+		fn(context, pyh_type_dict(referrer->runtime, referrer->memory,
+					  &view));
+}
+
+static void hold_namespace(void *context, uint64_t dict)
+{
+	add_holder(context, dict, NAMESPACE);
+}
+
 static void find_namespaces(void *context, const struct pyh_visit *visit)
 {
 	const struct pyh_owners *owners = context;
 	struct holding holding = holding_of(owners, &visit->object);
-	struct pyh_referrer referrer;
+	struct pyh_referrer referrer = pyh_referrer(owners->runtime,
+						    owners->shapes, visit);
 
-	if (is_plain_value(visit->object.type))
-		return;
-	referrer = pyh_referrer(owners->runtime, owners->shapes, visit);
-	pyh_refs_each(&referrer, take_namespace, &holding);
-	if (visit->object.type->kind == PYH_KIND_TYPE)
-		take_class(&holding, visit);
+	pyh_owners_namespaces(&referrer, hold_namespace, &holding);
 }
 
 static bool take_held(void *context, const struct pyh_ref *ref)

@@ -45,6 +45,16 @@ void pyh_owners_destroy(struct pyh_owners *owners);
 /** True if objects of this type are asked for. */
 bool pyh_owners_asks(const struct pyh_type *type);
 
+struct pyh_referrer;
+
+/**
+ * Call fn with the address of each dict that is a namespace of an object: the
+ * first half of the rule, for who knows by other means who refers to whom.
+ */
+void pyh_owners_namespaces(const struct pyh_referrer *referrer,
+			   void (*fn)(void *context, uint64_t dict),
+			   void *context);
+
 /**
  * A pyh_visit_fn; context is the owners. Must see every object, while the
  * census is taken or after.

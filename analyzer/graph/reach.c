@@ -283,7 +283,10 @@ enum { AHEAD = 16 };	/* nodes of which memory is asked for early */
 /** Nodes in the order in which they are found. */
 struct queue {
 	uint32_t *nodes;
+	uint32_t *labels;	/* of each; NULL: none are wanted */
 	uint32_t first, count;
+	uint32_t depth;		/* of the first, and … */
+	uint32_t level_end;	/* … of all before this one */
 };
 
 static void prefetch(const struct graph *graph, const struct queue *queue)
@@ -296,15 +299,33 @@ static void prefetch(const struct graph *graph, const struct queue *queue)
 			queue->nodes[queue->first + AHEAD / 2]]]);
 }
 
+/** Put in what was found, with its label. */
+static void enqueue(struct queue *queue, uint32_t node, uint32_t label,
+		    bool followed)
+{
+	if (!followed)
+		return;
+	if (queue->labels)
+		queue->labels[queue->count] = label;
+	queue->nodes[queue->count++] = node;
+}
+
 /** From those that were found, and those found from them. */
 static void spread(const struct graph *graph, unsigned int mask,
-		   uint32_t *before, struct queue *queue)
+		   const struct reach_labels *labels, uint32_t *before,
+		   struct queue *queue)
 {
+	queue->depth = 0;
+	queue->level_end = queue->count;
 	while (queue->first < queue->count) {
-		uint32_t node = queue->nodes[queue->first];
+		uint32_t node, label = 0;
 
+		if (queue->first == queue->level_end) {
+			queue->depth++;
+			queue->level_end = queue->count;
+		}
+		node = queue->nodes[queue->first];
 		prefetch(graph, queue);
-		queue->first++;
 		for (uint32_t j = graph->out_at[node];
 		     j < graph->out_at[node + 1]; j++) {
 			uint32_t target = graph_end(graph->out[j]);
@@ -313,43 +334,68 @@ static void spread(const struct graph *graph, unsigned int mask,
 			    before[target] != GRAPH_NONE)
 				continue;
 			before[target] = node;
-			if (has_edges(graph, target))
-				queue->nodes[queue->count++] = target;
+			if (labels)
+				label = labels->label(
+					labels->context,
+					queue->labels[queue->first], target,
+					queue->depth + 1);
+			enqueue(queue, target, label, has_edges(graph, target));
+		}
+		queue->first++;
+	}
+}
+
+/** Those of a set that no way leads to so far. */
+static void begin_from(const struct node_set *starts,
+		       const struct reach_labels *labels, uint32_t *before,
+		       struct queue *queue)
+{
+	for (size_t i = 0; i < (size_t)starts->num_nodes / 64 + 1; i++) {
+		for (uint64_t bits = starts->words[i]; bits; bits &= bits - 1) {
+			uint32_t node = (uint32_t)(i * 64) +
+					(uint32_t)__builtin_ctzll(bits);
+
+			if (before[node] != GRAPH_NONE)
+				continue;
+			before[node] = REACH_START;
+			enqueue(queue, node,
+				labels ? labels->label(labels->context, 0, node,
+						       0) : 0, true);
 		}
 	}
 }
 
 struct error *reach_tree_make(const struct graph *graph, unsigned int mask,
 			      const struct node_set *const *starts,
-			      size_t num_starts, struct spill *spill,
-			      struct reach_tree *ret)
+			      size_t num_starts,
+			      const struct reach_labels *labels,
+			      struct spill *spill, struct reach_tree *ret)
 {
 	uint64_t bytes = (uint64_t)graph->num_nodes * sizeof(uint32_t);
-	struct spill_array nodes = { .fd = -1 };
+	struct spill_array nodes = { .fd = -1 }, of_nodes = { .fd = -1 };
 	struct queue queue = { 0 };
 	struct error *err = spill_alloc(spill, bytes, &ret->array);
 
 	if (!err)
 		err = spill_alloc(spill, bytes, &nodes);
+	if (!err && labels)
+		err = spill_alloc(spill, bytes, &of_nodes);
 	if (err) {
+		spill_free(&nodes);
 		reach_tree_deinit(ret);
 		return err;
 	}
 	queue.nodes = nodes.data;
+	queue.labels = of_nodes.data;
 	ret->before = ret->array.data;
 	for (uint32_t i = 0; i < graph->num_nodes; i++)
 		ret->before[i] = GRAPH_NONE;
 	for (size_t i = 0; i < num_starts; i++) {
-		for (uint32_t node = 0; node < graph->num_nodes; node++) {
-			if (!node_set_has(starts[i], node) ||
-			    ret->before[node] != GRAPH_NONE)
-				continue;
-			ret->before[node] = REACH_START;
-			queue.nodes[queue.count++] = node;
-		}
-		spread(graph, mask, ret->before, &queue);
+		begin_from(starts[i], labels, ret->before, &queue);
+		spread(graph, mask, labels, ret->before, &queue);
 	}
 	spill_free(&nodes);
+	spill_free(&of_nodes);
 	return NULL;
 }
 

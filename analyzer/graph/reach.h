@@ -80,6 +80,22 @@ struct error *reach_way(const struct graph *graph,
 /* Of a node that is a start, in a reach_tree. */
 #define REACH_START	(GRAPH_NONE - 1)
 
+/**
+ * Labels along shortest ways: that of a node follows from that of the node
+ * before it.
+ */
+struct reach_labels {
+	/**
+	 * Called once for each node that a way leads to, when it is found.
+	 *
+	 * @param before  label of the node before it; 0 for a start
+	 * @param depth  nodes before it
+	 */
+	uint32_t (*label)(void *context, uint32_t before, uint32_t node,
+			  uint32_t depth);
+	void *context;
+};
+
 /** Shortest ways to all nodes. */
 struct reach_tree {
 	/* of each node the one before it, REACH_START, or GRAPH_NONE where no
@@ -91,11 +107,14 @@ struct reach_tree {
 /**
  * First from the nodes of starts[0], then to what these do not lead to from
  * those of starts[1], and so on.
+ *
+ * @param labels  NULL: none are wanted
  */
 struct error *reach_tree_make(const struct graph *graph, unsigned int mask,
 			      const struct node_set *const *starts,
-			      size_t num_starts, struct spill *spill,
-			      struct reach_tree *ret);
+			      size_t num_starts,
+			      const struct reach_labels *labels,
+			      struct spill *spill, struct reach_tree *ret);
 /** Safe on a zeroed one. */
 void reach_tree_deinit(struct reach_tree *tree);
 

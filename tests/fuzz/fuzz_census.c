@@ -476,7 +476,8 @@ static struct error *walk_ways(struct heapgraph *heap,
 	struct reach_tree tree = { 0 };
 	uint32_t *way = NULL, count;
 	struct error *err = reach_tree_make(&heap->graph, GRAPH_MASK_STRONG,
-					    &starts, 1, &heap->spill, &tree);
+					    &starts, 1, NULL, &heap->spill,
+					    &tree);
 
 	for (uint32_t i = 0; !err && i < heap->count; i += 97) {
 		err = reach_tree_way(&tree, i, &way, &count);

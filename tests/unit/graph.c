@@ -346,6 +346,36 @@ static void check_way(const struct sample *sample, const uint32_t *way,
 		EXPECT("a step", sample->strong[way[j - 1]][way[j]]);
 }
 
+/** What was said of nodes when they were found. */
+struct labelling {
+	uint32_t labels[NODES_MAX], depths[NODES_MAX], times[NODES_MAX];
+};
+
+static uint32_t label(void *context, uint32_t before, uint32_t node,
+		      uint32_t depth)
+{
+	struct labelling *labelling = context;
+
+	labelling->times[node]++;
+	labelling->depths[node] = depth;
+	labelling->labels[node] = before * 31 + node + 1;
+	return labelling->labels[node];
+}
+
+static void check_labels(const struct labelling *labelling, const uint32_t *way,
+			 uint32_t count, uint32_t node)
+{
+	uint32_t expected = 0;
+
+	for (uint32_t j = 0; j < count; j++)
+		expected = expected * 31 + way[j] + 1;
+	EXPECT_U64("found once", labelling->times[node], count > 0);
+	if (count == 0)
+		return;
+	EXPECT_U64("label along the way", labelling->labels[node], expected);
+	EXPECT_U64("depth", labelling->depths[node], count - 1);
+}
+
 /** The shortest way, by relaxing all edges until nothing gets shorter. */
 static void check_ways(struct sample *sample)
 {
@@ -355,14 +385,25 @@ static void check_ways(struct sample *sample)
 	struct reach_way_options options = {
 		.mask = GRAPH_MASK_STRONG, .starts = starts, .num_starts = 2,
 	};
-	struct reach_tree tree;
+	struct reach_tree tree, plain;
+	struct labelling labelling;
+	struct reach_labels labels = { label, &labelling };
 
+	memset(&labelling, 0, sizeof(labelling));
 	EXPECT_OK("set", node_set_init(&better, nodes));
 	(void)node_set_add(&better, random_below(nodes));
 	for (int i = 0; i < 2; i++)
 		naive_distances(sample, starts[i], NULL, far[i]);
 	EXPECT_OK("ways", reach_tree_make(&sample->graph, GRAPH_MASK_STRONG,
-					  starts, 2, &sample->spill, &tree));
+					  starts, 2, &labels, &sample->spill,
+					  &tree));
+	EXPECT_OK("ways", reach_tree_make(&sample->graph, GRAPH_MASK_STRONG,
+					  starts, 2, NULL, &sample->spill,
+					  &plain));
+	EXPECT("the same without labels",
+	       memcmp(tree.before, plain.before,
+		      nodes * sizeof(*tree.before)) == 0);
+	reach_tree_deinit(&plain);
 	for (uint32_t i = 0; i < nodes; i++) {
 		int set = far[0][i] > NODES_MAX;
 		uint32_t *way, *same, count, same_count;
@@ -377,6 +418,7 @@ static void check_ways(struct sample *sample)
 			memcmp(way, same, count * sizeof(*way)) == 0));
 		if (count)
 			check_way(sample, way, count, starts[set], i);
+		check_labels(&labelling, way, count, i);
 		free(way);
 		free(same);
 	}
