@@ -98,6 +98,13 @@ static bool see_holder(void *context, const struct pyh_root *root)
 	return true;
 }
 
+static bool begins_object(void *context, uint64_t address)
+{
+	const struct looking *looking = context;
+
+	return heapgraph_find(looking->heap, address) != GRAPH_NONE;
+}
+
 /** By what an earlier look has found. */
 static void recall(const struct kept *kept, struct looking *looking)
 {
@@ -137,7 +144,8 @@ static struct error *search(struct opened *opened, struct looking *looking)
 		addresses[i] = heapgraph_address(looking->heap,
 						 looking->first[i].object);
 	return pyh_holders_each(runtime, census, shapes, addresses,
-				looking->count, see_holder, looking, &all);
+				looking->count, begins_object, see_holder,
+				looking, &all);
 }
 
 /** Of a list in order: those that were released too often need no holder. */

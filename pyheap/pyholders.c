@@ -58,6 +58,8 @@ struct search {
 	struct pyh_shapes *shapes;
 	struct asked *objects;	/* ascending */
 	size_t count;
+	bool (*begins)(void *context, uint64_t address);
+	void *context;
 	struct spans stacks;	/* in use: from the pointer up; by start */
 	struct spans unused;	/* the rest of them, by start */
 	struct spans passed;	/* where no words are looked at; by start */
@@ -426,6 +428,16 @@ static void ask_object(void *context, const struct pyh_visit *visit)
 		pyh_refs_each(&referrer, is_the_word, asking);
 }
 
+/** True of the word that says of which type an object is. */
+static bool is_type_of_object(const struct search *search, uint64_t address)
+{
+	const struct pyh_runtime *runtime = search->runtime;
+
+	return search->begins && pyh_has(runtime, PYH_OBJECT_OB_TYPE) &&
+	       search->begins(search->context, address -
+			pyh_offset(runtime, PYH_OBJECT_OB_TYPE));
+}
+
 static void meet(void *context, unsigned int worker, uint64_t address,
 		 uint64_t word)
 {
@@ -434,6 +446,8 @@ static void meet(void *context, unsigned int worker, uint64_t address,
 				 .hit = { .address = address, .word = word } };
 	uint64_t unused;
 
+	if (is_type_of_object(search, address))
+		return;
 	asking.hit.object_asked = asked_at(search, word);
 	if (asking.hit.object_asked == 0 || span_at(&search->passed, address))
 		return;
@@ -617,11 +631,13 @@ struct error *pyh_holders_each(const struct pyh_runtime *runtime,
 			       struct pyh_census *census,
 			       struct pyh_shapes *shapes,
 			       const uint64_t *objects, size_t count,
+			       bool (*begins)(void *context, uint64_t address),
 			       pyh_root_fn *fn, void *context, bool *ret_all)
 {
 	CLEANUP(search_deinit) struct search search = {
 		.runtime = runtime, .census = census, .shapes = shapes,
 		.count = count, .lock = PTHREAD_MUTEX_INITIALIZER,
+		.begins = begins, .context = context,
 	};
 	struct pyh_root root;
 	struct error *err;

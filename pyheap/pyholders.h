@@ -32,6 +32,9 @@ enum {
  * reference of the object it is in; and no word that pyh_roots_each() tells.
  *
  * @param objects  addresses, at most PYH_HOLDERS_OBJECTS
+ * @param begins  true if an object of the census begins at an address, asked by
+ *	all workers: most words that lead to a type say of which type an object
+ *	is, and this is the quick way to tell. NULL: the long one is taken
  * @param ret_all  false where there were more than PYH_HOLDERS_WORDS, and some
  *	are left out
  */
@@ -39,6 +42,7 @@ struct error *pyh_holders_each(const struct pyh_runtime *runtime,
 			       struct pyh_census *census,
 			       struct pyh_shapes *shapes,
 			       const uint64_t *objects, size_t count,
+			       bool (*begins)(void *context, uint64_t address),
 			       pyh_root_fn *fn, void *context, bool *ret_all);
 
 #endif

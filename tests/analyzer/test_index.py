@@ -68,20 +68,38 @@ print("READY", os.getpid(), flush=True)
 sys.stdin.read()
 """ % SECRET
 
-# Those that use results, with and without options that these cannot answer.
+# Every view and option that is about the heap as a whole, and those about single
+# objects.
 QUESTIONS = ["retained", "retained --top 3", "retained --top 0",
              "retained --type dict", "retained --match Node --top 2",
-             "retained --min-size 10K", "retained --by type",
-             "retained --by module", "types", "types --top 0 --sort count",
-             "types --by module", "objects", "objects --top 200",
-             "objects --type list --top 5", "objects --min-size 1K",
-             "objects --sort refcount", "object {node}", "object {nodes}",
-             "object {big}", "object {type}", "object {deep}", "path {node}",
-             "path {big}", "path --type __main__.Deep", "suspects", "overview",
-             "object {nodes} --values", "objects --top 30 --values",
-             "object {type} --top 3", "object {node} --retained", "cycles",
-             "cycles --by type", "gc", "refcounts", "types --retained",
-             "objects --retained --top 5", "retained --by root"]
+             "retained --min-size 10K", "retained --fail-if retained>1",
+             "retained --by type", "retained --by type --type dict",
+             "retained --by module --top 0", "retained --by thread",
+             "retained --by root --top 0", "types",
+             "types --top 0 --sort count", "types --retained",
+             "types --by module --top 0", "types --by module --retained",
+             "types --by module --retained --type __main__.Node",
+             "types --by module --sort retained --type dict",
+             "types --by owner --top 0", "types --by owner --type dict",
+             "types --by owner --match __main__ --sort count",
+             "objects", "objects --top 200", "objects --type list --top 5",
+             "objects --min-size 1K", "objects --top 0 --type __main__.Deep",
+             "objects --top 0 --min-size 1K", "objects --fail-if size>100K",
+             "objects --top 30 --values", "objects --retained --top 5",
+             *("objects --top 40 --sort " + key for key in (
+                 "address", "type", "type_address", "refcount", "footprint",
+                 "size_exact", "evidence", "referrers", "retained")),
+             "objects --sort refcount --match Node --min-size 56",
+             "object {node}", "object {nodes}", "object {big}",
+             "object {type}", "object {deep}", "object {nodes} --values",
+             "object {type} --top 3", "object {node} --retained",
+             "path {node}", "path {node} --top 1", "path {big}",
+             "path --type __main__.Deep", "path --type tuple --top 0",
+             "path --match Node|dict", "suspects", "overview",
+             "cycles", "cycles --top 0 --min-size 200",
+             "cycles --type __main__.Node", "cycles --by type",
+             "cycles --by type --match dict|type", "gc", "refcounts",
+             "refcounts --top 0 --type str"]
 FIRST = "retained"              # a question that makes results
 
 
@@ -152,10 +170,11 @@ def check_questions(dump, where, questions):
         with heaptest.case("%s of a %s dump" % (question,
                                                 os.path.basename(dump))):
             words = question.format(**where)
+            status = 5 if "--fail-if" in words else 0
             settle()
             used = used_at(folder)
-            expected = plainly(dump, words)
-            got = ask(dump, words, "--index", folder)
+            expected = ask(dump, words, "--no-index", status=status)
+            got = ask(dump, words, "--index", folder, status=status)
             assert got[1] == expected[1], (got[1], expected[1])
             same(got[0], expected[0])
             assert used_at(folder) > used, "the results were not used"
@@ -243,12 +262,14 @@ def check_places(dump):
         # What grows with the number of types, of roots and of pages is small
         # where a heap is large; a thirty-second of memory has the addresses;
         # few objects are in cycles.
-        other = sum(map(index.size, ["TEXT", "TYPES", "TOTALS", "CELLS", "BIGS",
-                                     "ROOTS", "BY_RETAINED", "BY_SIZE",
-                                     "REACHED_BY_TYPE", "RETAINED_BY_TYPE",
-                                     "COMPONENTS", "COMPONENTS_AT"]))
+        other = sum(map(index.size, [
+            "TEXT", "TYPES", "TOTALS", "CELLS", "BIGS", "ROOTS", "BY_RETAINED",
+            "BY_SIZE", "REACHED_BY_TYPE", "RETAINED_BY_TYPE",
+            "RETAINED_BY_MODULE", "COMPONENTS", "COMPONENTS_AT", "CYCLE_SIZES",
+            "CYCLE_SHAPES", "CYCLE_FINALIZERS", "WAYS", "HOLDERS", "GROUPS",
+            "OWNED", "COLLECTORS"]))
         size = sum(map(index.size, keptindex.COLUMNS))
-        assert size - other <= 45 * objects + 8 * edges + 8192, (
+        assert size - other <= 48 * objects + 8 * edges + 8192, (
             size, other, objects, edges)
 
 
@@ -483,6 +504,20 @@ def lies(index):
     yield "its own parent", "PARENTS", 40, word(10)
     yield "a circle", "PARENTS", 400, word(101) + word(100)
     yield "no such object", "PARENTS", (objects - 1) * 4, word(objects)
+    yield "before itself", "BEFORE", 40, word(10)
+    yield "a circle", "BEFORE", 400, word(101) + word(100)
+    yield "no such object", "BEFORE", (objects - 1) * 4, word(objects)
+    yield "ways of no type", "WAYS", 16, word(0xFFFFFFFF)
+    yield "ways to no object", "WAYS", 20, word(objects)
+    yield "a shape that is none", "CYCLE_SHAPES", 0, bytes(8)
+    yield "holders of no object", "HOLDERS", 0, word(objects)
+    yield "holders of no kind", "HOLDERS", 8, word(99)
+    yield "a group without a name", "GROUPS", 24, word(0)
+    yield "a group of nothing", "GROUPS", 28, word(99)
+    yield "owned by no type", "OWNED", 48, word(0x7FFFFFFF)
+    yield "owned and of no type", "OWNED", 40, word(0x7FFFFFFF)
+    yield "no such collector", "COLLECTORS", 0, word(3)
+    yield "neither on nor off", "COLLECTORS", 24, b"\2"
     yield "another's child", "TREE", 0, word(objects - 1)
     yield "cells that do not count", "CELLS", 8, word(7)
     yield "cells of too many", "CELLS", 0, b"\xff" * 8
@@ -501,6 +536,20 @@ def lies(index):
         yield "(a root)", "ROOTS", at, word(0xFFFFFFFF)
     for at in range(16, index.size("FACTS") - 3, 20):
         yield "(a fact)", "FACTS", at, word(0xFFFFFFFF)
+    for column, size in ("HOLDERS", 80), ("WAYS", 32), ("GROUPS", 32):
+        for at in range(0, size, 8):
+            yield "(a row)", column, at, word(0xFFFFFFFF)
+    for column in "CYCLE_SIZES", "CYCLE_FINALIZERS", "RETAINED_BY_MODULE":
+        yield "(a sum)", column, 0, word(0xFFFFFFFF)
+
+
+# Questions that look at what may be wrong without its being told.
+USED_BY = {"TYPES": ["types --by owner", "path --match ."],
+           "ROOTS": ["path --match .", "refcounts"],
+           "FACTS": ["types", "suspects", "gc"], "HOLDERS": ["refcounts"],
+           "WAYS": ["path --match ."], "GROUPS": ["retained --by root"],
+           "CYCLE_SIZES": ["cycles"], "CYCLE_FINALIZERS": ["cycles --by type"],
+           "RETAINED_BY_MODULE": ["types --by module --retained"]}
 
 
 def check_damage(dump):
@@ -549,7 +598,7 @@ def check_damage(dump):
                 return
             # Nobody can tell that these are wrong; nothing may break by them.
             assert what[0] == "(", "not found out"
-            for question in "types", "objects", "suspects":
+            for question in USED_BY.get(column, ["types", "suspects"]):
                 done = scan(build, dump, question, "--index", folder)
                 assert done.status == 0, done
 

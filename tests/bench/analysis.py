@@ -16,7 +16,14 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 HEAPDUMP = os.path.join(BUILD, "heapdump")
 HEAPSCAN = os.path.join(BUILD, "heapscan")
 ROUNDS = 3
-SECOND = ["retained", "suspects", "types", "objects", "object {}", "path {}"]
+# All that is answered by what was kept.
+SECOND = ["overview", "suspects", "types", "types --by module --retained",
+          "types --by owner", "objects", "objects --sort refcount",
+          "objects --sort referrers", "objects --type str --min-size 100",
+          "object {}", "path {}", "path --type str", "retained",
+          "retained --min-size 100", "retained --by type",
+          "retained --by module", "retained --by thread", "retained --by root",
+          "cycles", "cycles --by type", "gc", "refcounts"]
 
 
 def dump_heap(python, millions, kind, path):
@@ -81,7 +88,7 @@ def second_questions(path):
                     address).split(), "--index", folder], check=True,
                     stdout=subprocess.DEVNULL)
                 seconds.append(time.monotonic() - begun)
-            found[question.split()[0]] = sorted(seconds)[ROUNDS] * 1e3
+            found[question.replace(" {}", "")] = sorted(seconds)[ROUNDS] * 1e3
         return found, size
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -108,9 +115,10 @@ def bench_analysis(args):
                 objects / seconds / 1e6, peak / 2**30), flush=True)
             per_object.setdefault(name, []).append(seconds / objects)
             found, size = second_questions(path)
-            print("    the next question: %s; %.1f bytes kept for an object" % (
-                ", ".join("%s %.0f ms" % item for item in found.items()),
-                size / objects), flush=True)
+            print("    the next question, milliseconds; %.1f bytes kept for an "
+                  "object:" % (size / objects))
+            for question, milliseconds in found.items():
+                print("      %6.0f  %s" % (milliseconds, question), flush=True)
             os.remove(path)
     for name, times in per_object.items():
         if len(times) > 1:

@@ -291,7 +291,7 @@ static struct error *see_paths(struct pyh_runtime *runtime,
 	}
 	if (!err)
 		err = pyh_holders_each(runtime, census, shapes, paths.objects,
-				       paths.num_objects, see_root, &paths,
+				       paths.num_objects, NULL, see_root, &paths,
 				       &all);
 	pyh_value_reader_destroy(paths.naming.values);
 	pyh_type_reader_deinit(&type_reader);

@@ -251,7 +251,7 @@ static struct error *dump_objects(struct dump *dump, char **addresses,
 	dump->label = "holder";
 	if (count > 0)
 		err = pyh_holders_each(dump->runtime, dump->census,
-				       dump->shapes, objects, count,
+				       dump->shapes, objects, count, NULL,
 				       print_root, dump, &all);
 	if (!err && count > 0)
 		err = pyh_census_visit(dump->census, visit, dump);
