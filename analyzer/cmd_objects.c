@@ -338,15 +338,21 @@ static struct error *rank_kept(struct scan *scan, struct ranking *ranking,
 		ranking_from_kept(ranking, analysis, ret, ret_done);
 }
 
-static struct error *rank_all(struct scan *scan, struct ranking *ranking,
+static struct error *rank_all(struct scan *scan,
+			      const struct cells_context *context,
+			      struct ranking *ranking,
 			      struct ranking_result *ret)
 {
 	struct pyh_census *census;
-	struct error *err = opened_census_visited(scan->opened, ranking_visit,
-						  ranking,
-						  ranking_least(ranking),
-						  &census);
+	struct error *err = NULL;
 
+	// What holds an object is known when all have been found.
+	if (context->sort == OBJECT_EVIDENCE)
+		err = opened_census(scan->opened, &census);
+	if (!err)
+		err = opened_census_visited(scan->opened, ranking_visit,
+					    ranking, ranking_least(ranking),
+					    &census);
 	if (!err && ranking_spoilt(ranking)) {
 		ranking_reset(ranking);
 		err = pyh_census_visit(census, ranking_visit, ranking);
@@ -358,13 +364,15 @@ static struct error *rank_all(struct scan *scan, struct ranking *ranking,
 					     ret->num_objects);
 }
 
-static struct error *rank(struct scan *scan, struct ranking *ranking,
+static struct error *rank(struct scan *scan,
+			  const struct cells_context *context,
+			  struct ranking *ranking,
 			  struct ranking_result *ret)
 {
 	bool done;
 	struct error *err = rank_kept(scan, ranking, ret, &done);
 
-	return err || done ? err : rank_all(scan, ranking, ret);
+	return err || done ? err : rank_all(scan, context, ranking, ret);
 }
 
 static void print_ranked(struct scan *scan, const struct cells_context *context,
@@ -490,7 +498,7 @@ static struct error *run_ranking(struct scan *scan,
 	struct error *err = make_ranking(scan, context, &ranking);
 
 	if (!err)
-		err = rank(scan, ranking, &ranked);
+		err = rank(scan, context, ranking, &ranked);
 	// A condition holds where any row meets it, shown or not.
 	if (!err && gate_open(&scan->gate))
 		err = list_all(scan, context, /* rows= */ false, NULL,

@@ -539,6 +539,10 @@ struct error *kept_save(struct index *index, struct opened *opened,
 		err = save_owned(&saving);
 	if (!err)
 		err = save_tops(&saving, opened);
+	// What was read for all this may have been damaged: findings are not
+	// kept, so that they are found each time.
+	if (!err)
+		err = opened_index(opened, &index);
 	if (!err) {
 		put_all(&saving);
 		err = index_save(index, saving.parts, saving.num_parts);

@@ -599,7 +599,7 @@ def check_damage(dump):
             # Nobody can tell that these are wrong; nothing may break by them.
             assert what[0] == "(", "not found out"
             for question in USED_BY.get(column, ["types", "suspects"]):
-                done = scan(build, dump, question, "--index", folder)
+                done = scan(build, dump, *question.split(), "--index", folder)
                 assert done.status == 0, done
 
         damage.series(build, "numbers that cannot be are found out",
