@@ -151,6 +151,7 @@ struct kept_group_row {
 
 struct kept_owned_row {
 	struct kept_total total;
+	uint64_t retained;
 	uint32_t owner;			/* id of the type plus 1; 0: none */
 	uint32_t unused;
 };

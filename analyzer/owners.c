@@ -47,6 +47,9 @@ struct owning {
 	_Atomic uint32_t *namespaces;
 	struct spill_array array;
 	struct node_set is_namespace;	/* of one object */
+	uint32_t *of;			/* of each object its owner's type plus
+					   1, or 0; then the number of its row */
+	struct spill_array of_array;
 	struct share *shares;		/* by worker */
 };
 
@@ -284,9 +287,8 @@ static struct error *count(void *context, unsigned int worker, size_t shard)
 
 		if (owning->asked[type])
 			owner = owner_of(owning, share, i);
-		err = row_of(owning, share, type,
-			     owner < SEVERAL ? heap->types[owner] + 1 : 0,
-			     &row);
+		owning->of[i] = owner < SEVERAL ? heap->types[owner] + 1 : 0;
+		err = row_of(owning, share, type, owning->of[i], &row);
 		if (!err)
 			add(&row->total, &(struct pyh_type_total){
 				.count = 1, .size = heapgraph_size(heap, i),
@@ -322,6 +324,34 @@ static struct error *merge(struct owning *owning)
 	return err;
 }
 
+/** What each row retains. */
+static struct error *sum_retained(struct owning *owning,
+				  const struct domtree *tree)
+{
+	const struct heapgraph *heap = owning->heap;
+	struct share *first = &owning->shares[0];
+	CLEANUP(free_pointer) uint64_t *sums = calloc(first->count + 1,
+						      sizeof(*sums));
+	struct error *err = NULL;
+
+	if (!sums)
+		return error_no_memory();
+	for (uint32_t i = 0; !err && i < heap->count; i++) {
+		struct kept_owned *row;
+
+		err = row_of(owning, first, heap->types[i], owning->of[i],
+			     &row);
+		if (!err)
+			owning->of[i] = (uint32_t)(row - first->rows);
+	}
+	if (!err)
+		err = domtree_by_group(tree, owning->of, NULL,
+				       (uint32_t)first->count, sums);
+	for (size_t i = 0; !err && i < first->count; i++)
+		first->rows[i].retained = sums[i];
+	return err;
+}
+
 /* --- the whole ------------------------------------------------------------- */
 
 static struct error *prepare(struct opened *opened, struct heapgraph *heap,
@@ -339,9 +369,14 @@ static struct error *prepare(struct opened *opened, struct heapgraph *heap,
 						   sizeof(uint32_t),
 				  &owning->array);
 	if (!err)
+		err = spill_alloc(&heap->spill, (uint64_t)heap->count *
+						   sizeof(uint32_t),
+				  &owning->of_array);
+	if (!err)
 		err = node_set_init(&owning->is_namespace, heap->count);
 	if (err)
 		return err;
+	owning->of = owning->of_array.data;
 	owning->namespaces = owning->array.data;
 	memset(owning->array.data, 0xFF, (size_t)heap->count *
 						 sizeof(uint32_t));
@@ -378,6 +413,7 @@ static void owning_deinit(struct owning *owning)
 	free(owning->asked);
 	node_set_deinit(&owning->is_namespace);
 	spill_free(&owning->array);
+	spill_free(&owning->of_array);
 }
 
 struct error *owners_tally(struct opened *opened,
@@ -400,6 +436,8 @@ struct error *owners_tally(struct opened *opened,
 		err = workers_run(owning.workers, shards, count, &owning);
 	if (!err)
 		err = merge(&owning);
+	if (!err)
+		err = sum_retained(&owning, &analysis->tree);
 	if (err)
 		return err;
 	*ret = TAKE(owning.shares[0].rows);

@@ -19,8 +19,9 @@ struct kept_owned;
 
 /**
  * Count all objects by their type and that of their owner: the rows of
- * `types --by owner`, in no particular order.
+ * `types --by owner`, in no particular order, with what they retain.
  *
+ * @param analysis  with its tree
  * @param ret  the caller frees it
  */
 struct error *owners_tally(struct opened *opened,

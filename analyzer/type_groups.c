@@ -400,12 +400,20 @@ static void owners_release(struct pyh_owners **owners)
 static struct error *recall_owned(struct scan *scan, const struct kept *kept,
 				  struct type_groups *groups)
 {
+	bool retained = type_rows_want_retained(scan);
 	struct error *err = NULL;
 
-	for (size_t i = 0; !err && i < kept->num_owned; i++)
-		if (wanted(scan, kept->owned[i].total.type))
-			err = add_owned(groups, &kept->owned[i].total,
-					kept->owned[i].owner);
+	for (size_t i = 0; !err && i < kept->num_owned; i++) {
+		const struct kept_owned *from = &kept->owned[i];
+
+		if (!wanted(scan, from->total.type))
+			continue;
+		err = add_owned(groups, &from->total, from->owner);
+		if (err)
+			break;
+		groups->rows[groups->count - 1].retained_known = retained;
+		groups->rows[groups->count - 1].retained = from->retained;
+	}
 	return err;
 }
 

@@ -82,6 +82,8 @@ QUESTIONS = ["retained", "retained --top 3", "retained --top 0",
              "types --by module --sort retained --type dict",
              "types --by owner --top 0", "types --by owner --type dict",
              "types --by owner --match __main__ --sort count",
+             "types --by owner --retained --top 0",
+             "types --by owner --sort retained --type list",
              "objects", "objects --top 200", "objects --type list --top 5",
              "objects --min-size 1K", "objects --top 0 --type __main__.Deep",
              "objects --top 0 --min-size 1K", "objects --fail-if size>100K",
@@ -514,7 +516,7 @@ def lies(index):
     yield "holders of no kind", "HOLDERS", 8, word(99)
     yield "a group without a name", "GROUPS", 24, word(0)
     yield "a group of nothing", "GROUPS", 28, word(99)
-    yield "owned by no type", "OWNED", 48, word(0x7FFFFFFF)
+    yield "owned by no type", "OWNED", 56, word(0x7FFFFFFF)
     yield "owned and of no type", "OWNED", 40, word(0x7FFFFFFF)
     yield "no such collector", "COLLECTORS", 0, word(3)
     yield "neither on nor off", "COLLECTORS", 24, b"\2"
