@@ -149,7 +149,8 @@ def check_by_owner(heap):
     asked = {"list", "tuple", "dict", "set", "str", "bytes", "int", "float"}
 
     def group_of(address):
-        holders = set(into.get(address, ()))
+        holders = set(into.get(address, ())) | set(
+            heap.model.guessed.get(address, ()))
         name = objects[address].name
         owner = objects[holders.pop()].name if len(holders) == 1 else ""
         if name in asked and owner in ("list", "tuple"):

@@ -52,6 +52,8 @@ class Model:
                 self.uncounted[referent] += 1
             elif hold == "guessed":
                 guessed[referent].append(holder)
+        # Who may hold an object: in doubt it has several owners.
+        self.guessed = guessed
         self.roots, maybe = self.read_roots(dump)
         self.audit(guessed, maybe)
 
