@@ -298,6 +298,9 @@ int main(int argc, char **argv)
 	} else if (options.help || options.version || options.completion) {
 		status = print_own(&options);
 	} else {
+		// Libraries below would look there by themselves.
+		if (!options.debuginfod)
+			(void)unsetenv("DEBUGINFOD_URLS");
 		progress_start(!options.no_progress && !options.quiet);
 		status = scan_dump(&options);
 	}

@@ -173,7 +173,8 @@ static bool mend(struct guarded *slot, uintptr_t address)
 	if (fd < 0 || fstat(fd, &status) != 0 ||
 	    (uint64_t)status.st_size > page - start)
 		end = page + (uintptr_t)page_size;
-	if (mmap((void *)page, end - page, PROT_READ,
+	// Writable, as libdw may be writing to its private copy.
+	if (mmap((void *)page, end - page, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return false;
 	widen(slot, page - start, end - start);
