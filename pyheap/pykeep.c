@@ -214,14 +214,27 @@ static bool is_plain_data(const struct pyh_type *type)
 	       type->kind == PYH_KIND_ARRAY || type->kind == PYH_KIND_CDATA;
 }
 
-static bool claims(const struct pyh_measure *measure, uint64_t buffer)
+/** Data, unless references are in it: arrays of objects. */
+static bool is_data_by_claim(const struct pyh_type *type)
 {
+	return type->kind == PYH_KIND_NDARRAY ||
+	       (type->kind >= PYH_KIND_ARROW_BUFFER &&
+		type->kind <= PYH_KIND_ARROW_BATCH);
+}
+
+static bool needs(const struct pyh_candidate *object, uint64_t buffer)
+{
+	const struct pyh_measure *measure = &object->measure;
+	bool alive = is_data_by_claim(object->type);
+
+	if (is_plain_data(object->type))
+		return false;
 	for (unsigned int i = 0; i < measure->num_claims; i++)
 		if (measure->claims[i].address == buffer)
-			return true;
+			return !alive || !measure->claims[i].dead;
 	// Of a chain only the first ones are known; that one of it is so large
 	// is out of the ordinary.
-	return measure->more_claims;
+	return measure->more_claims && !alive;
 }
 
 static bool keep_needs_buffer(void *opened, unsigned int worker,
@@ -235,8 +248,7 @@ static bool keep_needs_buffer(void *opened, unsigned int worker,
 		if (holder > field &&
 		    pyh_object_outside(&keep->rules, &own->types, &own->outside,
 				       &own->memory, holder - field, &object) &&
-		    !is_plain_data(object.type) &&
-		    claims(&object.measure, buffer))
+		    needs(&object, buffer))
 			return true;
 	}
 	return false;
