@@ -760,13 +760,12 @@ class Damages:
     def __init__(self, build, subject):
         self.build, self.subject = build, subject
         self.results = queue.SimpleQueue()
-        copies = [subject.path] + [
-            damage.copy(subject.path, "spoilt.%d" % i)
-            for i in range(1, len(os.sched_getaffinity(0)))]
-        self.copies = copies[1:]
-        for path in copies:
+        # The core itself is read while damages are thought out.
+        self.copies = [damage.copy(subject.path, "spoilt.%d" % i)
+                       for i in range(len(os.sched_getaffinity(0)))]
+        for path in self.copies:
             self.results.put(Result(build, subject, path))
-        self.pool = concurrent.futures.ThreadPoolExecutor(len(copies))
+        self.pool = concurrent.futures.ThreadPoolExecutor(len(self.copies))
 
     def one(self, changes, expect):
         """The failure of one damage, or None; without a traceback, which would

@@ -159,7 +159,8 @@ def test_one_moment():
 def test_workload():
     with workload("threads", 64, "megabytes", 16) as target:
         with heaptest.case("%d dumps of a busy process do no harm" % DUMPS):
-            assert len(target.running()) >= 50, len(target.running())
+            patients.wait_for("50 threads that run",
+                              lambda: len(target.running()) >= 50)
             path = heaptest.tmp("busy")
             before = tree(target.pid)
             for _ in range(DUMPS):
@@ -513,6 +514,8 @@ def test_room():
             python(GROWING % 150, prefix=inside) as target:
         folder = patients.folder("short")
         with slow_dump(target.pid, folder) as process:
+            patients.wait_for("a part of the dump", lambda: any(
+                one.stat().st_size for one in os.scandir(folder)))
             # Every page is copied for being written: 150 MB more than fit.
             os.kill(target.pid, signal.SIGUSR1)
             assert target.stdout.readline() == "written\n", target.poll()
