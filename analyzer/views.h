@@ -31,7 +31,8 @@ enum view_bit {
 	VIEW_REFCOUNTS = 1 << 13,
 	VIEW_THREADS = 1 << 14,
 	VIEW_MALLOC = 1 << 15,
-	VIEW_EVERY = 0xFFFF,
+	VIEW_MEMORY = 1 << 16,
+	VIEW_EVERY = 0x1FFFF,
 };
 
 struct view {

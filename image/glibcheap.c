@@ -358,14 +358,31 @@ static struct error *gather_tcaches(struct glibc_heap *heap)
 	return err;
 }
 
-/** Whole pages that malloc_trim() gives back of a free chunk. */
-static uint64_t trimmable(uint64_t start, uint64_t end)
+bool glibc_trimmable(const struct glibc_heap *heap,
+		     const struct glibc_chunk *chunk, struct glibc_span *ret)
 {
-	uint64_t from = (start + CHUNK_STRUCT + PAGE - 1) &
-			~(uint64_t)(PAGE - 1);
-	uint64_t to = end & ~(uint64_t)(PAGE - 1);
+	uint64_t kept;
 
-	return from < to ? to - from : 0;
+	if (chunk->kind == GLIBC_FREE)
+		kept = CHUNK_STRUCT;
+	// Of the others' tops malloc_trim() leaves all.
+	else if (chunk->kind == GLIBC_TOP && heap->arenas[chunk->arena].is_main)
+		kept = GLIBC_LEAST + 1;
+	else
+		return false;
+	ret->start = (chunk->start + kept + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+	ret->end = chunk->end & ~(uint64_t)(PAGE - 1);
+	return ret->start < ret->end;
+}
+
+static void add_trimmable(const struct glibc_heap *heap,
+			  const struct glibc_chunk *chunk,
+			  struct glibc_arena *arena)
+{
+	struct glibc_span span;
+
+	if (glibc_trimmable(heap, chunk, &span))
+		arena->trimmable += span.end - span.start;
 }
 
 static struct error *tally(void *context, const struct glibc_chunk *chunk)
@@ -378,7 +395,7 @@ static struct error *tally(void *context, const struct glibc_chunk *chunk)
 	case GLIBC_FREE:
 		arena->free += size;
 		arena->num_free++;
-		arena->trimmable += trimmable(chunk->start, chunk->end);
+		add_trimmable(heap, chunk, arena);
 		if (size > arena->largest_free)
 			arena->largest_free = size;
 		break;
@@ -392,10 +409,7 @@ static struct error *tally(void *context, const struct glibc_chunk *chunk)
 		break;
 	case GLIBC_TOP:
 		arena->top_size += size;
-		// Of the others' tops malloc_trim() leaves all.
-		if (arena->is_main && size > GLIBC_LEAST)
-			arena->trimmable += (size - GLIBC_LEAST - 1) &
-					    ~(uint64_t)(PAGE - 1);
+		add_trimmable(heap, chunk, arena);
 		break;
 	case GLIBC_USED:
 	case GLIBC_MAPPED:

@@ -95,6 +95,13 @@ struct glibc_mapped glibc_mapped(const struct glibc_heap *heap);
 const char *glibc_found_by(const struct glibc_heap *heap);
 const char *glibc_module(const struct glibc_heap *heap);
 
+/**
+ * Whole free pages of a chunk that malloc_trim(0) would give back, if it has not
+ * yet; false: none.
+ */
+bool glibc_trimmable(const struct glibc_heap *heap,
+		     const struct glibc_chunk *chunk, struct glibc_span *ret);
+
 /** An error ends the walk. */
 typedef struct error *glibc_chunk_fn(void *context,
 				     const struct glibc_chunk *chunk);

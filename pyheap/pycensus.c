@@ -121,9 +121,14 @@ void census_show(struct census_worker *worker, pyh_visit_fn *fn, void *context,
 		.body = found->body,
 		.available = found->available,
 		.extent = found->measure.extent,
+		.owns = found->measure.num_claims > 0 ||
+			found->measure.more_claims,
+		.in_module = found->on_module && found->presize == 0,
 		.memory = &worker->memory,
 	};
 
+	visit.before = visit.in_module ? 0 : found->presize +
+					     worker->census->rules.prefix;
 	fn(context, &visit);
 }
 

@@ -86,6 +86,9 @@ struct pyh_visit {
 	size_t available;	/* bytes at body */
 	uint64_t extent;	/* bytes of the object's own block, counted from
 				   its address */
+	uint32_t before;	/* … and those before its address */
+	bool owns;		/* other memory, too */
+	bool in_module;		/* it has no block: it is a module's data */
 	struct memory_reader *memory;	/* for what lies elsewhere: the worker's
 					   own, body does not come from it */
 };

@@ -41,6 +41,7 @@ enum pyh_mark {
 	PYH_MARK_OBJECT,	/* an object, or in arenas a block with one */
 	PYH_MARK_CLAIM,		/* memory that an object owns starts here */
 	PYH_MARK_HELD,		/* an object refers to the object here */
+	PYH_MARK_TOLD,		/* pyholdings has told of the claim here */
 	PYH_NUM_MARKS
 };
 
