@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "analyzer/kept.h"
+#include "analyzer/ledger.h"
 #include "analyzer/opened.h"
 #include "analyzer/scan_progress.h"
 #include "image/base/workers.h"
@@ -179,12 +180,18 @@ struct error *analysis_of(struct opened *opened, unsigned int parts,
 struct error *analysis_keep(struct opened *opened)
 {
 	const struct analysis *analysis = *opened_analysis(opened);
+	const struct ledger *ledger;
 	struct index *index = NULL;
 	struct error *err;
 
 	if (!analysis || analysis->kept)
 		return NULL;
 	err = opened_index(opened, &index);
+	// What it finds damaged keeps the rest from being kept.
+	if (!err && index)
+		err = ledger_of(opened, &ledger);
+	if (!err && index)
+		err = opened_index(opened, &index);
 	if (err || !index)
 		return err;
 	err = analysis_of(opened, ANALYSIS_ALL, &analysis);

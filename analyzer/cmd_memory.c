@@ -117,17 +117,12 @@ const struct view cmd_memory_view = {
 
 struct memory_view {
 	struct scan *scan;
-	struct ledger ledger;
+	const struct ledger *ledger;
 	struct reclaimable reclaimable;
 	enum ledger_category order[LEDGER_NUM_CATEGORIES];
 	size_t count;
 	uint64_t groups[LEDGER_NUM_GROUPS];
 };
-
-static void memory_view_deinit(struct memory_view *view)
-{
-	ledger_deinit(&view->ledger);
-}
 
 /* --- rows ------------------------------------------------------------------- */
 
@@ -138,8 +133,8 @@ static int in_order(const void *a, const void *b, void *context)
 	enum ledger_category x = *(const enum ledger_category *)a;
 	enum ledger_category y = *(const enum ledger_category *)b;
 	enum ledger_group of_x = ledger_group_of(x), of_y = ledger_group_of(y);
-	uint64_t left = view->ledger.rows[x].bytes;
-	uint64_t right = view->ledger.rows[y].bytes;
+	uint64_t left = view->ledger->rows[x].bytes;
+	uint64_t right = view->ledger->rows[y].bytes;
 
 	if (of_x != of_y) {
 		left = view->groups[of_x];
@@ -155,7 +150,7 @@ static void sort_rows(struct memory_view *view)
 {
 	for (int i = 0; i < LEDGER_NUM_CATEGORIES; i++) {
 		enum ledger_category category = (enum ledger_category)i;
-		uint64_t bytes = view->ledger.rows[i].bytes;
+		uint64_t bytes = view->ledger->rows[i].bytes;
 
 		if (bytes == 0)
 			continue;
@@ -169,7 +164,7 @@ static void fill(const struct memory_view *view, size_t i,
 		 struct cell cells[NUM_MEMORY_COLUMNS])
 {
 	enum ledger_category category = view->order[i];
-	const struct ledger_row *row = &view->ledger.rows[category];
+	const struct ledger_row *row = &view->ledger->rows[category];
 	const char *group = ledger_group_name(ledger_group_of(category));
 	const char *counts = ledger_counts(category);
 	bool again = i > 0 && ledger_group_of(view->order[i - 1]) ==
@@ -180,7 +175,7 @@ static void fill(const struct memory_view *view, size_t i,
 		again && render_for_people(&view->scan->render) ? "" : group);
 	cells[MEMORY_CATEGORY] = cell_text(ledger_name(category));
 	cells[MEMORY_BYTES] = cell_number(UNIT_BYTES, row->bytes);
-	cells[MEMORY_SHARE] = cell_part(row->bytes, view->ledger.total);
+	cells[MEMORY_SHARE] = cell_part(row->bytes, view->ledger->total);
 	cells[MEMORY_COUNT] = counts && row->count ?
 		cell_number(UNIT_COUNT, row->count) : cell_unknown();
 	cells[MEMORY_COUNTED] = counts && row->count ? cell_text(counts) :
@@ -191,7 +186,7 @@ static void fill(const struct memory_view *view, size_t i,
 static void make_totals(const struct memory_view *view,
 			struct cell totals[NUM_TOTALS])
 {
-	const struct ledger *ledger = &view->ledger;
+	const struct ledger *ledger = view->ledger;
 	uint64_t unexplained = view->groups[LEDGER_OF_UNEXPLAINED];
 
 	totals[TOTAL_TOTAL] = cell_number(UNIT_BYTES, ledger->total);
@@ -215,14 +210,14 @@ static void make_totals(const struct memory_view *view,
 						 ledger->pinned.used);
 	totals[TOTAL_BALANCED] = cell_number(UNIT_BOOL, ledger->balanced);
 	totals[TOTAL_RESIDENT] = cell_number(UNIT_BOOL,
-					     ledger->residency.noted);
+					     ledger->noted);
 }
 
 /* --- below the table ---------------------------------------------------------- */
 
 static void put_pins(struct memory_view *view)
 {
-	const struct ledger_pinned *pinned = &view->ledger.pinned;
+	const struct ledger_pinned *pinned = &view->ledger->pinned;
 	struct render *render = &view->scan->render;
 	char title[160], texts[3][UNITS_TEXT_MAX];
 
@@ -239,7 +234,7 @@ static void put_pins(struct memory_view *view)
 		.columns = pin_columns, .num_columns = NUM_PIN_COLUMNS });
 	for (size_t i = 0; i < pinned->num_types; i++)
 		render_row(render, (struct cell[NUM_PIN_COLUMNS]){
-			[PIN_TYPE] = cell_text(pinned->types[i].type->name),
+			[PIN_TYPE] = cell_text(pinned->types[i].type),
 			[PIN_OBJECTS] = cell_number(UNIT_COUNT,
 						    pinned->types[i].objects),
 			[PIN_BYTES] = cell_number(UNIT_BYTES,
@@ -249,7 +244,7 @@ static void put_pins(struct memory_view *view)
 
 static void put_remarks(struct memory_view *view)
 {
-	const struct ledger *ledger = &view->ledger;
+	const struct ledger *ledger = view->ledger;
 	struct render *render = &view->scan->render;
 	char line[RECLAIMABLE_LINE], safe[RENDER_NAME_MAX];
 	char text[UNITS_TEXT_MAX];
@@ -289,8 +284,8 @@ static void print(struct memory_view *view)
 	render_object(render, "totals", memory_totals, totals, NUM_TOTALS);
 	gate_totals(&scan->gate, totals);
 	(void)snprintf(title, sizeof(title), "MEMORY  %s %s, each byte in one "
-		       "row", units_size(view->ledger.total, size),
-		       view->ledger.residency.noted ? "resident" : "captured");
+		       "row", units_size(view->ledger->total, size),
+		       view->ledger->noted ? "resident" : "captured");
 	render_table(render, &(struct table_spec){
 		.json_key = "rows", .title = title,
 		.columns = memory_columns, .num_columns = NUM_MEMORY_COLUMNS });
@@ -308,12 +303,12 @@ static void print(struct memory_view *view)
 
 static struct error *run(struct scan *scan)
 {
-	CLEANUP(memory_view_deinit) struct memory_view view = { .scan = scan };
-	struct error *err = ledger_make(scan->opened, &view.ledger);
+	struct memory_view view = { .scan = scan };
+	struct error *err = ledger_of(scan->opened, &view.ledger);
 
 	if (err)
 		return err;
-	reclaimable_find(scan->opened, &view.ledger, &view.reclaimable);
+	reclaimable_find(scan->opened, view.ledger, &view.reclaimable);
 	progress_clear();
 	sort_rows(&view);
 	print(&view);

@@ -14,6 +14,7 @@
 #include "analyzer/coverage.h"
 #include "analyzer/dump_header.h"
 #include "analyzer/overview_heap.h"
+#include "analyzer/overview_memory.h"
 #include "analyzer/overview_threads.h"
 #include "analyzer/type_rows.h"
 #include "image/base/guard.h"
@@ -143,19 +144,22 @@ static void tell_runtime(struct scan *scan, const struct dump_header *header,
 		tell_no_runtime(render, left, why_none);
 }
 
-static void tell_complete(struct scan *scan, const struct dump_header *header)
+static void tell_complete(struct scan *scan, const struct dump_header *header,
+			  const struct overview_memory *memory)
 {
 	struct render *render = &scan->render;
 	const struct image *image = opened_image(scan->opened);
 	const struct pyh_coverage *coverage =
 		opened_coverage_if_known(scan->opened);
 	char left[32], number[UNITS_TEXT_MAX], missing[96] = "";
-	char explained[64] = "", size[UNITS_TEXT_MAX];
+	char explained[OVERVIEW_MEMORY_SHORT] = "", size[UNITS_TEXT_MAX];
 
 	if (image->missing_bytes)
 		(void)snprintf(missing, sizeof(missing), ", %s missing",
 			       units_size(image->missing_bytes, size));
-	if (coverage)
+	if (memory && memory->ledger)
+		(void)overview_memory_short(memory, explained);
+	else if (coverage)
 		(void)coverage_short(coverage, explained);
 	if (header->findings)
 		render_line(render, "%s%s%s%s%s; %s finding%s (-v lists them)",
@@ -282,7 +286,8 @@ static void next_path(const struct whole *whole, char text[NEXT_MAX])
 
 /** Two questions that are right for this dump. */
 static void tell_next(struct scan *scan, const struct dump_header *header,
-		      const struct whole *whole)
+		      const struct whole *whole,
+		      const struct overview_memory *memory)
 {
 	CLEANUP(free_pointer) char *path = shell_word(header->path);
 	char *commands[2] = { NULL, NULL }, first[NEXT_MAX] = "objects";
@@ -295,6 +300,8 @@ static void tell_next(struct scan *scan, const struct dump_header *header,
 	if (asprintf(&commands[0], "heapscan %s %s", dump, first) < 0)
 		commands[0] = NULL;
 	if (asprintf(&commands[1], header->findings ? "heapscan %s -v" :
+				   overview_memory_elsewhere(memory) ?
+					   "heapscan %s memory" :
 				   whole->analysis ? "heapscan %s retained" :
 						     "heapscan %s types",
 		     dump) < 0)
@@ -329,12 +336,13 @@ static void tell_values(struct scan *scan)
 
 /** The lines above the first table. */
 static void tell_head(struct scan *scan, const struct dump_header *header,
+		      const struct overview_memory *memory,
 		      const char *why_none)
 {
 	dump_header_line(header, &scan->render);
 	tell_dumped(scan, header);
 	tell_runtime(scan, header, why_none);
-	tell_complete(scan, header);
+	tell_complete(scan, header, memory);
 	render_gap(&scan->render);
 }
 
@@ -344,6 +352,7 @@ static struct error *without_types(struct scan *scan, struct error *err)
 	struct pyh_runtime *runtime = opened_runtime_if_found(scan->opened);
 	struct render *render = &scan->render;
 	struct overview_threads threads;
+	struct overview_memory memory;
 	char why[RENDER_NAME_MAX];
 	struct dump_header header;
 
@@ -353,7 +362,10 @@ static struct error *without_types(struct scan *scan, struct error *err)
 	scan_begin(scan, "overview");
 	dump_header_gather(&header, scan->opened, runtime,
 			   scan->options->values);
-	tell_head(scan, &header, err->message);
+	overview_memory_gather(scan, &memory);
+	tell_head(scan, &header, &memory, err->message);
+	overview_memory_tell(scan, &memory);
+	overview_memory_deinit(&memory);
 	overview_threads_gather(scan, &threads);
 	overview_threads_tell(scan, &threads);
 	overview_threads_deinit(&threads);
@@ -367,13 +379,14 @@ static struct error *without_types(struct scan *scan, struct error *err)
 }
 
 /** The document up to the first section. */
-static void begin(struct scan *scan, struct dump_header *header)
+static void begin(struct scan *scan, const struct overview_memory *memory,
+		  struct dump_header *header)
 {
 	scan_begin(scan, "overview");
 	dump_header_gather(header, scan->opened,
 			   opened_runtime_if_found(scan->opened),
 			   scan->options->values);
-	tell_head(scan, header, NULL);
+	tell_head(scan, header, memory, NULL);
 }
 
 /** All sections, in their order. */
@@ -381,6 +394,7 @@ static struct error *tell_sections(struct scan *scan,
 				   const struct type_counts *counts,
 				   const struct type_rows *rows,
 				   const struct whole *whole,
+				   const struct overview_memory *memory,
 				   const struct overview_threads *threads)
 {
 	struct cell totals[NUM_TYPE_TOTALS];
@@ -391,15 +405,19 @@ static struct error *tell_sections(struct scan *scan,
 	render_object(&scan->render, "totals", type_totals, totals,
 		      NUM_TYPE_TOTALS);
 	coverage_json(&scan->render, counts->coverage);
-	lines = whole_tell_suspects(scan, whole);
+	lines = whole_tell_suspects(scan, whole, memory->ledger);
+	overview_memory_tell(scan, memory);
 	tell_types(scan, rows, lines + whole_lines_of_largest(whole) +
 				       whole_lines_of_state(whole) +
+				       overview_memory_lines(memory) +
 				       overview_threads_lines(threads));
 	err = whole_tell_largest(scan, whole);
 	if (err)
 		return err;
-	coverage_arenas(&scan->render, counts->coverage);
-	coverage_lines(&scan->render, counts->coverage);
+	if (!memory->ledger) {
+		coverage_arenas(&scan->render, counts->coverage);
+		coverage_lines(&scan->render, counts->coverage);
+	}
 	type_rows_inexact(rows, &scan->render);
 	whole_tell_state(scan, whole);
 	overview_threads_tell(scan, threads);
@@ -416,6 +434,7 @@ static struct error *run(struct scan *scan)
 	struct type_counts counts;
 	struct dump_header header;
 	CLEANUP(whole_deinit) struct whole whole = { 0 };
+	CLEANUP(overview_memory_deinit) struct overview_memory memory = { 0 };
 	CLEANUP(overview_threads_deinit) struct overview_threads threads = { 0 };
 	CLEANUP(type_rows_deinit) struct type_rows rows = { 0 };
 	struct error *err;
@@ -424,20 +443,22 @@ static struct error *run(struct scan *scan)
 	if (err)
 		return without_types(scan, err);
 	if (streams) {
-		begin(scan, &header);
+		begin(scan, NULL, &header);
 		(void)fflush(scan->output->file);
 	}
 	whole_analyse(scan, &whole);
+	overview_memory_gather(scan, &memory);
 	overview_threads_gather(scan, &threads);
 	err = type_rows_collect(scan, &counts, &rows);
 	if (err)
 		return err;
 	if (!streams)
-		begin(scan, &header);
-	err = tell_sections(scan, &counts, &rows, &whole, &threads);
+		begin(scan, &memory, &header);
+	err = tell_sections(scan, &counts, &rows, &whole, &memory,
+			    &threads);
 	if (err)
 		return err;
-	tell_next(scan, &header, &whole);
+	tell_next(scan, &header, &whole, &memory);
 	tell_values(scan);
 	render_end(&scan->render);
 	type_rows_gate(&rows, scan);

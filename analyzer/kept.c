@@ -393,6 +393,21 @@ static struct error *take_collectors(struct reading *reading,
 	return from ? NULL : damaged("collectors");
 }
 
+static struct error *take_ledger(struct reading *reading, struct kept *kept)
+{
+	uint64_t count;
+	const uint8_t *from = any_column(reading, KEPT_LEDGER, 1, &count);
+
+	if (!from || count != sizeof(*kept->ledger))
+		return damaged("ledger");
+	kept->ledger = malloc(sizeof(*kept->ledger));
+	if (!kept->ledger)
+		return error_no_memory();
+	// The file may change while it is looked at: the copy may not.
+	memcpy(kept->ledger, from, sizeof(*kept->ledger));
+	return ledger_is_sound(kept->ledger) ? NULL : damaged("ledger");
+}
+
 static struct error *take_made(struct reading *reading, struct kept *kept,
 			       const struct pyh_types *types)
 {
@@ -406,7 +421,9 @@ static struct error *take_made(struct reading *reading, struct kept *kept,
 		err = take_groups(reading, kept);
 	if (!err)
 		err = take_owned(reading, kept, types);
-	return err ? err : take_collectors(reading, kept);
+	if (!err)
+		err = take_collectors(reading, kept);
+	return err ? err : take_ledger(reading, kept);
 }
 
 static struct error *take_all(struct kept *kept, struct pyh_types *types)
@@ -456,6 +473,7 @@ void kept_close(struct kept *kept)
 	free(kept->holders);
 	free(kept->groups);
 	free(kept->owned);
+	free(kept->ledger);
 	free(kept);
 }
 

@@ -42,6 +42,7 @@ struct kept_owned {
 	uint64_t retained;		/* by them together */
 };
 
+struct ledger;
 struct path_group;
 
 /** Results of an earlier run. Columns are borrowed from its file. */
@@ -74,6 +75,7 @@ struct kept {
 	const struct pyh_gc *collectors;	/* with lists counted */
 	size_t num_collectors;
 	struct suspects suspects;	/* without values */
+	struct ledger *ledger;		/* owned, until opened takes it */
 };
 
 /**

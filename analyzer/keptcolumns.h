@@ -10,6 +10,7 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/kept.h"
+#include "analyzer/ledger.h"
 #include "analyzer/paths.h"
 #include "analyzer/store.h"
 #include "analyzer/suspects.h"
@@ -85,6 +86,7 @@ enum kept_column {
 	KEPT_GROUPS,		/* struct kept_group_row, largest first */
 	KEPT_OWNED,		/* struct kept_owned_row */
 	KEPT_COLLECTORS,	/* struct pyh_gc */
+	KEPT_LEDGER,		/* bytes: a struct ledger */
 	KEPT_NUM_COLUMNS
 };
 

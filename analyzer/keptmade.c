@@ -193,6 +193,8 @@ struct error *keptmade_make(struct opened *opened,
 		err = owners_tally(opened, analysis, &ret->owned,
 				   &ret->num_owned);
 	if (!err)
+		err = ledger_of(opened, &ret->ledger);
+	if (!err)
 		err = excesses_find(opened, analysis, &ret->excesses);
 	if (!err)
 		err = fit_types(&making, &ret->by_type);

@@ -11,6 +11,7 @@
 
 #include "analyzer/excess.h"
 #include "analyzer/kept.h"
+#include "analyzer/ledger.h"
 #include "analyzer/paths.h"
 #include "analyzer/retained_groups.h"
 
@@ -26,6 +27,7 @@ struct keptmade {
 	size_t num_owned;
 	struct pyh_gc *collectors;
 	size_t num_collectors;
+	const struct ledger *ledger;	/* of opened */
 	/* of each component, as kept has them */
 	uint64_t *cycle_sizes, *cycle_shapes;
 	uint32_t *cycle_finalizers;

@@ -467,6 +467,7 @@ static void put_made(struct saving *saving)
 	    saving->owned);
 	put(saving, KEPT_COLLECTORS, sizeof(struct pyh_gc),
 	    made->num_collectors, made->collectors);
+	put(saving, KEPT_LEDGER, 1, sizeof(*made->ledger), made->ledger);
 }
 
 static void put_all(struct saving *saving)

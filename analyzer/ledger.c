@@ -112,7 +112,7 @@ const char *ledger_group_name(enum ledger_group group)
 static void doubled(struct ledger_making *making,
 		    const struct resident_mapping *mapping, uint64_t bytes)
 {
-	making->ledger->balanced = false;
+	making->ledger->balanced = 0;
 	if (making->said++ == 0)
 		findings_add(making->image->findings, "ledger", mapping->start,
 			     "%" PRIu64 " bytes more are told of the mapping at "
@@ -137,7 +137,7 @@ void ledger_tell_left(struct ledger_making *making,
 uint64_t ledger_tell(struct ledger_making *making, uint64_t start, uint64_t end,
 		     enum ledger_category category)
 {
-	const struct residency *residency = &making->ledger->residency;
+	const struct residency *residency = &making->residency;
 	struct resident_mapping *mapping = making->mapping;
 	uint64_t told = 0;
 
@@ -190,11 +190,12 @@ static struct error *make(struct ledger_making *making)
 	struct error *err;
 
 	err = residency_make(making->image, opened_workers(making->opened),
-			     &ledger->residency);
+			     &making->residency);
 	if (err)
 		return err;
-	ledger->total = ledger->residency.total;
-	ledger->rows[LEDGER_ZEROES].bytes = ledger->residency.zeroes;
+	ledger->total = making->residency.total;
+	ledger->noted = making->residency.noted;
+	ledger->rows[LEDGER_ZEROES].bytes = making->residency.zeroes;
 	ledger->has_page_tables = core_notes_number(
 		notes, FORMAT_FACT_PAGE_TABLES, &ledger->page_tables);
 	ledger->has_swapped = core_notes_number(notes, FORMAT_FACT_SWAP,
@@ -208,40 +209,91 @@ static struct error *make(struct ledger_making *making)
 	return ledger_places(making);
 }
 
-/** That the program itself checks its sum. */
-static void check_sum(struct ledger_making *making)
+static uint64_t sum_of(const struct ledger *ledger)
 {
-	struct ledger *ledger = making->ledger;
 	uint64_t sum = 0;
 
 	for (int i = 0; i < LEDGER_NUM_CATEGORIES; i++)
 		sum += ledger->rows[i].bytes;
+	return sum;
+}
+
+/** That the program itself checks its sum. */
+static void check_sum(struct ledger_making *making)
+{
+	struct ledger *ledger = making->ledger;
+	uint64_t sum = sum_of(ledger);
+
 	if (sum == ledger->total)
 		return;
-	ledger->balanced = false;
+	ledger->balanced = 0;
 	findings_add(making->image->findings, "ledger", 0, "rows of the ledger "
 		     "sum up to %" PRIu64 " bytes, not to %" PRIu64, sum,
 		     ledger->total);
 }
 
-struct error *ledger_make(struct opened *opened, struct ledger *ret)
+static struct error *make_anew(struct opened *opened, struct ledger *ret)
 {
 	struct ledger_making making = {
 		.opened = opened, .image = opened_image(opened), .ledger = ret,
 	};
 	struct error *err;
 
-	*ret = (struct ledger){ .balanced = true };
+	ret->balanced = 1;
 	err = make(&making);
 	free(making.blocks.items);
-	if (err)
-		ledger_deinit(ret);
-	else
+	residency_deinit(&making.residency);
+	if (!err)
 		check_sum(&making);
 	return err;
 }
 
-void ledger_deinit(struct ledger *ledger)
+struct error *ledger_of(struct opened *opened, const struct ledger **ret)
 {
-	residency_deinit(&ledger->residency);
+	struct ledger **slot = opened_ledger(opened);
+	struct ledger *ledger = *slot ? NULL : calloc(1, sizeof(*ledger));
+	struct error *err = *slot || ledger ? NULL : error_no_memory();
+
+	if (!err && ledger)
+		err = make_anew(opened, ledger);
+	if (err) {
+		free(ledger);
+		return err;
+	}
+	if (ledger)
+		*slot = ledger;
+	*ret = *slot;
+	return NULL;
+}
+
+static bool ends(const char *text, size_t size)
+{
+	return memchr(text, '\0', size) != NULL;
+}
+
+bool ledger_is_sound(const struct ledger *ledger)
+{
+	const struct ledger_pinned *pinned = &ledger->pinned;
+	bool sound = ends(ledger->no_python, LEDGER_DETAIL) &&
+		     ends(ledger->no_malloc, LEDGER_DETAIL) &&
+		     pinned->num_types <=
+			     sizeof(pinned->types) / sizeof(*pinned->types);
+
+	for (size_t i = 0; sound && i < pinned->num_types; i++)
+		sound = ends(pinned->types[i].type,
+			     sizeof(pinned->types[i].type));
+	for (int i = 0; sound && i < LEDGER_NUM_CATEGORIES; i++)
+		sound = ends(ledger->rows[i].detail, LEDGER_DETAIL);
+	return sound && (!ledger->balanced || sum_of(ledger) == ledger->total);
+}
+
+uint64_t ledger_group_bytes(const struct ledger *ledger,
+			    enum ledger_group group)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < LEDGER_NUM_CATEGORIES; i++)
+		if (categories[i].group == group)
+			sum += ledger->rows[i].bytes;
+	return sum;
 }

@@ -18,11 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "analyzer/residency.h"
 #include "image/base/error.h"
 
 struct opened;
-struct pyh_type;
 
 enum ledger_category {
 	/* what Python objects hold */
@@ -80,28 +78,41 @@ struct ledger_pinned {
 	uint64_t used;		/* bytes of blocks in use */
 	uint64_t blocks;	/* how many */
 	struct ledger_pins {	/* by type, most bytes first */
-		const struct pyh_type *type;
+		char type[96];	/* its name, perhaps cut */
 		uint64_t objects, bytes;
 	} types[8];
-	size_t num_types;
+	uint64_t num_types;
 };
 
+/** Without pointers, as it is kept for the next question. */
 struct ledger {
-	struct residency residency;
 	struct ledger_row rows[LEDGER_NUM_CATEGORIES];
 	uint64_t total;		/* bytes: what rows sum up to */
-	bool balanced;		/* they do, and no two claim the same */
 	uint64_t objects;	/* Python's, in modules too */
 	uint64_t page_tables, swapped;	/* bytes, not in the sum */
-	bool has_page_tables, has_swapped;
 	struct ledger_pinned pinned;
 	/* why parts were not told, in words; "": they were */
 	char no_python[LEDGER_DETAIL], no_malloc[LEDGER_DETAIL];
+	/* 0 or 1 */
+	uint8_t balanced;	/* rows sum up, and no two claim the same */
+	uint8_t noted;		/* by the kernel's numbers of resident memory;
+				   else the total is what was captured */
+	uint8_t has_page_tables, has_swapped;
 };
 
-/** Sizeable; the caller owns it. */
-struct error *ledger_make(struct opened *opened, struct ledger *ret);
-void ledger_deinit(struct ledger *ledger);
+/**
+ * The ledger of a dump, made when it is first asked for, or kept.
+ *
+ * @param ret  borrowed from opened
+ */
+struct error *ledger_of(struct opened *opened, const struct ledger **ret);
+
+/** Whether a ledger from a file can be one. */
+bool ledger_is_sound(const struct ledger *ledger);
+
+/** Bytes of all categories of a group. */
+uint64_t ledger_group_bytes(const struct ledger *ledger,
+			    enum ledger_group group);
 
 /** "tables of dicts"; and what the category counts: "objects", or NULL. */
 const char *ledger_name(enum ledger_category category);

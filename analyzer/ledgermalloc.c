@@ -120,7 +120,7 @@ static struct error *tell_chunk(void *context, const struct glibc_chunk *chunk)
 	}
 	if (chunk->kind == GLIBC_MAPPED)
 		return NULL;
-	mapping = residency_at(&chunks->making->ledger->residency,
+	mapping = residency_at(&chunks->making->residency,
 			       chunk->start);
 	if (mapping)
 		mapping->is_malloc = true;
@@ -130,7 +130,7 @@ static struct error *tell_chunk(void *context, const struct glibc_chunk *chunk)
 /** What of malloc's memory is no chunk: headers and ends of heaps. */
 static void tell_between(struct chunks *chunks)
 {
-	struct residency *residency = &chunks->making->ledger->residency;
+	struct residency *residency = &chunks->making->residency;
 	uint64_t overhead = 0;
 
 	for (size_t i = 0; i < glibc_num_arenas(chunks->heap); i++)

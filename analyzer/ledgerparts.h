@@ -8,6 +8,7 @@
 
 #include "analyzer/ledger.h"
 #include "analyzer/opened.h"
+#include "analyzer/residency.h"
 
 /* Memory outside of arenas that an object holds: 16 bytes, as there is one for
  * every object where Python allocates with malloc. */
@@ -36,6 +37,7 @@ struct ledger_making {
 	struct opened *opened;
 	struct image *image;
 	struct ledger *ledger;
+	struct residency residency;
 	struct ledger_blocks blocks;	/* Python's outside of its arenas */
 	size_t hint;			/* of residency_of() */
 	struct resident_mapping *mapping;	/* the one last told of */

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analyzer/scan_progress.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 #include "pyheap/pyholdings.h"
@@ -195,7 +194,7 @@ static uint64_t empty_of(struct ledger_making *making,
 		end = at + use->pool_size < use->limit ? at + use->pool_size :
 							 use->limit;
 		if (use->empty[i / 64] >> i % 64 & 1)
-			bytes += residency_of(&making->ledger->residency, at,
+			bytes += residency_of(&making->residency, at,
 					      end, &making->hint);
 	}
 	return bytes;
@@ -208,7 +207,7 @@ static void add_arena(struct adding *adding, uint32_t i)
 	uint64_t resident;
 
 	pyh_arena_use(adding->census, i, &use);
-	resident = residency_of(&adding->making->ledger->residency, use.start,
+	resident = residency_of(&adding->making->residency, use.start,
 				use.limit, &adding->making->hint);
 	adding->used += use.used;
 	adding->overhead += use.overhead;
@@ -296,6 +295,16 @@ static uint64_t sum_of(const struct adding *adding, uint32_t type,
 	return sum;
 }
 
+static void weigh(const struct pyh_type **largest, uint64_t *most,
+		  const struct pyh_type *type, enum ledger_category category,
+		  uint64_t bytes)
+{
+	if (bytes > most[category]) {
+		most[category] = bytes;
+		largest[category] = type;
+	}
+}
+
 /** What takes the most of each category: "shop.Session, 37.8 MiB". */
 static void tell_largest(const struct adding *adding,
 			 const struct pyh_types *types)
@@ -307,16 +316,15 @@ static void tell_largest(const struct adding *adding,
 	for (uint32_t id = 0; id < pyh_types_count(types); id++) {
 		const struct pyh_type *type = pyh_types_get(types, id);
 
-		for (unsigned int claimed = 0; claimed < 2; claimed++) {
-			enum ledger_category category =
-				category_of(type, claimed);
-			uint64_t bytes = sum_of(adding, id, false, claimed);
+		uint64_t own = sum_of(adding, id, false, 0);
+		uint64_t claimed = sum_of(adding, id, false, 1);
 
-			if (bytes > most[category]) {
-				most[category] = bytes;
-				largest[category] = type;
-			}
+		if (category_of(type, true) == category_of(type, false)) {
+			own += claimed;
+			claimed = 0;
 		}
+		weigh(largest, most, type, category_of(type, false), own);
+		weigh(largest, most, type, category_of(type, true), claimed);
 	}
 	for (int i = 0; i < LEDGER_NUM_CATEGORIES; i++) {
 		char size[UNITS_TEXT_MAX];
@@ -339,7 +347,6 @@ static void tell_pins(const struct adding *adding,
 
 	for (uint32_t id = 0; id < pyh_types_count(types); id++) {
 		struct ledger_pins pins = {
-			.type = pyh_types_get(types, id),
 			.objects = sum_of(adding, id, true, 0),
 			.bytes = sum_of(adding, id, true, 1) };
 		size_t at = pinned->num_types;
@@ -350,6 +357,8 @@ static void tell_pins(const struct adding *adding,
 			at--;
 		if (at == room)
 			continue;
+		(void)snprintf(pins.type, sizeof(pins.type), "%s",
+			       pyh_types_get(types, id)->name);
 		pinned->num_types += pinned->num_types < room;
 		memmove(&pinned->types[at + 1], &pinned->types[at],
 			(pinned->num_types - at - 1) * sizeof(pins));
@@ -409,7 +418,7 @@ static bool tell_data_stack(void *context, const struct pyh_thread *thread)
 		return true;
 	for (int i = 0; i < DATA_STACKS_MAX && at != 0; i++) {
 		const struct resident_mapping *mapping =
-			residency_at(&making->ledger->residency, at);
+			residency_at(&making->residency, at);
 
 		if (!mapping ||
 		    !memory_try_read(stacks->memory, at, chunk,
@@ -480,7 +489,6 @@ struct error *ledger_python(struct ledger_making *making)
 
 void ledger_python_rest(struct ledger_making *making)
 {
-	struct ledger *ledger = making->ledger;
 	uint64_t last = 0;	/* where the one before ends */
 
 	for (size_t i = 0; i < making->blocks.count; i++) {
@@ -491,7 +499,7 @@ void ledger_python_rest(struct ledger_making *making)
 
 		if (block->size == 0)
 			continue;
-		mapping = residency_at(&ledger->residency, start);
+		mapping = residency_at(&making->residency, start);
 		// What is in a file's mapping stays the file's.
 		if (!mapping || *mapping->name == '/' ||
 		    mapping->flags & FORMAT_MAPPING_SHARED ||

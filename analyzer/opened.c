@@ -30,6 +30,7 @@ struct opened {
 	struct pyh_census *census;
 	struct pyh_shapes *shapes;
 	struct analysis *analysis;
+	struct ledger *ledger;
 	struct index *index;	/* NULL: none is wanted, or none to be had */
 	struct kept *kept;	/* what was in it; NULL: nothing */
 	uint64_t findings;	/* those that opening the dump made */
@@ -152,6 +153,7 @@ void opened_destroy(struct opened *opened)
 {
 	if (!opened)
 		return;
+	free(opened->ledger);
 	analysis_destroy(opened->analysis);
 	pyh_shapes_destroy(opened->shapes);
 	pyh_census_destroy(opened->census);
@@ -208,6 +210,7 @@ static struct error *take_up(struct opened *opened, const struct store *store,
 				    &opened->analysis);
 	if (err)
 		return err;
+	opened->ledger = TAKE(opened->kept->ledger);
 	// For what views make of it.
 	opened->analysis->heap->spill.folder = opened_tmp_dir(opened);
 	opened->analysis->heap->spill.budget = opened_memory(opened);
@@ -229,6 +232,7 @@ static void find_kept(struct opened *opened)
 		return;
 	}
 	kept_close(TAKE(opened->kept));
+	free(TAKE(opened->ledger));
 	index_drop(opened->index);
 }
 
@@ -281,6 +285,11 @@ const char *opened_tmp_dir(const struct opened *opened)
 struct analysis **opened_analysis(struct opened *opened)
 {
 	return &opened->analysis;
+}
+
+struct ledger **opened_ledger(struct opened *opened)
+{
+	return &opened->ledger;
 }
 
 struct error *opened_index(struct opened *opened, struct index **ret)

@@ -17,6 +17,7 @@
 
 struct analysis;
 struct index;
+struct ledger;
 struct options;
 struct opened;
 
@@ -88,6 +89,9 @@ const char *opened_tmp_dir(const struct opened *opened);
 
 /** Where analysis_of() keeps what it made; *NULL at first. */
 struct analysis **opened_analysis(struct opened *opened);
+
+/** Where ledger_of() keeps what it made, or an earlier run kept; *NULL at first. */
+struct ledger **opened_ledger(struct opened *opened);
 
 /**
  * Where results are to be kept.

@@ -109,7 +109,8 @@ void whole_analyse(struct scan *scan, struct whole *whole)
 	progress_clear();
 }
 
-unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole)
+unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole,
+				 const struct ledger *ledger)
 {
 	struct render *render = &scan->render;
 	char safe[RENDER_NAME_MAX];
@@ -123,7 +124,7 @@ unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole)
 	} else if (render_for_people(render)) {
 		lines = suspect_lines(render, &whole->suspects,
 				      opened_coverage_if_known(scan->opened),
-				      "suspects");
+				      ledger, "suspects");
 	} else {
 		suspect_table(render, whole->analysis->heap, &whole->suspects,
 			      "suspects");

@@ -13,6 +13,7 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/largest.h"
+#include "analyzer/ledger.h"
 #include "analyzer/suspects.h"
 #include "pyheap/pygc.h"
 
@@ -43,8 +44,12 @@ struct whole {
 void whole_analyse(struct scan *scan, struct whole *whole);
 void whole_deinit(struct whole *whole);
 
-/** How many lines there are for people, with the gap. */
-unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole);
+/**
+ * @param ledger  NULL: there is none
+ * @return how many lines there are for people, with the gap
+ */
+unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole,
+				 const struct ledger *ledger);
 
 /** Who keeps what suspects do not. */
 struct error *whole_tell_largest(struct scan *scan, const struct whole *whole);

@@ -55,8 +55,7 @@ const char *reclaimable_line(const struct reclaimable *reclaimable,
 
 	line[0] = '\0';
 	if (reclaimable->has_gc)
-		length += (size_t)snprintf(line + length,
-					   RECLAIMABLE_LINE - length,
+		length += (size_t)snprintf(line, RECLAIMABLE_LINE,
 					   "%s by gc.collect(), ",
 					   units_size(reclaimable->gc, text));
 	if (reclaimable->has_trim)
@@ -65,7 +64,7 @@ const char *reclaimable_line(const struct reclaimable *reclaimable,
 					   "%s by malloc_trim(), ",
 					   units_size(reclaimable->trim, text));
 	(void)snprintf(line + length, RECLAIMABLE_LINE - length,
-		       "else only by dropping references; free but kept: %s",
+		       "else by dropping references; free but kept: %s",
 		       units_size(reclaimable->kept, text));
 	return line;
 }

@@ -161,15 +161,32 @@ static void append(char *line, size_t size, const char *format, ...)
 }
 
 /** Theories that were looked into. */
-enum theory { THEORY_GARBAGE, THEORY_FREE, THEORY_NATIVE, NUM_THEORIES };
+enum theory { THEORY_GARBAGE, THEORY_FREE, THEORY_MALLOC, THEORY_NATIVE,
+	      NUM_THEORIES };
+
+/** Free memory of the allocators: of Python's alone, where the rest is not known. */
+static bool free_space(const struct pyh_coverage *coverage,
+		       const struct ledger *ledger, uint64_t *ret)
+{
+	if (ledger && !*ledger->no_python)
+		*ret = ledger_group_bytes(ledger, LEDGER_OF_PYMALLOC) +
+		       ledger_group_bytes(ledger, LEDGER_OF_MALLOC_FREE);
+	else if (coverage && coverage->arenas)
+		*ret = coverage->free_bytes;
+	else
+		return false;
+	return true;
+}
 
 /** One of them, with its number; false: it is a suspect, or not known. */
 static bool put_theory(const struct suspects *suspects,
-		       const struct pyh_coverage *coverage, enum theory theory,
+		       const struct pyh_coverage *coverage,
+		       const struct ledger *ledger, enum theory theory,
 		       char text[THEORY_MAX], uint64_t *ret_bytes)
 {
 	static const int patterns[] = { [THEORY_GARBAGE] = SUSPECT_GARBAGE,
 					[THEORY_FREE] = NUM_SUSPECT_PATTERNS,
+					[THEORY_MALLOC] = NUM_SUSPECT_PATTERNS,
 					[THEORY_NATIVE] = SUSPECT_NATIVE };
 	char bytes[UNITS_TEXT_MAX], number[UNITS_TEXT_MAX];
 
@@ -183,17 +200,24 @@ static bool put_theory(const struct suspects *suspects,
 			       units_size(*ret_bytes, bytes));
 		return true;
 	case THEORY_FREE:
-		if (!coverage || !coverage->arenas)
+		if (!free_space(coverage, ledger, ret_bytes))
 			return false;
-		*ret_bytes = coverage->free_bytes;
 		(void)snprintf(text, THEORY_MAX, "free allocator space %s",
+			       units_size(*ret_bytes, bytes));
+		return true;
+	case THEORY_MALLOC:
+		if (!ledger || *ledger->no_malloc)
+			return false;
+		*ret_bytes = ledger_group_bytes(ledger, LEDGER_OF_MALLOC_USED) +
+			     ledger_group_bytes(ledger, LEDGER_OF_MAPPED);
+		(void)snprintf(text, THEORY_MAX, "native code %s",
 			       units_size(*ret_bytes, bytes));
 		return true;
 	default:
 		*ret_bytes = suspects->unexplained_bytes;
-		(void)snprintf(text, THEORY_MAX, "%s objects held by native "
-			       "code alone, %s",
-			       units_count(suspects->unexplained, number),
+		(void)snprintf(text, THEORY_MAX, "%s objects held by %s, "
+			       "%s", units_count(suspects->unexplained, number),
+			       ledger ? "C code" : "native code alone",
 			       units_size(*ret_bytes, bytes));
 		return true;
 	}
@@ -202,14 +226,15 @@ static bool put_theory(const struct suspects *suspects,
 /** Those that are closed, and those that have enough to be looked into. */
 static unsigned int print_theories(struct render *render,
 				   const struct suspects *suspects,
-				   const struct pyh_coverage *coverage)
+				   const struct pyh_coverage *coverage,
+				   const struct ledger *ledger)
 {
 	char closed[200] = "", text[THEORY_MAX];
 	unsigned int lines = 0;
 	uint64_t bytes;
 
 	for (int i = 0; i < NUM_THEORIES; i++)
-		if (put_theory(suspects, coverage, i, text, &bytes) &&
+		if (put_theory(suspects, coverage, ledger, i, text, &bytes) &&
 		    bytes < suspects_least(suspects))
 			append(closed, sizeof(closed), "%s", text);
 	if (closed[0]) {
@@ -217,7 +242,7 @@ static unsigned int print_theories(struct render *render,
 		lines++;
 	}
 	for (int i = 0; i < NUM_THEORIES; i++) {
-		if (!put_theory(suspects, coverage, i, text, &bytes) ||
+		if (!put_theory(suspects, coverage, ledger, i, text, &bytes) ||
 		    bytes < suspects_least(suspects))
 			continue;
 		render_line(render, "  not ruled out: %s, %.1f %% of %s", text,
@@ -231,7 +256,7 @@ static unsigned int print_theories(struct render *render,
 unsigned int suspect_lines(struct render *render,
 			   const struct suspects *suspects,
 			   const struct pyh_coverage *coverage,
-			   const char *see)
+			   const struct ledger *ledger, const char *see)
 {
 	unsigned int lines = 1;
 	char head[160];
@@ -249,5 +274,5 @@ unsigned int suspect_lines(struct render *render,
 	}
 	for (size_t i = 0; i < suspects->count; i++)
 		lines += print_suspect(render, &suspects->list[i], i + 1);
-	return lines + print_theories(render, suspects, coverage);
+	return lines + print_theories(render, suspects, coverage, ledger);
 }

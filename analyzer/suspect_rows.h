@@ -6,6 +6,7 @@
 #ifndef ANALYZER_SUSPECT_ROWS_H
 #define ANALYZER_SUSPECT_ROWS_H
 
+#include "analyzer/ledger.h"
 #include "analyzer/render.h"
 #include "analyzer/suspects.h"
 #include "pyheap/pycensus.h"
@@ -37,12 +38,13 @@ void suspect_table(struct render *render, const struct heapgraph *heap,
  * Lines for people.
  *
  * @param coverage  of the dump, if it is known, else NULL
+ * @param ledger  the same; then free and native memory are all there is of it
  * @param see  the view that shows more, at the right end of the head, or NULL
  * @return how many lines
  */
 unsigned int suspect_lines(struct render *render,
 			   const struct suspects *suspects,
 			   const struct pyh_coverage *coverage,
-			   const char *see);
+			   const struct ledger *ledger, const char *see);
 
 #endif
