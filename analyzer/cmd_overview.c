@@ -363,6 +363,7 @@ static struct error *without_types(struct scan *scan, struct error *err)
 	dump_header_gather(&header, scan->opened, runtime,
 			   scan->options->values);
 	overview_memory_gather(scan, &memory);
+	overview_memory_reclaim(scan, &memory);
 	tell_head(scan, &header, &memory, err->message);
 	overview_memory_tell(scan, &memory);
 	overview_memory_deinit(&memory);
@@ -442,12 +443,13 @@ static struct error *run(struct scan *scan)
 	err = opened_counts(scan->opened, &counts);
 	if (err)
 		return without_types(scan, err);
+	overview_memory_gather(scan, &memory);
 	if (streams) {
-		begin(scan, NULL, &header);
+		begin(scan, &memory, &header);
 		(void)fflush(scan->output->file);
 	}
 	whole_analyse(scan, &whole);
-	overview_memory_gather(scan, &memory);
+	overview_memory_reclaim(scan, &memory);
 	overview_threads_gather(scan, &threads);
 	err = type_rows_collect(scan, &counts, &rows);
 	if (err)

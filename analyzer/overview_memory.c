@@ -31,7 +31,11 @@ void overview_memory_gather(struct scan *scan, struct overview_memory *memory)
 	memory->why_not = ledger_of(scan->opened, &memory->ledger);
 	if (memory->why_not)
 		memory->ledger = NULL;
-	else
+}
+
+void overview_memory_reclaim(struct scan *scan, struct overview_memory *memory)
+{
+	if (memory->ledger)
 		reclaimable_find(scan->opened, memory->ledger,
 				 &memory->reclaimable);
 }

@@ -20,6 +20,8 @@ struct overview_memory {
 
 /** Never fails: what went wrong is in memory. */
 void overview_memory_gather(struct scan *scan, struct overview_memory *memory);
+/** Then, what could be had back: with the analysis, which takes longer. */
+void overview_memory_reclaim(struct scan *scan, struct overview_memory *memory);
 void overview_memory_deinit(struct overview_memory *memory);
 
 void overview_memory_tell(struct scan *scan,

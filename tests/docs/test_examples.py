@@ -26,7 +26,7 @@ PIDS = ("4242", "4711", "PID")
 ADDRESSES = ("0x7f1c2a3b4c50", "ADDR")
 TOOLS = re.compile(r"(heapdump|heapscan|zstd) ")
 HEADINGS = re.compile(r"^(Started|\$ \w+|  (?:dumped|runtime|complete) |SUSPECTS|TYPES|"
-                      r"RETAINED|PYMALLOC|blocks in use|GARBAGE|REFCOUNTS|next:|Names of)", re.M)
+                      r"MEMORY|RETAINED|GARBAGE|REFCOUNTS|THREADS|next:|Names of)", re.M)
 
 
 def text_of(*path):
