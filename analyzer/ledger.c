@@ -34,7 +34,7 @@ static const struct {
 	[LEDGER_BUFFERS] = { "buffers of other objects", "blocks", LEDGER_OF_OBJECTS },
 	[LEDGER_FRAMES] = { "data stacks of Python threads", "pieces", LEDGER_OF_OBJECTS },
 	[LEDGER_ARRAYS] = { "data of arrays", "blocks", LEDGER_OF_ARRAYS },
-	[LEDGER_RAW_BLOCKS] = { "blocks of C code", NULL, LEDGER_OF_PYMALLOC },
+	[LEDGER_RAW_BLOCKS] = { "blocks of pymalloc, of C code", NULL, LEDGER_OF_MALLOC_USED },
 	[LEDGER_FREE_BLOCKS] = { "free blocks in pools in use", NULL, LEDGER_OF_PYMALLOC },
 	[LEDGER_EMPTY_POOLS] = { "empty pools", NULL, LEDGER_OF_PYMALLOC },
 	[LEDGER_PINNED] = { "free, in arenas that few blocks keep", NULL, LEDGER_OF_PYMALLOC },

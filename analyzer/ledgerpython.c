@@ -209,6 +209,7 @@ static void add_arena(struct adding *adding, uint32_t i)
 	pyh_arena_use(adding->census, i, &use);
 	resident = residency_of(&adding->making->residency, use.start,
 				use.limit, &adding->making->hint);
+	adding->resident += resident;
 	adding->used += use.used;
 	adding->overhead += use.overhead;
 	if (use.blocks > 0 && use.used + use.overhead <= resident &&
@@ -228,7 +229,7 @@ static void add_arena(struct adding *adding, uint32_t i)
 static struct error *add_arenas(struct adding *adding)
 {
 	uint32_t count = pyh_arena_count(adding->census);
-	uint64_t start, limit, in_arenas = 0;
+	uint64_t start, limit, last = 0, in_areas = 0;
 
 	adding->pinned = calloc((size_t)count / 64 + 1, sizeof(uint64_t));
 	if (!adding->pinned)
@@ -237,10 +238,16 @@ static struct error *add_arenas(struct adding *adding)
 		add_arena(adding, i);
 	for (uint32_t i = 0; i < pyh_area_count(adding->census); i++) {
 		pyh_area(adding->census, i, &start, &limit);
-		in_arenas += ledger_tell(adding->making, start, limit,
-					 LEDGER_FREE_BLOCKS);
+		if (start < last)
+			start = last;
+		last = limit;
+		if (start < limit)
+			in_areas += ledger_tell(adding->making, start, limit,
+						LEDGER_FREE_BLOCKS);
 	}
-	adding->resident = in_arenas;
+	// Ends of arenas, and headers of segments.
+	if (in_areas > adding->resident)
+		adding->overhead += in_areas - adding->resident;
 	return NULL;
 }
 

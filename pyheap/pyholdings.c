@@ -190,14 +190,34 @@ uint32_t pyh_area_count(const struct pyh_census *census)
 				      pyh_arena_count(census);
 }
 
-void pyh_area(const struct pyh_census *census, uint32_t i, uint64_t *ret_start,
+/**
+ * Pools are aligned, and what the system gave need not be: then there is room
+ * for one less, before the first and behind the last. Source: CPython
+ * Objects/obmalloc.c, new_arena(); struct arena_object begins with the address.
+ */
+static void widen(struct pyh_census *census, const struct pyh_arena *arena,
+		  uint64_t *start, uint64_t *limit)
+{
+	uint32_t pool_size = census->arenas.pool_size;
+	uint64_t base;
+
+	if (arena->entry == 0 ||
+	    !memory_try_u64(&census->workers[0].memory, arena->entry, &base) ||
+	    base >= arena->start || arena->start - base >= pool_size)
+		return;
+	*start = base;
+	*limit = base + (arena->limit - arena->start) + pool_size;
+}
+
+void pyh_area(struct pyh_census *census, uint32_t i, uint64_t *ret_start,
 	      uint64_t *ret_limit)
 {
 	if (census->mi.count > 0) {
 		*ret_start = census->mi.segments[i].start;
 		*ret_limit = census->mi.segments[i].limit;
-	} else {
-		*ret_start = census->arenas.arenas[i].start;
-		*ret_limit = census->arenas.arenas[i].limit;
+		return;
 	}
+	*ret_start = census->arenas.arenas[i].start;
+	*ret_limit = census->arenas.arenas[i].limit;
+	widen(census, &census->arenas.arenas[i], ret_start, ret_limit);
 }

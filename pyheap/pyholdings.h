@@ -63,9 +63,12 @@ uint32_t pyh_arena_count(const struct pyh_census *census);
 void pyh_arena_use(struct pyh_census *census, uint32_t arena,
 		   struct pyh_arena_use *ret);
 
-/** What arenas lie in, in address order: segments of mimalloc, or themselves. */
+/**
+ * What arenas lie in, in address order: segments of mimalloc, or themselves with
+ * what of them is too little for a pool. Not for concurrent use.
+ */
 uint32_t pyh_area_count(const struct pyh_census *census);
-void pyh_area(const struct pyh_census *census, uint32_t i, uint64_t *ret_start,
+void pyh_area(struct pyh_census *census, uint32_t i, uint64_t *ret_start,
 	      uint64_t *ret_limit);
 
 #endif
