@@ -63,6 +63,7 @@ static const struct {
 	[LEDGER_MODULE_DATA] = { "variables of modules", "mappings", LEDGER_OF_MODULES },
 	[LEDGER_FILES] = { "other mapped files", "mappings", LEDGER_OF_FILES },
 	[LEDGER_SHARED] = { "shared memory", "mappings", LEDGER_OF_SHARED },
+	[LEDGER_PINNED_HOST] = { "pinned memory, by the CUDA driver", "mappings", LEDGER_OF_DRIVER },
 	[LEDGER_DRIVER] = { "mappings of devices", "mappings", LEDGER_OF_DRIVER },
 	[LEDGER_KERNEL] = { "the kernel's own", "mappings", LEDGER_OF_FILES },
 	[LEDGER_MAPPED] = { "mapped by modules for themselves", "mappings", LEDGER_OF_MAPPED },

@@ -154,6 +154,8 @@ static enum ledger_category category_of(const struct ledger_making *making,
 		{ "/dev/shm/", LEDGER_SHARED }, { "/memfd:", LEDGER_SHARED },
 		{ "/SYSV", LEDGER_SHARED }, { "/dev/zero", LEDGER_SHARED },
 		{ "[anon_shmem", LEDGER_SHARED },
+		// What cudaHostAlloc() gives is a mapping of this one.
+		{ "/dev/nvidiactl", LEDGER_PINNED_HOST },
 		{ "/dev/", LEDGER_DRIVER }, { "anon_inode:", LEDGER_DRIVER },
 		{ "[stack", LEDGER_STACKS_BELOW },
 		{ "[v", LEDGER_KERNEL }, { "[uprobes", LEDGER_KERNEL },

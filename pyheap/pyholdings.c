@@ -4,14 +4,16 @@
  */
 #include "pyheap/pyholdings.h"
 
-#include <string.h>
+#include <stdlib.h>
 
+#include "image/base/guard.h"
 #include "pyheap/pycensusworker.h"
 
 struct telling {
 	struct pyh_census *census;
 	pyh_holding_fn *fn;
 	void *context;
+	uint32_t *last;		/* of each worker: the arena last found */
 };
 
 /** One object's claims. */
@@ -21,11 +23,16 @@ struct claims {
 	struct memory_reader *memory;
 };
 
-static uint32_t arena_of(const struct pyh_census *census, uint64_t address)
+/** @param hint  the arena last found: objects come in order of addresses */
+static uint32_t arena_of(const struct pyh_census *census, uint64_t address,
+			 uint32_t *hint)
 {
 	const struct pyh_arenas *arenas = &census->arenas;
 	size_t low = 0, high = arenas->count;
 
+	if (*hint < high && arenas->arenas[*hint].start <= address &&
+	    address < arenas->arenas[*hint].limit)
+		return *hint;
 	if (pyh_space_page(&census->space, address) != PYH_PAGE_ARENA)
 		return PYH_HOLDING_OUTSIDE;
 	while (low < high) {
@@ -36,8 +43,10 @@ static uint32_t arena_of(const struct pyh_census *census, uint64_t address)
 		else
 			high = middle;
 	}
-	return low < arenas->count && arenas->arenas[low].start <= address ?
-		       (uint32_t)low : PYH_HOLDING_OUTSIDE;
+	if (low == arenas->count || arenas->arenas[low].start > address)
+		return PYH_HOLDING_OUTSIDE;
+	*hint = (uint32_t)low;
+	return *hint;
 }
 
 /** Bytes of the block at an address in an arena; 0: not known. */
@@ -55,20 +64,26 @@ static uint64_t block_size(const struct pyh_census *census, uint32_t arena,
 		       pyh_pool_block_size(header, pool_size) : 0;
 }
 
-/** Where its block is and how large that is, by what it asks for. */
+/**
+ * Where its block is and how large that is.
+ *
+ * @param known  bytes of the block, if it is in an arena; 0: not known
+ */
 static void place(const struct telling *telling, struct memory_reader *memory,
-		  struct pyh_holding *holding)
+		  uint64_t known, struct pyh_holding *holding)
 {
 	const struct pyh_census *census = telling->census;
-	uint64_t size = 0;
 
 	holding->arena = holding->in_module ? PYH_HOLDING_OUTSIDE :
-			 arena_of(census, holding->start);
-	if (holding->arena != PYH_HOLDING_OUTSIDE)
-		size = block_size(census, holding->arena, holding->start,
-				  memory);
-	if (size != 0)
-		holding->size = size;
+			 arena_of(census, holding->start,
+				  &telling->last[holding->worker]);
+	if (holding->arena == PYH_HOLDING_OUTSIDE)
+		return;
+	if (known == 0)
+		known = block_size(census, holding->arena, holding->start,
+				   memory);
+	if (known != 0)
+		holding->size = known;
 }
 
 static void tell_claim(void *context, struct pyh_claim claim)
@@ -83,7 +98,7 @@ static void tell_claim(void *context, struct pyh_claim claim)
 	holding.size = claim.size + census->rules.overhead;
 	if (!pyh_space_mark(&census->space, holding.start, PYH_MARK_TOLD))
 		return;
-	place(claims->telling, claims->memory, &holding);
+	place(claims->telling, claims->memory, 0, &holding);
 	claims->telling->fn(claims->telling->context, &holding);
 }
 
@@ -100,7 +115,9 @@ static void tell_object(void *context, const struct pyh_visit *visit)
 						 telling->census->rules.prefix),
 	};
 
-	place(telling, visit->memory, &holding);
+	// Of one that owns nothing else the footprint is its block.
+	place(telling, visit->memory,
+	      visit->owns ? 0 : visit->object.footprint, &holding);
 	telling->fn(telling->context, &holding);
 	holding.claimed = true;
 	holding.in_module = false;
@@ -115,8 +132,13 @@ static void tell_object(void *context, const struct pyh_visit *visit)
 struct error *pyh_holdings_each(struct pyh_census *census, pyh_holding_fn *fn,
 				void *context)
 {
-	return pyh_census_visit(census, tell_object,
-				&(struct telling){ census, fn, context });
+	CLEANUP(free_pointer) uint32_t *last =
+		calloc(census->num_workers, sizeof(*last));
+
+	return last ? pyh_census_visit(census, tell_object,
+				       &(struct telling){ census, fn, context,
+							  last }) :
+		      error_no_memory();
 }
 
 /* --- how full the arenas are ------------------------------------------------ */
