@@ -95,11 +95,12 @@ static int by_start(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-/** Several in one mapping end where the next one begins. */
-static void divide(struct native_stacks *stacks)
+void native_stacks_settle(struct native_stacks *stacks)
 {
 	struct native_stack *items = stacks->items;
 
+	if (stacks->count)
+		qsort(items, stacks->count, sizeof(*items), by_start);
 	for (size_t i = 0; i < stacks->count; i++) {
 		if (i + 1 < stacks->count && items[i].end > items[i + 1].start)
 			items[i].end = items[i + 1].start;
@@ -125,9 +126,7 @@ struct error *native_stacks_find(const struct image *image,
 		ret->count += find_stack(image, i, &memory,
 					 &ret->items[ret->count]);
 	memory_reader_deinit(&memory);
-	if (ret->count)
-		qsort(ret->items, ret->count, sizeof(*ret->items), by_start);
-	divide(ret);
+	native_stacks_settle(ret);
 	return err;
 }
 

@@ -31,6 +31,9 @@ struct native_stacks {
 /** Of all threads whose registers and stack are in the image. */
 struct error *native_stacks_find(const struct image *image,
 				 struct native_stacks *ret);
+/** Order them. Several in one mapping end where the next one begins. */
+void native_stacks_settle(struct native_stacks *stacks);
+
 void native_stacks_deinit(struct native_stacks *stacks);
 
 /** The stack that has an address in its room or in use, or NULL. */

@@ -1,0 +1,508 @@
+/*
+ * Words of all captured memory that lead into chunks of malloc.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * One pass in pieces, by all workers. Whether a word is of interest is told from
+ * two of its bytes, as in pyheap/pywords.h. What leads from chunk to chunk is an
+ * edge, unless an object of Python has the other one anyway: of most heaps few
+ * are left.
+ */
+#include <elf.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/chunkownersparts.h"
+#include "analyzer/scan_progress.h"
+#include "image/base/guard.h"
+#include "image/base/workers.h"
+#include "image/registers.h"
+#include "pyheap/pyobject.h"
+
+enum {
+	PIECE = 1 << 20,		/* bytes searched at one go */
+	PAGE = 4096,
+	LOCAL_BELOW = 64 << 10,		/* of a thread pointer: static data */
+	LOCAL_ABOVE = 16 << 10,		/* … and the thread's structure */
+};
+
+#define NO_MODULE UINT32_MAX
+
+struct piece {
+	uint64_t start, end;
+	uint32_t module;		/* its number; NO_MODULE: none */
+	bool no_memory;
+	struct chunk_edge *edges;
+	size_t num_edges, room;
+};
+
+struct sweep {
+	struct chunkowners *owners;
+	struct piece *pieces;
+	size_t num_pieces, room;
+	struct memory_reader *readers;	/* by worker */
+	_Atomic uint64_t done, total;	/* bytes */
+};
+
+/** Where words are that are being looked at. */
+struct place {
+	struct chunkowners *owners;
+	struct piece *piece;
+	unsigned int worker;
+	uint64_t address;		/* of the first of them */
+	uint32_t from;			/* their chunk, or CHUNK_NONE */
+};
+
+/* --- words ------------------------------------------------------------------- */
+
+/** The filter's answer, which takes two bytes of the word. */
+static inline uint8_t filtered(const uint8_t *filter, const uint8_t *bytes)
+{
+	uint16_t granule;
+
+	memcpy(&granule, bytes + CHUNK_GRANULE_LOG2 / 8, sizeof(granule));
+	return filter[granule];
+}
+
+static inline void look(const struct chunkowners *owners, const uint8_t *bytes,
+			size_t at, chunk_word_fn *fn, void *context)
+{
+	uint64_t word;
+	uint32_t id;
+	bool begins;
+
+	memcpy(&word, bytes + at, sizeof(word));
+	// What is not in the filter is not worth a call.
+	if (word >> 48 || !owners->filter[(word >> CHUNK_GRANULE_LOG2) %
+					  CHUNK_GRANULES])
+		return;
+	id = chunk_led_to(owners->table, word, &begins);
+	if (id != CHUNK_NONE)
+		fn(context, at, id, begins);
+}
+
+void chunk_words_each(const struct chunkowners *owners, const uint8_t *bytes,
+		      size_t size, chunk_word_fn *fn, void *context)
+{
+	const uint8_t *filter = owners->filter;
+	size_t at = 0;
+
+	for (; at + 32 <= size; at += 32) {
+		const uint8_t *four = bytes + at;
+
+		if (!(filtered(filter, four) | filtered(filter, four + 8) |
+		      filtered(filter, four + 16) |
+		      filtered(filter, four + 24)))
+			continue;
+		for (size_t i = 0; i < 32; i += 8)
+			look(owners, bytes, at + i, fn, context);
+	}
+	for (; at + 8 <= size; at += 8)
+		look(owners, bytes, at, fn, context);
+}
+
+/* --- who has them ------------------------------------------------------------- */
+
+static void add_edge(const struct place *place, uint32_t id, bool begins)
+{
+	struct piece *piece = place->piece;
+	struct chunk_edge edge = { place->from,
+				   id | (begins ? 0 : CHUNK_EDGE_INSIDE) };
+	struct chunk_edge *grown;
+
+	if (piece->num_edges) {
+		const struct chunk_edge *last =
+			&piece->edges[piece->num_edges - 1];
+
+		if (last->from == edge.from && last->to == edge.to)
+			return;
+	}
+	if (piece->num_edges == piece->room) {
+		size_t room = piece->room ? 2 * piece->room : 64;
+
+		grown = reallocarray(piece->edges, room, sizeof(*grown));
+		if (!grown) {
+			piece->no_memory = true;
+			return;
+		}
+		piece->edges = grown;
+		piece->room = room;
+	}
+	piece->edges[piece->num_edges++] = edge;
+}
+
+static void meet_in_chunk(void *context, size_t at, uint32_t id, bool begins)
+{
+	const struct place *place = context;
+
+	(void)at;
+	if (id != place->from && chunk_key_owner(chunk_known(place->owners, id)) >
+					 CHUNK_BY_OBJECT)
+		add_edge(place, id, begins);
+}
+
+/** The type of the object that a word is in. */
+struct asking {
+	const struct chunkowners *owners;
+	uint32_t number;
+	bool holds;
+};
+
+static void ask_object(void *context, const struct pyh_visit *visit)
+{
+	struct asking *asking = context;
+
+	// What its words are is known, but for those behind its fields.
+	asking->holds = !pyh_object_is_leaf(visit->object.type) &&
+			chunk_type_number(asking->owners, visit->object.type,
+					  &asking->number);
+}
+
+/** Who has a word of memory that is no stack and of no module; 0: nobody. */
+static uint32_t key_by_census(const struct place *place, uint64_t address,
+			      bool begins)
+{
+	const struct chunkowners *owners = place->owners;
+	struct asking asking = { .owners = owners };
+	uint64_t buffer;
+
+	if (!owners->census)
+		return chunk_key(CHUNK_BY_MEMORY, begins, 0);
+	switch (pyh_census_show(owners->census, place->worker, address,
+				ask_object, &asking, &buffer)) {
+	case PYH_PLACE_OBJECT:
+		// So that who comes first does not matter.
+		return asking.holds ? chunk_key(CHUNK_BY_OBJECT, begins,
+						asking.number) &
+					      ~CHUNK_KEY_FIRST : 0;
+	case PYH_PLACE_RAW:
+	case PYH_PLACE_CLAIMED:
+		return chunk_key(CHUNK_BY_PYMALLOC, begins, 0);
+	case PYH_PLACE_FREE:
+	case PYH_PLACE_POOL:
+		return 0;
+	case PYH_PLACE_OTHER:
+	case PYH_PLACE_NOT_CAPTURED:
+	case PYH_PLACE_UNMAPPED:
+		break;
+	}
+	return chunk_key(CHUNK_BY_MEMORY, begins, 0);
+}
+
+static void meet_elsewhere(void *context, size_t at, uint32_t id, bool begins)
+{
+	const struct place *place = context;
+	struct chunkowners *owners = place->owners;
+	uint64_t address = place->address + at;
+	const struct native_stack *stack;
+	uint32_t key = chunk_known(owners, id);
+
+	// Whoever else it was, it would be no news.
+	if (chunk_key_owner(key) < CHUNK_BY_OBJECT ||
+	    (chunk_key_owner(key) == CHUNK_BY_OBJECT && key & CHUNK_KEY_FIRST))
+		return;
+	if (place->piece->module != NO_MODULE) {
+		key = chunk_key(CHUNK_BY_MODULE, begins, place->piece->module);
+	} else {
+		stack = native_stack_at(&owners->stacks, address);
+		if (stack && address < stack->start)
+			return;
+		if (!stack)
+			stack = native_stack_at(&owners->locals, address);
+		key = stack ? chunk_key(CHUNK_BY_THREAD, begins,
+					(uint32_t)stack->thread) :
+			      key_by_census(place, address, begins);
+	}
+	chunk_offer(owners, id, key);
+}
+
+/* --- pieces of memory ----------------------------------------------------------- */
+
+/** Words of [start, end), page by page where not all of it can be read. */
+static void search(const struct sweep *sweep, struct place *place,
+		   uint64_t start, uint64_t end, chunk_word_fn *fn)
+{
+	struct memory_reader *reader = &sweep->readers[place->worker];
+	const uint8_t *bytes;
+
+	start = (start + 7) & ~UINT64_C(7);
+	if (end < start + 8)
+		return;
+	bytes = memory_view(reader, start, (size_t)(end - start));
+	if (bytes) {
+		place->address = start;
+		chunk_words_each(place->owners, bytes, (size_t)(end - start),
+				 fn, place);
+		return;
+	}
+	for (uint64_t next; start < end; start = next) {
+		next = (start + PAGE) & ~(uint64_t)(PAGE - 1);
+		if (next > end)
+			next = end;
+		bytes = memory_view(reader, start, (size_t)(next - start));
+		place->address = start;
+		if (bytes)
+			chunk_words_each(place->owners, bytes,
+					 (size_t)(next - start), fn, place);
+	}
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/** What of a piece is a chunk, what is in a gap between them, and what is not
+    looked at. */
+static void search_chunks(const struct sweep *sweep, struct place *place,
+			  const struct piece *piece, uint32_t id)
+{
+	const struct chunktable *table = place->owners->table;
+	struct chunk_cursor cursor;
+	uint64_t user;
+
+	chunk_cursor_set(&cursor, table, id);
+	while (chunk_cursor_next(&cursor, &id, &user) &&
+	       user < piece->end + CHUNK_HEADER) {
+		uint64_t end = cursor.user ? cursor.user - CHUNK_HEADER :
+					     piece->end;
+
+		place->from = id;
+		if (table->kinds[id] == CHUNK_GAP) {
+			user -= CHUNK_HEADER;
+			search(sweep, place,
+			       user > piece->start ? user : piece->start,
+			       least(end, piece->end), meet_elsewhere);
+		} else if (chunk_is_used(table, id)) {
+			// The user has the first word of the next header, too.
+			if (table->kinds[id] == GLIBC_USED)
+				end += 8;
+			search(sweep, place,
+			       user > piece->start ? user : piece->start,
+			       least(end, piece->end), meet_in_chunk);
+		}
+	}
+}
+
+static struct error *search_piece(void *context, unsigned int worker,
+				  size_t shard)
+{
+	struct sweep *sweep = context;
+	struct chunkowners *owners = sweep->owners;
+	struct piece *piece = &sweep->pieces[shard];
+	struct place place = { .owners = owners, .piece = piece,
+			       .worker = worker, .from = CHUNK_NONE };
+	uint64_t first = rank_address(owners->table->users, 0);
+	uint32_t id = rank_below(owners->table->users, piece->start +
+						       CHUNK_HEADER);
+
+	if (id == RANK_NONE) {
+		search(sweep, &place, piece->start,
+		       first ? least(piece->end, first - CHUNK_HEADER) :
+			       piece->end, meet_elsewhere);
+		id = 0;
+	}
+	if (first)
+		search_chunks(sweep, &place, piece, id);
+	progress_tell(NULL, "looking at who holds malloc's chunks",
+		      atomic_fetch_add(&sweep->done, piece->end - piece->start),
+		      sweep->total);
+	return piece->no_memory ? error_no_memory() : NULL;
+}
+
+/* --- which memory --------------------------------------------------------------- */
+
+/** Code, and pages of files that nobody has written to, hold no such words. */
+static bool is_searched(const struct memory_range *range)
+{
+	return range->state == MEMORY_CAPTURED &&
+	       range->source == MEMORY_FROM_CORE &&
+	       (!(range->protection & PF_X) || (range->protection & PF_W));
+}
+
+static uint32_t module_number(const struct modules *modules,
+			      const struct module *module)
+{
+	for (size_t i = 0; module && i < modules_count(modules); i++)
+		if (modules_get(modules, i) == module)
+			return (uint32_t)i;
+	return NO_MODULE;
+}
+
+/** The module whose data a range is; its .bss is what follows its file. */
+static uint32_t module_of(const struct image *image,
+			  const struct memory_range *range)
+{
+	const struct module *module = modules_find(image->modules, range->start);
+
+	if (!module && range->start > 0) {
+		module = modules_find(image->modules, range->start - 1);
+		if (module && module->has_bias)
+			module = NULL;
+	}
+	return module_number(image->modules, module);
+}
+
+static struct error *add_piece(struct sweep *sweep, struct piece piece)
+{
+	struct piece *grown;
+
+	if (sweep->num_pieces == sweep->room) {
+		sweep->room = sweep->room ? 2 * sweep->room : 1024;
+		grown = reallocarray(sweep->pieces, sweep->room,
+				     sizeof(*grown));
+		if (!grown)
+			return error_no_memory();
+		sweep->pieces = grown;
+	}
+	sweep->pieces[sweep->num_pieces++] = piece;
+	sweep->total += piece.end - piece.start;
+	return NULL;
+}
+
+static struct error *make_pieces(struct sweep *sweep)
+{
+	const struct image *image = sweep->owners->image;
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < memory_num_ranges(image->memory); i++) {
+		const struct memory_range *range =
+			memory_range(image->memory, i);
+		uint32_t module;
+
+		if (range->state == MEMORY_NOT_CAPTURED &&
+		    (range->protection & PF_W))
+			sweep->owners->coverage.missing += range->end -
+							   range->start;
+		if (!is_searched(range))
+			continue;
+		module = module_of(image, range);
+		for (uint64_t at = range->start, next; !err && at < range->end;
+		     at = next) {
+			next = least((at | (PIECE - 1)) + 1, range->end);
+			err = add_piece(sweep, (struct piece){
+				.start = at, .end = next, .module = module });
+		}
+	}
+	sweep->owners->coverage.scanned = sweep->total;
+	return err;
+}
+
+/* --- threads ---------------------------------------------------------------------- */
+
+static void see_registers(struct chunkowners *owners)
+{
+	const struct core_notes *notes = &owners->image->notes;
+
+	for (size_t i = 0; i < notes->num_threads; i++) {
+		uint64_t word;
+		char name[16];
+		bool begins;
+
+		for (size_t j = 0; core_register_named(
+			     &notes->threads[i], owners->image->machine, j,
+			     name, &word); j++) {
+			uint32_t id = chunk_led_to(owners->table, word,
+						   &begins);
+
+			if (id != CHUNK_NONE)
+				chunk_offer(owners, id, chunk_key(
+					CHUNK_BY_THREAD, begins, (uint32_t)i));
+		}
+	}
+}
+
+/**
+ * Thread-local data of a thread whose stack glibc has not made: the first one,
+ * or one on a signal's stack.
+ */
+static struct error *find_locals(struct chunkowners *owners)
+{
+	const struct native_stacks *stacks = &owners->stacks;
+	struct native_stacks *locals = &owners->locals;
+
+	if (stacks->count == 0)
+		return NULL;
+	locals->items = calloc(stacks->count, sizeof(*locals->items));
+	if (!locals->items)
+		return error_no_memory();
+	for (size_t i = 0; i < stacks->count; i++) {
+		const struct native_stack *stack = &stacks->items[i];
+		const struct memory_range *range =
+			memory_find(owners->image->memory, stack->local);
+		struct native_stack *local = &locals->items[locals->count];
+
+		if (stack->local == 0 || !range ||
+		    native_stack_at(stacks, stack->local) == stack)
+			continue;
+		*local = *stack;
+		local->room = local->start =
+			stack->local - range->start > LOCAL_BELOW ?
+				stack->local - LOCAL_BELOW : range->start;
+		local->end = least(stack->local + LOCAL_ABOVE, range->end);
+		locals->count++;
+	}
+	native_stacks_settle(locals);
+	return NULL;
+}
+
+/* --- edges ------------------------------------------------------------------------ */
+
+/** One after the other, in the order of memory. */
+static struct error *join_edges(struct sweep *sweep)
+{
+	struct chunkowners *owners = sweep->owners;
+	struct error *err;
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < sweep->num_pieces; i++)
+		count += sweep->pieces[i].num_edges;
+	err = spill_alloc(&owners->spill, count * sizeof(*owners->edges),
+			  &owners->edges_array);
+	if (err)
+		return err;
+	owners->edges = owners->edges_array.data;
+	for (size_t i = 0; i < sweep->num_pieces; i++) {
+		struct piece *piece = &sweep->pieces[i];
+
+		if (piece->num_edges)
+			memcpy(owners->edges + owners->num_edges, piece->edges,
+			       piece->num_edges * sizeof(*piece->edges));
+		owners->num_edges += piece->num_edges;
+		free(TAKE(piece->edges));
+	}
+	return NULL;
+}
+
+static void sweep_deinit(struct sweep *sweep)
+{
+	for (unsigned int i = 0; sweep->readers && i < sweep->owners->workers;
+	     i++)
+		memory_reader_deinit(&sweep->readers[i]);
+	for (size_t i = 0; i < sweep->num_pieces; i++)
+		free(sweep->pieces[i].edges);
+	free(sweep->pieces);
+	free(sweep->readers);
+}
+
+struct error *chunk_words_find(struct chunkowners *owners)
+{
+	CLEANUP(sweep_deinit) struct sweep sweep = { .owners = owners };
+	struct error *err = native_stacks_find(owners->image, &owners->stacks);
+
+	sweep.readers = calloc(owners->workers, sizeof(*sweep.readers));
+	if (!err && !sweep.readers)
+		err = error_no_memory();
+	for (unsigned int i = 0; !err && i < owners->workers; i++)
+		err = memory_reader_init(&sweep.readers[i],
+					 owners->image->memory);
+	if (!err)
+		err = find_locals(owners);
+	if (!err)
+		err = make_pieces(&sweep);
+	if (err)
+		return err;
+	see_registers(owners);
+	err = workers_run(owners->workers, sweep.num_pieces, search_piece,
+			  &sweep);
+	return err ? err : join_edges(&sweep);
+}
