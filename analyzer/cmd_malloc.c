@@ -157,6 +157,8 @@ const struct view cmd_malloc_view = {
 	.totals = malloc_totals,
 	.num_totals = NUM_TOTALS,
 	.run = run,
+	.groups = 1 << BY_OWNER,
+	.grouped = &cmd_mallocowners_view,
 	.remark =
 "Every chunk of glibc's malloc, by arena, as mallinfo2() and malloc_info() would\n"
 "sum them up, from 2.26 on; of Python's processes and of others. What mallinfo2()\n"
