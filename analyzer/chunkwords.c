@@ -328,14 +328,23 @@ static uint32_t module_number(const struct modules *modules,
 	return NO_MODULE;
 }
 
-/** The module whose data a range is; its .bss is what follows its file. */
-static uint32_t module_of(const struct image *image,
-			  const struct memory_range *range)
+/**
+ * The module whose data begins at an address of a range. The kernel may have
+ * joined its .bss and what follows; where that is not known, it is all of it.
+ *
+ * @param ret_end  where the data ends
+ */
+static uint32_t module_at(const struct image *image,
+			  const struct memory_range *range, uint64_t address,
+			  uint64_t *ret_end)
 {
-	const struct module *module = modules_find(image->modules, range->start);
+	const struct module *module = modules_find(image->modules, address);
 
-	if (!module && range->start > 0) {
-		module = modules_find(image->modules, range->start - 1);
+	*ret_end = range->end;
+	if (module) {
+		*ret_end = least(module->end, range->end);
+	} else if (address == range->start && address > 0) {
+		module = modules_find(image->modules, address - 1);
 		if (module && module->has_bias)
 			module = NULL;
 	}
@@ -367,7 +376,8 @@ static struct error *make_pieces(struct sweep *sweep)
 	for (size_t i = 0; !err && i < memory_num_ranges(image->memory); i++) {
 		const struct memory_range *range =
 			memory_range(image->memory, i);
-		uint32_t module;
+		uint64_t next, end = range->start;
+		uint32_t module = NO_MODULE;
 
 		if (range->state == MEMORY_NOT_CAPTURED &&
 		    (range->protection & PF_W))
@@ -375,10 +385,11 @@ static struct error *make_pieces(struct sweep *sweep)
 							   range->start;
 		if (!is_searched(range))
 			continue;
-		module = module_of(image, range);
-		for (uint64_t at = range->start, next; !err && at < range->end;
+		for (uint64_t at = range->start; !err && at < range->end;
 		     at = next) {
-			next = least((at | (PIECE - 1)) + 1, range->end);
+			if (at == end)
+				module = module_at(image, range, at, &end);
+			next = least((at | (PIECE - 1)) + 1, end);
 			err = add_piece(sweep, (struct piece){
 				.start = at, .end = next, .module = module });
 		}
