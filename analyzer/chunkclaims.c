@@ -28,6 +28,7 @@ struct claims {
 struct claimer {
 	struct chunkowners *owners;
 	struct memory_reader *reader;
+	unsigned int worker;
 	uint32_t number;	/* of its type */
 };
 
@@ -62,7 +63,8 @@ static void see_claim(void *context, struct pyh_claim claim)
 	const struct claimer *claimer = context;
 	struct chunkowners *owners = claimer->owners;
 	uint32_t id = chunk_around(owners, claim.address);
-	size_t size = claim.size < PYH_SMALL ? (size_t)claim.size : PYH_SMALL;
+	uint64_t size = claim.size;
+	struct pyh_lookup lookup;
 	const uint8_t *bytes;
 
 	if (id != CHUNK_NONE) {
@@ -70,11 +72,21 @@ static void see_claim(void *context, struct pyh_claim claim)
 						  claimer->number));
 		return;
 	}
-	if (claim.dead || size < 8 || claim.address % 8)
+	if (claim.dead || claim.address % 8)
 		return;
-	bytes = memory_view(claimer->reader, claim.address, size);
+	// Of what size it is its block says.
+	if (size == 0) {
+		pyh_census_lookup_by(owners->census, claimer->worker,
+				     claim.address, &lookup);
+		if (lookup.block)
+			size = lookup.block + lookup.block_size - claim.address;
+	}
+	if (size > PYH_SMALL)
+		size = PYH_SMALL;
+	bytes = size < 8 ? NULL : memory_view(claimer->reader, claim.address,
+					      (size_t)size);
 	if (bytes)
-		chunk_words_each(owners, bytes, size, meet, context);
+		chunk_words_each(owners, bytes, (size_t)size, meet, context);
 }
 
 /** Most objects own nothing, by what is known of their types. */
@@ -108,7 +120,8 @@ static void see_object(void *context, const struct pyh_visit *visit)
 {
 	const struct claims *claims = context;
 	struct chunkowners *owners = claims->owners;
-	struct claimer claimer = { owners, &claims->readers[visit->worker], 0 };
+	struct claimer claimer = { owners, &claims->readers[visit->worker],
+				   visit->worker, 0 };
 	uint32_t id;
 
 	if (!chunk_type_number(owners, visit->object.type, &claimer.number))

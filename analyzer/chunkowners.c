@@ -246,6 +246,22 @@ static struct error *number_types(struct chunkowners *owners,
 	return NULL;
 }
 
+bool chunk_type_at(const struct chunkowners *owners, uint64_t address)
+{
+	uint32_t low = 0, high = owners->num_types;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (owners->types[middle]->address < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < owners->num_types &&
+	       owners->types[low]->address == address;
+}
+
 /** Python's heap, where there is one. */
 static struct error *find_python(struct chunkowners *owners,
 				 struct opened *opened)

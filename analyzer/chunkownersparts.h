@@ -121,6 +121,9 @@ static inline bool chunk_type_number(const struct chunkowners *owners,
 	return true;
 }
 
+/** True if one of them is at an address. */
+bool chunk_type_at(const struct chunkowners *owners, uint64_t address);
+
 /** What the census knows: objects, buffers, and where they lead to. */
 struct error *chunk_claims_find(struct chunkowners *owners);
 

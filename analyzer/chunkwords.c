@@ -39,7 +39,8 @@ struct sweep {
 	struct chunkowners *owners;
 	struct piece *pieces;
 	size_t num_pieces, room;
-	struct memory_reader *readers;	/* by worker */
+	struct memory_reader *readers;	/* by worker: for pieces … */
+	struct memory_reader *single;	/* … and for single words */
 	_Atomic uint64_t done, total;	/* bytes */
 };
 
@@ -48,6 +49,7 @@ struct place {
 	struct chunkowners *owners;
 	struct piece *piece;
 	unsigned int worker;
+	struct memory_reader *reader;	/* for what lies elsewhere */
 	uint64_t address;		/* of the first of them */
 	uint32_t from;			/* their chunk, or CHUNK_NONE */
 };
@@ -140,21 +142,22 @@ static void meet_in_chunk(void *context, size_t at, uint32_t id, bool begins)
 		add_edge(place, id, begins);
 }
 
-/** The type of the object that a word is in. */
-struct asking {
-	const struct chunkowners *owners;
-	uint32_t number;
-	bool holds;
-};
-
-static void ask_object(void *context, const struct pyh_visit *visit)
+/**
+ * A block that has a type where an object has it, and is none: one that was
+ * freed, and that the runtime keeps at hand. What is left in it holds nothing.
+ */
+static bool is_dead_object(const struct place *place,
+			   const struct pyh_lookup *lookup)
 {
-	struct asking *asking = context;
+	struct memory_reader *reader = place->reader;
+	uint64_t words[4];
 
-	// What its words are is known, but for those behind its fields.
-	asking->holds = !pyh_object_is_leaf(visit->object.type) &&
-			chunk_type_number(asking->owners, visit->object.type,
-					  &asking->number);
+	if (lookup->block_size < sizeof(words) ||
+	    !memory_try_read(reader, lookup->block, words, sizeof(words)))
+		return false;
+	// Behind two words of a GC head there may be.
+	return chunk_type_at(place->owners, words[1]) ||
+	       chunk_type_at(place->owners, words[3]);
 }
 
 /** Who has a word of memory that is no stack and of no module; 0: nobody. */
@@ -162,21 +165,29 @@ static uint32_t key_by_census(const struct place *place, uint64_t address,
 			      bool begins)
 {
 	const struct chunkowners *owners = place->owners;
-	struct asking asking = { .owners = owners };
-	uint64_t buffer;
+	struct pyh_lookup lookup;
+	uint32_t number;
 
 	if (!owners->census)
 		return chunk_key(CHUNK_BY_MEMORY, begins, 0);
-	switch (pyh_census_show(owners->census, place->worker, address,
-				ask_object, &asking, &buffer)) {
+	pyh_census_lookup_by(owners->census, place->worker, address, &lookup);
+	switch (lookup.place) {
 	case PYH_PLACE_OBJECT:
-		// So that who comes first does not matter.
-		return asking.holds ? chunk_key(CHUNK_BY_OBJECT, begins,
-						asking.number) &
-					      ~CHUNK_KEY_FIRST : 0;
+		// What lies behind its fields. So marked, it does not matter who
+		// comes first.
+		if (pyh_object_is_leaf(lookup.object.type) ||
+		    !chunk_type_number(owners, lookup.object.type, &number))
+			return 0;
+		return chunk_key(CHUNK_BY_OBJECT, begins, number) &
+		       ~CHUNK_KEY_FIRST;
 	case PYH_PLACE_RAW:
+		return is_dead_object(place, &lookup) ? 0 :
+			chunk_key(CHUNK_BY_PYMALLOC, begins, 0);
 	case PYH_PLACE_CLAIMED:
-		return chunk_key(CHUNK_BY_PYMALLOC, begins, 0);
+		// What is in use of a buffer was looked at with its object.
+		if (lookup.block)
+			return 0;
+		break;
 	case PYH_PLACE_FREE:
 	case PYH_PLACE_POOL:
 		return 0;
@@ -290,7 +301,8 @@ static struct error *search_piece(void *context, unsigned int worker,
 	struct chunkowners *owners = sweep->owners;
 	struct piece *piece = &sweep->pieces[shard];
 	struct place place = { .owners = owners, .piece = piece,
-			       .worker = worker, .from = CHUNK_NONE };
+			       .worker = worker, .from = CHUNK_NONE,
+			       .reader = &sweep->single[worker] };
 	uint64_t first = rank_address(owners->table->users, 0);
 	uint32_t id = rank_below(owners->table->users, piece->start +
 						       CHUNK_HEADER);
@@ -311,12 +323,18 @@ static struct error *search_piece(void *context, unsigned int worker,
 
 /* --- which memory --------------------------------------------------------------- */
 
-/** Code, and pages of files that nobody has written to, hold no such words. */
-static bool is_searched(const struct memory_range *range)
+/**
+ * Code and constants hold no such words. What else cannot be written to may have
+ * been written before.
+ */
+static bool is_searched(const struct image *image,
+			const struct memory_range *range)
 {
 	return range->state == MEMORY_CAPTURED &&
 	       range->source == MEMORY_FROM_CORE &&
-	       (!(range->protection & PF_X) || (range->protection & PF_W));
+	       (range->protection & PF_W ||
+		(!(range->protection & PF_X) &&
+		 !modules_find(image->modules, range->start)));
 }
 
 static uint32_t module_number(const struct modules *modules,
@@ -383,7 +401,7 @@ static struct error *make_pieces(struct sweep *sweep)
 		    (range->protection & PF_W))
 			sweep->owners->coverage.missing += range->end -
 							   range->start;
-		if (!is_searched(range))
+		if (!is_searched(image, range))
 			continue;
 		for (uint64_t at = range->start; !err && at < range->end;
 		     at = next) {
@@ -486,7 +504,7 @@ static struct error *join_edges(struct sweep *sweep)
 
 static void sweep_deinit(struct sweep *sweep)
 {
-	for (unsigned int i = 0; sweep->readers && i < sweep->owners->workers;
+	for (unsigned int i = 0; sweep->readers && i < 2 * sweep->owners->workers;
 	     i++)
 		memory_reader_deinit(&sweep->readers[i]);
 	for (size_t i = 0; i < sweep->num_pieces; i++)
@@ -500,10 +518,12 @@ struct error *chunk_words_find(struct chunkowners *owners)
 	CLEANUP(sweep_deinit) struct sweep sweep = { .owners = owners };
 	struct error *err = native_stacks_find(owners->image, &owners->stacks);
 
-	sweep.readers = calloc(owners->workers, sizeof(*sweep.readers));
+	sweep.readers = calloc(2 * (size_t)owners->workers,
+			       sizeof(*sweep.readers));
 	if (!err && !sweep.readers)
 		err = error_no_memory();
-	for (unsigned int i = 0; !err && i < owners->workers; i++)
+	sweep.single = sweep.readers + owners->workers;
+	for (unsigned int i = 0; !err && i < 2 * owners->workers; i++)
 		err = memory_reader_init(&sweep.readers[i],
 					 owners->image->memory);
 	if (!err)
