@@ -19,26 +19,23 @@ enum {
 				   block, at most */
 };
 
+/** What a worker needs. */
+struct claims_worker {
+	struct chunkowners *owners;
+	unsigned int number;
+	struct memory_reader memory;
+	struct chunk_batch batch;	/* from is the number of a type */
+};
+
 struct claims {
-	struct chunkowners *owners;
-	struct memory_reader *readers;	/* by worker */
+	struct claims_worker *workers;
 };
 
-/** An object, while it is looked at. */
-struct claimer {
-	struct chunkowners *owners;
-	struct memory_reader *reader;
-	unsigned int worker;
-	uint32_t number;	/* of its type */
-};
-
-static void meet(void *context, size_t at, uint32_t id, bool begins)
+static void meet(void *context, uint64_t address, uint32_t from, uint32_t id,
+		 bool begins)
 {
-	const struct claimer *claimer = context;
-
-	(void)at;
-	chunk_offer(claimer->owners, id,
-		    chunk_key(CHUNK_BY_OBJECT, begins, claimer->number));
+	(void)address;
+	chunk_offer(context, id, chunk_key(CHUNK_BY_OBJECT, begins, from));
 }
 
 /**
@@ -60,8 +57,8 @@ static uint32_t chunk_around(const struct chunkowners *owners, uint64_t address)
 
 static void see_claim(void *context, struct pyh_claim claim)
 {
-	const struct claimer *claimer = context;
-	struct chunkowners *owners = claimer->owners;
+	struct claims_worker *worker = context;
+	struct chunkowners *owners = worker->owners;
 	uint32_t id = chunk_around(owners, claim.address);
 	uint64_t size = claim.size;
 	struct pyh_lookup lookup;
@@ -69,24 +66,25 @@ static void see_claim(void *context, struct pyh_claim claim)
 
 	if (id != CHUNK_NONE) {
 		chunk_offer(owners, id, chunk_key(CHUNK_BUFFER, true,
-						  claimer->number));
+						  worker->batch.from));
 		return;
 	}
 	if (claim.dead || claim.address % 8)
 		return;
 	// Of what size it is its block says.
 	if (size == 0) {
-		pyh_census_lookup_by(owners->census, claimer->worker,
+		pyh_census_lookup_by(owners->census, worker->number,
 				     claim.address, &lookup);
 		if (lookup.block)
 			size = lookup.block + lookup.block_size - claim.address;
 	}
 	if (size > PYH_SMALL)
 		size = PYH_SMALL;
-	bytes = size < 8 ? NULL : memory_view(claimer->reader, claim.address,
+	bytes = size < 8 ? NULL : memory_view(&worker->memory, claim.address,
 					      (size_t)size);
 	if (bytes)
-		chunk_words_each(owners, bytes, (size_t)size, meet, context);
+		chunk_words_add(&worker->batch, bytes, (size_t)size,
+				claim.address);
 }
 
 /** Most objects own nothing, by what is known of their types. */
@@ -96,12 +94,11 @@ static bool owns_nothing(const struct pyh_type *type)
 	       type->lane == PYH_LANE_ITEMS || type->lane == PYH_LANE_INLINE;
 }
 
-static void see_claims(const struct claimer *claimer,
+static void see_claims(struct claims_worker *worker,
 		       const struct pyh_visit *visit)
 {
 	const struct pyh_type *type = visit->object.type;
-	const struct pyh_runtime *runtime = claimer->owners->runtime;
-	struct claimer context = *claimer;
+	const struct pyh_runtime *runtime = worker->owners->runtime;
 	struct pyh_measure measure;
 
 	if (owns_nothing(type))
@@ -109,50 +106,59 @@ static void see_claims(const struct claimer *claimer,
 	if (pyh_measure_quick(runtime, type, visit->body, visit->available,
 			      &measure)) {
 		for (unsigned int i = 0; i < measure.num_claims; i++)
-			see_claim(&context, measure.claims[i]);
+			see_claim(worker, measure.claims[i]);
 		return;
 	}
 	pyh_claims_each(runtime, type, visit->object.address, visit->body,
-			visit->available, visit->memory, see_claim, &context);
+			visit->available, visit->memory, see_claim, worker);
 }
 
 static void see_object(void *context, const struct pyh_visit *visit)
 {
 	const struct claims *claims = context;
-	struct chunkowners *owners = claims->owners;
-	struct claimer claimer = { owners, &claims->readers[visit->worker],
-				   visit->worker, 0 };
-	uint32_t id;
+	struct claims_worker *worker = &claims->workers[visit->worker];
+	struct chunkowners *owners = worker->owners;
+	uint64_t address = visit->object.address;
+	uint32_t id, number;
 
-	if (!chunk_type_number(owners, visit->object.type, &claimer.number))
+	if (!chunk_type_number(owners, visit->object.type, &number))
 		return;
-	id = chunk_around(owners, visit->object.address);
+	worker->batch.from = number;
+	id = chunk_around(owners, address);
 	if (id != CHUNK_NONE)
-		chunk_offer(owners, id, chunk_key(CHUNK_OBJECT, true,
-						  claimer.number));
+		chunk_offer(owners, id, chunk_key(CHUNK_OBJECT, true, number));
 	else if (!pyh_object_is_leaf(visit->object.type))
-		chunk_words_each(owners, visit->body,
-				 visit->extent < visit->available ?
-					 (size_t)visit->extent :
-					 visit->available, meet, &claimer);
-	see_claims(&claimer, visit);
+		chunk_words_add(&worker->batch, visit->body,
+				visit->extent < visit->available ?
+					(size_t)visit->extent :
+					visit->available, address);
+	see_claims(worker, visit);
 }
 
 struct error *chunk_claims_find(struct chunkowners *owners)
 {
 	unsigned int workers = pyh_census_workers(owners->census);
-	CLEANUP(free_pointer) struct memory_reader *readers =
-		calloc(workers, sizeof(*readers));
-	struct claims claims = { owners, readers };
+	CLEANUP(free_pointer) struct claims_worker *all =
+		calloc(workers, sizeof(*all));
+	struct claims claims = { all };
 	struct error *err = NULL;
 
-	if (!readers)
+	if (!all)
 		return error_no_memory();
-	for (unsigned int i = 0; !err && i < workers; i++)
-		err = memory_reader_init(&readers[i], owners->image->memory);
+	for (unsigned int i = 0; !err && i < workers; i++) {
+		all[i].owners = owners;
+		all[i].number = i;
+		all[i].batch.owners = owners;
+		all[i].batch.fn = meet;
+		all[i].batch.context = owners;
+		err = memory_reader_init(&all[i].memory, owners->image->memory);
+	}
 	if (!err)
 		err = pyh_census_visit(owners->census, see_object, &claims);
-	for (unsigned int i = 0; i < workers; i++)
-		memory_reader_deinit(&readers[i]);
+	for (unsigned int i = 0; i < workers; i++) {
+		if (!err)
+			chunk_words_end(&all[i].batch);
+		memory_reader_deinit(&all[i].memory);
+	}
 	return err;
 }

@@ -101,14 +101,35 @@ static inline uint32_t chunk_known(const struct chunkowners *owners,
 	return atomic_load_explicit(&owners->keys[id], memory_order_relaxed);
 }
 
+/** A word at an address leads into a chunk in use. */
+typedef void chunk_word_fn(void *context, uint64_t address, uint32_t from,
+			   uint32_t id, bool begins);
+
+enum { CHUNK_BATCH = 64 };
+
 /**
- * Call fn for each aligned word that leads into a chunk in use.
- *
- * @param at  offset of the word in bytes
+ * Words that may lead into chunks. What is to be known of each lies anywhere in
+ * large tables, and is asked for some words before it is needed.
  */
-typedef void chunk_word_fn(void *context, size_t at, uint32_t id, bool begins);
-void chunk_words_each(const struct chunkowners *owners, const uint8_t *bytes,
-		      size_t size, chunk_word_fn *fn, void *context);
+struct chunk_batch {
+	const struct chunkowners *owners;
+	chunk_word_fn *fn;
+	void *context;
+	uint32_t from;		/* given to fn with words from now on */
+	size_t count;
+	struct {
+		uint64_t address, word;
+		uint32_t from, id;
+		bool begins;
+	} words[CHUNK_BATCH];
+};
+
+/** Look at all aligned words that were at an address; some are told later. */
+void chunk_words_add(struct chunk_batch *batch, const uint8_t *bytes,
+		     size_t size, uint64_t address);
+
+/** Tell of all. */
+void chunk_words_end(struct chunk_batch *batch);
 
 /** The number of a type that the census has met; true: there is one. */
 static inline bool chunk_type_number(const struct chunkowners *owners,

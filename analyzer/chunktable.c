@@ -66,6 +66,8 @@ static struct error *fill(struct gathering *gathering, struct glibc_heap *heap,
 		err = spill_alloc(spill, table->count, &table->kinds_array);
 	if (err)
 		return err;
+	table->low = rank_address(table->users, 0);
+	table->high = rank_address(table->users, table->count - 1);
 	table->kinds = table->kinds_array.data;
 	memset(table->kinds, CHUNK_GAP, table->count);
 	for (size_t i = 0; i < gathering->count; i++) {

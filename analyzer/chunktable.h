@@ -31,6 +31,7 @@ enum {
 struct chunktable {
 	struct rank *users;	/* where the user's memory begins */
 	uint32_t count;		/* gaps included; at most 2^31 - 1 */
+	uint64_t low, high;	/* the users' memory is in between */
 	uint8_t *kinds;		/* enum glibc_kind, or CHUNK_GAP */
 	struct spill_array kinds_array;
 };
@@ -63,24 +64,28 @@ static inline bool chunk_is_used(const struct chunktable *table, uint32_t id)
 static inline uint32_t chunk_led_to(const struct chunktable *table,
 				    uint64_t word, bool *ret_begins)
 {
-	const struct rank_cell *cell = rank_cell(table->users, word & ~UINT64_C(7));
+	uint64_t at = word & ~UINT64_C(7), next = (word | 15) + 1;
+	const struct rank_cell *cell = rank_cell(table->users, at), *after = cell;
+	uint64_t bit = rank_bit(at), bits = 0;
 	uint32_t id;
 
 	if (cell) {
-		uint64_t bit = rank_bit(word & ~UINT64_C(7)), bits =
-			atomic_load_explicit(&cell->bits, memory_order_relaxed);
-
+		bits = atomic_load_explicit(&cell->bits, memory_order_relaxed);
 		id = cell->before + rank_bits(bits & ((bit << 1) - 1)) - 1;
-		*ret_begins = (bits & bit) && !(word & 7);
 	} else {
-		id = rank_below(table->users, word);
-		*ret_begins = false;
+		id = rank_below(table->users, at);
 	}
-	if (id >= table->count || !chunk_is_used(table, id) ||
-	    rank_id(table->users, (word & ~UINT64_C(15)) + CHUNK_HEADER) !=
-		    RANK_NONE)
+	if (id >= table->count || !chunk_is_used(table, id))
 		return CHUNK_NONE;
-	return id;
+	*ret_begins = bits & bit && at == word;
+	if (*ret_begins)
+		return id;
+	// A header is what the next chunk begins 16 bytes after.
+	if ((next ^ at) >> 9)
+		after = rank_cell(table->users, next);
+	return after && atomic_load_explicit(&after->bits,
+					     memory_order_relaxed) &
+				rank_bit(next) ? CHUNK_NONE : id;
 }
 
 /** The chunk that an address lies in, with its header, or CHUNK_NONE. */

@@ -16,6 +16,7 @@
 #include "image/base/guard.h"
 #include "image/base/workers.h"
 #include "image/registers.h"
+#include "pyheap/pyblocks.h"
 #include "pyheap/pyobject.h"
 
 enum {
@@ -49,9 +50,8 @@ struct place {
 	struct chunkowners *owners;
 	struct piece *piece;
 	unsigned int worker;
-	struct memory_reader *reader;	/* for what lies elsewhere */
-	uint64_t address;		/* of the first of them */
-	uint32_t from;			/* their chunk, or CHUNK_NONE */
+	struct memory_reader *reader;	/* of pieces */
+	struct memory_reader *single;	/* for what lies elsewhere */
 };
 
 /* --- words ------------------------------------------------------------------- */
@@ -65,27 +65,51 @@ static inline uint8_t filtered(const uint8_t *filter, const uint8_t *bytes)
 	return filter[granule];
 }
 
-static inline void look(const struct chunkowners *owners, const uint8_t *bytes,
-			size_t at, chunk_word_fn *fn, void *context)
+void chunk_words_end(struct chunk_batch *batch)
 {
-	uint64_t word;
-	uint32_t id;
-	bool begins;
+	const struct chunkowners *owners = batch->owners;
 
-	memcpy(&word, bytes + at, sizeof(word));
-	// What is not in the filter is not worth a call.
-	if (word >> 48 || !owners->filter[(word >> CHUNK_GRANULE_LOG2) %
-					  CHUNK_GRANULES])
-		return;
-	id = chunk_led_to(owners->table, word, &begins);
-	if (id != CHUNK_NONE)
-		fn(context, at, id, begins);
+	for (size_t i = 0; i < batch->count; i++) {
+		uint32_t id = chunk_led_to(owners->table, batch->words[i].word,
+					   &batch->words[i].begins);
+
+		batch->words[i].id = id;
+		if (id != CHUNK_NONE)
+			__builtin_prefetch(&owners->keys[id]);
+	}
+	for (size_t i = 0; i < batch->count; i++)
+		if (batch->words[i].id != CHUNK_NONE)
+			batch->fn(batch->context, batch->words[i].address,
+				  batch->words[i].from, batch->words[i].id,
+				  batch->words[i].begins);
+	batch->count = 0;
 }
 
-void chunk_words_each(const struct chunkowners *owners, const uint8_t *bytes,
-		      size_t size, chunk_word_fn *fn, void *context)
+static inline void look(struct chunk_batch *batch, const uint8_t *bytes,
+			uint64_t address)
 {
-	const uint8_t *filter = owners->filter;
+	const struct chunkowners *owners = batch->owners;
+	uint64_t word;
+
+	memcpy(&word, bytes, sizeof(word));
+	// What is not in the filter is not worth a look at a table.
+	if (word - owners->table->low >= owners->table->high -
+						 owners->table->low ||
+	    !owners->filter[(word >> CHUNK_GRANULE_LOG2) % CHUNK_GRANULES])
+		return;
+	__builtin_prefetch(rank_cell(owners->table->users,
+				     word & ~UINT64_C(7)));
+	batch->words[batch->count].word = word;
+	batch->words[batch->count].address = address;
+	batch->words[batch->count++].from = batch->from;
+	if (batch->count == CHUNK_BATCH)
+		chunk_words_end(batch);
+}
+
+void chunk_words_add(struct chunk_batch *batch, const uint8_t *bytes,
+		     size_t size, uint64_t address)
+{
+	const uint8_t *filter = batch->owners->filter;
 	size_t at = 0;
 
 	for (; at + 32 <= size; at += 32) {
@@ -96,18 +120,18 @@ void chunk_words_each(const struct chunkowners *owners, const uint8_t *bytes,
 		      filtered(filter, four + 24)))
 			continue;
 		for (size_t i = 0; i < 32; i += 8)
-			look(owners, bytes, at + i, fn, context);
+			look(batch, four + i, address + at + i);
 	}
 	for (; at + 8 <= size; at += 8)
-		look(owners, bytes, at, fn, context);
+		look(batch, bytes + at, address + at);
 }
 
 /* --- who has them ------------------------------------------------------------- */
 
-static void add_edge(const struct place *place, uint32_t id, bool begins)
+static void add_edge(struct piece *piece, uint32_t from, uint32_t id,
+		     bool begins)
 {
-	struct piece *piece = place->piece;
-	struct chunk_edge edge = { place->from,
+	struct chunk_edge edge = { from,
 				   id | (begins ? 0 : CHUNK_EDGE_INSIDE) };
 	struct chunk_edge *grown;
 
@@ -132,16 +156,6 @@ static void add_edge(const struct place *place, uint32_t id, bool begins)
 	piece->edges[piece->num_edges++] = edge;
 }
 
-static void meet_in_chunk(void *context, size_t at, uint32_t id, bool begins)
-{
-	const struct place *place = context;
-
-	(void)at;
-	if (id != place->from && chunk_key_owner(chunk_known(place->owners, id)) >
-					 CHUNK_BY_OBJECT)
-		add_edge(place, id, begins);
-}
-
 /**
  * A block that has a type where an object has it, and is none: one that was
  * freed, and that the runtime keeps at hand. What is left in it holds nothing.
@@ -149,7 +163,7 @@ static void meet_in_chunk(void *context, size_t at, uint32_t id, bool begins)
 static bool is_dead_object(const struct place *place,
 			   const struct pyh_lookup *lookup)
 {
-	struct memory_reader *reader = place->reader;
+	struct memory_reader *reader = place->single;
 	uint64_t words[4];
 
 	if (lookup->block_size < sizeof(words) ||
@@ -158,6 +172,19 @@ static bool is_dead_object(const struct place *place,
 	// Behind two words of a GC head there may be.
 	return chunk_type_at(place->owners, words[1]) ||
 	       chunk_type_at(place->owners, words[3]);
+}
+
+/**
+ * Whether an object may have a word of its block that its type does not tell of:
+ * extensions ask for more. What is left by rounding holds nothing.
+ */
+static bool may_have(const struct pyh_lookup *lookup, uint64_t address)
+{
+	uint64_t end = lookup->object.address + lookup->extent;
+
+	return !pyh_object_is_leaf(lookup->object.type) && address >= end &&
+	       lookup->block &&
+	       lookup->block + lookup->block_size - end >= PYH_BLOCK_ALIGN;
 }
 
 /** Who has a word of memory that is no stack and of no module; 0: nobody. */
@@ -173,9 +200,8 @@ static uint32_t key_by_census(const struct place *place, uint64_t address,
 	pyh_census_lookup_by(owners->census, place->worker, address, &lookup);
 	switch (lookup.place) {
 	case PYH_PLACE_OBJECT:
-		// What lies behind its fields. So marked, it does not matter who
-		// comes first.
-		if (pyh_object_is_leaf(lookup.object.type) ||
+		// So marked, it does not matter who comes first.
+		if (!may_have(&lookup, address) ||
 		    !chunk_type_number(owners, lookup.object.type, &number))
 			return 0;
 		return chunk_key(CHUNK_BY_OBJECT, begins, number) &
@@ -199,11 +225,10 @@ static uint32_t key_by_census(const struct place *place, uint64_t address,
 	return chunk_key(CHUNK_BY_MEMORY, begins, 0);
 }
 
-static void meet_elsewhere(void *context, size_t at, uint32_t id, bool begins)
+static void meet_elsewhere(const struct place *place, uint64_t address,
+			   uint32_t id, bool begins)
 {
-	const struct place *place = context;
 	struct chunkowners *owners = place->owners;
-	uint64_t address = place->address + at;
 	const struct native_stack *stack;
 	uint32_t key = chunk_known(owners, id);
 
@@ -226,23 +251,35 @@ static void meet_elsewhere(void *context, size_t at, uint32_t id, bool begins)
 	chunk_offer(owners, id, key);
 }
 
+/** From a chunk, or CHUNK_NONE. */
+static void meet(void *context, uint64_t address, uint32_t from, uint32_t id,
+		 bool begins)
+{
+	const struct place *place = context;
+
+	if (from == CHUNK_NONE)
+		meet_elsewhere(place, address, id, begins);
+	else if (id != from && chunk_key_owner(chunk_known(place->owners, id)) >
+				       CHUNK_BY_OBJECT)
+		add_edge(place->piece, from, id, begins);
+}
+
 /* --- pieces of memory ----------------------------------------------------------- */
 
 /** Words of [start, end), page by page where not all of it can be read. */
-static void search(const struct sweep *sweep, struct place *place,
-		   uint64_t start, uint64_t end, chunk_word_fn *fn)
+static void search(const struct place *place, struct chunk_batch *batch,
+		   uint32_t from, uint64_t start, uint64_t end)
 {
-	struct memory_reader *reader = &sweep->readers[place->worker];
+	struct memory_reader *reader = place->reader;
 	const uint8_t *bytes;
 
 	start = (start + 7) & ~UINT64_C(7);
 	if (end < start + 8)
 		return;
+	batch->from = from;
 	bytes = memory_view(reader, start, (size_t)(end - start));
 	if (bytes) {
-		place->address = start;
-		chunk_words_each(place->owners, bytes, (size_t)(end - start),
-				 fn, place);
+		chunk_words_add(batch, bytes, (size_t)(end - start), start);
 		return;
 	}
 	for (uint64_t next; start < end; start = next) {
@@ -250,10 +287,9 @@ static void search(const struct sweep *sweep, struct place *place,
 		if (next > end)
 			next = end;
 		bytes = memory_view(reader, start, (size_t)(next - start));
-		place->address = start;
 		if (bytes)
-			chunk_words_each(place->owners, bytes,
-					 (size_t)(next - start), fn, place);
+			chunk_words_add(batch, bytes, (size_t)(next - start),
+					start);
 	}
 }
 
@@ -264,33 +300,30 @@ static uint64_t least(uint64_t a, uint64_t b)
 
 /** What of a piece is a chunk, what is in a gap between them, and what is not
     looked at. */
-static void search_chunks(const struct sweep *sweep, struct place *place,
-			  const struct piece *piece, uint32_t id)
+static void search_chunks(const struct place *place, struct chunk_batch *batch,
+			  uint32_t id)
 {
 	const struct chunktable *table = place->owners->table;
+	const struct piece *piece = place->piece;
 	struct chunk_cursor cursor;
 	uint64_t user;
 
 	chunk_cursor_set(&cursor, table, id);
 	while (chunk_cursor_next(&cursor, &id, &user) &&
 	       user < piece->end + CHUNK_HEADER) {
+		bool gap = table->kinds[id] == CHUNK_GAP;
+		uint64_t start = gap ? user - CHUNK_HEADER : user;
 		uint64_t end = cursor.user ? cursor.user - CHUNK_HEADER :
 					     piece->end;
 
-		place->from = id;
-		if (table->kinds[id] == CHUNK_GAP) {
-			user -= CHUNK_HEADER;
-			search(sweep, place,
-			       user > piece->start ? user : piece->start,
-			       least(end, piece->end), meet_elsewhere);
-		} else if (chunk_is_used(table, id)) {
-			// The user has the first word of the next header, too.
-			if (table->kinds[id] == GLIBC_USED)
-				end += 8;
-			search(sweep, place,
-			       user > piece->start ? user : piece->start,
-			       least(end, piece->end), meet_in_chunk);
-		}
+		if (!gap && !chunk_is_used(table, id))
+			continue;
+		// The user has the first word of the next header, too.
+		if (table->kinds[id] == GLIBC_USED)
+			end += 8;
+		search(place, batch, gap ? CHUNK_NONE : id,
+		       start > piece->start ? start : piece->start,
+		       least(end, piece->end));
 	}
 }
 
@@ -301,20 +334,24 @@ static struct error *search_piece(void *context, unsigned int worker,
 	struct chunkowners *owners = sweep->owners;
 	struct piece *piece = &sweep->pieces[shard];
 	struct place place = { .owners = owners, .piece = piece,
-			       .worker = worker, .from = CHUNK_NONE,
-			       .reader = &sweep->single[worker] };
+			       .worker = worker,
+			       .reader = &sweep->readers[worker],
+			       .single = &sweep->single[worker] };
+	struct chunk_batch batch = { .owners = owners, .fn = meet,
+				     .context = &place };
 	uint64_t first = rank_address(owners->table->users, 0);
 	uint32_t id = rank_below(owners->table->users, piece->start +
 						       CHUNK_HEADER);
 
 	if (id == RANK_NONE) {
-		search(sweep, &place, piece->start,
+		search(&place, &batch, CHUNK_NONE, piece->start,
 		       first ? least(piece->end, first - CHUNK_HEADER) :
-			       piece->end, meet_elsewhere);
+			       piece->end);
 		id = 0;
 	}
 	if (first)
-		search_chunks(sweep, &place, piece, id);
+		search_chunks(&place, &batch, id);
+	chunk_words_end(&batch);
 	progress_tell(NULL, "looking at who holds malloc's chunks",
 		      atomic_fetch_add(&sweep->done, piece->end - piece->start),
 		      sweep->total);
