@@ -298,6 +298,16 @@ static uint64_t least(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/** A chunk whose words may be pointers: free ones, text and numbers have none. */
+static bool may_lead(const struct chunkowners *owners, uint32_t id)
+{
+	uint32_t key = chunk_known(owners, id);
+
+	return chunk_is_used(owners->table, id) &&
+	       (chunk_key_owner(key) != CHUNK_OBJECT ||
+		!pyh_object_is_leaf(owners->types[chunk_key_number(key)]));
+}
+
 /** What of a piece is a chunk, what is in a gap between them, and what is not
     looked at. */
 static void search_chunks(const struct place *place, struct chunk_batch *batch,
@@ -316,7 +326,7 @@ static void search_chunks(const struct place *place, struct chunk_batch *batch,
 		uint64_t end = cursor.user ? cursor.user - CHUNK_HEADER :
 					     piece->end;
 
-		if (!gap && !chunk_is_used(table, id))
+		if (!gap && !may_lead(place->owners, id))
 			continue;
 		// The user has the first word of the next header, too.
 		if (table->kinds[id] == GLIBC_USED)
