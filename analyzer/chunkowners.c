@@ -288,31 +288,6 @@ static struct error *find_python(struct chunkowners *owners,
 	return NULL;
 }
 
-/** Granules that chunks in use are in. */
-static struct error *make_filter(struct chunkowners *owners)
-{
-	const struct chunktable *table = owners->table;
-	struct chunk_cursor cursor;
-	uint64_t user;
-	uint32_t id;
-
-	owners->filter = calloc(CHUNK_GRANULES, 1);
-	if (!owners->filter)
-		return error_no_memory();
-	chunk_cursor_set(&cursor, table, 0);
-	while (chunk_cursor_next(&cursor, &id, &user)) {
-		uint64_t first = user >> CHUNK_GRANULE_LOG2;
-		uint64_t last = cursor.user >> CHUNK_GRANULE_LOG2;
-
-		if (!chunk_is_used(table, id))
-			continue;
-		for (uint64_t at = first;
-		     at <= last && at - first < CHUNK_GRANULES; at++)
-			owners->filter[at % CHUNK_GRANULES] = 1;
-	}
-	return NULL;
-}
-
 static struct error *make(struct chunkowners *owners, struct opened *opened,
 			  struct glibc_heap *heap)
 {
@@ -321,7 +296,7 @@ static struct error *make(struct chunkowners *owners, struct opened *opened,
 	if (!err)
 		err = chunktable_create(heap, &owners->spill, &owners->table);
 	if (!err)
-		err = make_filter(owners);
+		err = chunk_filter_make(owners);
 	if (!err)
 		err = spill_alloc(&owners->spill, owners->table->count *
 				  (uint64_t)sizeof(*owners->keys),

@@ -101,6 +101,9 @@ static inline uint32_t chunk_known(const struct chunkowners *owners,
 	return atomic_load_explicit(&owners->keys[id], memory_order_relaxed);
 }
 
+/** Note the granules that chunks in use are in. */
+struct error *chunk_filter_make(struct chunkowners *owners);
+
 /** A word at an address leads into a chunk in use. */
 typedef void chunk_word_fn(void *context, uint64_t address, uint32_t from,
 			   uint32_t id, bool begins);

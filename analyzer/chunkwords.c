@@ -2,12 +2,11 @@
  * Words of all captured memory that lead into chunks of malloc.
  * SPDX-License-Identifier: Apache-2.0
  *
- * One pass in pieces, by all workers. Whether a word is of interest is told from
- * two of its bytes, as in pyheap/pywords.h. What leads from chunk to chunk is an
- * edge, unless an object of Python has the other one anyway: of most heaps few
- * are left.
+ * One pass in pieces, by all workers. What leads from chunk to chunk is an edge,
+ * unless an object of Python has the other one anyway: of most heaps few are left.
  */
 #include <elf.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,6 +42,9 @@ struct sweep {
 	struct memory_reader *readers;	/* by worker: for pieces … */
 	struct memory_reader *single;	/* … and for single words */
 	_Atomic uint64_t done, total;	/* bytes */
+	pthread_mutex_t lock;		/* of what follows, and owners' edges */
+	pthread_cond_t turn;
+	size_t next;			/* the piece whose edges come next */
 };
 
 /** Where words are that are being looked at. */
@@ -53,78 +55,6 @@ struct place {
 	struct memory_reader *reader;	/* of pieces */
 	struct memory_reader *single;	/* for what lies elsewhere */
 };
-
-/* --- words ------------------------------------------------------------------- */
-
-/** The filter's answer, which takes two bytes of the word. */
-static inline uint8_t filtered(const uint8_t *filter, const uint8_t *bytes)
-{
-	uint16_t granule;
-
-	memcpy(&granule, bytes + CHUNK_GRANULE_LOG2 / 8, sizeof(granule));
-	return filter[granule];
-}
-
-void chunk_words_end(struct chunk_batch *batch)
-{
-	const struct chunkowners *owners = batch->owners;
-
-	for (size_t i = 0; i < batch->count; i++) {
-		uint32_t id = chunk_led_to(owners->table, batch->words[i].word,
-					   &batch->words[i].begins);
-
-		batch->words[i].id = id;
-		if (id != CHUNK_NONE)
-			__builtin_prefetch(&owners->keys[id]);
-	}
-	for (size_t i = 0; i < batch->count; i++)
-		if (batch->words[i].id != CHUNK_NONE)
-			batch->fn(batch->context, batch->words[i].address,
-				  batch->words[i].from, batch->words[i].id,
-				  batch->words[i].begins);
-	batch->count = 0;
-}
-
-static inline void look(struct chunk_batch *batch, const uint8_t *bytes,
-			uint64_t address)
-{
-	const struct chunkowners *owners = batch->owners;
-	uint64_t word;
-
-	memcpy(&word, bytes, sizeof(word));
-	// What is not in the filter is not worth a look at a table.
-	if (word - owners->table->low >= owners->table->high -
-						 owners->table->low ||
-	    !owners->filter[(word >> CHUNK_GRANULE_LOG2) % CHUNK_GRANULES])
-		return;
-	__builtin_prefetch(rank_cell(owners->table->users,
-				     word & ~UINT64_C(7)));
-	batch->words[batch->count].word = word;
-	batch->words[batch->count].address = address;
-	batch->words[batch->count++].from = batch->from;
-	if (batch->count == CHUNK_BATCH)
-		chunk_words_end(batch);
-}
-
-void chunk_words_add(struct chunk_batch *batch, const uint8_t *bytes,
-		     size_t size, uint64_t address)
-{
-	const uint8_t *filter = batch->owners->filter;
-	size_t at = 0;
-
-	for (; at + 32 <= size; at += 32) {
-		const uint8_t *four = bytes + at;
-
-		if (!(filtered(filter, four) | filtered(filter, four + 8) |
-		      filtered(filter, four + 16) |
-		      filtered(filter, four + 24)))
-			continue;
-		for (size_t i = 0; i < 32; i += 8)
-			look(batch, four + i, address + at + i);
-	}
-	for (; at + 8 <= size; at += 8)
-		look(batch, bytes + at, address + at);
-}
 
 /* --- who has them ------------------------------------------------------------- */
 
@@ -337,6 +267,38 @@ static void search_chunks(const struct place *place, struct chunk_batch *batch,
 	}
 }
 
+/**
+ * Put the edges of a piece behind all others. They are in the order of memory, so
+ * that all of one chunk follow each other: whoever is early waits for those before,
+ * which are being searched by then.
+ */
+static struct error *append_edges(struct sweep *sweep, size_t shard)
+{
+	struct chunkowners *owners = sweep->owners;
+	struct piece *piece = &sweep->pieces[shard];
+	uint64_t count;
+	struct error *err = piece->no_memory ? error_no_memory() : NULL;
+
+	(void)pthread_mutex_lock(&sweep->lock);
+	while (sweep->next != shard)
+		(void)pthread_cond_wait(&sweep->turn, &sweep->lock);
+	count = owners->num_edges + piece->num_edges;
+	if (!err && piece->num_edges)
+		err = spill_grow(&owners->edges_array,
+				 count * sizeof(*owners->edges));
+	if (!err && piece->num_edges) {
+		owners->edges = owners->edges_array.data;
+		memcpy(owners->edges + owners->num_edges, piece->edges,
+		       piece->num_edges * sizeof(*piece->edges));
+		owners->num_edges = count;
+	}
+	sweep->next = shard + 1;
+	(void)pthread_cond_broadcast(&sweep->turn);
+	(void)pthread_mutex_unlock(&sweep->lock);
+	free(TAKE(piece->edges));
+	return err;
+}
+
 static struct error *search_piece(void *context, unsigned int worker,
 				  size_t shard)
 {
@@ -365,7 +327,7 @@ static struct error *search_piece(void *context, unsigned int worker,
 	progress_tell(NULL, "looking at who holds malloc's chunks",
 		      atomic_fetch_add(&sweep->done, piece->end - piece->start),
 		      sweep->total);
-	return piece->no_memory ? error_no_memory() : NULL;
+	return append_edges(sweep, shard);
 }
 
 /* --- which memory --------------------------------------------------------------- */
@@ -521,33 +483,7 @@ static struct error *find_locals(struct chunkowners *owners)
 	return NULL;
 }
 
-/* --- edges ------------------------------------------------------------------------ */
-
-/** One after the other, in the order of memory. */
-static struct error *join_edges(struct sweep *sweep)
-{
-	struct chunkowners *owners = sweep->owners;
-	struct error *err;
-	uint64_t count = 0;
-
-	for (size_t i = 0; i < sweep->num_pieces; i++)
-		count += sweep->pieces[i].num_edges;
-	err = spill_alloc(&owners->spill, count * sizeof(*owners->edges),
-			  &owners->edges_array);
-	if (err)
-		return err;
-	owners->edges = owners->edges_array.data;
-	for (size_t i = 0; i < sweep->num_pieces; i++) {
-		struct piece *piece = &sweep->pieces[i];
-
-		if (piece->num_edges)
-			memcpy(owners->edges + owners->num_edges, piece->edges,
-			       piece->num_edges * sizeof(*piece->edges));
-		owners->num_edges += piece->num_edges;
-		free(TAKE(piece->edges));
-	}
-	return NULL;
-}
+/* --- all of it --------------------------------------------------------------------- */
 
 static void sweep_deinit(struct sweep *sweep)
 {
@@ -558,11 +494,16 @@ static void sweep_deinit(struct sweep *sweep)
 		free(sweep->pieces[i].edges);
 	free(sweep->pieces);
 	free(sweep->readers);
+	(void)pthread_cond_destroy(&sweep->turn);
+	(void)pthread_mutex_destroy(&sweep->lock);
 }
 
 struct error *chunk_words_find(struct chunkowners *owners)
 {
-	CLEANUP(sweep_deinit) struct sweep sweep = { .owners = owners };
+	CLEANUP(sweep_deinit) struct sweep sweep = {
+		.owners = owners, .lock = PTHREAD_MUTEX_INITIALIZER,
+		.turn = PTHREAD_COND_INITIALIZER,
+	};
 	struct error *err = native_stacks_find(owners->image, &owners->stacks);
 
 	sweep.readers = calloc(2 * (size_t)owners->workers,
@@ -577,10 +518,13 @@ struct error *chunk_words_find(struct chunkowners *owners)
 		err = find_locals(owners);
 	if (!err)
 		err = make_pieces(&sweep);
+	// No word is more than one edge, and those are no larger than words.
+	if (!err)
+		err = spill_reserve(&owners->spill, sweep.total,
+				    &owners->edges_array);
 	if (err)
 		return err;
 	see_registers(owners);
-	err = workers_run(owners->workers, sweep.num_pieces, search_piece,
-			  &sweep);
-	return err ? err : join_edges(&sweep);
+	return workers_run(owners->workers, sweep.num_pieces, search_piece,
+			   &sweep);
 }

@@ -167,7 +167,12 @@ const struct view cmd_malloc_view = {
 "classes with virtual functions, by their vtables' symbols, and \"others\":\n"
 "allocators that take malloc's place, which are named, and not broken down. A\n"
 "heap that does not agree with itself (overwritten sizes, chunks freed twice,\n"
-"broken lists) is shown below the table, and with -v in all formats.\n",
+"broken lists) is shown below the table, and with -v in all formats.\n"
+"\n"
+"--by owner looks at all objects and through all of memory: rows are types of\n"
+"Python, modules, threads with what they hold, directly or from chunk to chunk,\n"
+"the nearest object first. What no pointer leads to is leaked; JSON has \"leaks\",\n"
+"by size and C++ class, with the first addresses, for `object ADDR`.\n",
 };
 
 /** All that is printed. */

@@ -1,5 +1,5 @@
 /*
- * `malloc --by owner`: who holds the chunks of malloc, and which nobody does.
+ * `malloc --by owner`: who holds the chunks of malloc, and which are leaked.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include <stdlib.h>
@@ -32,11 +32,11 @@ static const struct column owner_columns[NUM_OWNER_COLUMNS] = {
 		.about = "a type of Python, a module whose data it is, a thread "
 			 "by its number, or what kind says" },
 	[OWNER_KIND] = { .key = "kind", .title = "kind", .unit = UNIT_TEXT,
-		.about = "type; pymalloc: blocks of Python's allocator that are "
+		.about = "type; allocator: blocks of Python's own one that are "
 			 "no objects; module: its data; thread: stack, "
 			 "registers, thread-local data; memory: other memory; "
-			 "lost: nothing leads there; lost with: only what is "
-			 "lost leads there" },
+			 "leaked: nothing leads there; leaked with: only what "
+			 "is leaked leads there" },
 	[OWNER_CHUNKS] = { .key = "chunks", .title = "chunks", .unit = UNIT_COUNT,
 		.about = "in use" },
 	[OWNER_SIZE] = { .key = "size", .title = "size", .unit = UNIT_BYTES,
@@ -78,20 +78,20 @@ static const struct column owner_totals[NUM_TOTALS] = {
 		.about = "buffers and tables of objects" },
 	[TOTAL_REFERRED] = { .key = "referred", .unit = UNIT_BYTES,
 		.about = "pointers lead there, from wherever" },
-	[TOTAL_LOST] = { .key = "lost", .unit = UNIT_BYTES,
+	[TOTAL_LOST] = { .key = "leaked", .unit = UNIT_BYTES,
 		.about = "nothing leads there" },
-	[TOTAL_LOST_CHUNKS] = { .key = "lost_chunks", .unit = UNIT_COUNT,
+	[TOTAL_LOST_CHUNKS] = { .key = "leaked_chunks", .unit = UNIT_COUNT,
 		.about = "how many those are" },
-	[TOTAL_WITH] = { .key = "lost_with", .unit = UNIT_BYTES,
-		.about = "only what is lost leads there" },
-	[TOTAL_WITH_CHUNKS] = { .key = "lost_with_chunks", .unit = UNIT_COUNT,
+	[TOTAL_WITH] = { .key = "leaked_with", .unit = UNIT_BYTES,
+		.about = "only what is leaked leads there" },
+	[TOTAL_WITH_CHUNKS] = { .key = "leaked_with_chunks", .unit = UNIT_COUNT,
 		.about = "how many those are" },
 	[TOTAL_SCANNED] = { .key = "scanned", .unit = UNIT_BYTES,
 		.about = "memory that was looked through for pointers" },
 	[TOTAL_MISSING] = { .key = "missing", .unit = UNIT_BYTES,
 		.about = "writable memory that is not in the dump: pointers in "
 			 "it are not known, and what only they lead to shows "
-			 "as lost" },
+			 "as leaked" },
 };
 
 enum lost_column {
@@ -133,6 +133,7 @@ struct owners_view {
 	struct chunk_groups groups;
 	struct lost_groups lost;
 	struct chunk_coverage coverage;
+	bool free_threaded;
 	uint64_t size;			/* of all chunks in use */
 	size_t *order;			/* numbers of groups, as they are shown */
 	size_t shown;
@@ -158,8 +159,8 @@ static const char *base_name(const char *path)
 }
 
 /** The name of an owner, and which kind it is. */
-static const char *name_of(const struct chunk_group *group,
-			   char text[NAME_TEXT], const char **ret_kind)
+static const char *name_of(const struct owners_view *view,
+			   const struct chunk_group *group, char text[NAME_TEXT], const char **ret_kind)
 {
 	switch (group->owner) {
 	case CHUNK_OBJECT:
@@ -175,16 +176,17 @@ static const char *name_of(const struct chunk_group *group,
 		(void)snprintf(text, NAME_TEXT, "thread %u", group->tid);
 		return text;
 	case CHUNK_BY_PYMALLOC:
-		return *ret_kind = "pymalloc";
+		*ret_kind = "allocator";
+		return view->free_threaded ? "mimalloc" : "pymalloc";
 	case CHUNK_BY_MEMORY:
 		*ret_kind = "memory";
 		return "other memory";
 	case CHUNK_LOST:
-		*ret_kind = "lost";
+		*ret_kind = "leaked";
 		return "nobody";
 	case CHUNK_LOST_WITH:
-		*ret_kind = "lost with";
-		return "nobody (others that are lost)";
+		*ret_kind = "leaked with";
+		return "nobody but what is leaked";
 	case CHUNK_UNUSED:
 	case CHUNK_NUM_OWNERS:
 		break;
@@ -218,7 +220,7 @@ static void group_cells(const struct owners_view *view, size_t i,
 	const struct chunk_group *group = &view->groups.items[i];
 	const char *kind;
 
-	cells[OWNER_NAME] = cell_text(name_of(group, text, &kind));
+	cells[OWNER_NAME] = cell_text(name_of(view, group, text, &kind));
 	cells[OWNER_KIND] = cell_text(kind);
 	cells[OWNER_CHUNKS] = count_cell(group->all.count);
 	cells[OWNER_SIZE] = bytes(group->all.bytes);
@@ -349,7 +351,7 @@ static void put_lost(struct owners_view *view)
 		return;
 	render_gap(render);
 	render_table(render, &(struct table_spec){
-		.json_key = "lost", .title = "LOST  nothing leads to them",
+		.json_key = "leaks", .title = "LEAKS  nothing leads to them",
 		.columns = lost_columns, .num_columns = NUM_LOST_COLUMNS });
 	for (size_t i = 0; i < shown && !scan_unread(view->scan); i++) {
 		const struct lost_group *one = &view->lost.items[i];
@@ -385,22 +387,25 @@ static void put_summary(struct owners_view *view,
 
 	if (!render_for_people(render))
 		return;
-	render_line(render, "%s in use in %s chunks: objects %s, their buffers "
-		    "%s, led to by pointers %s",
+	render_line(render, "used: %s in %s chunk%s: objects %s, buffers of "
+		    "objects %s, held by pointers %s",
 		    units_size(view->size, texts[0]),
 		    units_count(totals[TOTAL_CHUNKS].number, texts[1]),
+		    totals[TOTAL_CHUNKS].number == 1 ? "" : "s",
 		    units_size(totals[TOTAL_OBJECTS].number, texts[2]),
 		    units_size(totals[TOTAL_BUFFERS].number, texts[3]),
 		    units_size(totals[TOTAL_REFERRED].number, texts[4]));
-	render_line(render, "lost: %s in %s chunks that nothing leads to, and "
+	render_line(render, "leaked: %s in %s chunk%s that nothing leads to, and "
 		    "%s in %s that only those lead to",
 		    units_size(view->lost.heads.bytes, texts[0]),
 		    units_count(view->lost.heads.count, texts[1]),
+		    view->lost.heads.count == 1 ? "" : "s",
 		    units_size(view->lost.with.bytes, texts[2]),
 		    units_count(view->lost.with.count, texts[3]));
 	if (view->coverage.missing)
-		render_line(render, "%s of writable memory are not in the dump: "
-			    "what only they lead to shows as lost",
+		render_line(render, "%s of writable memory are not in the dump "
+			    "(heapdump --content full takes more): what only "
+			    "they lead to shows as leaked",
 			    units_size(view->coverage.missing, texts[0]));
 }
 
@@ -431,6 +436,7 @@ static void print(struct owners_view *view)
 static struct error *gather(struct owners_view *view)
 {
 	struct opened *opened = view->scan->opened;
+	const struct pyh_runtime *runtime;
 	struct chunkowners *owners = NULL;
 	struct glibc_heap *heap = NULL;
 	struct error *err = mallocheap_open(opened, &heap);
@@ -444,6 +450,8 @@ static struct error *gather(struct owners_view *view)
 				       &view->lost);
 	if (!err)
 		view->coverage = chunkowners_coverage(owners);
+	runtime = opened_runtime_if_found(opened);
+	view->free_threaded = runtime && runtime->free_threaded;
 	chunkowners_destroy(owners);
 	glibc_heap_close(heap);
 	return err;

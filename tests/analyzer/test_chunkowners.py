@@ -62,27 +62,41 @@ def check_view(core, found):
     totals, rows = whole["totals"], whole["rows"]
     counts = collections.Counter(chunk.owner for chunk in found.values())
     assert totals["chunks"] == len(found) == sum(row["chunks"] for row in rows)
-    assert totals["lost_chunks"] == counts["lost"]
-    assert totals["lost_with_chunks"] == counts["lost-with"]
+    assert totals["leaked_chunks"] == counts["lost"]
+    assert totals["leaked_with_chunks"] == counts["lost-with"]
     assert totals["owners"] == len(rows)
     assert totals["size"] == sum(row["size"] for row in rows) == sum(
-        totals[key] for key in ("objects", "buffers", "referred", "lost",
-                                "lost_with"))
-    groups = whole["lost"]
+        totals[key] for key in ("objects", "buffers", "referred", "leaked",
+                                "leaked_with"))
+    groups = whole["leaks"]
     assert sum(row["count"] for row in groups) == counts["lost"]
     assert sum(row["with"] for row in groups) == counts["lost-with"]
-    assert sum(row["size"] for row in groups) == totals["lost"]
-    assert sum(row["with_size"] for row in groups) == totals["lost_with"]
+    assert sum(row["size"] for row in groups) == totals["leaked"]
+    assert sum(row["with_size"] for row in groups) == totals["leaked_with"]
     for row in groups:
         chunk = found[int(row["sample"], 16)]
         assert chunk.owner == "lost"
         assert chunk.end - int(row["sample"], 16) + 16 == row["chunk_size"]
     assert [row["size"] for row in rows] == sorted(
         (row["size"] for row in rows), reverse=True)
-    assert view(core, "--fail-if", "lost_chunks>%d" % counts["lost"])
-    view(core, "--fail-if", "lost_chunks>=%d" % counts["lost"], status=5)
+    assert view(core, "--fail-if", "leaked_chunks>%d" % counts["lost"])
+    view(core, "--fail-if", "leaked_chunks>=%d" % counts["lost"], status=5)
     assert "MALLOC  by owner" in view(core)
+    # No number of workers matters, and no budget.
+    one, three = (view(core, "-f", "json", "--sort", "chunks", *options)
+                  for options in (("--threads", "1"),
+                                  ("--threads", "3", "--memory", "1")))
+    assert one == three
+    chunks = [row["chunks"] for row in json.loads(one)["rows"]]
+    assert chunks == sorted(chunks, reverse=True)
     return whole
+
+
+def check_object(core, address, words):
+    done = heaptest.heapscan(core, "object", "%#x" % (address + 8),
+                             "--no-index")
+    assert done.returncode == 1 and words in done.stderr, (words, done.stderr)
+    assert "(at %#x)" % address in done.stderr, done.stderr
 
 
 # ---- C++
@@ -128,9 +142,9 @@ def native(program, core):
 
 def check_classes(core, found):
     whole = check_view(core, found)
-    sessions = [row for row in whole["lost"]
+    sessions = [row for row in whole["leaks"]
                 if row.get("class") == "net::Session"]
-    assert len(sessions) == 1, whole["lost"]
+    assert len(sessions) == 1, whole["leaks"]
     assert (sessions[0]["count"], sessions[0]["with"]) == (30, 30), sessions
     row = [row for row in whole["rows"] if row["owner"] == "leaks"][0]
     assert row["kind"] == "module" and row["chunks"] == 7, row
@@ -216,15 +230,21 @@ def check_python(core, text):
     assert 490 <= lost <= 500, lost
     whole = check_view(core, found)
     # What leaks comes first.
-    assert whole["lost"][0]["count"] > 100 \
-        and whole["lost"][0]["chunk_size"] in (1008, 1024), whole["lost"][:3]
-    return found
+    assert whole["leaks"][0]["count"] > 100 \
+        and whole["leaks"][0]["chunk_size"] in (1008, 1024), whole["leaks"][:3]
+    lost = [address for owner, _, address in wanted(text) if owner == "lost"
+            and found[address].owner == "lost"]
+    check_object(core, lost[0], "in a chunk of malloc of")
+    check_object(core, lost[0], "that nothing leads to")
+    held = [address for owner, name, address in wanted(text)
+            if name == "ctypes.c_void_p"]
+    check_object(core, held[1], "that a ctypes.c_void_p leads to")
 
 
 def healthy(core):
     whole = answer(core)
-    lost = whole["totals"]["lost"] + whole["totals"]["lost_with"]
-    assert lost <= 4096, whole["lost"]
+    leaked = whole["totals"]["leaked"] + whole["totals"]["leaked_with"]
+    assert leaked <= 4096, whole["leaks"]
     # And nobody else is told to have what Python has.
     assert whole["totals"]["referred"] > 0, whole["totals"]
     # A page of the C library that it asks not to dump.
@@ -233,7 +253,10 @@ def healthy(core):
 
 def python():
     core = heaptest.tmp("python")
-    found = heaptest.interpreters(few=True) + heaptest.with_extensions()[-1:]
+    # With numpy.
+    extended = heaptest.with_extensions()
+    found = heaptest.interpreters(few=True) + sorted(
+        extended, key=lambda one: one.version)[-1:]
     for interpreter in found:
         with heaptest.case("%s: who holds what" % interpreter):
             with heaptest.start_target(interpreter, PYTHON, ["many"]) as target:
