@@ -135,25 +135,34 @@ struct losing {
 	const struct chunkowners *owners;
 	struct lost_groups *groups;
 	struct chunk_sum *with;		/* by index of lost: of heads */
+	uint32_t index;			/* of lost: of the next one */
 	struct cxx_classes classes;
 	struct memory_reader memory;
 	struct hashmap known;		/* of size and class */
 };
 
-/** Sum up what is lost with each head. */
-static void add_with(struct losing *losing)
+/** Lost ones come in the order of their ids, as they are in lost. */
+static bool next_lost(struct losing *losing, const struct chunk_row *row,
+		      uint32_t *ret)
 {
-	const struct chunkowners *owners = losing->owners;
-	struct chunk_row row;
+	if (row->owner != CHUNK_LOST && row->owner != CHUNK_LOST_WITH)
+		return false;
+	*ret = losing->index++;
+	return true;
+}
 
-	for (uint32_t i = 0; i < owners->num_lost; i++) {
-		if (owners->heads[i] != i &&
-		    chunkowners_get(owners, owners->lost[i], &row)) {
-			add(&losing->with[owners->heads[i]],
-			    row.end - row.start);
-			add(&losing->groups->with, row.end - row.start);
-		}
+/** Sum up what is lost with each head. */
+static struct error *add_with(void *context, const struct chunk_row *row)
+{
+	struct losing *losing = context;
+	uint64_t size = row->end - row->start;
+	uint32_t index;
+
+	if (next_lost(losing, row, &index) && row->owner == CHUNK_LOST_WITH) {
+		add(&losing->with[losing->owners->heads[index]], size);
+		add(&losing->groups->with, size);
 	}
+	return NULL;
 }
 
 static struct error *lost_group_of(struct losing *losing, uint64_t size,
@@ -176,18 +185,17 @@ static struct error *lost_group_of(struct losing *losing, uint64_t size,
 	return hashmap_put(&losing->known, key, *ret);
 }
 
-static struct error *add_head(struct losing *losing, uint32_t index)
+static struct error *add_head(void *context, const struct chunk_row *row)
 {
+	struct losing *losing = context;
+	uint64_t size = row->end - row->start, word = 0;
+	uint32_t class = 0, index, at;
 	struct lost_group *group;
-	uint64_t size, word = 0;
-	uint32_t class = 0, at;
-	struct chunk_row row;
 	struct error *err;
 
-	if (!chunkowners_get(losing->owners, losing->owners->lost[index], &row))
+	if (!next_lost(losing, row, &index) || row->owner != CHUNK_LOST)
 		return NULL;
-	size = row.end - row.start;
-	(void)memory_try_u64(&losing->memory, row.start + CHUNK_HEADER, &word);
+	(void)memory_try_u64(&losing->memory, row->start + CHUNK_HEADER, &word);
 	err = cxx_class_of(&losing->classes, word, &class);
 	if (!err)
 		err = lost_group_of(losing, size, class & 0xFFFFF, &at);
@@ -195,7 +203,7 @@ static struct error *add_head(struct losing *losing, uint32_t index)
 		return err;
 	group = &losing->groups->items[at];
 	if (group->heads.count < CHUNK_SAMPLES)
-		group->samples[group->heads.count] = row.start + CHUNK_HEADER;
+		group->samples[group->heads.count] = row->start + CHUNK_HEADER;
 	add(&group->heads, size);
 	add(&losing->groups->heads, size);
 	group->with.count += losing->with[index].count;
@@ -234,15 +242,17 @@ struct error *lost_groups_make(const struct chunkowners *owners,
 			     sizeof(*losing.with));
 	if (!losing.with)
 		return error_no_memory();
+	if (owners->num_lost == 0)
+		return NULL;
 	err = memory_reader_init(&losing.memory, image->memory);
 	if (!err)
 		err = cxx_classes_init(&losing.classes, image);
 	if (err)
 		return err;
-	add_with(&losing);
-	for (uint32_t i = 0; !err && i < owners->num_lost; i++)
-		if (owners->heads[i] == i)
-			err = add_head(&losing, i);
+	err = chunkowners_each(owners, add_with, &losing);
+	losing.index = 0;
+	if (!err)
+		err = chunkowners_each(owners, add_head, &losing);
 	if (ret->count)
 		qsort(ret->items, ret->count, sizeof(*ret->items), lost_first);
 	return err;

@@ -21,6 +21,8 @@ struct flood {
 	uint32_t *queue;
 	struct spill_array first_array, queue_array;
 	uint32_t met, done;
+	/* buffers that wait, where the queue has been passed already */
+	uint32_t later, taken;
 };
 
 static struct error *flood_init(struct flood *flood, struct chunkowners *owners)
@@ -40,7 +42,7 @@ static struct error *flood_init(struct flood *flood, struct chunkowners *owners)
 	flood->first = flood->first_array.data;
 	flood->queue = flood->queue_array.data;
 	for (uint32_t i = (uint32_t)owners->num_edges; i-- > 0;)
-		flood->first[owners->edges[i].from] = i + 1;
+		flood->first[owners->edges[i].from & CHUNK_EDGE_ID] = i + 1;
 	return NULL;
 }
 
@@ -58,7 +60,7 @@ static const struct chunk_edge *edge_at(const struct flood *flood, uint32_t id,
 	uint32_t at = flood->first[id];
 
 	return at && at - 1 + (uint64_t)i < owners->num_edges &&
-		       owners->edges[at - 1 + i].from == id ?
+		       (owners->edges[at - 1 + i].from & CHUNK_EDGE_ID) == id ?
 			       &owners->edges[at - 1 + i] : NULL;
 }
 
@@ -70,7 +72,7 @@ static void lead_on(struct flood *flood, uint32_t id, enum chunk_owner owner)
 	const struct chunk_edge *edge;
 
 	for (uint32_t i = 0; (edge = edge_at(flood, id, i)) != NULL; i++) {
-		uint32_t to = edge->to & ~CHUNK_EDGE_INSIDE;
+		uint32_t to = edge->to & CHUNK_EDGE_ID;
 
 		if (chunk_key_owner(chunk_known(owners, to)) <= owner)
 			continue;
@@ -83,6 +85,29 @@ static void lead_on(struct flood *flood, uint32_t id, enum chunk_owner owner)
 }
 
 /**
+ * The next chunk whose edges are to be followed. Buffers come last: in parts that
+ * were never written to they have what malloc had there before, and a list that a
+ * few such words lead into would be theirs.
+ */
+static bool take_next(struct flood *flood, uint32_t *ret)
+{
+	while (flood->done < flood->met) {
+		const struct chunk_edge *edge;
+
+		*ret = flood->queue[flood->done++];
+		edge = edge_at(flood, *ret, 0);
+		if (edge && !(edge->from & CHUNK_EDGE_BUFFER))
+			return true;
+		if (edge)
+			flood->queue[flood->later++] = *ret;
+	}
+	if (flood->taken == flood->later)
+		return false;
+	*ret = flood->queue[flood->taken++];
+	return true;
+}
+
+/**
  * From all chunks that have an owner of these kinds on, nearest first: a queue.
  * Each chunk is met once, as later owners are of weaker kinds.
  */
@@ -90,15 +115,17 @@ static void spread(struct flood *flood, enum chunk_owner from,
 		   enum chunk_owner owner)
 {
 	struct chunkowners *owners = flood->owners;
+	uint32_t id;
 
-	for (uint32_t id = 0; id < owners->table->count; id++) {
+	for (id = 0; id < owners->table->count; id++) {
 		unsigned int now = chunk_key_owner(chunk_known(owners, id));
 
 		if (now >= from && now <= owner)
 			flood->queue[flood->met++] = id;
 	}
-	while (flood->done < flood->met)
-		lead_on(flood, flood->queue[flood->done++], owner);
+	flood->later = flood->taken = flood->done;
+	while (take_next(flood, &id))
+		lead_on(flood, id, owner);
 }
 
 /* --- what is left ---------------------------------------------------------------- */
@@ -137,7 +164,7 @@ static void lose_from(struct flood *flood, uint32_t head)
 
 		for (uint32_t i = 0; (edge = edge_at(flood, id, i)); i++) {
 			uint32_t to = lost_index(owners, edge->to &
-						 ~CHUNK_EDGE_INSIDE);
+						 CHUNK_EDGE_ID);
 
 			if (to == NO_HEAD || to == head)
 				continue;

@@ -14,17 +14,18 @@
  * it. Objects of Python are asked first: what they and their buffers lead to is
  * theirs, whoever else has a pointer to it. Then come blocks of pymalloc that are
  * no objects, data of modules, stacks and registers of threads with their
- * thread-local data, and any other memory that was captured. Of several at the
- * same distance one with a pointer to the first byte goes before those with
- * pointers into the middle, then the type at the lowest address.
+ * thread-local data, and any other memory that was captured. Of several that lead
+ * there themselves one with a pointer to the first byte goes before those with
+ * pointers into the middle, then the type at the lowest address. From chunk to
+ * chunk, small ones are followed before buffers, which have remains in them.
  *
  * What no such way leads to is lost: nobody can free it any more. Of lost chunks
  * that lead to each other one is the head of the others, which are lost with it
  * (as memcheck tells definitely and indirectly lost blocks apart).
  *
- * Not looked at are free chunks, whatever malloc keeps in them, malloc's own
- * arenas, free blocks of pymalloc, stacks below their pointers. A pointer that a
- * program hides (mixed with a key, as difference, in 8 bytes that are not
+ * Not looked at are free chunks, whatever malloc keeps in them, free blocks of
+ * pymalloc, dead objects in others, text and numbers of Python, stacks below their
+ * pointers. A pointer that a program hides (mixed with a key, as difference, in 8 bytes that are not
  * aligned) is not found; numbers that look like one are.
  */
 #ifndef ANALYZER_CHUNKOWNERS_H

@@ -15,6 +15,7 @@
 enum {
 	CHUNK_GRANULE_LOG2 = 16,	/* bytes of a granule of the filter */
 	CHUNK_GRANULES = 1 << 16,	/* that it tells apart */
+	CHUNK_SMALL = 1024,		/* bytes of what is taken for a structure */
 };
 
 /*
@@ -50,10 +51,13 @@ static inline uint32_t chunk_key_number(uint32_t key)
 
 /** A chunk has a word that leads into another one. */
 struct chunk_edge {
-	uint32_t from, to;
+	uint32_t from, to;	/* ids, and in the last bit: */
 };
 
+#define CHUNK_EDGE_ID ((UINT32_C(1) << 31) - 1)
 #define CHUNK_EDGE_INSIDE (UINT32_C(1) << 31)	/* of to: not to its first byte */
+#define CHUNK_EDGE_BUFFER (UINT32_C(1) << 31)	/* of from: no structure, whose
+						   words may be left from before */
 
 struct chunkowners {
 	const struct image *image;	/* borrowed, as all of opened's */

@@ -189,7 +189,8 @@ static void meet(void *context, uint64_t address, uint32_t from, uint32_t id,
 
 	if (from == CHUNK_NONE)
 		meet_elsewhere(place, address, id, begins);
-	else if (id != from && chunk_key_owner(chunk_known(place->owners, id)) >
+	else if (id != (from & CHUNK_EDGE_ID) &&
+		 chunk_key_owner(chunk_known(place->owners, id)) >
 				       CHUNK_BY_OBJECT)
 		add_edge(place->piece, from, id, begins);
 }
@@ -238,6 +239,15 @@ static bool may_lead(const struct chunkowners *owners, uint32_t id)
 		!pyh_object_is_leaf(owners->types[chunk_key_number(key)]));
 }
 
+/** What a chunk is in its edges. */
+static uint32_t name_from(const struct chunkowners *owners, uint32_t id,
+			  uint64_t size)
+{
+	return size <= CHUNK_SMALL ||
+	       chunk_key_owner(chunk_known(owners, id)) == CHUNK_OBJECT ?
+		       id : id | CHUNK_EDGE_BUFFER;
+}
+
 /** What of a piece is a chunk, what is in a gap between them, and what is not
     looked at. */
 static void search_chunks(const struct place *place, struct chunk_batch *batch,
@@ -261,7 +271,8 @@ static void search_chunks(const struct place *place, struct chunk_batch *batch,
 		// The user has the first word of the next header, too.
 		if (table->kinds[id] == GLIBC_USED)
 			end += 8;
-		search(place, batch, gap ? CHUNK_NONE : id,
+		search(place, batch, gap ? CHUNK_NONE :
+		       name_from(place->owners, id, end - start),
 		       start > piece->start ? start : piece->start,
 		       least(end, piece->end));
 	}

@@ -403,9 +403,8 @@ static void put_summary(struct owners_view *view,
 		    units_size(view->lost.with.bytes, texts[2]),
 		    units_count(view->lost.with.count, texts[3]));
 	if (view->coverage.missing)
-		render_line(render, "%s of writable memory are not in the dump "
-			    "(heapdump --content full takes more): what only "
-			    "they lead to shows as leaked",
+		render_line(render, "%s of writable memory are not in the dump: "
+			    "what only they lead to shows as leaked",
 			    units_size(view->coverage.missing, texts[0]));
 }
 

@@ -72,6 +72,19 @@ def keep():
     want("by-object", "ctypes.c_void_p", first)
     want("by-object", "ctypes.c_void_p", second)
     kept.append(pointer)
+    # A chain of small ones is of who has its first one, whatever words are left
+    # in a buffer.
+    nodes = [malloc(64) for _ in range(100)]
+    for node, after in zip(nodes, nodes[1:]):
+        ctypes.c_uint64.from_address(node).value = after
+    ctypes.c_uint64.from_address(first + 24).value = nodes[0]
+    remains = malloc(5000)
+    for i, node in enumerate(nodes[1:]):
+        ctypes.c_uint64.from_address(remains + 48 * i).value = node
+    kept.append(ctypes.cast(remains, ctypes.c_char_p))
+    want("by-object", "ctypes.c_char_p", remains)
+    for node in nodes:
+        want("by-object", "ctypes.c_void_p", node)
     lost = [malloc(1000 + i % 7) for i in range(500)]
     for address in lost:
         want("lost", "-", address)
