@@ -205,7 +205,8 @@ FUZZ_SECONDS ?= 60
 # What the program finds out beyond what it prints: of its objects a linker takes
 # from an archive what is needed.
 $(B)/libanalyzer.a: $(HEAPSCAN_OBJS)
-$(B)/tests/tools/collectordump: $(B)/tests/tools/collectordump.o $(B)/libanalyzer.a $(LIBS)
+$(B)/tests/tools/collectordump $(B)/tests/tools/ownerdump: \
+$(B)/tests/tools/%: $(B)/tests/tools/%.o $(B)/libanalyzer.a $(LIBS)
 	$(Q)$(CC) $(SANITIZE_FLAGS) $(LDFLAGS) $^ $(ALL_LIBS) -o $@
 
 $(B)/tests/tools/%: $(B)/tests/tools/%.o $(TEST_LIB_OBJS) $(LIBS)

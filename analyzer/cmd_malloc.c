@@ -10,11 +10,11 @@
 
 #include "analyzer/cmd.h"
 #include "analyzer/cxxclasses.h"
+#include "analyzer/mallocheap.h"
 #include "analyzer/otherallocators.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 #include "image/glibcheap.h"
-#include "pyheap/pyblocks.h"
 
 enum arena_column {
 	ARENA_NAME,
@@ -157,6 +157,8 @@ const struct view cmd_malloc_view = {
 	.totals = malloc_totals,
 	.num_totals = NUM_TOTALS,
 	.run = run,
+	.groups = 1 << BY_OWNER,
+	.grouped = &cmd_mallocowners_view,
 	.remark =
 "Every chunk of glibc's malloc, by arena, as mallinfo2() and malloc_info() would\n"
 "sum them up, from 2.26 on; of Python's processes and of others. What mallinfo2()\n"
@@ -165,7 +167,12 @@ const struct view cmd_malloc_view = {
 "classes with virtual functions, by their vtables' symbols, and \"others\":\n"
 "allocators that take malloc's place, which are named, and not broken down. A\n"
 "heap that does not agree with itself (overwritten sizes, chunks freed twice,\n"
-"broken lists) is shown below the table, and with -v in all formats.\n",
+"broken lists) is shown below the table, and with -v in all formats.\n"
+"\n"
+"--by owner looks at all objects and through all of memory: rows are types of\n"
+"Python, modules, threads with what they hold, directly or from chunk to chunk,\n"
+"the nearest object first. What no pointer leads to is leaked; JSON has \"leaks\",\n"
+"by size and C++ class, with the first addresses, for `object ADDR`.\n",
 };
 
 /** All that is printed. */
@@ -509,35 +516,6 @@ static void print(struct malloc_view *view)
 
 /* --- gathering ------------------------------------------------------------ */
 
-/** Where pymalloc has its blocks no chunk begins. None is no error. */
-static struct error *find_pymalloc(struct malloc_view *view,
-				   struct glibc_span **ret, size_t *ret_count)
-{
-	struct pyh_runtime *runtime;
-	struct pyh_arenas arenas = { 0 };
-	struct error *err = opened_runtime(view->scan->opened, &runtime);
-	struct glibc_span *spans = NULL;
-
-	if (!err)
-		err = pyh_arenas_find(runtime, &arenas);
-	if (!err && arenas.count) {
-		spans = calloc(arenas.count, sizeof(*spans));
-		if (!spans)
-			err = error_no_memory();
-	}
-	for (size_t i = 0; spans && i < arenas.count; i++)
-		spans[i] = (struct glibc_span){ arenas.arenas[i].start,
-						arenas.arenas[i].limit };
-	*ret = spans;
-	*ret_count = spans ? arenas.count : 0;
-	pyh_arenas_deinit(&arenas);
-	if (err && err->kind != ERROR_NO_MEMORY) {
-		error_free(err);
-		err = NULL;
-	}
-	return err;
-}
-
 static struct error *add_class(void *context, const struct glibc_chunk *chunk)
 {
 	struct cxx_classes *classes = context;
@@ -547,23 +525,6 @@ static struct error *add_class(void *context, const struct glibc_chunk *chunk)
 				chunk->end - chunk->start) : NULL;
 }
 
-static struct error *open_heap(struct malloc_view *view)
-{
-	CLEANUP(free_pointer) struct glibc_span *spans = NULL;
-	struct glibc_options options = { 0 };
-	struct error *err = find_pymalloc(view, &spans, &options.num_others);
-
-	options.others = spans;
-	if (!err)
-		err = glibc_heap_open(view->image, &options, &view->heap);
-	// With another allocator in its place there is nothing to be found.
-	if (err && err->kind == ERROR_NOT_FOUND && view->num_others) {
-		error_free(err);
-		err = NULL;
-	}
-	return err;
-}
-
 static struct error *gather(struct malloc_view *view)
 {
 	struct error *err;
@@ -571,8 +532,13 @@ static struct error *gather(struct malloc_view *view)
 	view->num_others = other_allocators_find(view->image, view->others);
 	err = cxx_classes_init(&view->classes, view->image);
 	if (!err)
-		err = open_heap(view);
-	if (err || !view->heap)
+		err = mallocheap_open(view->scan->opened, &view->heap);
+	// With another allocator in its place there is nothing to be found.
+	if (err && err->kind == ERROR_NOT_FOUND && view->num_others) {
+		error_free(err);
+		return NULL;
+	}
+	if (err)
 		return err;
 	err = glibc_each_chunk(view->heap, add_class, &view->classes);
 	if (err)

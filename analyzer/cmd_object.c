@@ -691,7 +691,7 @@ static struct error *no_object(struct inspection *inspection, uint64_t address)
 	struct pyh_census *census;
 	struct error *err = opened_census(inspection->scan->opened, &census);
 
-	return err ? err : notobject_error(inspection->runtime, census,
+	return err ? err : notobject_error(inspection->scan->opened, census,
 					   &inspection->lookup, address);
 }
 

@@ -73,27 +73,32 @@ static struct error *number_of(struct cxx_classes *classes, const char *symbol,
 	return NULL;
 }
 
+struct error *cxx_class_of(struct cxx_classes *classes, uint64_t word,
+			   uint32_t *ret)
+{
+	struct error *err = NULL;
+	const char *symbol;
+
+	*ret = 0;
+	// So many are no vtables.
+	if (word < classes->low || word >= classes->high ||
+	    hashmap_get(&classes->known, word, ret) ||
+	    classes->known.count >= WORDS_KNOWN)
+		return NULL;
+	symbol = vtable_of(classes, word);
+	if (symbol)
+		err = number_of(classes, symbol, ret);
+	return err ? err : hashmap_put(&classes->known, word, *ret);
+}
+
 struct error *cxx_classes_add(struct cxx_classes *classes, uint64_t word,
 			      uint64_t bytes)
 {
-	struct error *err = NULL;
-	uint32_t number = 0;
-	const char *symbol;
+	uint32_t number;
+	struct error *err = cxx_class_of(classes, word, &number);
 
-	if (word < classes->low || word >= classes->high)
-		return NULL;
-	if (!hashmap_get(&classes->known, word, &number)) {
-		// So many are no vtables.
-		if (classes->known.count >= WORDS_KNOWN)
-			return NULL;
-		symbol = vtable_of(classes, word);
-		if (symbol)
-			err = number_of(classes, symbol, &number);
-		if (!err)
-			err = hashmap_put(&classes->known, word, number);
-		if (err)
-			return err;
-	}
+	if (err)
+		return err;
 	if (number) {
 		classes->items[number - 1].count++;
 		classes->items[number - 1].bytes += bytes;

@@ -33,7 +33,15 @@ struct error *cxx_classes_init(struct cxx_classes *classes,
 			       struct image *image);
 void cxx_classes_deinit(struct cxx_classes *classes);
 
-/** A block of memory that begins with this word. */
+/**
+ * Whose instance a block of memory is that begins with this word.
+ *
+ * @param ret  number of the class, from 1: an index of items, plus one; 0: none
+ */
+struct error *cxx_class_of(struct cxx_classes *classes, uint64_t word,
+			   uint32_t *ret);
+
+/** Count such a block. */
 struct error *cxx_classes_add(struct cxx_classes *classes, uint64_t word,
 			      uint64_t bytes);
 

@@ -209,7 +209,7 @@ static void keep(const struct scan *scan)
 static int answer(struct scan *scan)
 {
 	bool unread = false;
-	struct error *err = scan->options->view->run(scan);
+	struct error *err = views_shown(scan->options)->run(scan);
 
 	progress_clear();
 	if (err) {
@@ -251,7 +251,8 @@ static int scan_dump(const struct options *options)
 	struct error *err;
 	int status;
 
-	err = gate_init(&scan.gate, options->fail_if, options->view);
+	err = gate_init(&scan.gate, options->fail_if,
+			views_shown(options));
 	if (!err)
 		err = check_pattern(options);
 	if (!err)

@@ -107,8 +107,8 @@ static const struct option_spec specs[] = {
 	{ "min-size", 0, OPTION_SIZE, GROUP_FILTER, SIZED | VIEW_TRACEMALLOC,
 	  "SIZE", NULL, "only rows of at least this size", FIELD(min_size) },
 	{ "by", 0, OPTION_CHOICE, GROUP_FILTER,
-	  VIEW_TYPES | VIEW_RETAINED | VIEW_CYCLES, "WHAT", groups,
-	  "group rows by type, owner (\"dict of X\"), module, "
+	  VIEW_TYPES | VIEW_RETAINED | VIEW_CYCLES | VIEW_MALLOC, "WHAT",
+	  groups, "group rows by type, owner (\"dict of X\"), module, "
 	  "thread or root, as the view has it", FIELD(by) },
 	{ "tracebacks", 0, OPTION_FLAG, GROUP_FILTER, VIEW_TRACEMALLOC, NULL,
 	  NULL, "rows are whole tracebacks, not lines", FIELD(tracebacks) },
@@ -496,7 +496,7 @@ static struct error *check_by(const struct options *options)
 
 static struct error *check_sort(const struct options *options)
 {
-	const struct view *view = options->view;
+	const struct view *view = views_shown(options);
 	char list[256] = "";
 
 	if (!options->sort)
@@ -736,6 +736,12 @@ static void help_view(FILE *out, const struct view *view)
 	help_columns(out, "Columns, and fields of a row in JSON and CSV",
 		     view->columns, view->num_columns);
 	help_columns(out, "Totals in JSON", view->totals, view->num_totals);
+	if (view->grouped) {
+		help_columns(out, "Columns with --by", view->grouped->columns,
+			     view->grouped->num_columns);
+		help_columns(out, "Totals with --by", view->grouped->totals,
+			     view->grouped->num_totals);
+	}
 	help_options(out, view->bit);
 }
 

@@ -43,6 +43,13 @@ const struct view *views_find(const char *name)
 	return NULL;
 }
 
+const struct view *views_shown(const struct options *options)
+{
+	const struct view *view = options->view;
+
+	return options->by_given && view->grouped ? view->grouped : view;
+}
+
 bool views_planned(const char *name)
 {
 	for (size_t i = 0; i < COUNT(planned); i++) {

@@ -11,6 +11,7 @@
 #include "analyzer/render.h"
 #include "image/base/error.h"
 
+struct options;
 struct scan;
 
 /* For the options that not every view has a meaning for. */
@@ -45,6 +46,8 @@ struct view {
 	size_t num_totals;
 	struct error *(*run)(struct scan *scan);
 	unsigned int groups;	/* of --by: a bit for each enum group_by */
+	/* with --by: columns, totals and run() are this one's; NULL: the same */
+	const struct view *grouped;
 	const char *argument;	/* the name of what must follow it, or NULL */
 	bool or_type;		/* … unless --type is given */
 	/* A longer remark for `heapscan VIEW --help`. */
@@ -57,6 +60,9 @@ const struct view *views_get(size_t i);
 
 /** By name, or NULL. */
 const struct view *views_find(const char *name);
+
+/** What a view is with these options: the one of its groups, or itself. */
+const struct view *views_shown(const struct options *options);
 
 /** A view that is designed, but not in this version. */
 bool views_planned(const char *name);

@@ -204,6 +204,10 @@ struct pyh_lookup {
 void pyh_census_lookup(struct pyh_census *census, uint64_t address,
 		       struct pyh_lookup *ret);
 
+/** The same for several workers at once, each with a number of its own. */
+void pyh_census_lookup_by(struct pyh_census *census, unsigned int worker,
+			  uint64_t address, struct pyh_lookup *ret);
+
 /**
  * Show the object that an address lies in, if there is one, to fn. For several
  * workers at once, each with a number of its own.

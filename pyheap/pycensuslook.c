@@ -436,6 +436,12 @@ void pyh_census_lookup(struct pyh_census *census, uint64_t address,
 	lookup_by(&census->workers[0], address, ret);
 }
 
+void pyh_census_lookup_by(struct pyh_census *census, unsigned int worker,
+			  uint64_t address, struct pyh_lookup *ret)
+{
+	lookup_by(&census->workers[worker], address, ret);
+}
+
 enum pyh_place pyh_census_show(struct pyh_census *census, unsigned int worker,
 			       uint64_t address, pyh_visit_fn *fn,
 			       void *context, uint64_t *ret_buffer)

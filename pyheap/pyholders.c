@@ -11,6 +11,7 @@
 
 #include "image/base/guard.h"
 #include "image/mallocchunk.h"
+#include "image/nativestacks.h"
 #include "image/symbols.h"
 #include "pyheap/pyobject.h"
 #include "pyheap/pystack.h"
@@ -18,20 +19,12 @@
 #include "pyheap/pywords.h"
 
 enum {
-	RED_ZONE = 128,		/* bytes in use below a stack pointer */
-	LOCAL_ABOVE = 16 << 10,	/* of a thread's structure, at its stack's top */
-	FS_BASE = 21,		/* word of struct user_regs_struct */
-	THREAD_WORDS = 288,	/* of a thread's structure */
-	STACK_MAX = 1 << 30,	/* bytes of a stack that a thread was given */
 	STACK_CHUNKS_MAX = 1 << 16,
 	STACK_CHUNK_MAX = 1 << 30,
 };
 
 struct span {
 	uint64_t start, end;
-	/* of stacks: */
-	uint64_t mapping;	/* where the memory around begins */
-	uint32_t thread;	/* native number */
 };
 
 struct spans {
@@ -60,8 +53,7 @@ struct search {
 	size_t count;
 	bool (*begins)(void *context, uint64_t address);
 	void *context;
-	struct spans stacks;	/* in use: from the pointer up; by start */
-	struct spans unused;	/* the rest of them, by start */
+	struct native_stacks stacks;
 	struct spans passed;	/* where no words are looked at; by start */
 	struct memory_reader memory;
 	struct malloc_walk walk;
@@ -114,8 +106,6 @@ static const struct span *span_at(const struct spans *spans, uint64_t address)
 		       &spans->items[low - 1] : NULL;
 }
 
-/* --- native stacks -------------------------------------------------------- */
-
 /** Where memory of one kind begins and ends around an address. */
 static struct span mapping_around(const struct memory *memory, uint64_t address)
 {
@@ -133,91 +123,6 @@ static struct span mapping_around(const struct memory *memory, uint64_t address)
 	       next->protection == at->protection)
 		ret.end = next->end;
 	return ret;
-}
-
-/**
- * Narrow a stack to what glibc has given the thread: its structure has {where
- * the block begins, its size}, or zeroes for the first thread. The kernel joins
- * mappings, and guard pages need not divide them any more.
- * Source: glibc nptl/descr.h, struct pthread, stackblock.
- */
-static void narrow_stack(struct memory_reader *memory, uint64_t local,
-			 uint64_t pointer, struct span *stack)
-{
-	uint64_t words[THREAD_WORDS];
-
-	if (!memory_try_read(memory, local, words, sizeof(words)))
-		return;
-	for (size_t i = 0; i + 1 < THREAD_WORDS; i++) {
-		uint64_t start = words[i], size = words[i + 1];
-
-		if (start % 4096 || size % 4096 || size == 0 ||
-		    size > STACK_MAX || start < stack->start ||
-		    start >= pointer || start + size <= local ||
-		    start + size > stack->end)
-			continue;
-		stack->start = start;
-		stack->end = start + size;
-		return;
-	}
-}
-
-/** What a thread uses of its stack. */
-static struct error *add_stack(struct search *search, size_t thread)
-{
-	const struct image *image = search->runtime->image;
-	struct bytes registers = image->notes.threads[thread].registers;
-	uint64_t pointer = pyh_stack_pointer(image, thread), local = 0;
-	struct span stack = mapping_around(image->memory, pointer);
-
-	if (stack.end == 0 || pointer < RED_ZONE)
-		return NULL;
-	if (image->machine == EM_X86_64 &&
-	    bytes_take(&registers, FS_BASE * sizeof(local)))
-		(void)bytes_u64(&registers, &local);
-	// The thread's own structure is at the top of a stack of glibc's; the
-	// kernel may have joined other memory to its mapping.
-	if (local > pointer && local < stack.end &&
-	    stack.end - local > LOCAL_ABOVE)
-		stack.end = local + LOCAL_ABOVE;
-	if (local > pointer && local < stack.end)
-		narrow_stack(&search->memory, local, pointer, &stack);
-	stack.mapping = stack.start;
-	stack.start = (pointer - RED_ZONE) & ~UINT64_C(7);
-	if (stack.start < stack.mapping)
-		stack.start = stack.mapping;
-	stack.thread = image->notes.threads[thread].tid;
-	return add_span(&search->stacks, stack);
-}
-
-/** All stacks; what is unused below each holds nothing any more. */
-static struct error *add_stacks(struct search *search)
-{
-	const struct core_notes *notes = &search->runtime->image->notes;
-	struct spans *stacks = &search->stacks;
-	struct error *err = NULL;
-	uint64_t below = 0;
-
-	for (size_t i = 0; !err && i < notes->num_threads; i++)
-		err = add_stack(search, i);
-	if (stacks->count > 0)
-		qsort(stacks->items, stacks->count, sizeof(*stacks->items),
-		      by_start);
-	for (size_t i = 0; !err && i < stacks->count; i++) {
-		struct span *stack = &stacks->items[i];
-
-		// Several in one mapping end where the next one begins.
-		if (i + 1 < stacks->count && stack->end > stack[1].start)
-			stack->end = stack[1].start;
-		if (below < stack->mapping)
-			below = stack->mapping;
-		if (below < stack->start)
-			err = add_span(&search->unused,
-				       (struct span){ .start = below,
-						      .end = stack->start });
-		below = stack->end;
-	}
-	return err;
 }
 
 /* --- what is known -------------------------------------------------------- */
@@ -287,14 +192,14 @@ static struct error *find_passed(struct search *search)
 {
 	struct adding adding = { .search = search };
 
-	adding.err = add_stacks(search);
+	adding.err = native_stacks_find(search->runtime->image,
+					&search->stacks);
 	if (!adding.err)
 		pyh_roots_each(search->runtime, &search->memory, pass_root,
 			       &adding);
 	if (!adding.err)
 		pyh_threads_each(search->runtime, &search->memory,
 				 pass_data_stack, &adding);
-	settle(&search->unused);
 	settle(&search->passed);
 	return adding.err;
 }
@@ -438,6 +343,15 @@ static bool is_type_of_object(const struct search *search, uint64_t address)
 			pyh_offset(runtime, PYH_OBJECT_OB_TYPE));
 }
 
+/** Below a stack's pointer nothing holds anything any more. */
+static bool is_unused_stack(const struct search *search, uint64_t address)
+{
+	const struct native_stack *stack = native_stack_at(&search->stacks,
+							   address);
+
+	return stack && address < stack->start;
+}
+
 static void meet(void *context, unsigned int worker, uint64_t address,
 		 uint64_t word)
 {
@@ -455,7 +369,7 @@ static void meet(void *context, unsigned int worker, uint64_t address,
 					   ask_object, &asking, &unused);
 	// What is in an arena is in no stack.
 	if (asking.hit.place == PYH_PLACE_OTHER &&
-	    span_at(&search->unused, address))
+	    is_unused_stack(search, address))
 		return;
 	if (asking.hit.place == PYH_PLACE_RAW ||
 	    asking.hit.place == PYH_PLACE_OTHER || !asking.known)
@@ -560,7 +474,8 @@ static bool is_writable(const struct search *search, uint64_t address)
 static bool describe(struct search *search, const struct hit *hit,
 		     struct pyh_root *root)
 {
-	const struct span *stack = span_at(&search->stacks, hit->address);
+	const struct native_stack *stack = native_stack_at(&search->stacks,
+							   hit->address);
 	struct pyh_lookup lookup;
 
 	*root = (struct pyh_root){
@@ -584,9 +499,9 @@ static bool describe(struct search *search, const struct hit *hit,
 		root->index = hit->address - lookup.block;
 		return true;
 	}
-	if (stack) {
+	if (stack && hit->address >= stack->start) {
 		root->kind = PYH_ROOT_NATIVE_STACK;
-		root->thread = stack->thread;
+		root->thread = stack->tid;
 		root->index = hit->address - stack->start;
 		return true;
 	}
@@ -605,8 +520,7 @@ static void search_deinit(struct search *search)
 	memory_reader_deinit(&search->memory);
 	pthread_mutex_destroy(&search->lock);
 	free(search->objects);
-	free(search->stacks.items);
-	free(search->unused.items);
+	native_stacks_deinit(&search->stacks);
 	free(search->passed.items);
 	free(search->hits);
 }

@@ -1,0 +1,43 @@
+/*
+ * The stacks of an image's threads: which memory they are, and how much of it is
+ * in use.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef IMAGE_NATIVESTACKS_H
+#define IMAGE_NATIVESTACKS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/base/error.h"
+#include "image/image.h"
+
+struct native_stack {
+	uint64_t room;		/* lowest address; from here up to … */
+	uint64_t start;		/* … the stack pointer, less a red zone, nothing
+				   is in use */
+	uint64_t end;		/* with what glibc has at a stack's top: the
+				   thread's structure, its thread-local data */
+	uint64_t local;		/* thread pointer, in here or not; 0: unknown */
+	uint32_t tid;
+	size_t thread;		/* its index in the notes */
+};
+
+struct native_stacks {
+	struct native_stack *items;	/* by address, never overlapping */
+	size_t count;
+};
+
+/** Of all threads whose registers and stack are in the image. */
+struct error *native_stacks_find(const struct image *image,
+				 struct native_stacks *ret);
+/** Order them. Several in one mapping end where the next one begins. */
+void native_stacks_settle(struct native_stacks *stacks);
+
+void native_stacks_deinit(struct native_stacks *stacks);
+
+/** The stack that has an address in its room or in use, or NULL. */
+const struct native_stack *native_stack_at(const struct native_stacks *stacks,
+					   uint64_t address);
+
+#endif
