@@ -189,7 +189,7 @@ struct error *analysis_keep(struct opened *opened)
 	err = opened_index(opened, &index);
 	// What it finds damaged keeps the rest from being kept.
 	if (!err && index)
-		err = ledger_of(opened, &ledger);
+		err = ledger_of(opened, /* owners= */ true, &ledger);
 	if (!err && index)
 		err = opened_index(opened, &index);
 	if (err || !index)

@@ -304,7 +304,8 @@ static void print(struct memory_view *view)
 static struct error *run(struct scan *scan)
 {
 	struct memory_view view = { .scan = scan };
-	struct error *err = ledger_of(scan->opened, &view.ledger);
+	struct error *err = ledger_of(scan->opened, /* owners= */ true,
+				      &view.ledger);
 
 	if (err)
 		return err;

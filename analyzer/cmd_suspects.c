@@ -60,7 +60,7 @@ static struct error *run(struct scan *scan)
 		err = suspects_find(scan->opened, analysis,
 				    scan->options->values, &suspects);
 	if (!err && render_for_people(render))
-		err = ledger_of(scan->opened, &ledger);
+		err = ledger_of(scan->opened, /* owners= */ false, &ledger);
 	if (err)
 		return err;
 	scan_begin(scan, "suspects");

@@ -193,7 +193,7 @@ struct error *keptmade_make(struct opened *opened,
 		err = owners_tally(opened, analysis, &ret->owned,
 				   &ret->num_owned);
 	if (!err)
-		err = ledger_of(opened, &ret->ledger);
+		err = ledger_of(opened, /* owners= */ true, &ret->ledger);
 	if (!err)
 		err = excesses_find(opened, analysis, &ret->excesses);
 	if (!err)

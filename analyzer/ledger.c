@@ -233,7 +233,8 @@ static void check_sum(struct ledger_making *making)
 		     ledger->total);
 }
 
-static struct error *make_anew(struct opened *opened, struct ledger *ret)
+static struct error *make_anew(struct opened *opened, bool owners,
+			       struct ledger *ret)
 {
 	struct ledger_making making = {
 		.opened = opened, .image = opened_image(opened), .ledger = ret,
@@ -241,6 +242,7 @@ static struct error *make_anew(struct opened *opened, struct ledger *ret)
 	struct error *err;
 
 	ret->balanced = 1;
+	ret->owners = owners;
 	err = make(&making);
 	free(making.blocks.items);
 	residency_deinit(&making.residency);
@@ -249,20 +251,24 @@ static struct error *make_anew(struct opened *opened, struct ledger *ret)
 	return err;
 }
 
-struct error *ledger_of(struct opened *opened, const struct ledger **ret)
+struct error *ledger_of(struct opened *opened, bool owners,
+			const struct ledger **ret)
 {
 	struct ledger **slot = opened_ledger(opened);
-	struct ledger *ledger = *slot ? NULL : calloc(1, sizeof(*ledger));
-	struct error *err = *slot || ledger ? NULL : error_no_memory();
+	struct ledger *ledger;
+	struct error *err;
 
-	if (!err && ledger)
-		err = make_anew(opened, ledger);
-	if (err) {
-		free(ledger);
-		return err;
-	}
-	if (ledger)
+	if (!*slot || (owners && !(*slot)->owners)) {
+		ledger = calloc(1, sizeof(*ledger));
+		err = ledger ? make_anew(opened, owners, ledger) :
+			       error_no_memory();
+		if (err) {
+			free(ledger);
+			return err;
+		}
+		free(*slot);
 		*slot = ledger;
+	}
 	*ret = *slot;
 	return NULL;
 }

@@ -98,14 +98,18 @@ struct ledger {
 	uint8_t noted;		/* by the kernel's numbers of resident memory;
 				   else the total is what was captured */
 	uint8_t has_page_tables, has_swapped;
+	uint8_t owners;		/* who holds malloc's chunks was asked for */
 };
 
 /**
  * The ledger of a dump, made when it is first asked for, or kept.
  *
- * @param ret  borrowed from opened
+ * @param owners  tell who holds malloc's chunks, too: reads all memory once more
+ *	and changes no group. Without it they may be of unknown use
+ * @param ret  borrowed from opened, until it is asked for with owners
  */
-struct error *ledger_of(struct opened *opened, const struct ledger **ret);
+struct error *ledger_of(struct opened *opened, bool owners,
+			const struct ledger **ret);
 
 /** Whether a ledger from a file can be one. */
 bool ledger_is_sound(const struct ledger *ledger);

@@ -2,7 +2,8 @@
  * The ledger: chunks of glibc's malloc; see ledgerparts.h.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A chunk that Python holds has the row of the object. Of one that is free, the
+ * A chunk that Python holds has the row of the object; of the others `chunkowners`
+ * knows what leads to them. Of one that is free, the
  * whole pages that malloc_trim() would give back are told from those that lie
  * between chunks in use.
  */
@@ -11,14 +12,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/chunkowners.h"
 #include "analyzer/mallocheap.h"
+#include "image/base/guard.h"
+#include "image/base/units.h"
 #include "image/glibcheap.h"
 
-enum { CHUNK_HEADER = 8 };	/* bytes of one that are malloc's own */
+enum { CHUNK_OWN = 8 };		/* bytes of one that are malloc's own */
+
+/* What holds the most of chunks that pointers lead to. */
+struct holders {
+	uint64_t *types, *modules;	/* bytes, by id and by number */
+	size_t num_types, num_modules;
+	size_t last;			/* the module last looked for */
+};
 
 struct chunks {
 	struct ledger_making *making;
 	const struct glibc_heap *heap;
+	struct chunkowners *owners;	/* NULL: they were not asked for */
+	struct holders holders;
 	size_t block;		/* the next of Python's */
 	uint64_t last;		/* where the chunk before ends */
 };
@@ -65,17 +78,155 @@ static bool take_block(struct chunks *chunks, const struct glibc_chunk *chunk,
 	return found;
 }
 
+/* --- who holds the others ------------------------------------------------------- */
+
+static void weigh_type(struct holders *holders, const struct pyh_type *type,
+		       uint64_t bytes)
+{
+	if (type && type->id < holders->num_types)
+		holders->types[type->id] += bytes;
+}
+
+static void weigh_module(struct chunks *chunks, const struct module *module,
+			 uint64_t bytes)
+{
+	struct holders *holders = &chunks->holders;
+	const struct modules *modules = chunks->making->image->modules;
+
+	// Mostly it is the one of the last time.
+	for (size_t i = 0; i < holders->num_modules; i++) {
+		size_t at = (holders->last + i) % holders->num_modules;
+
+		if (modules_get(modules, at) != module)
+			continue;
+		holders->last = at;
+		holders->modules[at] += bytes;
+		return;
+	}
+}
+
+/** Of a chunk that is not Python's. */
+static enum ledger_category by_owner(struct chunks *chunks,
+				     const struct glibc_chunk *chunk)
+{
+	uint64_t user = chunk->start + CHUNK_HEADER;
+	uint64_t bytes = chunk->end - chunk->start;
+	struct chunk_row row;
+
+	if (!chunks->owners || !chunkowners_at(chunks->owners, user, &row))
+		return LEDGER_MALLOC_USED;
+	switch (row.owner) {
+	case CHUNK_OBJECT:
+	case CHUNK_BUFFER:
+	case CHUNK_BY_OBJECT:
+		weigh_type(&chunks->holders, row.type, bytes);
+		return LEDGER_MALLOC_PYTHON;
+	case CHUNK_BY_PYMALLOC:
+		return LEDGER_MALLOC_PYTHON;
+	case CHUNK_BY_MODULE:
+		weigh_module(chunks, row.module, bytes);
+		return LEDGER_MALLOC_MODULE;
+	case CHUNK_BY_THREAD:
+		return LEDGER_MALLOC_THREAD;
+	case CHUNK_BY_MEMORY:
+		return LEDGER_MALLOC_MEMORY;
+	case CHUNK_LOST:
+	case CHUNK_LOST_WITH:
+		return LEDGER_MALLOC_NOBODY;
+	case CHUNK_UNUSED:
+	case CHUNK_NUM_OWNERS:
+		break;
+	}
+	return LEDGER_MALLOC_USED;
+}
+
+static struct error *find_owners(struct chunks *chunks, struct glibc_heap *heap)
+{
+	struct ledger_making *making = chunks->making;
+	struct holders *holders = &chunks->holders;
+	struct pyh_types *types;
+	struct error *err;
+
+	if (!making->ledger->owners)
+		return NULL;
+	err = chunkowners_create(making->opened, heap, &chunks->owners);
+	if (err)
+		return err;
+	err = opened_types(making->opened, &types);
+	if (!err)
+		holders->num_types = pyh_types_count(types);
+	error_free(err);	// there is no Python
+	holders->num_modules = modules_count(making->image->modules);
+	holders->types = calloc(holders->num_types + 1, sizeof(uint64_t));
+	holders->modules = calloc(holders->num_modules + 1, sizeof(uint64_t));
+	return holders->types && holders->modules ? NULL : error_no_memory();
+}
+
+static size_t largest_of(const uint64_t *bytes, size_t count)
+{
+	size_t most = 0;
+
+	for (size_t i = 1; i < count; i++)
+		if (bytes[i] > bytes[most])
+			most = i;
+	return most;
+}
+
+static void tell_most(struct ledger_row *row, const char *name, uint64_t bytes)
+{
+	char size[UNITS_TEXT_MAX];
+
+	// Of what was never touched the row has nothing.
+	if (bytes > row->bytes)
+		bytes = row->bytes;
+	if (bytes > 0)
+		(void)snprintf(row->detail, LEDGER_DETAIL, "%.96s, %s", name,
+			       units_size(bytes, size));
+}
+
+static void tell_holders(struct chunks *chunks)
+{
+	const struct holders *holders = &chunks->holders;
+	const struct image *image = chunks->making->image;
+	struct ledger_row *rows = chunks->making->ledger->rows;
+	struct pyh_types *types;
+	size_t most = largest_of(holders->types, holders->num_types);
+	const char *path, *slash;
+
+	if (holders->num_types > 0) {
+		struct error *err = opened_types(chunks->making->opened,
+						 &types);
+
+		if (!err)
+			tell_most(&rows[LEDGER_MALLOC_PYTHON],
+				  pyh_types_get(types, (uint32_t)most)->name,
+				  holders->types[most]);
+		error_free(err);
+	}
+	if (holders->num_modules > 0) {
+		most = largest_of(holders->modules, holders->num_modules);
+		path = modules_get(image->modules, most)->path;
+		slash = strrchr(path, '/');
+		tell_most(&rows[LEDGER_MALLOC_MODULE], slash ? slash + 1 : path,
+			  holders->modules[most]);
+	}
+}
+
+/* --- chunks ------------------------------------------------------------------- */
+
 static void tell_used(struct chunks *chunks, const struct glibc_chunk *chunk)
 {
 	struct ledger_making *making = chunks->making;
-	enum ledger_category category = LEDGER_MALLOC_USED;
+	enum ledger_category category;
 
-	if (!take_block(chunks, chunk, &category))
+	if (!take_block(chunks, chunk, &category)) {
+		category = by_owner(chunks, chunk);
 		making->ledger->rows[category].count++;
+	}
 	if (ledger_tell(making, chunk->start, chunk->end, category) >=
-	    CHUNK_HEADER)
+	    CHUNK_OWN)
 		(void)ledger_move(making->ledger, category,
-				  LEDGER_MALLOC_OVERHEAD, CHUNK_HEADER);
+				  LEDGER_MALLOC_OVERHEAD, CHUNK_OWN);
 }
 
 /** With `rest` for what malloc_trim() leaves. */
@@ -149,18 +300,30 @@ static void tell_between(struct chunks *chunks)
 	}
 }
 
+static void chunks_deinit(struct chunks *chunks)
+{
+	chunkowners_destroy(chunks->owners);
+	free(chunks->holders.types);
+	free(chunks->holders.modules);
+}
+
 struct error *ledger_malloc(struct ledger_making *making)
 {
 	struct glibc_heap *heap;
-	struct chunks chunks = { .making = making };
+	CLEANUP(chunks_deinit) struct chunks chunks = { .making = making };
 	struct error *err = mallocheap_open(making->opened, &heap);
 
 	if (err)
 		return err;
 	chunks.heap = heap;
-	err = glibc_each_chunk(heap, tell_chunk, &chunks);
+	err = find_owners(&chunks, heap);
 	if (!err)
+		err = glibc_each_chunk(heap, tell_chunk, &chunks);
+	if (!err) {
 		tell_between(&chunks);
+		if (chunks.owners)
+			tell_holders(&chunks);
+	}
 	glibc_heap_close(heap);
 	return err;
 }

@@ -28,7 +28,8 @@ struct group {
 void overview_memory_gather(struct scan *scan, struct overview_memory *memory)
 {
 	*memory = (struct overview_memory){ 0 };
-	memory->why_not = ledger_of(scan->opened, &memory->ledger);
+	memory->why_not = ledger_of(scan->opened, /* owners= */ false,
+				    &memory->ledger);
 	if (memory->why_not)
 		memory->ledger = NULL;
 }
