@@ -39,12 +39,12 @@ sys.stdin.read()
 
 VIEWS = ["overview", "suspects", "types", "objects", "object", "collections",
          "duplicates", "path", "retained", "cycles", "gc", "refcounts",
-         "threads", "tracemalloc", "malloc", "info"]
+         "threads", "tracemalloc", "memory", "malloc", "info"]
 # Those that need no argument and answer about any process; the others have
 # tests of their own.
 PLAIN_VIEWS = [view for view in VIEWS
                if view not in ("object", "path", "threads", "tracemalloc")]
-LATER = """memory tensors allocator torch-snapshot gpu
+LATER = """tensors allocator torch-snapshot gpu
     diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--batch=d", "--gpu-core=f"]
 OPTIONS = """format output color values fail-if dot top sort type match min-size
