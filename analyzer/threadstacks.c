@@ -27,6 +27,7 @@ struct gathering {
 	const struct pyh_runtime *runtime;
 	struct memory_reader memory;
 	struct thread_stacks *stacks;
+	struct unwinder *unwinder;
 	struct thread_stack *stack;	/* the one under way */
 	struct hashmap by_local, by_tid;	/* to the index of a stack */
 	bool no_memory;
@@ -321,9 +322,9 @@ static struct error *gather_native(struct gathering *gathering)
 			return error_no_memory();
 		*stack = (struct thread_stack){ .core = &notes->threads[i] };
 		gathering->stack = stack;
-		stack->end = unwinder_walk(stacks->unwinder, i, add_native,
+		stack->end = unwinder_walk(gathering->unwinder, i, add_native,
 					   gathering, &stack->end_at);
-		stack->in_handler = unwinder_signal(stacks->unwinder,
+		stack->in_handler = unwinder_signal(gathering->unwinder,
 						    &stack->handled);
 		err = gathering->no_memory ? error_no_memory() :
 		      remember(gathering, (uint32_t)i);
@@ -366,9 +367,12 @@ struct error *thread_stacks_gather(struct image *image,
 	*ret = (struct thread_stacks){ 0 };
 	if (err)
 		return err;
-	err = unwinder_create(image, &ret->unwinder);
+	err = unwinder_create(image, &gathering.unwinder);
+	if (!err)
+		err = source_lines_create(image, &ret->lines);
 	if (!err)
 		err = gather_all(&gathering);
+	unwinder_destroy(gathering.unwinder);
 	if (err)
 		thread_stacks_deinit(ret);
 	hashmap_deinit(&gathering.by_local);
@@ -385,8 +389,19 @@ void thread_stacks_deinit(struct thread_stacks *stacks)
 		free(stacks->items[i].merged);
 	}
 	free(stacks->items);
-	unwinder_destroy(stacks->unwinder);
+	source_lines_destroy(stacks->lines);
 	*stacks = (struct thread_stacks){ 0 };
+}
+
+size_t thread_stacks_places(const struct thread_stacks *stacks,
+			    const struct stack_native *native,
+			    const struct source_place **ret)
+{
+	const struct native_frame *frame = &native->frame;
+
+	return native->module ?
+		source_lines_at(stacks->lines, frame->pc - !frame->exact, ret) :
+		0;
 }
 
 bool thread_stacks_equal(const struct thread_stack *a,

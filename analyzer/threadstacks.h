@@ -16,6 +16,7 @@
 
 #include "image/base/error.h"
 #include "image/image.h"
+#include "image/sourcelines.h"
 #include "image/unwind.h"
 #include "pyheap/pystack.h"
 
@@ -59,7 +60,7 @@ struct thread_stack {
 struct thread_stacks {
 	struct thread_stack *items;	/* in the core's order, then others */
 	size_t count;
-	struct unwinder *unwinder;
+	struct source_lines *lines;	/* of native frames, for who asks */
 };
 
 /**
@@ -70,6 +71,15 @@ struct error *thread_stacks_gather(struct image *image,
 				   const struct pyh_runtime *runtime,
 				   struct thread_stacks *ret);
 void thread_stacks_deinit(struct thread_stacks *stacks);
+
+/**
+ * Where a native frame is in the source, with what was inlined there: see
+ * image/sourcelines.h. What is found in debug information is only looked for when
+ * asked.
+ */
+size_t thread_stacks_places(const struct thread_stacks *stacks,
+			    const struct stack_native *native,
+			    const struct source_place **ret);
 
 /** True where two threads are at the same places, so that one can be shown. */
 bool thread_stacks_equal(const struct thread_stack *a,

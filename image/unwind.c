@@ -2,8 +2,7 @@
  * Native stacks; see unwind.h.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Source: elfutils libdwfl.h; Linux Standard Base, "Exception Frames", for
- * .eh_frame_hdr.
+ * Source: elfutils libdwfl.h.
  */
 #include "image/unwind.h"
 
@@ -12,18 +11,12 @@
 #include <elfutils/libdwfl.h>
 #include <libelf.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
-#include "image/base/guard.h"
-#include "image/elfimage.h"
 #include "image/registers.h"
-#include "image/symbols.h"
+#include "image/sigframe.h"
+#include "image/unwindtable.h"
 
 enum {
-	PAGE = 4096,
-	TABLE_HEADER = 12,	/* bytes of .eh_frame_hdr read */
-	PCREL_SDATA4 = 0x1b,	/* DW_EH_PE_pcrel | DW_EH_PE_sdata4 */
 	SIGNALS_MAX = 16,	/* handlers above each other that are undone */
 	AMD64_RSP = 7, AMD64_RIP = 16, ARM64_LR = 30, ARM64_SP = 31,
 };
@@ -32,28 +25,13 @@ enum {
 int dwfl_frame_reg(Dwfl_Frame *state, unsigned int number, Dwarf_Word *ret)
 	__attribute__((weak));
 
-/* Of a module that is not at hand, no more than this is put together. */
-#define LENT_MAX (UINT64_C(1) << 30)
-
-/** The ELF file of a module for libdwfl, when it asked. */
-struct lent {
-	void *bytes;		/* a file put together from memory, or NULL */
-	size_t size;
-};
-
-struct lines {
-	Dwarf *dwarf;		/* NULL: none */
-	bool looked;
-};
-
 struct unwinder {
 	struct image *image;
 	struct memory_reader memory;
 	Dwfl *dwfl;
 	Elf *machine;		/* a header that only tells the machine */
 	Elf64_Ehdr header;
-	struct lent *lent;	/* by index of module */
-	struct lines *lines;
+	struct unwind_table *tables;	/* by index of module; of memory */
 	/* of the walk under way */
 	uint64_t registers[CORE_DWARF_REGISTERS_MAX], pc;
 	size_t num_registers;
@@ -74,94 +52,6 @@ struct unwinder {
 
 /* --- the files of modules -------------------------------------------------- */
 
-/**
- * Where the unwind table of a module in memory lies: .eh_frame_hdr, then as a
- * rule .eh_frame, up to the end of their segment.
- */
-static bool find_table(struct unwinder *unwinder, const struct module *module,
-		       const struct elf_image *image, const Elf64_Phdr **ret,
-		       uint64_t *ret_start)
-{
-	const Elf64_Phdr *table = elf_image_header(image, PT_GNU_EH_FRAME);
-	uint8_t header[TABLE_HEADER];
-	const Elf64_Phdr *load;
-	int32_t distance;
-	uint64_t frames;
-
-	if (!table)
-		return false;
-	load = elf_image_load_at(image, table->p_vaddr, PAGE);
-	if (!load || table->p_vaddr < load->p_vaddr ||
-	    !memory_try_read(&unwinder->memory, module->bias + table->p_vaddr,
-			     header, sizeof(header)))
-		return false;
-	*ret = load;
-	*ret_start = table->p_vaddr;
-	if (header[1] == PCREL_SDATA4) {
-		memcpy(&distance, header + 4, sizeof(distance));
-		frames = table->p_vaddr + 4 + (uint64_t)(int64_t)distance;
-		if (frames >= load->p_vaddr && frames < *ret_start)
-			*ret_start = frames;
-	}
-	return true;
-}
-
-static void copy_memory(struct unwinder *unwinder, uint8_t *to, uint64_t from,
-			uint64_t size)
-{
-	for (uint64_t at = 0; at < size;) {
-		uint64_t piece = PAGE - (from + at) % PAGE;
-
-		if (piece > size - at)
-			piece = size - at;
-		// What is absent stays zero: no entries.
-		(void)memory_try_read(&unwinder->memory, from + at, to + at,
-				      (size_t)piece);
-		at += piece;
-	}
-}
-
-/** Headers and unwind table of a module in memory, as a file without sections. */
-static Elf *elf_of_memory(struct unwinder *unwinder,
-			  const struct module *module, struct lent *lent)
-{
-	struct elf_image image;
-	const Elf64_Phdr *load;
-	uint64_t start, size, headers;
-	Elf64_Ehdr *header;
-
-	if (elf_image_in_memory(&unwinder->memory, module->start, &image) !=
-	    ELF_IMAGE_FOUND ||
-	    !find_table(unwinder, module, &image, &load, &start) ||
-	    __builtin_add_overflow(load->p_offset, load->p_filesz, &size) ||
-	    size > LENT_MAX || start - load->p_vaddr >= load->p_filesz)
-		return NULL;
-	lent->bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (lent->bytes == MAP_FAILED) {
-		lent->bytes = NULL;
-		return NULL;
-	}
-	lent->size = size;
-	copy_memory(unwinder, (uint8_t *)lent->bytes + load->p_offset +
-		    (start - load->p_vaddr), module->bias + start,
-		    load->p_filesz - (start - load->p_vaddr));
-	header = lent->bytes;
-	headers = sizeof(*header) + image.num_headers * sizeof(Elf64_Phdr);
-	if (size < headers)
-		return NULL;
-	// In a place of our own choice, as those of the file may lie anywhere.
-	copy_memory(unwinder, lent->bytes, module->start, sizeof(*header));
-	header->e_phoff = sizeof(*header);
-	header->e_phnum = (uint16_t)image.num_headers;
-	header->e_shoff = 0;
-	header->e_shnum = 0;
-	header->e_shstrndx = 0;
-	memcpy(header + 1, image.headers,
-	       image.num_headers * sizeof(Elf64_Phdr));
-	return elf_memory(lent->bytes, size);
-}
-
 static int find_elf(Dwfl_Module *dwfl_module, void **userdata, const char *name,
 		    Dwarf_Addr base, char **file_name, Elf **ret)
 {
@@ -178,8 +68,8 @@ static int find_elf(Dwfl_Module *dwfl_module, void **userdata, const char *name,
 			*ret = module->file_bytes ?
 				elf_memory((char *)(uintptr_t)module->file_bytes,
 					   module->file_size) :
-				elf_of_memory(unwinder, module,
-					      &unwinder->lent[i]);
+				unwind_table_elf(&unwinder->memory, module,
+						 &unwinder->tables[i]);
 			break;
 		}
 	}
@@ -319,9 +209,8 @@ struct error *unwinder_create(struct image *image, struct unwinder **ret)
 	if (!unwinder)
 		return error_no_memory();
 	unwinder->image = image;
-	unwinder->lent = calloc(count + 1, sizeof(*unwinder->lent));
-	unwinder->lines = calloc(count + 1, sizeof(*unwinder->lines));
-	err = unwinder->lent && unwinder->lines ?
+	unwinder->tables = calloc(count + 1, sizeof(*unwinder->tables));
+	err = unwinder->tables ?
 		memory_reader_init(&unwinder->memory, image->memory) :
 		error_no_memory();
 	if (!err)
@@ -344,14 +233,9 @@ void unwinder_destroy(struct unwinder *unwinder)
 	if (unwinder->dwfl)
 		dwfl_end(unwinder->dwfl);
 	(void)elf_end(unwinder->machine);
-	for (size_t i = 0; unwinder->lines && i < count; i++)
-		(void)dwarf_end(unwinder->lines[i].dwarf);
-	for (size_t i = 0; unwinder->lent && i < count; i++)
-		if (unwinder->lent[i].bytes)
-			(void)munmap(unwinder->lent[i].bytes,
-				     unwinder->lent[i].size);
-	free(unwinder->lines);
-	free(unwinder->lent);
+	for (size_t i = 0; unwinder->tables && i < count; i++)
+		unwind_table_deinit(&unwinder->tables[i]);
+	free(unwinder->tables);
 	memory_reader_deinit(&unwinder->memory);
 	free(unwinder);
 }
@@ -395,89 +279,25 @@ static bool goes_in_circle(struct unwinder *unwinder, uint64_t pc, uint64_t sp)
 	return false;
 }
 
-/* --- signals ---------------------------------------------------------------- */
-
-/*
- * Where the kernel puts what a handler returns to. x86-64: a struct ucontext
- * first; aarch64: siginfo, then the ucontext.
- *
- * Source: the kernel's arch/x86/include/asm/sigframe.h, arch/arm64/kernel/
- * signal.c, uapi/asm/sigcontext.h and ucontext.h.
- */
-enum {
-	AMD64_GREGS = 40,
-	AMD64_TRAP = AMD64_GREGS + 20 * 8, AMD64_FAULT = AMD64_GREGS + 22 * 8,
-	AMD64_PAGE_FAULT = 14,
-	ARM64_FAULT = 128 + 176, ARM64_REGISTERS = ARM64_FAULT + 8,
-};
-
-/** True if the code at pc is the call of rt_sigreturn: told by itself alone. */
-static bool is_signal_return(struct unwinder *unwinder, uint64_t pc)
+bool unwinder_signal(const struct unwinder *unwinder,
+		     struct native_signal *ret)
 {
-	static const uint8_t amd64[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0,
-					 0x0f, 0x05 };
-	static const uint8_t arm64[] = { 0x68, 0x11, 0x80, 0xd2,
-					 0x01, 0x00, 0x00, 0xd4 };
-	bool arm = unwinder->image->machine == EM_AARCH64;
-	size_t size = arm ? sizeof(arm64) : sizeof(amd64);
-	uint8_t code[sizeof(amd64)];
-
-	return memory_try_read(&unwinder->memory, pc, code, size) &&
-	       memcmp(code, arm ? arm64 : amd64, size) == 0;
+	*ret = unwinder->signal;
+	return unwinder->has_signal;
 }
 
-/**
- * The kernel fills in siginfo only for handlers that asked for it; what address
- * a fault was at stands in the context, for all.
- */
 static void read_signal(struct unwinder *unwinder, uint64_t sp)
 {
-	bool arm = unwinder->image->machine == EM_AARCH64;
 	struct native_signal *signal = &unwinder->signal;
-	uint64_t trap = AMD64_PAGE_FAULT;
 
 	unwinder->signal_frame = sp;
 	if (unwinder->has_signal)
 		return;
 	unwinder->has_signal = true;
 	signal->frame = unwinder->count;
-	signal->is_fault =
-		(arm || memory_try_u64(&unwinder->memory, sp + AMD64_TRAP,
-				       &trap)) &&
-		trap == AMD64_PAGE_FAULT &&
-		memory_try_u64(&unwinder->memory,
-			       sp + (arm ? ARM64_FAULT : AMD64_FAULT),
-			       &signal->address) &&
-		(!arm || signal->address != 0);
-}
-
-/** The registers as they were when the signal came. */
-static bool registers_before_signal(struct unwinder *unwinder)
-{
-	// r8 … r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip by DWARF's
-	// numbers.
-	static const uint8_t amd64[] = { 8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6,
-					 3, 1, 0, 2, AMD64_RSP, AMD64_RIP };
-	bool arm = unwinder->image->machine == EM_AARCH64;
-	uint64_t at = unwinder->signal_frame +
-		      (arm ? ARM64_REGISTERS : AMD64_GREGS);
-	size_t count = arm ? ARM64_SP + 1 : sizeof(amd64);
-
-	for (size_t i = 0; i < count; i++)
-		if (!memory_try_u64(&unwinder->memory, at + i * 8,
-				    &unwinder->registers[arm ? i : amd64[i]]))
-			return false;
-	if (!arm)
-		unwinder->pc = unwinder->registers[AMD64_RIP];
-	return !arm || memory_try_u64(&unwinder->memory, at + count * 8,
-				      &unwinder->pc);
-}
-
-bool unwinder_signal(const struct unwinder *unwinder,
-		     struct native_signal *ret)
-{
-	*ret = unwinder->signal;
-	return unwinder->has_signal;
+	signal->is_fault = sigframe_fault(&unwinder->memory,
+					  unwinder->image->machine, sp,
+					  &signal->address);
 }
 
 /* --- frames ----------------------------------------------------------------- */
@@ -501,7 +321,9 @@ static int tell_frame(Dwfl_Frame *state, void *arg)
 	    unwinder->count >= NATIVE_FRAMES_MAX ||
 	    !tell(unwinder, pc, sp, exact))
 		return DWARF_CB_ABORT;
-	unwinder->at_signal = sp != 0 && is_signal_return(unwinder, pc);
+	unwinder->at_signal = sp != 0 &&
+		sigframe_returns_at(&unwinder->memory,
+				    unwinder->image->machine, pc);
 	if (unwinder->at_signal)
 		read_signal(unwinder, sp);
 	return DWARF_CB_OK;
@@ -598,7 +420,10 @@ static bool walk_from_registers(struct unwinder *unwinder, bool *ret_ended)
 		return false;
 	*ret_ended = dwfl_getthread_frames(unwinder->dwfl, 1, tell_frame,
 					   unwinder) == 0;
-	return unwinder->resume && registers_before_signal(unwinder);
+	return unwinder->resume &&
+	       sigframe_registers(&unwinder->memory, unwinder->image->machine,
+				  unwinder->signal_frame, unwinder->registers,
+				  &unwinder->pc);
 }
 
 enum unwind_end unwinder_walk(struct unwinder *unwinder, size_t thread,
@@ -649,55 +474,4 @@ const char *unwind_end_text(enum unwind_end end)
 		return "the stack leads nowhere from there";
 	}
 	return NULL;
-}
-
-/* --- source lines ---------------------------------------------------------- */
-
-/** libdw writes expanded sections' headers where libelf has the file. */
-static bool make_writable(Elf *elf)
-{
-	size_t size;
-	char *bytes = elf_rawfile(elf, &size);
-
-	return bytes && mprotect(bytes, size, PROT_READ | PROT_WRITE) == 0;
-}
-
-static Dwarf *lines_of(struct unwinder *unwinder, struct module *module,
-		       size_t index)
-{
-	struct lines *lines = &unwinder->lines[index];
-
-	if (!lines->looked) {
-		Elf *elf = symbols_debug_elf(module, unwinder->image->memory);
-
-		lines->looked = true;
-		if (elf && make_writable(elf))
-			lines->dwarf = dwarf_begin_elf(elf, DWARF_C_READ, NULL);
-	}
-	return lines->dwarf;
-}
-
-bool unwinder_line(struct unwinder *unwinder, const struct native_frame *frame,
-		   struct native_line *ret)
-{
-	const struct modules *modules = unwinder->image->modules;
-	uint64_t pc = frame->pc - !frame->exact;
-	struct module *module = modules_find(modules, pc);
-	Dwarf_Line *line;
-	Dwarf_Die unit;
-	Dwarf *dwarf;
-	size_t i = 0;
-
-	if (!module)
-		return false;
-	while (i < modules_count(modules) && modules_get(modules, i) != module)
-		i++;
-	dwarf = lines_of(unwinder, module, i);
-	if (!dwarf || !dwarf_addrdie(dwarf, pc - module->bias, &unit))
-		return false;
-	line = dwarf_getsrc_die(&unit, pc - module->bias);
-	if (!line || dwarf_lineno(line, &ret->line) != 0)
-		return false;
-	ret->file = dwarf_linesrc(line, NULL, NULL);
-	return ret->file != NULL;
 }

@@ -52,11 +52,6 @@ struct native_signal {
 	uint64_t address;	/* at this address */
 };
 
-struct native_line {
-	const char *file;	/* borrowed from the unwinder */
-	int line;
-};
-
 struct unwinder;
 
 /** @param image  borrowed; must outlive the unwinder */
@@ -86,12 +81,5 @@ bool unwinder_signal(const struct unwinder *unwinder,
 
 /** What an end means, for a sentence: "in no module"; NULL for a good one. */
 const char *unwind_end_text(enum unwind_end end);
-
-/**
- * The source line of a frame, where debug information is found: in the module's
- * file or its separate debug file. False where there is none.
- */
-bool unwinder_line(struct unwinder *unwinder, const struct native_frame *frame,
-		   struct native_line *ret);
 
 #endif

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """heapscan threads: Python's frames against faulthandler's of the same process,
-native frames and registers against gdb's of the same core, and both in one
-order; of processes that wait, and of those that a signal has ended."""
+native frames, those that were inlined, lines and registers against gdb's of the
+same core, and both in one order; of processes that wait, and of those that a
+signal has ended."""
 
+import collections
 import http.server
+import itertools
 import json
 import os
 import re
+import shutil
+import signal
 import sys
 import threading
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
@@ -16,8 +22,13 @@ import elfcore
 import heaptest
 
 TARGET = os.path.join(HERE, "threads_target.py")
+NATIVE = os.path.join(HERE, "threads_native.cc")
 ENGLISH = dict(os.environ, LC_ALL="C.UTF-8", DEBUGINFOD_URLS="")
 EVAL = "_PyEval_EvalFrameDefault"
+DEEP = 3000     # of threads_target.py
+MOST = 100      # frames that faulthandler prints of one thread
+OF_LIBRARY = ("extension", "bad_alloc", "held")
+CLOSELY = r"^3\.(8|12|15)\."   # what has to do with C code, in CI
 NOTHING = "0x18"
 # The innermost first: what end_here() is reached by.
 CALLS = ["end_here", "descend", "descend", "descend", "descend", "__lt__",
@@ -31,20 +42,45 @@ def answer(core, *options):
     return json.loads(done.stdout)
 
 
-def gdb_threads(core, program):
-    """{tid: ([pc], {register: value})}, in gdb's order."""
+def library():
+    """threads_native.cc, built once, with debug information; None: no compiler."""
+    path = heaptest.tmp("native.so")
+    if not os.path.exists(path):
+        done = heaptest.run([
+            heaptest.tool("g++", "g++"), "-O2", "-g", "-shared", "-fPIC",
+            "-static-libstdc++", "-static-libgcc", NATIVE, "-o", path])
+        assert done.returncode == 0, done.stderr
+    return path
+
+
+def start(interpreter, way, with_library):
+    """The target, with the library if that can be built."""
+    arguments, beside = [way], []
+    if with_library:
+        beside = [library()]
+        arguments += [os.path.basename(beside[0]) if interpreter.root
+                      else beside[0]]
+    return heaptest.start_target(interpreter, TARGET, arguments, beside=beside)
+
+
+Frame = collections.namedtuple("Frame", "inlined pc line function")
+
+
+def gdb_threads(core, program, gdb="gdb", package="gdb", *options):
+    """{tid: ([Frame], {register: value})}, in gdb's order."""
     done = heaptest.run([
-        heaptest.tool("gdb", "gdb"), "-nx", "-batch",
-        "-iex", "set debuginfod enabled off",
-        "-x", os.path.join(HERE, "..", "lib", "gdb_stacks.py"), program, core],
-        env=ENGLISH)
+        heaptest.tool(gdb, package), "-nx", "-batch",
+        "-iex", "set debuginfod enabled off", "-iex", "set auto-load off",
+        *options, "-x", os.path.join(HERE, "..", "lib", "gdb_stacks.py"),
+        program, core], env=ENGLISH)
     found = {}
     for line in done.stdout.splitlines():
-        words = line.split()
+        words = line.split(" ", 3)
         if line.startswith("THREAD "):
             frames, registers = found.setdefault(int(words[1]), ([], {}))
-        elif line.startswith("FRAME "):
-            frames.append(int(words[1]))
+        elif line.startswith(("FRAME ", "INLINED ")):
+            frames.append(Frame(words[0] == "INLINED", int(words[1]),
+                                int(words[2]), words[3]))
         elif line.startswith("REGISTER "):
             registers[words[1]] = int(words[2])
     assert found, done.stdout + done.stderr
@@ -54,22 +90,66 @@ def gdb_threads(core, program):
 def check_native(rows, truth):
     assert {row["tid"] for row in rows} == truth.keys()
     for row in rows:
-        ours = [int(frame["pc"], 16) for frame in row["native"]]
+        ours = [(int(one["pc"], 16), one.get("inlined", False))
+                for one in row["native"]]
         # Where gdb knows no better it goes on with what is on the stack.
         frames = truth[row["tid"]][0][:len(ours)]
-        assert ours == frames, "%d: %s, gdb: %s" % (
-            row["tid"], [(hex(pc), frame.get("function")) for pc, frame in
-                         zip(ours, row["native"])], list(map(hex, frames)))
+        assert ours == [(one.pc, one.inlined) for one in frames], (
+            row["tid"], [(one["pc"], one.get("function")) for one in
+                         row["native"]], frames)
+        for one, frame in zip(row["native"], frames):
+            # Of C++ one tells names as they are written, the other does not.
+            assert not frame.inlined or re.search(
+                r"\b%s\b|\d%s" % (re.escape(one["function"]), re.escape(
+                    frame.function.split("::")[-1].split("(")[0])),
+                frame.function + " " + one["function"]), (one, frame)
         assert "incomplete" not in row, row["incomplete"]
         last = row["native"][-1]["function"]
         assert re.search("^_start$|clone", last), last
+        assert row["native_frames"] == sum(not inlined for _, inlined in ours)
+
+
+def check_lines(core, rows, truth):
+    """Lines are gdb's or, where it thinks better of what stands there, those of
+    addr2line."""
+    starts = {}
+    for module in json.loads(heaptest.heapscan(
+            core, "info", "--top", "0", "-f", "json").stdout)["modules"]:
+        if os.path.exists(module["path"]):
+            with open(module["path"], "rb") as file:
+                fixed = file.read(17)[16] == 2
+            starts[module["path"]] = 0 if fixed else int(module["start"], 16)
+    doubtful = collections.defaultdict(dict)
+    told = 0
+    for row in rows:
+        frames = truth[row["tid"]][0]
+        for one, frame in zip(row["native"], frames):
+            told += "line" in one
+            if one.get("line", 0) != frame.line:
+                doubtful[one["module"]].setdefault(
+                    int(one["pc"], 16) - 1 - starts[one["module"]],
+                    set()).add(one.get("line", 0))
+    assert told or not any(one.line for one in frames), frames
+    for module, places in doubtful.items():
+        done = heaptest.run([heaptest.tool("addr2line", "binutils"), "-a", "-i",
+                             "-e", module, *map(hex, places)])
+        blocks = re.split("^0x0*([0-9a-f]+)$", done.stdout, flags=re.M)[1:]
+        for place, lines in zip(blocks[::2], blocks[1::2]):
+            known = set(map(int, re.findall(r":(\d+)", lines)))
+            assert places[int(place, 16)] <= known | {0}, (
+                module, place, places[int(place, 16)], lines)
 
 
 def check_merged(row):
     """Python's frames are where the evaluation loop is, and in order."""
     merged = row["merged"]
-    for kind in "python", "native":
-        assert [one for one in merged if one["kind"] == kind] == row[kind]
+    assert [one for one in merged if one["kind"] == "python"] == row["python"]
+    for inlined in False, True:
+        # Those of the loop come before the Python frames that it runs.
+        assert [one for one in merged if one["kind"] == "native"
+                and one.get("inlined", False) == inlined] == [
+            one for one in row["native"]
+            if one.get("inlined", False) == inlined]
     loops = [i for i, one in enumerate(merged)
              if one["kind"] == "native" and merged[i - 1]["kind"] == "python"]
     assert loops, merged
@@ -77,6 +157,16 @@ def check_merged(row):
     assert {merged[at].get("function", EVAL) for at in loops} == {EVAL}, [
         merged[at] for at in loops]
     assert merged[loops[-1] + 1]["kind"] == "native"
+
+
+def check_order(row, *functions):
+    """The innermost functions of either kind of these names."""
+    order = [re.sub(r"^_ZL?N?\w*?\d+([a-z_]+)E\w*$", r"\1", one["function"])
+             for one in row["merged"] if "function" in one]
+    # The library's functions call themselves by other names.
+    found = [one for one, _ in itertools.groupby(
+        one for one in order if one in functions)]
+    assert found[:len(functions)] == list(functions), (functions, order)
 
 
 def check_calls(row):
@@ -103,49 +193,87 @@ def faults(text):
     return found
 
 
-def check_faulthandler(rows, printed):
+def check_faulthandler(rows, printed, threads):
     truth = faults(printed)
     # Free-threaded builds show the thread alone that has ended the process.
     if 0 in truth:
         truth[rows[0]["ident"]] = truth.pop(0)
     else:
-        assert len(truth) == 4, printed
-    assert len(rows) == 4
-    for row in rows[:len(truth)]:
+        assert len(truth) == threads, printed
+    assert len(rows) == threads
+    for row in rows:
+        if row["ident"] not in truth:
+            continue
+        frames = truth[row["ident"]]
+        # It shows that many, and then three dots.
         ours = [(one["file"], one["line"], one["function"])
-                for one in row["python"]]
-        assert ours == truth[row["ident"]], (ours, truth[row["ident"]])
+                for one in row["python"]][:MOST if len(frames) == MOST else None]
+        assert ours == frames, (ours, frames)
+
+
+def check_kinds(rows, with_library):
+    """Threads of many kinds, by what is known of each."""
+    kinds = {row["name"]: row for row in rows}
+    depth = kinds["deeper"]["python"]
+    assert [one["function"] for one in depth[:-3]] == ["deep"] * (DEEP + 1)
+    assert kinds["deeper"]["python_frames"] == len(depth) == DEEP + 4
+    check_order(kinds["sorter"], "compare", "ffi_call", "sort")
+    check_order(kinds["run_coroutineer"], "leaf", "branch", "trunk",
+                "run_coroutine")
+    check_order(kinds["run_generatorer"], "delegated", "delegates",
+                "run_generator")
+    check_order(kinds["read_nothinger"], "read", "read_nothing")
+    check_order(kinds["sleeper"], "sleep")
+    if with_library:
+        row = kinds["in_libraryer"]
+        check_order(row, "read", "wait_here", "ffi_call", "in_library")
+    for name in kinds.keys() - {"MainThread", "waiter"}:
+        assert kinds[name]["python"][-1]["function"] == "_bootstrap"
 
 
 def waiting(interpreter):
     core = heaptest.tmp("core")
-    with heaptest.start_target(interpreter, TARGET, ["wait"]) as target:
+    with_library = bool(shutil.which("g++"))
+    with start(interpreter, "wait", with_library) as target:
         program = os.path.realpath("/proc/%d/exe" % target.pid)
         done = heaptest.heapdump("-q", "--no-compress", "--max-pause", "1m",
                                  "-o", core, target.pid)
         assert done.returncode == 0, done.stderr
+        os.kill(target.pid, signal.SIGUSR1)
+        deadline = time.monotonic() + 60
+        while "in <module>" not in target.printed():
+            assert time.monotonic() < deadline, target.printed()
+            time.sleep(0.01)
+        printed = target.printed()
     whole = answer(core)
     rows = whole["rows"]
+    threads = 4 + 6 + with_library
     with heaptest.case("%s: calls of C and Python, both ways" % interpreter):
         check_calls(rows[0])
         for row in rows:
             check_merged(row)
+        check_kinds(rows, with_library)
+    with heaptest.case("%s: Python's frames are faulthandler's" % interpreter):
+        check_faulthandler(rows, printed, threads)
     with heaptest.case("%s: names, states and the lock" % interpreter):
-        assert [row["name"] for row in rows] == ["MainThread"] + 3 * ["waiter"]
+        assert [row["name"] for row in rows[:4]] == [
+            "MainThread"] + 3 * ["waiter"]
         assert {row["state"] for row in rows} == {"sleeping"}, rows
         assert "gil_holder" not in whole["totals"], whole["totals"]
     with heaptest.case("%s: without any file of the target" % interpreter):
         bare = answer(core, "--sysroot", "none")["rows"]
         for row, other in zip(rows, bare):
             assert row["python"] == other["python"]
-            assert [one["pc"] for one in row["native"]] == [
-                one["pc"] for one in other["native"]]
+            assert [one["pc"] for one in row["native"] if "inlined" not in one
+                    ] == [one["pc"] for one in other["native"]]
             check_merged(other)
     with heaptest.case("%s: exceptions, variables, values" % interpreter):
         check_values(core, rows[0])
     if not interpreter.root:
         with heaptest.case("%s: native frames are gdb's" % interpreter):
-            check_native(rows, gdb_threads(core, program))
+            truth = gdb_threads(core, program)
+            check_native(rows, truth)
+            check_lines(core, rows, truth)
     with heaptest.case("%s: damaged stacks" % interpreter):
         check_damaged(core, rows)
     os.unlink(core)
@@ -202,9 +330,33 @@ def check_damaged(core, rows):
     os.unlink(spoilt)
 
 
-def crashed(interpreter, way, signal):
+def held(interpreter):
+    """The lock is held by a thread that waits in C code; another wants it."""
+    core = heaptest.tmp("held")
+    with start(interpreter, "held", True) as target:
+        program = os.path.realpath("/proc/%d/exe" % target.pid)
+        time.sleep(0.2)
+        done = heaptest.heapdump("-q", "--no-compress", "-o", core, target.pid)
+        assert done.returncode == 0, done.stderr
+    whole = answer(core)
+    rows = {row["name"]: row for row in whole["rows"]}
+    if not interpreter.free_threaded:
+        assert whole["totals"]["gil_holder"] == rows["MainThread"]["tid"]
+        assert [rows[name]["gil"] for name in ("MainThread", "hurryer",
+                                               "waiter")] == [
+            "held", "waiting", "none"], rows
+        text = heaptest.heapscan(core, "threads").stdout
+        assert re.search("hurryer, .*waits for the GIL", text), text
+    if not interpreter.root:
+        check_native(whole["rows"], gdb_threads(core, program))
+        order = ["read", "wait_inlined", "wait_here", "ffi_call", "end_here"]
+        check_order(rows["MainThread"], *order)
+    os.unlink(core)
+
+
+def crashed(interpreter, way, name):
     core = heaptest.tmp("core." + way)
-    with heaptest.start_target(interpreter, TARGET, [way]) as target:
+    with start(interpreter, way, way in OF_LIBRARY) as target:
         program = os.path.realpath("/proc/%d/exe" % target.pid)
 
         def end():
@@ -215,13 +367,13 @@ def crashed(interpreter, way, signal):
         printed = target.printed()
     whole = answer(core, "--sysroot", interpreter.root or "/")
     rows, totals = whole["rows"], whole["totals"]
-    assert totals["signal"] == rows[0]["signal"] == signal
-    check_faulthandler(rows, printed)
+    assert totals["signal"] == rows[0]["signal"] == name
+    check_faulthandler(rows, printed, 4)
     check_merged(rows[0])
     # A foreign function is called without the lock.
     assert rows[0]["gil"] == ("none" if interpreter.free_threaded or
                               way == "null" else "held"), rows[0]["gil"]
-    if way == "segfault":
+    if way in ("segfault", "extension"):
         assert totals["fault_address"] == NOTHING
         assert totals["fault"] == "not mapped"
     if way == "null":
@@ -235,13 +387,20 @@ def crashed(interpreter, way, signal):
         if way == "null":
             del truth[whole["rows"][0]["tid"]]
         check_native(rows, truth)
+        check_lines(core, rows, truth)
+        if way == "extension":
+            check_order(rows[0], "innermost", "middle", "touch", "ffi_call",
+                        "end_here")
+        if way == "bad_alloc":
+            check_order(rows[0], "abort", "take", "exhaust", "ffi_call",
+                        "end_here")
         for one in whole["rows"][0]["registers"] if way != "null" else ():
             registers = truth[rows[0]["tid"]][1]
             if one["name"] in registers:
                 assert int(one["value"], 16) == registers[one["name"]], one
     text = heaptest.heapscan(core, "threads", "--sysroot",
                              interpreter.root or "/").stdout
-    assert "ended by " + signal in text and "end_here" in text, text
+    assert "ended by " + name in text and "end_here" in text, text
 
 
 def by_network():
@@ -318,10 +477,18 @@ def main():
             continue
         with heaptest.case("%s: a process that waits" % interpreter):
             waiting(interpreter)
-        for way, signal in (("segfault", "SIGSEGV"), ("null", "SIGSEGV"),
+        for way, name in (("segfault", "SIGSEGV"), ("null", "SIGSEGV"),
                             ("abort", "SIGABRT")):
             with heaptest.case("%s: ended by %s" % (interpreter, way)):
-                crashed(interpreter, way, signal)
+                crashed(interpreter, way, name)
+        if not re.search(CLOSELY, interpreter.name) and not os.environ.get(
+                "HEAPSCAN_INTERPRETERS"):
+            continue
+        for way, name in (("extension", "SIGSEGV"), ("bad_alloc", "SIGABRT")):
+            with heaptest.case("%s: ended by %s" % (interpreter, way)):
+                crashed(interpreter, way, name)
+        with heaptest.case("%s: the lock is held" % interpreter):
+            held(interpreter)
     with heaptest.case("debug files from the network"):
         by_network()
     with heaptest.case("a program that is not Python's"):

@@ -325,15 +325,15 @@ static void see_stack(const struct pyh_runtime *runtime,
 		      const struct thread_stacks *stacks,
 		      const struct thread_stack *stack)
 {
-	struct native_line line;
+	const struct source_place *places;
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < stack->num_python && i < 1000; i++)
 		pyh_locals_each(runtime, memory, &stack->python[i], see_local,
 				&sum);
 	for (size_t i = 0; i < stack->num_native && i < 100; i++)
-		(void)unwinder_line(stacks->unwinder, &stack->native[i].frame,
-				    &line);
+		(void)source_lines_at(stacks->lines,
+				      stack->native[i].frame.pc - 1, &places);
 	see_exceptions(runtime, memory, stack->exceptions.raised);
 	see_exceptions(runtime, memory, stack->exceptions.handled);
 }

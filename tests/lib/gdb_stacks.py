@@ -3,8 +3,10 @@
 
     gdb -nx -batch -x gdb_stacks.py PROGRAM CORE
 
-Prints "THREAD TID", then "FRAME PC NAME" for each frame, the innermost first,
-without those that the stack has not got (inlined, or left by a jump), and what "info registers" says of the thread."""
+Prints "THREAD TID", then "FRAME PC LINE NAME" for each frame, the innermost
+first, "INLINED …" for those that the compiler has put into the next one, without
+those that were left by a jump, and what "info registers" says of the thread. LINE
+is 0 where gdb does not know it."""
 
 import gdb
 
@@ -15,10 +17,13 @@ for thread in sorted(gdb.selected_inferior().threads(), key=lambda t: t.num):
     print("THREAD %d" % thread.ptid[1])
     frame = gdb.newest_frame()
     while frame is not None:
-        if frame.type() not in (gdb.INLINE_FRAME, gdb.TAILCALL_FRAME):
-            print("FRAME %d %s" % (frame.pc(), frame.name() or "?"))
+        if frame.type() != gdb.TAILCALL_FRAME:
+            print("%s %d %d %s" % (
+                "INLINED" if frame.type() == gdb.INLINE_FRAME else "FRAME",
+                frame.pc(), frame.find_sal().line, frame.name() or "?"))
         frame = frame.older()
     gdb.newest_frame().select()
-    for name in "rax", "rbx", "rsp", "rip", "r15":
-        print("REGISTER %s %d" % (name, int(gdb.parse_and_eval("$" + name))
-                                  & (1 << 64) - 1))
+    for name in "rax", "rbx", "rsp", "rip", "r15", "x0", "x29", "sp", "pc":
+        value = gdb.parse_and_eval("$" + name)
+        if value.type.code != gdb.TYPE_CODE_VOID:
+            print("REGISTER %s %d" % (name, int(value) & (1 << 64) - 1))
