@@ -42,7 +42,7 @@ PACKAGE_OF_nettle            := nettle-dev
 
 # Building needs the first list, testing the second as well.
 BUILD_PACKAGES := gcc make pkg-config libc6-dev $(foreach p,$(PKGS),$(PACKAGE_OF_$(p)))
-TEST_PACKAGES  := python3 python3-dev python3-dbg gdb lldb elfutils binutils zstd xz-utils lz4 gzip \
+TEST_PACKAGES  := python3 python3-dev python3-dbg gdb gdb-multiarch lldb elfutils binutils zstd xz-utils lz4 gzip \
 	clang libclang-rt-dev clang-tidy gcc-aarch64-linux-gnu man-db mandoc
 
 WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wundef -Wwrite-strings -Wpointer-arith \

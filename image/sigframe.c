@@ -13,12 +13,29 @@ enum {
 	AMD64_TRAP = AMD64_GREGS + 20 * 8, AMD64_FAULT = AMD64_GREGS + 22 * 8,
 	AMD64_PAGE_FAULT = 14,
 	AMD64_RIP = 16,
-	ARM64_FAULT = 128 + 176, ARM64_REGISTERS = ARM64_FAULT + 8,
+	ARM64_CONTEXT = 128,
+	ARM64_FAULT = ARM64_CONTEXT + 176, ARM64_REGISTERS = ARM64_FAULT + 8,
+	SIGNALS = 64,
 	ARM64_COUNT = 32,	/* x0 … x30, sp; pc is the next one */
 };
 
+/** aarch64: signal number, flags and link of the ucontext, a pc and sp. */
+static bool looks_like_one(struct memory_reader *memory, uint64_t sp)
+{
+	uint64_t number, flags, link, pc, from;
+
+	return memory_try_u64(memory, sp, &number) &&
+	       memory_try_u64(memory, sp + ARM64_CONTEXT, &flags) &&
+	       memory_try_u64(memory, sp + ARM64_CONTEXT + 8, &link) &&
+	       memory_try_u64(memory, sp + ARM64_REGISTERS + 31 * 8, &from) &&
+	       memory_try_u64(memory, sp + ARM64_REGISTERS + 32 * 8, &pc) &&
+	       (uint32_t)number - 1 < SIGNALS && flags <= 1 && link == 0 &&
+	       memory_find(memory->memory, from) &&
+	       memory_find(memory->memory, pc);
+}
+
 bool sigframe_returns_at(struct memory_reader *memory, uint16_t machine,
-			 uint64_t pc)
+			 uint64_t pc, uint64_t sp)
 {
 	static const uint8_t amd64[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0,
 					 0x0f, 0x05 };
@@ -28,8 +45,9 @@ bool sigframe_returns_at(struct memory_reader *memory, uint16_t machine,
 	size_t size = arm ? sizeof(arm64) : sizeof(amd64);
 	uint8_t code[sizeof(amd64)];
 
-	return memory_try_read(memory, pc, code, size) &&
-	       memcmp(code, arm ? arm64 : amd64, size) == 0;
+	if (!memory_try_read(memory, pc, code, size))
+		return arm && looks_like_one(memory, sp);
+	return memcmp(code, arm ? arm64 : amd64, size) == 0;
 }
 
 bool sigframe_fault(struct memory_reader *memory, uint16_t machine, uint64_t sp,

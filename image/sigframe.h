@@ -14,9 +14,12 @@
 #include "image/memory.h"
 #include "image/registers.h"
 
-/** True if the code at pc is the call of rt_sigreturn: told by itself alone. */
+/**
+ * True if the code at pc is the call of rt_sigreturn: told by itself, or, where
+ * that code is not in the dump (qemu's), by what is on the stack.
+ */
 bool sigframe_returns_at(struct memory_reader *memory, uint16_t machine,
-			 uint64_t pc);
+			 uint64_t pc, uint64_t sp);
 
 /**
  * The address that was touched, of a page fault. The kernel fills in siginfo

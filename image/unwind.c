@@ -2,7 +2,8 @@
  * Native stacks; see unwind.h.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Source: elfutils libdwfl.h.
+ * Source: elfutils libdwfl.h; Arm Architecture Reference Manual, "Pointer
+ * authentication", for which bits of an address a signature takes.
  */
 #include "image/unwind.h"
 
@@ -18,6 +19,7 @@
 
 enum {
 	SIGNALS_MAX = 16,	/* handlers above each other that are undone */
+	ARM64_ADDRESS_BITS = 55,	/* and signature; above it are tags */
 	AMD64_RSP = 7, AMD64_RIP = 16, ARM64_LR = 30, ARM64_SP = 31,
 };
 
@@ -32,6 +34,7 @@ struct unwinder {
 	Elf *machine;		/* a header that only tells the machine */
 	Elf64_Ehdr header;
 	struct unwind_table *tables;	/* by index of module; of memory */
+	uint64_t unsigned_bits;	/* those that addresses of code have */
 	/* of the walk under way */
 	uint64_t registers[CORE_DWARF_REGISTERS_MAX], pc;
 	size_t num_registers;
@@ -132,6 +135,34 @@ static bool get_thread(Dwfl *dwfl, pid_t tid, void *arg, void **thread_arg)
 	return true;
 }
 
+/**
+ * Code of aarch64 may sign the addresses that it returns to, in bits that no
+ * address has. Where something is mapped at what is left, it is taken for one:
+ * by a note, as the kernel's cores have it, others' could not be read.
+ */
+static uint64_t without_signature(const struct unwinder *unwinder,
+				  uint64_t word)
+{
+	uint64_t address = word & unwinder->unsigned_bits;
+
+	return address != word && word >> ARM64_ADDRESS_BITS == 0 &&
+	       memory_find(unwinder->image->memory, address) ? address : word;
+}
+
+static void set_unsigned_bits(struct unwinder *unwinder)
+{
+	const struct modules *modules = unwinder->image->modules;
+	uint64_t end = 1;
+
+	unwinder->unsigned_bits = UINT64_MAX;
+	if (unwinder->image->machine != EM_AARCH64)
+		return;
+	for (size_t i = 0; i < modules_count(modules); i++)
+		if (modules_get(modules, i)->end > end)
+			end = modules_get(modules, i)->end;
+	unwinder->unsigned_bits >>= __builtin_clzll(end);
+}
+
 static bool read_word(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *ret,
 		      void *arg)
 {
@@ -144,7 +175,7 @@ static bool read_word(Dwfl *dwfl, Dwarf_Addr address, Dwarf_Word *ret,
 		unwinder->failed_at = address;
 		return false;
 	}
-	*ret = word;
+	*ret = without_signature(unwinder, word);
 	return true;
 }
 
@@ -152,6 +183,9 @@ static bool set_registers(Dwfl_Thread *thread, void *arg)
 {
 	struct unwinder *unwinder = arg;
 
+	if (unwinder->image->machine == EM_AARCH64)
+		unwinder->registers[ARM64_LR] = without_signature(
+			unwinder, unwinder->registers[ARM64_LR]);
 	if (!dwfl_thread_state_registers(thread, 0,
 					 (unsigned int)unwinder->num_registers,
 					 unwinder->registers))
@@ -209,6 +243,7 @@ struct error *unwinder_create(struct image *image, struct unwinder **ret)
 	if (!unwinder)
 		return error_no_memory();
 	unwinder->image = image;
+	set_unsigned_bits(unwinder);
 	unwinder->tables = calloc(count + 1, sizeof(*unwinder->tables));
 	err = unwinder->tables ?
 		memory_reader_init(&unwinder->memory, image->memory) :
@@ -323,7 +358,7 @@ static int tell_frame(Dwfl_Frame *state, void *arg)
 		return DWARF_CB_ABORT;
 	unwinder->at_signal = sp != 0 &&
 		sigframe_returns_at(&unwinder->memory,
-				    unwinder->image->machine, pc);
+				    unwinder->image->machine, pc, sp);
 	if (unwinder->at_signal)
 		read_signal(unwinder, sp);
 	return DWARF_CB_OK;
@@ -392,7 +427,8 @@ static bool undo_call(struct unwinder *unwinder)
 	if (modules_find(unwinder->image->modules, unwinder->pc))
 		return false;
 	if (unwinder->image->machine == EM_AARCH64) {
-		from = unwinder->registers[ARM64_LR];
+		from = without_signature(unwinder,
+					 unwinder->registers[ARM64_LR]);
 	} else {
 		if (!memory_try_u64(&unwinder->memory,
 				    unwinder->registers[AMD64_RSP], &from))

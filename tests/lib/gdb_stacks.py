@@ -16,11 +16,15 @@ for thread in sorted(gdb.selected_inferior().threads(), key=lambda t: t.num):
     thread.switch()
     print("THREAD %d" % thread.ptid[1])
     frame = gdb.newest_frame()
-    while frame is not None:
+    while frame is not None and frame.is_valid():
+        try:
+            pc = frame.pc()
+        except gdb.error:       # it is lost
+            break
         if frame.type() != gdb.TAILCALL_FRAME:
             print("%s %d %d %s" % (
                 "INLINED" if frame.type() == gdb.INLINE_FRAME else "FRAME",
-                frame.pc(), frame.find_sal().line, frame.name() or "?"))
+                pc, frame.find_sal().line, frame.name() or "?"))
         frame = frame.older()
     gdb.newest_frame().select()
     for name in "rax", "rbx", "rsp", "rip", "r15", "x0", "x29", "sp", "pc":

@@ -25,6 +25,7 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -176,6 +177,74 @@ def check_names(census, core, root):
     assert not wrong, census_compare.some(sorted(wrong))
 
 
+class Code:
+    """What an ELF file has at the addresses that it was linked for."""
+
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            self.data = file.read()
+        self.fixed = self.data[16] == 2
+        start, = struct.unpack_from("<Q", self.data, 32)
+        size, count = struct.unpack_from("<HH", self.data, 54)
+        self.loads = [load for load in (
+            struct.unpack_from("<IIQQQQ", self.data, start + i * size)
+            for i in range(count)) if load[0] == 1]
+
+    def word(self, address):
+        for _, _, offset, vaddr, _, size in self.loads:
+            if vaddr <= address < vaddr + size:
+                return struct.unpack_from("<I", self.data,
+                                          offset + address - vaddr)[0]
+        return 0
+
+
+def is_call(word):
+    """bl, blr, and blr that checks a signature."""
+    return (word & 0xFC000000 == 0x94000000
+            or word & 0xFFFFFC1F == 0xD63F0000
+            or word & 0xFEFFF800 == 0xD63F0800)
+
+
+def check_stacks(core, root, interpreter):
+    """Native stacks reach their ends, by addresses behind calls; where code does
+    not sign them, so that gdb can read them, they are gdb's."""
+    done = heaptest.heapscan(core, "threads", "--sysroot", root, "-f", "json",
+                             "--top", "0")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    starts = {module["path"]: int(module["start"], 16)
+              for module in info(core, "--sysroot", root)["modules"]}
+    codes = {}
+    assert len(rows) == THREADS, rows
+    for row in rows:
+        assert "incomplete" not in row, row["incomplete"]
+        assert row["python"][-1]["function"] in ("<module>", "_bootstrap"), row
+        assert len(row["merged"]) == len(row["python"]) + len(row["native"])
+        for frame in row["native"][1:]:
+            path = frame["module"]
+            if path not in codes:
+                codes[path] = Code(path if path.startswith(root)
+                                   else root + path)
+            code = codes[path]
+            at = int(frame["pc"], 16) - 4
+            word = code.word(at if code.fixed else at - starts[path])
+            assert is_call(word), (frame, hex(word))
+    if interpreter.version > (3, 12):
+        return
+    done = heaptest.run([
+        heaptest.tool("gdb-multiarch", "gdb-multiarch"), "-nx", "-batch",
+        "-iex", "set debuginfod enabled off", "-iex", "set auto-load off",
+        "-iex", "set sysroot " + root, "-x",
+        os.path.join(heaptest.LIB, "gdb_stacks.py"), interpreter.command[-1],
+        core], env=dict(os.environ, DEBUGINFOD_URLS=""))
+    stacks = {int(tid): re.findall("^FRAME ([0-9]+)", frames, re.M)
+              for tid, frames in re.findall(
+                  r"^THREAD (\d+)\n((?:(?!THREAD).*\n?)*)", done.stdout, re.M)}
+    ours = {row["tid"]: [str(int(frame["pc"], 16)) for frame in row["native"]]
+            for row in rows}
+    assert ours == stacks, (ours, stacks, done.stderr)
+
+
 def test_guest(interpreter, root):
     """Returns the path of its core, which stays."""
     census_path = heaptest.tmp("census")
@@ -192,6 +261,8 @@ def test_guest(interpreter, root):
         check_info(interpreter, core, pid, tasks)
     with heaptest.case("%s: modules by the loader's list" % interpreter):
         check_modules(core, root, mapped)
+    with heaptest.case("%s: stacks" % interpreter):
+        check_stacks(core, root, interpreter)
     with elfcore.ElfCore(core) as opened:
         for options, label in ((NO_FILES, "without"),
                                (["--sysroot", root], "with")):
