@@ -44,8 +44,8 @@ static const struct column thread_columns[NUM_THREAD_COLUMNS] = {
 	[THREAD_WHERE] = { .key = "where", .title = "where", .unit = UNIT_TEXT,
 		.about = "the innermost native and Python functions" },
 	[THREAD_INCOMPLETE] = { .key = "incomplete", .title = "incomplete", .unit = UNIT_TEXT,
-		.about = "why the native stack does not reach its end; absent: "
-			 "it does", .hidden = true },
+		.about = "why the native stack or, if that does, Python's does "
+			 "not reach its end; absent: it does", .hidden = true },
 	[THREAD_IDENT] = { .key = "ident", .title = "ident", .unit = UNIT_ID,
 		.about = "threading.get_ident()", .hidden = true },
 };
@@ -252,9 +252,9 @@ static void row_cells(const struct threads_view *view,
 		(void)snprintf(texts->incomplete, THREAD_TEXT_MAX, "at 0x%" PRIx64
 			       ": %s", stack->end_at, why);
 		cells[THREAD_INCOMPLETE] = cell_text(texts->incomplete);
-	} else if (stack->python_cut) {
+	} else {
 		cells[THREAD_INCOMPLETE] =
-			cell_text("a Python frame is not in the dump");
+			cell_text(pyh_frames_end_text(stack->python_end));
 	}
 	if (stack->ident)
 		cells[THREAD_IDENT] = cell_number(UNIT_ID, stack->ident);
@@ -275,7 +275,8 @@ static void make_totals(const struct threads_view *view, char signal[32],
 		const struct thread_stack *stack = &view->stacks.items[i];
 
 		python += stack->python_state != 0;
-		incomplete += unwind_end_text(stack->end) || stack->python_cut;
+		incomplete += unwind_end_text(stack->end) ||
+			      pyh_frames_end_text(stack->python_end);
 		if (stack->has_gil && stack->core)
 			totals[TOTAL_HOLDER] = cell_number(UNIT_ID,
 							   stack->core->tid);

@@ -261,6 +261,7 @@ static void print_thread(const struct threads_view *view,
 			 const struct thread_stack *stack, size_t equal)
 {
 	const char *why = unwind_end_text(stack->end);
+	const char *python_why = pyh_frames_end_text(stack->python_end);
 
 	print_thread_head(view, stack, equal);
 	threads_each_exception(view, stack, print_exception);
@@ -268,9 +269,8 @@ static void print_thread(const struct threads_view *view,
 	if (why && stack->core)
 		render_line(&view->scan->render, "      (the native stack ends "
 			    "at 0x%" PRIx64 ": %s)", stack->end_at, why);
-	if (stack->python_cut)
-		render_line(&view->scan->render, "      (the next Python frame "
-			    "is not in the dump, or damaged)");
+	if (python_why)
+		render_line(&view->scan->render, "      (%s)", python_why);
 	print_registers(view, stack);
 }
 

@@ -30,7 +30,8 @@ struct gathering {
 	struct unwinder *unwinder;
 	struct thread_stack *stack;	/* the one under way */
 	struct hashmap by_local, by_tid;	/* to the index of a stack */
-	bool no_memory;
+	size_t num_native, num_python;	/* of all threads */
+	bool no_memory, too_many;
 };
 
 /* --- native frames --------------------------------------------------------- */
@@ -69,12 +70,23 @@ static void name_native(struct gathering *gathering, struct stack_native *native
 	native->is_eval = native->is_runtime && is_eval_name(native->function);
 }
 
+/** True if a thread that has some frames may have another one. */
+static bool has_room(size_t of_all, size_t of_thread)
+{
+	return of_all < THREAD_FRAMES_MAX || of_thread < THREAD_FRAMES_LEAST;
+}
+
 static bool add_native(void *context, const struct native_frame *frame)
 {
 	struct gathering *gathering = context;
 	struct thread_stack *stack = gathering->stack;
-	struct stack_native *native = grown(stack->native, stack->num_native,
-					    sizeof(*native));
+	struct stack_native *native;
+
+	gathering->too_many = !has_room(gathering->num_native++,
+					stack->num_native);
+	if (gathering->too_many)
+		return false;
+	native = grown(stack->native, stack->num_native, sizeof(*native));
 
 	gathering->no_memory = !native;
 	if (!native)
@@ -92,8 +104,13 @@ static bool add_python(void *context, const struct pyh_frame *frame)
 {
 	struct gathering *gathering = context;
 	struct thread_stack *stack = gathering->stack;
-	struct pyh_frame *python = grown(stack->python, stack->num_python,
-					 sizeof(*python));
+	struct pyh_frame *python;
+
+	gathering->too_many = !has_room(gathering->num_python++,
+					stack->num_python);
+	if (gathering->too_many)
+		return false;
+	python = grown(stack->python, stack->num_python, sizeof(*python));
 
 	gathering->no_memory = !python;
 	if (!python)
@@ -101,6 +118,25 @@ static bool add_python(void *context, const struct pyh_frame *frame)
 	stack->python = python;
 	python[stack->num_python++] = *frame;
 	return true;
+}
+
+/** Leave of a circle what is in it once. */
+static void cut_circle(struct gathering *gathering, struct thread_stack *stack)
+{
+	struct hashmap seen = { 0 };
+	struct error *err = NULL;
+	uint32_t before;
+	size_t i = 0;
+
+	while (!err && i < stack->num_python &&
+	       !hashmap_get(&seen, stack->python[i].address, &before)) {
+		err = hashmap_put(&seen, stack->python[i].address, 0);
+		i++;
+	}
+	gathering->no_memory |= err != NULL;
+	error_free(err);
+	hashmap_deinit(&seen);
+	stack->num_python = i;
 }
 
 /** What a thread of the core is found by. */
@@ -174,8 +210,13 @@ static bool add_thread(void *context, const struct pyh_thread *thread)
 	pyh_thread_exceptions(runtime, &gathering->memory, thread,
 			      &stack->exceptions);
 	gathering->stack = stack;
-	stack->python_cut = !pyh_frames_each(runtime, &gathering->memory,
-					     thread, add_python, gathering);
+	gathering->too_many = false;
+	stack->python_end = pyh_frames_each(runtime, &gathering->memory, thread,
+					    add_python, gathering);
+	if (gathering->too_many)
+		stack->python_end = PYH_FRAMES_TOO_MANY;
+	if (stack->python_end == PYH_FRAMES_CIRCLE)
+		cut_circle(gathering, stack);
 	return !gathering->no_memory;
 }
 
@@ -322,8 +363,11 @@ static struct error *gather_native(struct gathering *gathering)
 			return error_no_memory();
 		*stack = (struct thread_stack){ .core = &notes->threads[i] };
 		gathering->stack = stack;
+		gathering->too_many = false;
 		stack->end = unwinder_walk(gathering->unwinder, i, add_native,
 					   gathering, &stack->end_at);
+		if (gathering->too_many)
+			stack->end = UNWIND_TOO_DEEP;
 		stack->in_handler = unwinder_signal(gathering->unwinder,
 						    &stack->handled);
 		err = gathering->no_memory ? error_no_memory() :

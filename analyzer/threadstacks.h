@@ -52,9 +52,17 @@ struct thread_stack {
 	uint64_t end_at;		/* and where */
 	bool in_handler;		/* of this signal: */
 	struct native_signal handled;
-	bool python_cut;		/* a Python frame could not be read */
+	enum pyh_frames_end python_end;	/* how Python's ended */
 	bool has_gil, waits_for_gil, in_gc;
 	struct pyh_thread_exceptions exceptions;
+};
+
+enum {
+	/* Frames of either kind that all threads may have together, and how many
+	   each may have after that: a dump can lead all of its threads to the
+	   same long stack. */
+	THREAD_FRAMES_MAX = 1 << 20,
+	THREAD_FRAMES_LEAST = 64,
 };
 
 struct thread_stacks {

@@ -44,7 +44,7 @@ struct unwinder {
 	void *context;
 	size_t count;
 	uint64_t last_pc;
-	bool last_exact, stopped, circle;
+	bool last_exact, stopped, circle, misled;
 	bool at_signal;		/* the frame told last is a handler's caller */
 	bool has_signal, resume;
 	uint64_t signal_frame;	/* address of the kernel's rt_sigframe */
@@ -337,6 +337,65 @@ static void read_signal(struct unwinder *unwinder, uint64_t sp)
 
 /* --- frames ----------------------------------------------------------------- */
 
+/** The entry of the unwind table for pc; NULL: there is none. */
+static Dwarf_Frame *table_entry(struct unwinder *unwinder, uint64_t pc)
+{
+	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, pc);
+	Dwarf_Frame *frame = NULL;
+	Dwarf_Addr bias;
+	Dwarf_CFI *table = module ? dwfl_module_eh_cfi(module, &bias) : NULL;
+
+	return table && dwarf_cfi_addrframe(table, pc - bias, &frame) == 0 ?
+		frame : NULL;
+}
+
+/**
+ * Is the instruction before pc a call? Of x86-64 as far as one can tell from
+ * behind: e8 and four bytes, or ff /2 with what belongs to it. True as well where
+ * the code is not to be had.
+ */
+static bool may_follow_call(struct unwinder *unwinder, uint64_t pc)
+{
+	enum { LONGEST = 7 };
+	uint8_t code[LONGEST];
+	uint32_t word;
+
+	if (unwinder->image->machine == EM_AARCH64) {
+		if (!memory_try_read(&unwinder->memory, pc - 4, &word, 4))
+			return true;
+		return (word & 0xFC000000) == 0x94000000 ||
+		       (word & 0xFEFFF000) == 0xD63F0000;
+	}
+	if (!memory_try_read(&unwinder->memory, pc - LONGEST, code, LONGEST))
+		return true;
+	for (int size = 2; size <= LONGEST; size++) {
+		const uint8_t *at = code + LONGEST - size;
+
+		if ((size == 5 && at[0] == 0xe8) ||
+		    (at[0] == 0xff && (at[1] >> 3 & 7) == 2))
+			return true;
+	}
+	return false;
+}
+
+/**
+ * Where there is no table libdw goes on by the frame pointer, which may be
+ * anything: then it has to lead behind a call.
+ */
+static bool was_misled(struct unwinder *unwinder, uint64_t pc)
+{
+	Dwarf_Frame *entry;
+
+	if (unwinder->count == 0 || unwinder->at_signal ||
+	    (modules_find(unwinder->image->modules, pc) &&
+	     may_follow_call(unwinder, pc)))
+		return false;
+	entry = table_entry(unwinder, unwinder->last_pc -
+				      !unwinder->last_exact);
+	free(entry);
+	return entry == NULL;
+}
+
 static int tell_frame(Dwfl_Frame *state, void *arg)
 {
 	struct unwinder *unwinder = arg;
@@ -352,7 +411,8 @@ static int tell_frame(Dwfl_Frame *state, void *arg)
 	unwinder->resume = unwinder->at_signal &&
 			   !modules_find(unwinder->image->modules, pc);
 	unwinder->circle = goes_in_circle(unwinder, pc, sp);
-	if (unwinder->resume || unwinder->circle ||
+	unwinder->misled = was_misled(unwinder, pc);
+	if (unwinder->resume || unwinder->circle || unwinder->misled ||
 	    unwinder->count >= NATIVE_FRAMES_MAX ||
 	    !tell(unwinder, pc, sp, exact))
 		return DWARF_CB_ABORT;
@@ -370,16 +430,14 @@ static int tell_frame(Dwfl_Frame *state, void *arg)
  */
 static bool is_outermost(struct unwinder *unwinder, uint64_t pc)
 {
-	Dwfl_Module *module = dwfl_addrmodule(unwinder->dwfl, pc);
-	Dwarf_Frame *frame = NULL;
+	Dwarf_Frame *frame = table_entry(unwinder, pc);
 	Dwarf_Op memory[3], *ops;
 	bool undefined = false, exact;
-	Dwarf_Addr bias, start, end;
-	Dwarf_CFI *table = module ? dwfl_module_eh_cfi(module, &bias) : NULL;
+	Dwarf_Addr start, end;
 	size_t count;
 	int number;
 
-	if (!table || dwarf_cfi_addrframe(table, pc - bias, &frame) != 0)
+	if (!frame)
 		return false;
 	number = dwarf_frame_info(frame, &start, &end, &exact);
 	if (number >= 0 &&
@@ -407,6 +465,8 @@ static enum unwind_end why_ended(struct unwinder *unwinder, bool ended,
 		return UNWIND_NO_MODULE;
 	if (is_outermost(unwinder, unwinder->last_pc - !unwinder->last_exact))
 		return UNWIND_OUTERMOST;
+	if (unwinder->misled)
+		return UNWIND_NO_TABLE;
 	if (ended)
 		return UNWIND_LOST;
 	if (unwinder->failed) {
@@ -484,6 +544,7 @@ enum unwind_end unwinder_walk(struct unwinder *unwinder, size_t thread,
 	unwinder->failed = false;
 	unwinder->stopped = false;
 	unwinder->circle = false;
+	unwinder->misled = false;
 	for (int i = 0; i < SIGNALS_MAX; i++)
 		if (!walk_from_registers(unwinder, &ended))
 			break;

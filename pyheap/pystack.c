@@ -194,35 +194,59 @@ static void read_line(const struct pyh_runtime *runtime,
 	frame->line = pyh_line(runtime, memory, frame->code, bytes);
 }
 
-bool pyh_frames_each(const struct pyh_runtime *runtime,
-		     struct memory_reader *memory,
-		     const struct pyh_thread *thread, pyh_frame_fn *fn,
-		     void *context)
+enum pyh_frames_end
+pyh_frames_each(const struct pyh_runtime *runtime,
+		struct memory_reader *memory,
+		const struct pyh_thread *thread, pyh_frame_fn *fn,
+		void *context)
 {
-	uint64_t at, next;
+	uint64_t at, next, mark = 0;
 	size_t passed = 0;
 
 	if (!first_frame(runtime, memory, thread->address, &at))
-		return false;
-	for (size_t i = 0; at != 0 && i < PYH_STACK_FRAMES_MAX; i++) {
+		return PYH_FRAMES_UNREADABLE;
+	for (size_t i = 0; at != 0; i++) {
 		struct pyh_frame frame = { .address = at };
 
+		if (at == mark)
+			return PYH_FRAMES_CIRCLE;
+		if (i >= PYH_STACK_FRAMES_MAX)
+			return PYH_FRAMES_TOO_MANY;
+		// Whoever goes in a circle comes by a mark that is far enough
+		// along, and is not moved until the circle has been gone round.
+		if ((i & (i - 1)) == 0)
+			mark = at;
 		if (!(pyh_has(runtime, PYH_IFRAME_PREVIOUS) ?
 			      read_internal_frame : read_frame_object)
 		    (runtime, memory, &frame, &next))
-			return false;
+			return PYH_FRAMES_UNREADABLE;
 		if (frame.code != 0 && !read_code(runtime, memory, &frame))
 			frame.code = 0;
 		if (frame.code != 0)
 			read_line(runtime, memory, &frame);
 		passed = frame.code != 0 ? 0 : passed + 1;
 		if (passed > PASSED_MAX)
-			return false;
+			return PYH_FRAMES_UNREADABLE;
 		if (frame.code != 0 && !fn(context, &frame))
-			return true;
+			return PYH_FRAMES_WHOLE;
 		at = next;
 	}
-	return at == 0;
+	return PYH_FRAMES_WHOLE;
+}
+
+const char *pyh_frames_end_text(enum pyh_frames_end end)
+{
+	switch (end) {
+	case PYH_FRAMES_WHOLE:
+		return NULL;
+	case PYH_FRAMES_UNREADABLE:
+		return "the next Python frame is not in the dump, or damaged";
+	case PYH_FRAMES_CIRCLE:
+		return "the next Python frame is one of these again: damaged";
+	case PYH_FRAMES_TOO_MANY:
+		return "there are more Python frames than are followed";
+	}
+	return NULL;
 }
 
 bool pyh_frame_of_object(const struct pyh_runtime *runtime,

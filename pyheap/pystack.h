@@ -21,7 +21,15 @@
 
 enum {
 	PYH_STACK_THREADS_MAX = 1 << 16,	/* of all interpreters */
-	PYH_STACK_FRAMES_MAX = 100000,		/* of one thread */
+	PYH_STACK_FRAMES_MAX = 1 << 20,		/* of one thread */
+};
+
+/** How a walk over the frames of a thread ended. */
+enum pyh_frames_end {
+	PYH_FRAMES_WHOLE,	/* with the thread's first one, or by fn */
+	PYH_FRAMES_UNREADABLE,	/* the next one is not there, or is none */
+	PYH_FRAMES_CIRCLE,	/* the next one was told before */
+	PYH_FRAMES_TOO_MANY,	/* PYH_STACK_FRAMES_MAX */
 };
 
 struct pyh_thread {
@@ -55,14 +63,16 @@ void pyh_threads_each(const struct pyh_runtime *runtime,
 		      void *context);
 
 /**
- * The frames of a thread, the innermost first.
- *
- * @return false where a frame could not be read: there were more
+ * The frames of a thread, the innermost first. Of a circle some are told twice.
  */
-bool pyh_frames_each(const struct pyh_runtime *runtime,
-		     struct memory_reader *memory,
-		     const struct pyh_thread *thread, pyh_frame_fn *fn,
-		     void *context);
+enum pyh_frames_end
+pyh_frames_each(const struct pyh_runtime *runtime,
+		struct memory_reader *memory,
+		const struct pyh_thread *thread, pyh_frame_fn *fn,
+		void *context);
+
+/** What an end means, for a sentence; NULL for the good one. */
+const char *pyh_frames_end_text(enum pyh_frames_end end);
 
 /** The frame of a frame object; false where there is none or it cannot be read. */
 bool pyh_frame_of_object(const struct pyh_runtime *runtime,

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import sys
 import threading
 import time
@@ -305,7 +306,8 @@ def check_values(core, row):
 
 
 def check_damaged(core, rows):
-    """Of a stack that is overwritten there is less, or nonsense, and an end."""
+    """Of a stack that is overwritten there is less, or nonsense, and an end; of
+    one that is elsewhere the innermost function, and why there is no more."""
     with elfcore.ElfCore(core) as image:
         registers = {one["name"]: int(one["value"], 16)
                      for one in answer(core, "-v")["rows"][0]["registers"]}
@@ -327,7 +329,35 @@ def check_damaged(core, rows):
         # Python's own frames are elsewhere.
         assert [one["function"] for one in row["python"]] == CALLS \
             or len(row["python"]) < len(CALLS)
+    note = data.index(struct.pack("<%dQ" % len(registers), *registers.values()))
+    data[note:note + 8 * len(registers)] = struct.pack(
+        "<%dQ" % len(registers), *dict(registers, rsp=8).values())
+    with open(spoilt, "wb") as file:
+        file.write(data)
+    row = answer(spoilt)["rows"][0]
+    assert row["native_frames"] == 1 and row["python"] == rows[0]["python"]
+    assert re.fullmatch("at 0x[0-9a-f]+: that part of its stack is not in the "
+                        "dump", row["incomplete"]), row["incomplete"]
     os.unlink(spoilt)
+
+
+def without_table(interpreter):
+    """A function of a library without unwind table is the last one known; what
+    the frame pointer happens to be is not followed into nonsense."""
+    core, stripped = heaptest.tmp("core"), heaptest.tmp("stripped.so")
+    done = heaptest.run([
+        heaptest.tool("objcopy", "binutils"), "--remove-section=.eh_frame",
+        "--remove-section=.eh_frame_hdr", library(), stripped])
+    assert done.returncode == 0, done.stderr
+    with heaptest.start_target(interpreter, TARGET, ["held", stripped]) as target:
+        done = heaptest.heapdump("-q", "--no-compress", "-o", core, target.pid)
+        assert done.returncode == 0, done.stderr
+    row = answer(core)["rows"][0]
+    last = row["native"][-1]
+    assert last["function"] == "wait_here" and row["incomplete"] == (
+        "at %s: its module has no unwind table there" % last["pc"]), row
+    assert [one["function"] for one in row["python"]] == CALLS
+    os.unlink(core)
 
 
 def held(interpreter):
@@ -489,6 +519,10 @@ def main():
                 crashed(interpreter, way, name)
         with heaptest.case("%s: the lock is held" % interpreter):
             held(interpreter)
+    here = [one for one in heaptest.interpreters(few=True) if not one.root][-1:]
+    for interpreter in here:
+        with heaptest.case("%s: a library without unwind table" % interpreter):
+            without_table(interpreter)
     with heaptest.case("debug files from the network"):
         by_network()
     with heaptest.case("a program that is not Python's"):

@@ -52,7 +52,7 @@ static bool show_thread(void *context, const struct pyh_thread *thread)
 	struct show *show = context;
 
 	show->ident = thread->ident;
-	if (!pyh_frames_each(show->runtime, &show->memory, thread, show_frame,
+	if (pyh_frames_each(show->runtime, &show->memory, thread, show_frame,
 			     show))
 		show->cut = true;
 	return true;
