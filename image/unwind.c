@@ -467,12 +467,12 @@ static enum unwind_end why_ended(struct unwinder *unwinder, bool ended,
 		return UNWIND_OUTERMOST;
 	if (unwinder->misled)
 		return UNWIND_NO_TABLE;
-	if (ended)
-		return UNWIND_LOST;
 	if (unwinder->failed) {
 		*ret_at = unwinder->failed_at;
 		return UNWIND_NOT_CAPTURED;
 	}
+	if (ended)
+		return UNWIND_LOST;
 	return UNWIND_NO_TABLE;
 }
 
