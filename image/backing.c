@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <zstd.h>
 
@@ -377,9 +378,13 @@ static struct error *find_frames(struct backing *backing, const uint8_t *file,
 	uint64_t start;
 
 	*ret_expand = false;
+	// The table leads to headers all over the file. The kernel would read
+	// ahead of each: at 8 MiB, as some disks have it, all of a large file.
+	(void)madvise((void *)(uintptr_t)file, size, MADV_RANDOM);
 	problem = seektable_parse(file, size, &table, &start);
 	if (!problem)
 		problem = seektable_verify(&table, file, size);
+	(void)madvise((void *)(uintptr_t)file, size, MADV_NORMAL);
 	if (!problem && largest_frame(&table) > 0) {
 		*ret = table;
 		return NULL;

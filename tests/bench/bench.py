@@ -4,7 +4,8 @@
 SPDX-License-Identifier: Apache-2.0
 
 usage: bench.py [--sizes 1,10,30] [--python PYTHON] [--tmp DIR]
-                [--only types|analysis|dump|content|peers|pause|service]
+                [--only types|analysis|dump|content|peers|pause|service|
+                        stacks|malloc]
 
 Makes its own heaps (millions of objects each), dumps them plain and
 compressed, and prints what heapscan and heapdump reach beside what the
@@ -23,6 +24,7 @@ import time
 
 import analysis
 import pause
+import stacks
 
 BUILD = os.environ.get("HEAPSCAN_BUILD", "build/plain")
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -376,15 +378,19 @@ def main():
     parser.add_argument("--pause-sizes", default="1,4,8",
                         type=lambda text: [float(n) for n in text.split(",")])
     parser.add_argument("--service-millions", type=float, default=10)
+    parser.add_argument("--stacks-gib", type=float, default=8)
+    parser.add_argument("--malloc-millions", type=float, default=5)
     parser.add_argument("--only", choices=("types", "analysis", "dump", "content", "peers",
-                                           "pause", "service"))
+                                           "pause", "service", "stacks", "malloc"))
     args = parser.parse_args()
     for name, bench in (("types", bench_types),
                         ("analysis", analysis.bench_analysis),
                         ("dump", bench_dump),
                         ("content", bench_content), ("peers", bench_peers),
                         ("pause", pause.bench_pause),
-                        ("service", pause.bench_service)):
+                        ("service", pause.bench_service),
+                        ("stacks", stacks.bench_stacks),
+                        ("malloc", stacks.bench_malloc)):
         if args.only in (None, name):
             bench(args)
 
