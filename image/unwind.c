@@ -401,20 +401,27 @@ static int tell_frame(Dwfl_Frame *state, void *arg)
 	struct unwinder *unwinder = arg;
 	bool exact = false;
 	uint64_t sp = stack_pointer(unwinder, state);
+	bool failed_before = unwinder->failed;
 	Dwarf_Addr pc;
 
-	if (!dwfl_frame_pc(state, &pc, &exact))
-		return DWARF_CB_ABORT;
-	// What is left to read of the frame that was told is of no interest.
+	// This reads what it takes to leave the frame. What could not be read of
+	// the one before did not matter, if it led to a frame that is told.
 	unwinder->failed = false;
+	if (!dwfl_frame_pc(state, &pc, &exact)) {
+		unwinder->failed |= failed_before;
+		return DWARF_CB_ABORT;
+	}
 	// libdw would guess from a place that has no table; we know better.
 	unwinder->resume = unwinder->at_signal &&
 			   !modules_find(unwinder->image->modules, pc);
 	unwinder->circle = goes_in_circle(unwinder, pc, sp);
 	unwinder->misled = was_misled(unwinder, pc);
 	if (unwinder->resume || unwinder->circle || unwinder->misled ||
-	    unwinder->count >= NATIVE_FRAMES_MAX ||
-	    !tell(unwinder, pc, sp, exact))
+	    unwinder->count >= NATIVE_FRAMES_MAX) {
+		unwinder->failed |= failed_before;
+		return DWARF_CB_ABORT;
+	}
+	if (!tell(unwinder, pc, sp, exact))
 		return DWARF_CB_ABORT;
 	unwinder->at_signal = sp != 0 &&
 		sigframe_returns_at(&unwinder->memory,
@@ -458,7 +465,7 @@ static enum unwind_end why_ended(struct unwinder *unwinder, bool ended,
 		return UNWIND_STOPPED;
 	if (unwinder->count >= NATIVE_FRAMES_MAX)
 		return UNWIND_TOO_DEEP;
-	if (unwinder->circle)
+	if (unwinder->circle && !unwinder->failed)
 		return UNWIND_LOST;
 	module = modules_find(unwinder->image->modules, unwinder->last_pc);
 	if (!module)
