@@ -287,7 +287,7 @@ static void next_path(const struct whole *whole, char text[NEXT_MAX])
 /** Two questions that are right for this dump. */
 static void tell_next(struct scan *scan, const struct dump_header *header,
 		      const struct whole *whole,
-		      const struct overview_memory *memory)
+		      const struct overview_memory *memory, bool crashed)
 {
 	CLEANUP(free_pointer) char *path = shell_word(header->path);
 	char *commands[2] = { NULL, NULL }, first[NEXT_MAX] = "objects";
@@ -297,14 +297,17 @@ static void tell_next(struct scan *scan, const struct dump_header *header,
 	// Who holds what is not told of every heap.
 	if (whole->analysis)
 		next_path(whole, first);
-	if (asprintf(&commands[0], "heapscan %s %s", dump, first) < 0)
+	if (asprintf(&commands[0], "heapscan %s %s", dump,
+		     crashed ? "threads --locals" : first) < 0)
 		commands[0] = NULL;
-	if (asprintf(&commands[1], header->findings ? "heapscan %s -v" :
-				   overview_memory_elsewhere(memory) ?
-					   "heapscan %s memory" :
-				   whole->analysis ? "heapscan %s retained" :
-						     "heapscan %s types",
-		     dump) < 0)
+	if ((crashed ?
+		     asprintf(&commands[1], "heapscan %s %s", dump, first) :
+		     asprintf(&commands[1],
+			      header->findings ? "heapscan %s -v" :
+			      overview_memory_elsewhere(memory) ?
+						 "heapscan %s memory" :
+			      whole->analysis ? "heapscan %s retained" :
+						"heapscan %s types", dump)) < 0)
 		commands[1] = NULL;
 	if (render->format == RENDER_JSON) {
 		json_array(&render->json, "next");
@@ -398,6 +401,7 @@ static struct error *tell_sections(struct scan *scan,
 				   const struct overview_memory *memory,
 				   const struct overview_threads *threads)
 {
+	bool crashed = overview_threads_crashed(scan, threads);
 	struct cell totals[NUM_TYPE_TOTALS];
 	unsigned int lines;
 	struct error *err;
@@ -406,6 +410,10 @@ static struct error *tell_sections(struct scan *scan,
 	render_object(&scan->render, "totals", type_totals, totals,
 		      NUM_TYPE_TOTALS);
 	coverage_json(&scan->render, counts->coverage);
+	if (crashed) {
+		overview_threads_tell(scan, threads);
+		render_gap(&scan->render);
+	}
 	lines = whole_tell_suspects(scan, whole, memory->ledger);
 	overview_memory_tell(scan, memory);
 	tell_types(scan, rows, lines + whole_lines_of_largest(whole) +
@@ -421,7 +429,8 @@ static struct error *tell_sections(struct scan *scan,
 	}
 	type_rows_inexact(rows, &scan->render);
 	whole_tell_state(scan, whole);
-	overview_threads_tell(scan, threads);
+	if (!crashed)
+		overview_threads_tell(scan, threads);
 	render_gap(&scan->render);
 	return NULL;
 }
@@ -460,7 +469,8 @@ static struct error *run(struct scan *scan)
 			    &threads);
 	if (err)
 		return err;
-	tell_next(scan, &header, &whole, &memory);
+	tell_next(scan, &header, &whole, &memory,
+		  overview_threads_crashed(scan, &threads));
 	tell_values(scan);
 	render_end(&scan->render);
 	type_rows_gate(&rows, scan);

@@ -186,7 +186,7 @@ bool threads_is_loop(const struct thread_stack *stack, size_t at)
 bool threads_shows_registers(const struct threads_view *view,
 			     const struct thread_stack *stack)
 {
-	return stack->core && (stack->core->signal > 0 ||
+	return stack->core && (stack->ended_by > 0 ||
 			       view->scan->options->verbose);
 }
 
@@ -244,7 +244,7 @@ static void row_cells(const struct threads_view *view,
 						   stack->num_python);
 	cells[THREAD_NATIVE] = cell_number(UNIT_COUNT, stack->num_native);
 	cells[THREAD_SIGNAL] = cell_text(thread_words_signal(
-		stack->core ? stack->core->signal : 0, texts->signal));
+		stack->ended_by, texts->signal));
 	thread_words_where(view->names, stack, /* places= */ false,
 			   texts->where);
 	cells[THREAD_WHERE] = cell_text(texts->where[0] ? texts->where : NULL);

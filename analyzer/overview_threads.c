@@ -12,6 +12,8 @@
 #include "analyzer/threadwords.h"
 #include "image/base/units.h"
 
+enum { CRASH_LINES = 6 };	/* frames of a thread that crashed */
+
 enum thread_total {
 	THREADS_COUNT, THREADS_HOLDER, THREADS_SIGNAL, THREADS_FAULT,
 	NUM_THREADS_TOTALS
@@ -126,6 +128,26 @@ static void tell_head(struct scan *scan, const struct overview_threads *threads)
 		      NUM_THREADS_TOTALS);
 }
 
+static bool has_crashed(const struct thread_stack *stack)
+{
+	return thread_words_is_crash(stack->ended_by);
+}
+
+struct crash_lines {
+	struct render *render;
+	int count;
+};
+
+static bool tell_frame(void *context, const char *text)
+{
+	struct crash_lines *lines = context;
+	char name[RENDER_NAME_MAX];
+
+	render_line(lines->render, "      %s", render_name(lines->render, text,
+							   100, name));
+	return ++lines->count < CRASH_LINES;
+}
+
 /** "  23 MainThread  epoll_wait < select selectors.py:468" */
 static void tell_group(struct scan *scan,
 		       const struct overview_threads *threads,
@@ -143,6 +165,17 @@ static void tell_group(struct scan *scan,
 	else
 		(void)snprintf(first, sizeof(first), "%" PRIu32,
 			       stack->core ? stack->core->tid : 0);
+	if (has_crashed(stack)) {
+		struct crash_lines lines = { .render = render };
+
+		render_line(render, "  %s %s", first,
+			    render_name(render,
+					thread_words_name(threads->names, stack,
+							  text), 60, name));
+		thread_words_each(threads->names, stack, /* places= */ true,
+				  tell_frame, &lines);
+		return;
+	}
 	thread_words_where(threads->names, stack, /* places= */ true, where);
 	render_line(render, "  %s %s  %s%s", first,
 		    render_name(render, thread_words_name(threads->names, stack,
@@ -150,6 +183,14 @@ static void tell_group(struct scan *scan,
 		    stack->waits_for_gil ? "waits for the GIL in " : "",
 		    where[0] ? render_name(render, where, 200, place) :
 			       "no frame");
+}
+
+bool overview_threads_crashed(struct scan *scan,
+			      const struct overview_threads *threads)
+{
+	return threads->stacks.count > 0 &&
+	       thread_words_is_crash(thread_ending_of(opened_image(scan->opened),
+						      &threads->stacks).signal);
 }
 
 void overview_threads_tell(struct scan *scan,
@@ -178,6 +219,11 @@ void overview_threads_tell(struct scan *scan,
 
 unsigned int overview_threads_lines(const struct overview_threads *threads)
 {
-	return 1 + (unsigned int)threads->num_groups +
-	       (threads->num_left > 0);
+	unsigned int lines = 1 + (unsigned int)threads->num_groups +
+			     (threads->num_left > 0);
+
+	for (size_t i = 0; i < threads->num_groups; i++)
+		if (has_crashed(&threads->stacks.items[threads->groups[i].stack]))
+			lines += CRASH_LINES;
+	return lines;
 }

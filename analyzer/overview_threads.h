@@ -33,6 +33,10 @@ void overview_threads_gather(struct scan *scan,
 			     struct overview_threads *threads);
 void overview_threads_deinit(struct overview_threads *threads);
 
+/** True where the process crashed: then this is what is asked about first. */
+bool overview_threads_crashed(struct scan *scan,
+			      const struct overview_threads *threads);
+
 void overview_threads_tell(struct scan *scan,
 			   const struct overview_threads *threads);
 /** The lines of that. */

@@ -234,7 +234,7 @@ static void print_thread_head(const struct threads_view *view,
 	char signal[32], count[UNITS_TEXT_MAX];
 	const char *named = thread_words_name(view->names, stack, text);
 	const char *state = threads_state(stack);
-	const char *died = thread_words_signal(stack->core ? stack->core->signal : 0,
+	const char *died = thread_words_signal(stack->ended_by,
 				       signal);
 
 	(void)snprintf(tid, sizeof(tid), "thread %" PRIu32,

@@ -255,6 +255,26 @@ static size_t owner_of(const struct thread_stack *stack, uint64_t address)
 }
 
 /**
+ * A greenlet runs on the stack of the one that started it, whose Python frames
+ * are no longer the thread's: its loops run none of these.
+ */
+static void forget_other_greenlets(struct thread_stack *stack)
+{
+	static const char module[] = "_greenlet.";
+	bool other = false;
+
+	for (size_t i = 0; i < stack->num_native; i++) {
+		const struct module *in = stack->native[i].module;
+		const char *slash = in ? strrchr(in->path, '/') : NULL;
+
+		other |= slash && strncmp(slash + 1, module,
+					  sizeof(module) - 1) == 0;
+		if (other)
+			stack->native[i].is_eval = false;
+	}
+}
+
+/**
  * Where the calls of the evaluation loop say themselves which ones they are,
  * names do not count: compilers tear the loop to pieces that have none.
  */
@@ -277,6 +297,8 @@ static struct error *find_loops(struct thread_stack *stack)
 	}
 	for (size_t i = 0; i < stack->num_native && all; i++)
 		stack->native[i].is_eval = loops[i];
+	if (!all)
+		forget_other_greenlets(stack);
 	free(loops);
 	return NULL;
 }
@@ -350,6 +372,17 @@ static bool waits_for_gil(const struct thread_stack *stack)
 
 /* --- all of it ------------------------------------------------------------- */
 
+/**
+ * The kernel notes the signal for all threads alike, and puts the one first that
+ * it came to.
+ */
+static int ended_by(const struct core_notes *notes, size_t i)
+{
+	int number = notes->threads[i].signal;
+
+	return i > 0 && number == notes->threads[0].signal ? 0 : number;
+}
+
 static struct error *gather_native(struct gathering *gathering)
 {
 	struct thread_stacks *stacks = gathering->stacks;
@@ -361,7 +394,10 @@ static struct error *gather_native(struct gathering *gathering)
 
 		if (!stack)
 			return error_no_memory();
-		*stack = (struct thread_stack){ .core = &notes->threads[i] };
+		*stack = (struct thread_stack){
+			.core = &notes->threads[i],
+			.ended_by = ended_by(notes, i),
+		};
 		gathering->stack = stack;
 		gathering->too_many = false;
 		stack->end = unwinder_walk(gathering->unwinder, i, add_native,
@@ -458,7 +494,7 @@ bool thread_stacks_equal(const struct thread_stack *a,
 	    a->exceptions.raised || b->exceptions.raised ||
 	    a->exceptions.handled || b->exceptions.handled ||
 	    (a->core && (a->core->state != b->core->state ||
-			 a->core->signal != b->core->signal)))
+			 a->ended_by != b->ended_by)))
 		return false;
 	for (size_t i = 0; i < a->num_native; i++)
 		if (a->native[i].frame.pc != b->native[i].frame.pc)

@@ -50,6 +50,8 @@ struct thread_stack {
 	size_t num_merged;
 	enum unwind_end end;		/* how the native stack ended, */
 	uint64_t end_at;		/* and where */
+	int ended_by;			/* the signal that came to it and ended
+					   the process; 0: none did */
 	bool in_handler;		/* of this signal: */
 	struct native_signal handled;
 	enum pyh_frames_end python_end;	/* how Python's ended */

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { NATIVE_OF_ENDED = 3 };	/* functions above Python's that are told */
+
 static const char *base_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -47,49 +49,104 @@ static void python_where(struct thread_names *names,
 			       frame->line);
 }
 
-/** False where a native frame says too little. */
+/** How a process ends itself says nothing of why: abort() is enough. */
+static bool is_plumbing(const char *function)
+{
+	static const char *const beginnings[] = {
+		"__pthread_kill", "pthread_kill", "raise", "gsignal",
+		"__GI_raise", "_ZN9__gnu_cxx", "_ZN10__cxxabiv1", "_ZSt9terminate",
+		"__cxa_throw", "__cxa_rethrow", "_Znwm", "_Znam",
+	};
+
+	for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
+		if (strncmp(function, beginnings[i],
+			    strlen(beginnings[i])) == 0)
+			return true;
+	return false;
+}
+
+/**
+ * False where a native frame says too little: of a thread that a signal ended
+ * more than one are of interest.
+ */
 static bool native_where(const struct thread_stack *stack,
 			 const struct stack_native *native, size_t before,
-			 char text[THREAD_TEXT_MAX])
+			 bool places, char text[THREAD_TEXT_MAX])
 {
 	const char *function = thread_words_function(native, text);
+	const char *module = thread_words_module(native);
+	bool ended = stack->ended_by > 0;
+	size_t used;
 
-	if (stack->num_python > 0 && (native->is_runtime || before > 0))
+	if (stack->num_python > 0 &&
+	    (native->is_runtime || before >= (ended ? NATIVE_OF_ENDED : 1)))
+		return false;
+	if (ended && (function ? is_plumbing(function) : before > 0))
+		return false;
+	if (!function && !module)
 		return false;
 	if (!function)
-		function = thread_words_module(native);
-	if (function && function != text)
-		(void)snprintf(text, THREAD_TEXT_MAX, "%s", function);
-	return function != NULL;
+		(void)snprintf(text, THREAD_TEXT_MAX, "%s", module);
+	used = strlen(text);
+	if (function && module && ended && places)
+		(void)snprintf(text + used, THREAD_TEXT_MAX - used, " in %s",
+			       module);
+	return true;
+}
+
+void thread_words_each(struct thread_names *names,
+		       const struct thread_stack *stack, bool places,
+		       thread_words_fn *fn, void *context)
+{
+	char text[THREAD_TEXT_MAX];
+	bool has_python = false;
+	size_t count = 0;
+
+	for (size_t i = 0; i < stack->num_merged; i++) {
+		const struct stack_entry *entry = &stack->merged[i];
+
+		// What a handler does says nothing of where it was called.
+		if (!entry->is_python &&
+		    (has_python || (stack->in_handler &&
+				    entry->index < stack->handled.frame)))
+			continue;
+		has_python |= entry->is_python;
+		if (entry->is_python)
+			python_where(names, &stack->python[entry->index],
+				     places, text);
+		else if (!native_where(stack, &stack->native[entry->index],
+				       count, places, text))
+			continue;
+		count++;
+		if (!fn(context, text))
+			return;
+	}
+}
+
+struct joined {
+	char *text;
+	size_t used, count;
+};
+
+static bool join(void *context, const char *text)
+{
+	enum { ALL = 4 };
+	struct joined *joined = context;
+
+	joined->used += (size_t)snprintf(joined->text + joined->used,
+					 THREAD_TEXT_MAX - joined->used, "%s%s",
+					 joined->count ? " < " : "", text);
+	return ++joined->count < ALL && joined->used < THREAD_TEXT_MAX;
 }
 
 void thread_words_where(struct thread_names *names,
 			const struct thread_stack *stack, bool places,
 			char text[THREAD_TEXT_MAX])
 {
-	enum { ALL = 4 };
-	size_t used = 0, count = 0;
-	char one[THREAD_TEXT_MAX];
+	struct joined joined = { .text = text };
 
 	text[0] = '\0';
-	for (size_t i = 0; i < stack->num_merged && count < ALL; i++) {
-		const struct stack_entry *entry = &stack->merged[i];
-
-		// What a handler does says nothing of where it was called.
-		if (!entry->is_python && stack->in_handler &&
-		    entry->index < stack->handled.frame)
-			continue;
-		if (entry->is_python)
-			python_where(names, &stack->python[entry->index],
-				     places, one);
-		else if (!native_where(stack, &stack->native[entry->index],
-				       count, one))
-			continue;
-		used += (size_t)snprintf(text + used, THREAD_TEXT_MAX - used,
-					 "%s%s", count++ ? " < " : "", one);
-		if (used >= THREAD_TEXT_MAX)
-			return;
-	}
+	thread_words_each(names, stack, places, join, &joined);
 }
 
 const char *thread_words_name(struct thread_names *names,
@@ -123,6 +180,17 @@ struct thread_ending thread_ending_of(const struct image *image,
 		ending.address = first->handled.address;
 	}
 	return ending;
+}
+
+bool thread_words_is_crash(int number)
+{
+	static const int crashes[] = { SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE,
+				       SIGTRAP, SIGSYS };
+
+	for (size_t i = 0; i < sizeof(crashes) / sizeof(crashes[0]); i++)
+		if (number == crashes[i])
+			return true;
+	return false;
 }
 
 const char *thread_words_signal(int number, char text[32])

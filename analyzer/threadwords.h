@@ -19,13 +19,23 @@ const char *thread_words_module(const struct stack_native *native);
 const char *thread_words_function(const struct stack_native *native,
 				  char text[THREAD_TEXT_MAX]);
 
+/** Return false to end the walk. */
+typedef bool thread_words_fn(void *context, const char *text);
+
 /**
- * The innermost functions, "read < wait < main": of native code that is not the
- * interpreter's the one above Python's, then Python's.
+ * The functions that say where a thread was, the innermost first: of native code
+ * that is not the interpreter's the one above Python's, then Python's. Of a
+ * thread that a signal ended up to three native ones, but none of those by which
+ * a process ends itself.
  *
  * @param names  NULL where there is no Python
  * @param places  with file and line
  */
+void thread_words_each(struct thread_names *names,
+		       const struct thread_stack *stack, bool places,
+		       thread_words_fn *fn, void *context);
+
+/** The first of those: "read < wait < main". */
 void thread_words_where(struct thread_names *names,
 			const struct thread_stack *stack, bool places,
 			char text[THREAD_TEXT_MAX]);
@@ -48,6 +58,9 @@ struct thread_ending {
  */
 struct thread_ending thread_ending_of(const struct image *image,
 				      const struct thread_stacks *stacks);
+
+/** True of signals by which programs end that have gone wrong. */
+bool thread_words_is_crash(int number);
 
 /** "SIGSEGV"; NULL: none. */
 const char *thread_words_signal(int number, char text[32]);

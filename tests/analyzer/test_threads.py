@@ -29,6 +29,7 @@ EVAL = "_PyEval_EvalFrameDefault"
 DEEP = 3000     # of threads_target.py
 MOST = 100      # frames that faulthandler prints of one thread
 OF_LIBRARY = ("extension", "bad_alloc", "held")
+GREENLETS = r"^3\.(8|12)\."
 CLOSELY = r"^3\.(8|12|15)\."   # what has to do with C code, in CI
 NOTHING = "0x18"
 # The innermost first: what end_here() is reached by.
@@ -341,6 +342,24 @@ def check_damaged(core, rows):
     os.unlink(spoilt)
 
 
+def greenlets(interpreter):
+    """On the stack of a greenlet that runs is also that of the one that started
+    it, whose Python frames are elsewhere."""
+    core = heaptest.tmp("core")
+    with heaptest.start_target(interpreter, TARGET, ["greenlets"]) as target:
+        done = heaptest.heapdump("-q", "--no-compress", "-o", core, target.pid)
+        assert done.returncode == 0, done.stderr
+    row = {one["name"]: one for one in answer(core)["rows"]}["switcher"]
+    assert [one["function"] for one in row["python"]] == 4 * ["deep"] + [
+        "in_greenlet"], row["python"]
+    order = [one for one in row["merged"] if one["kind"] == "python"
+             or "/_greenlet." in one["module"]]
+    assert [one["kind"] for one in order[:6]] == 5 * ["python"] + ["native"]
+    assert row["merged"].index(order[4]) < len(row["merged"]) - 12
+    assert "incomplete" not in row, row
+    os.unlink(core)
+
+
 def without_table(interpreter):
     """A function of a library without unwind table is the last one known; what
     the frame pointer happens to be is not followed into nonsense."""
@@ -384,6 +403,20 @@ def held(interpreter):
     os.unlink(core)
 
 
+def check_screen(core, tid):
+    """The first screen begins with what happened, and says how to go on."""
+    done = heaptest.heapscan(core, "--top", "3")
+    assert done.returncode == 0, done.stderr
+    where = done.stdout.index("\nTHREADS ")
+    assert where < done.stdout.index("\nSUSPECTS"), done.stdout
+    lines = done.stdout[where:].splitlines()[1:]
+    assert "ended by SIGSEGV at 0x18, not mapped" in lines[0], lines[0]
+    assert lines[1:3] == ["  %d MainThread" % tid, "      touch in native.so"]
+    assert re.match("      end_here threads_target.py:[0-9]+$", lines[5]), lines
+    assert re.match("  3 × waiter  .* < wait threads_ta", lines[8]), lines
+    assert "next: heapscan %s threads --locals\n" % core in done.stdout
+
+
 def crashed(interpreter, way, name):
     core = heaptest.tmp("core." + way)
     with start(interpreter, way, way in OF_LIBRARY) as target:
@@ -398,6 +431,7 @@ def crashed(interpreter, way, name):
     whole = answer(core, "--sysroot", interpreter.root or "/")
     rows, totals = whole["rows"], whole["totals"]
     assert totals["signal"] == rows[0]["signal"] == name
+    assert not any("signal" in row for row in rows[1:])
     check_faulthandler(rows, printed, 4)
     check_merged(rows[0])
     # A foreign function is called without the lock.
@@ -421,6 +455,7 @@ def crashed(interpreter, way, name):
         if way == "extension":
             check_order(rows[0], "innermost", "middle", "touch", "ffi_call",
                         "end_here")
+            check_screen(core, rows[0]["tid"])
         if way == "bad_alloc":
             check_order(rows[0], "abort", "take", "exhaust", "ffi_call",
                         "end_here")
@@ -523,6 +558,11 @@ def main():
     for interpreter in here:
         with heaptest.case("%s: a library without unwind table" % interpreter):
             without_table(interpreter)
+    for interpreter in heaptest.with_extensions():
+        if re.search(GREENLETS, interpreter.name) or os.environ.get(
+                "HEAPSCAN_INTERPRETERS"):
+            with heaptest.case("%s: greenlets" % interpreter):
+                greenlets(interpreter)
     with heaptest.case("debug files from the network"):
         by_network()
     with heaptest.case("a program that is not Python's"):

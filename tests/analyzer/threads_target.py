@@ -9,7 +9,8 @@ address where nothing is), "null" (it calls one), "abort". Of LIBRARY, which is
 threads_native.cc: "extension" (it reads such an address), "bad_alloc" (it throws
 what nobody catches), or "held": it waits and keeps the interpreter's lock. Prints
 "READY PID", and when it ends by a signal, or gets SIGUSR1, faulthandler prints
-where. Those that wait have threads of many kinds, but for "held".
+where. Those that wait have threads of many kinds, but for "held", and for
+"greenlets": there one runs that another one has started.
 """
 import ctypes
 import faulthandler
@@ -34,7 +35,7 @@ def end_here(way):
     number = 7
     if way == "held":
         ctypes.PyDLL(os.path.abspath(sys.argv[2])).wait_here(0)
-    while os.read(0, 1) and way == "wait":
+    while os.read(0, 1) and way in ("wait", "greenlets"):
         pass
     if way == "segfault":
         ctypes.string_at(NOTHING)
@@ -139,6 +140,24 @@ def in_library():
     ctypes.CDLL(os.path.abspath(sys.argv[2])).wait_here(EMPTY)
 
 
+class Switches:
+    def __init__(self, other):
+        self.other = other
+
+    def __lt__(self, other):
+        return self.other.switch()
+
+
+def in_greenlet():
+    deep(3)
+
+
+def switch():
+    import greenlet
+    other = Switches(greenlet.greenlet(in_greenlet))
+    greenlet.greenlet(sorted).switch([other, other])
+
+
 def hurry():
     while True:
         time.sleep(0.001)
@@ -165,6 +184,9 @@ def main():
         time.sleep(0.5)
     elif way == "held":
         start(hurry)
+    elif way == "greenlets":
+        start(switch)
+        time.sleep(0.5)
     os.write(1, b"READY %d\n" % os.getpid())
     from_c(way)
 
