@@ -89,6 +89,7 @@ const struct view cmd_threads_view = {
 "once. The interpreter's own functions are left out for people unless -v is\n"
 "given. --locals adds the variables of each Python frame, with their types, and\n"
 "with --values what is in them. --native-only does without Python.\n"
+"Functions that the compiler has put into others are marked as inlined.\n"
 "A row has `python`, `native` and `merged` in JSON: arrays of frames, the last\n"
 "of them both in one order; `exceptions`: those under way in the thread; and\n"
 "`registers`, of a thread that a signal ended or with -v of all.\n",

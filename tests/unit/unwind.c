@@ -136,19 +136,19 @@ static size_t put_header(struct planted *planted)
 
 static void plant(struct planted *planted, uint16_t machine)
 {
-	Elf64_Ehdr *header = (void *)planted->module;
-	Elf64_Phdr *programs = (void *)(header + 1);
+	Elf64_Ehdr header;
+	Elf64_Phdr programs[2];
 	size_t start;
 
 	*planted = (struct planted){ .machine = machine };
 	put_table(planted);
 	start = put_header(planted);
-	*header = (Elf64_Ehdr){
+	header = (Elf64_Ehdr){
 		.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64,
 			     ELFDATA2LSB, EV_CURRENT },
 		.e_type = ET_DYN, .e_machine = machine,
-		.e_version = EV_CURRENT, .e_ehsize = sizeof(*header),
-		.e_phoff = sizeof(*header), .e_phentsize = sizeof(*programs),
+		.e_version = EV_CURRENT, .e_ehsize = sizeof(header),
+		.e_phoff = sizeof(header), .e_phentsize = sizeof(programs[0]),
 		.e_phnum = 2,
 	};
 	programs[0] = (Elf64_Phdr){
@@ -162,6 +162,8 @@ static void plant(struct planted *planted, uint16_t machine)
 		.p_filesz = planted->used - start,
 		.p_memsz = planted->used - start,
 	};
+	memcpy(planted->module, &header, sizeof(header));
+	memcpy(planted->module + sizeof(header), programs, sizeof(programs));
 }
 
 /* --- the core ---------------------------------------------------------------- */
