@@ -94,29 +94,28 @@ static struct error *parse_share(const char *text, double *ret)
 }
 
 static struct error *parse_value(struct gate *gate, enum unit unit,
-				 const char *text)
+				 const char *text, struct cell *value)
 {
 	char *end;
 
-	gate->value.unit = unit;
-	gate->value.known = true;
+	*value = (struct cell){ .unit = unit };
 	switch (unit) {
 	case UNIT_BYTES:
-		return units_parse_size(text, &gate->value.number);
+		return units_parse_size(text, &value->number);
 	case UNIT_COUNT:
 	case UNIT_ID:
-		return parse_count(text, &gate->value.number);
+		return parse_count(text, &value->number);
 	case UNIT_SIGNED:
-		return parse_signed(text, &gate->value.number);
+		return parse_signed(text, &value->number);
 	case UNIT_SHARE:
-		return parse_share(text, &gate->value.share);
+		return parse_share(text, &value->share);
 	case UNIT_ADDRESS:
-		gate->value.number = strtoull(text, &end, 16);
+		value->number = strtoull(text, &end, 16);
 		return end != text && !*end ? NULL :
 			error_new(ERROR_USAGE, "'%s' is not an address", text);
 	case UNIT_BOOL:
-		gate->value.number = strcmp(text, "true") == 0;
-		return gate->value.number || strcmp(text, "false") == 0 ?
+		value->number = strcmp(text, "true") == 0;
+		return value->number || strcmp(text, "false") == 0 ?
 			NULL : error_new(ERROR_USAGE, "'%s' is not true or "
 					 "false", text);
 	case UNIT_TEXT:
@@ -125,9 +124,38 @@ static struct error *parse_value(struct gate *gate, enum unit unit,
 	}
 	if (strlen(text) >= sizeof(gate->text))
 		return error_new(ERROR_USAGE, "the value is too long");
-	gate->value.unit = UNIT_TEXT;
-	gate->value.text = strcpy(gate->text, text);
+	value->unit = UNIT_TEXT;
+	value->text = strcpy(gate->text, text);
 	return NULL;
+}
+
+/**
+ * Of a view that has the key twice, as what rows say in words and a total counts,
+ * the one is meant whose value it can be.
+ */
+static struct error *parse_values(struct gate *gate, const struct view *view,
+				  const char *text)
+{
+	struct error *row = NULL, *total = NULL;
+
+	if (gate->row_column >= 0) {
+		row = parse_value(gate, view->columns[gate->row_column].unit,
+				  text, &gate->row_value);
+		gate->row_value.known = !row;
+	}
+	if (gate->total_column >= 0) {
+		total = parse_value(gate, view->totals[gate->total_column].unit,
+				    text, &gate->total_value);
+		gate->total_value.known = !total;
+	}
+	if (gate->row_value.known || gate->total_value.known) {
+		error_free(row);
+		error_free(total);
+		return NULL;
+	}
+	if (row)
+		error_free(total);
+	return row ? row : total;
 }
 
 struct error *gate_init(struct gate *gate, const char *expression,
@@ -163,11 +191,7 @@ struct error *gate_init(struct gate *gate, const char *expression,
 	if (gate->row_column < 0 && gate->total_column < 0)
 		return unknown_key(view, key);
 	gate->operator = operators[found].operator;
-	return error_context(
-		parse_value(gate, gate->row_column >= 0 ?
-				    view->columns[gate->row_column].unit :
-				    view->totals[gate->total_column].unit, rest),
-		"--fail-if %s", key);
+	return error_context(parse_values(gate, view, rest), "--fail-if %s", key);
 }
 
 /** -1, 0, 1 as cell is less than, equal to or greater than the value. */
@@ -180,14 +204,14 @@ static int compare(struct cell cell, struct cell value)
 								     -order;
 }
 
-static bool holds(const struct gate *gate, struct cell cell)
+static bool holds(const struct gate *gate, struct cell cell, struct cell value)
 {
 	int order;
 
-	if (!cell.known || (cell.unit == UNIT_TEXT) !=
-			   (gate->value.unit == UNIT_TEXT))
+	if (!cell.known || !value.known ||
+	    (cell.unit == UNIT_TEXT) != (value.unit == UNIT_TEXT))
 		return false;
-	order = compare(cell, gate->value);
+	order = compare(cell, value);
 	switch (gate->operator) {
 	case GATE_LESS:
 		return order < 0;
@@ -232,13 +256,13 @@ static void meet(struct gate *gate, const char *what, struct cell cell)
 void gate_row(struct gate *gate, const struct cell *cells)
 {
 	if (gate_open(gate) && gate->row_column >= 0 &&
-	    holds(gate, cells[gate->row_column]))
+	    holds(gate, cells[gate->row_column], gate->row_value))
 		meet(gate, "a row", cells[gate->row_column]);
 }
 
 void gate_totals(struct gate *gate, const struct cell *cells)
 {
 	if (gate_open(gate) && gate->total_column >= 0 &&
-	    holds(gate, cells[gate->total_column]))
+	    holds(gate, cells[gate->total_column], gate->total_value))
 		meet(gate, "the total", cells[gate->total_column]);
 }

@@ -31,7 +31,8 @@ struct gate {
 	enum gate_operator operator;
 	int row_column;		/* index of KEY, -1: no such column */
 	int total_column;
-	struct cell value;
+	/* VALUE as each of them has it, which may differ; unknown: as none */
+	struct cell row_value, total_value;
 	char text[128];		/* owned copy of a text value */
 	bool met;
 	char why[192];		/* what met it first; harmless text */
