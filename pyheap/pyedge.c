@@ -177,7 +177,8 @@ static bool put_module_name(struct path *path, uint64_t dict, uint64_t key)
 		return false;
 	}
 	put_name_in(path, key);
-	path->placed = false;
+	// Each interpreter has modules of its own.
+	path->placed = path->root && path->root->kind == PYH_ROOT_INTERPRETER;
 	return true;
 }
 

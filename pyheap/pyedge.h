@@ -10,7 +10,8 @@
  * Several references make one step where Python has one: an object, its dict, a
  * value of that are `.attr`; a function, its closure, a cell, what is in it are
  * `.<closure x>`. A variable of a module is `module.name`, however the path came
- * to the module: what it is called says more.
+ * to the module: what it is called says more. What an interpreter beside the
+ * main one holds ends with " in interpreter 2".
  *
  * Without values only names of code are shown: of attributes, variables,
  * modules, types, if they are identifiers. What keys and elements are is data:

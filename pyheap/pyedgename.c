@@ -217,6 +217,20 @@ bool pyh_name_put_module(const struct pyh_naming *naming, struct pyh_repr *text,
 
 /* --- roots ---------------------------------------------------------------- */
 
+/** Whose state the word is in, unless that is the main interpreter. */
+static void put_interpreter_of(const struct pyh_naming *naming,
+			       struct pyh_repr *text,
+			       const struct pyh_root *root)
+{
+	const struct pyh_runtime *runtime = naming->runtime;
+	uint64_t size = runtime->size_of[PYH_STRUCT_INTERP];
+
+	for (size_t i = 1; i < runtime->num_interpreters; i++)
+		if (root->holder - runtime->interpreters[i].address < size)
+			pyh_repr_format(text, " in interpreter %" PRIu64,
+					(uint64_t)runtime->interpreters[i].id);
+}
+
 void pyh_name_put_place(const struct pyh_naming *naming, struct pyh_repr *text,
 			const struct pyh_root *root)
 {
@@ -233,6 +247,9 @@ void pyh_name_put_place(const struct pyh_naming *naming, struct pyh_repr *text,
 		if (root->thread != 0)
 			pyh_repr_format(text, " in thread %" PRIu64,
 					root->thread);
+		break;
+	case PYH_ROOT_INTERPRETER:
+		put_interpreter_of(naming, text, root);
 		break;
 	default:
 		break;

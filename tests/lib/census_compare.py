@@ -80,7 +80,7 @@ def objects_hold(census, core, found, counts):
             wanted[thing.type].add(thing.address)
         seen = found.get(thing.address)
         if seen and seen.type == thing.type:
-            if seen.size not in (None, thing.size) \
+            if census.sized and seen.size not in (None, thing.size) \
                     and seen.name not in SIZE_CHANGES:
                 sizes.append("%s at %#x: sys.getsizeof says %d, we %d" % (
                     seen.name, thing.address, thing.size, seen.size))

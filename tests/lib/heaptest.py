@@ -748,6 +748,7 @@ class Census:
     .pid .python .hexversion .gil .counted
                                     as in its first line
     .own                            addresses of what its code itself uses
+    .sized                          whether its sizes are to be believed
     .types                          address of a type: a CensusType
     .references                     as tp_traverse visits them: words, in turn
                                     referrer and referent
@@ -770,8 +771,27 @@ class Census:
         self.pid, self.python = about["pid"], about["python"]
         self.hexversion, self.gil = about["hexversion"], about["gil"]
         self.counted, self.own = about["counted"], set(about["own"])
+        self.sized = True
         self.types = {int(address): CensusType(*described)
                       for address, described in about["types"].items()}
+
+    def join(self, other):
+        """Add what another census of the same process has beyond this one, that
+        of another interpreter; what both have is as this one has it."""
+        there = set(self.column("address"))
+        for thing in other:
+            if thing.address not in there:
+                self._words.extend(thing)
+        for mine, its in ((self.references, other.references),
+                          (self.hidden, other.hidden)):
+            for holder, referent in zip(its[::2], its[1::2]):
+                if holder not in there:
+                    mine.extend((holder, referent))
+        self.own |= other.own
+        for address, row in other.types.items():
+            if address in self.types:
+                row = row._replace(count=row.count + self.types[address].count)
+            self.types[address] = row
 
     def __len__(self):
         return len(self._words) // 5
