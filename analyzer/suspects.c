@@ -48,6 +48,21 @@ struct finding_suspects {
 
 /* --- what piles up under an object ----------------------------------------- */
 
+/** A dict that a module has as its own. */
+static bool is_namespace(const struct heapgraph *heap, uint32_t object)
+{
+	const struct graph *graph = &heap->graph;
+
+	if (heapgraph_type(heap, object)->kind != PYH_KIND_DICT)
+		return false;
+	for (uint32_t i = graph->in_at[object]; i < graph->in_at[object + 1]; i++)
+		if (graph_in(graph->in[i], GRAPH_MASK_STRONG) &&
+		    heapgraph_type(heap, graph_end(graph->in[i]))->kind ==
+			    PYH_KIND_MODULE)
+			return true;
+	return false;
+}
+
 /**
  * Modules, classes and their namespaces: every program has many, and all that
  * its code consists of.
@@ -63,6 +78,8 @@ static bool is_of_the_program(const struct finding_suspects *finding,
 		return true;
 	if (object >= heap->count)
 		return false;
+	if (is_namespace(heap, object))
+		return true;
 	parent = finding->analysis->dominators.parent[object];
 	return parent < heap->count &&
 	       (heapgraph_type(heap, parent)->kind == PYH_KIND_MODULE ||
@@ -76,6 +93,10 @@ struct pile {
 	uint32_t largest;	/* child of all; GRAPH_NONE: there is none */
 };
 
+/**
+ * What the children of an object are: of those that nobody holds together,
+ * without the namespaces of modules, which their functions hold, too.
+ */
 static struct pile pile_under(struct finding_suspects *finding, uint32_t object)
 {
 	const struct analysis *analysis = finding->analysis;
@@ -89,6 +110,9 @@ static struct pile pile_under(struct finding_suspects *finding, uint32_t object)
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t child = children[i], type = types[child];
 
+		if (object == DOMINATOR_ROOT &&
+		    is_namespace(analysis->heap, child))
+			continue;
 		if (finding->counts[type]++ == 0)
 			finding->samples[type] = child;
 		finding->sums[type] += retained[child];

@@ -432,6 +432,18 @@ def well_classes():
     wait((models, color, pairs))
 
 
+def well_imports():
+    """Many modules, a function of each of which is known elsewhere, too."""
+    source = "".join("def part%d(left, right):\n    return left + right\n" % i
+                     for i in range(20))
+    code, known = compile(source, "part.py", "exec"), []
+    for number in range(1_500):
+        module = sys.modules["part%d" % number] = type(sys)("part%d" % number)
+        exec(code, vars(module))
+        known.append(module.part0)
+    wait(known)
+
+
 def well_warm_cache():
     """Full, and as large as it was made to be."""
     @functools.lru_cache(maxsize=1_000)
