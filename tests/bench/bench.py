@@ -3,7 +3,7 @@
 
 SPDX-License-Identifier: Apache-2.0
 
-usage: bench.py [--sizes 1,10,30] [--python PYTHON] [--tmp DIR]
+usage: bench.py [--sizes 1,10,30] [--python PYTHON] [--tmp DIR] [--pyheap DIR]
                 [--only types|analysis|dump|content|peers|pause|service|
                         stacks|malloc]
 
@@ -15,6 +15,7 @@ import argparse
 import glob
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -320,12 +321,111 @@ def dump_and_count(pid, path, *options):
     return dumped, seconds, objects
 
 
+def peer_line(what, took, found, ours, more=""):
+    """Seconds and objects of a peer, beside objects per second of ours."""
+    rate = found / took
+    print("  %-32s %8.2f s %10d objects %9.4f M/s  heapscan's is %.0f times%s" % (
+        what, took, found, rate / 1e6, ours / rate, more), flush=True)
+
+
+def peer_absent(what, why):
+    print("  %-32s cannot be had: %s" % (what, why.strip()), flush=True)
+
+
+def bench_inside(process, ours, with_dump):
+    """Tools that count objects of the process that they run in."""
+    for name, what in (("guppy3", "guppy3 hpy().heap()"),
+                       ("pympler", "pympler muppy, summary"),
+                       ("objgraph", "objgraph most_common_types")):
+        process.stdin.write(name + "\n")
+        process.stdin.flush()
+        took, found = process.stdout.readline().split(None, 1)
+        if took == "-":
+            peer_absent(what, found)
+            continue
+        peer_line(what, float(took), int(found), ours,
+                  ", with heapdump %.0f times" % (
+                      with_dump * float(took) / int(found)))
+
+
+def bench_on_core(python, core, ours):
+    """Tools that look at the same core from outside."""
+    what = "gdb's Python, the GC lists"
+    if not shutil.which("gdb"):
+        peer_absent(what, "gdb is not installed")
+    else:
+        library = os.path.realpath(python)
+        done = subprocess.run(
+            ["gdb", "-nx", "-batch", "-ex", "set debuginfod enabled off", "-x",
+             os.path.join(HERE, "gdb_peer.py"), library, core],
+            capture_output=True, text=True)
+        told = (done.stdout.strip().splitlines() or ["- " + done.stderr])[-1]
+        took, _, found = told.partition(" ")
+        if not found.isdigit():
+            peer_absent(what, found)
+        else:
+            peer_line(what, float(took), int(found), ours)
+    what = "chap count used, no types"
+    if not shutil.which("chap"):
+        peer_absent(what, "chap is not installed")
+        return
+    begun = time.monotonic()
+    done = subprocess.run(["chap", core], input="count used\n",
+                          capture_output=True, text=True)
+    took = time.monotonic() - begun
+    found = re.search(r"(\d+) allocations use", done.stdout)
+    if not found:
+        peer_absent(what, done.stdout[-200:] + done.stderr[-200:])
+    else:
+        peer_line(what, took, int(found[1]), ours)
+
+
+def bench_retained(args, python, process, core):
+    """Retained sizes of all objects, by heapscan and by pyheap's analyzer."""
+    print("retained sizes of all objects of the same process")
+    begun = time.monotonic()
+    done = subprocess.run([HEAPSCAN, core, "retained", "--no-index", "-f",
+                           "json", "--threads", CPUS], check=True,
+                          capture_output=True, text=True)
+    took = time.monotonic() - begun
+    totals = json.loads(done.stdout)["totals"]
+    objects = totals["count"] + totals["unreached"]
+    ours = objects / took
+    print("  %-32s %8.2f s %10d objects %9.4f M/s" % (
+        "heapscan DUMP retained", took, objects, ours / 1e6), flush=True)
+    what = "pyheap retained-heap"
+    if not args.pyheap:
+        peer_absent(what, "--pyheap names no source tree of it (no index has it)")
+        return
+    heap = core + ".pyheap"
+    process.stdin.write("pyheap %s %s\n" % (os.path.abspath(args.pyheap), heap))
+    process.stdin.flush()
+    dumped, found = process.stdout.readline().split(None, 1)
+    if dumped == "-":
+        peer_absent(what, found)
+        return
+    source = os.path.join(os.path.abspath(args.pyheap), "pyheap-ui", "src")
+    begun = time.monotonic()
+    done = subprocess.run(
+        [python, "analyzer.py", "retained-heap", "-f", heap, "-n", "20"],
+        cwd=source, capture_output=True, text=True)
+    took = time.monotonic() - begun
+    for left in glob.glob(glob.escape(heap) + "*"):
+        os.remove(left)
+    found = re.findall(r"/(\d+) \[[^]]*objects/s\]", done.stderr)
+    if done.returncode or not found:
+        peer_absent(what, done.stderr[-300:])
+        return
+    peer_line(what, took, int(found[0]), ours, "; its dump stopped the process "
+              "for %.2f s" % float(dumped))
+
+
 def bench_peers(args):
     python = with_packages()
     if not python:
         print("peers: none here; tests/python/fetch_packages.sh fetches them")
         return
-    path = os.path.join(args.tmp, "bench.peers.core.zst")
+    path = os.path.join(os.path.abspath(args.tmp), "bench.peers.core")
     process = subprocess.Popen(
         [python, os.path.join(HERE, "peer.py"),
          str(int(args.peer_millions * 1e6))],
@@ -333,7 +433,7 @@ def bench_peers(args):
     try:
         ready = process.stdout.readline().split()
         assert ready[:1] == ["READY"], ready
-        packed = dump_and_count(process.pid, path)
+        packed = dump_and_count(process.pid, path + ".zst")
         dumped, seconds, objects = dump_and_count(process.pid, path,
                                                   "--no-compress")
         ours = objects / seconds
@@ -346,23 +446,16 @@ def bench_peers(args):
                 ("heapdump, heapscan", packed[0] + packed[1], packed[2])):
             print("  %-32s %8.2f s %10d objects %9.2f M/s" % (
                 what, took, found, found / took / 1e6))
-        for name, what in (("guppy3", "guppy3 hpy().heap()"),
-                           ("pympler", "pympler muppy, summary"),
-                           ("objgraph", "objgraph most_common_types")):
-            process.stdin.write(name + "\n")
-            process.stdin.flush()
-            took, found = process.stdout.readline().split(None, 1)
-            if took == "-":
-                print("  %-32s cannot be had: %s" % (what, found.strip()))
-                continue
-            rate = int(found) / float(took)
-            print("  %-32s %8.2f s %10d objects %9.2f M/s  heapscan's is %.0f "
-                  "times, with heapdump %.0f times" % (
-                      what, float(took), int(found), rate / 1e6, ours / rate,
-                      objects / (dumped + seconds) / rate), flush=True)
+        subprocess.run([HEAPDUMP, "--max-pause", "10m", "-q", "--no-compress",
+                        "-o", path, str(process.pid)], check=True)
+        bench_inside(process, ours, objects / (dumped + seconds))
+        bench_on_core(python, path, ours)
+        bench_retained(args, python, process, path)
     finally:
         process.kill()
         process.wait()
+        if os.path.exists(path):
+            os.remove(path)
 
 
 def main():
@@ -375,6 +468,7 @@ def main():
     parser.add_argument("--python", default="/usr/bin/python3")
     parser.add_argument("--tmp", default=os.environ.get("TMPDIR", "/var/tmp"))
     parser.add_argument("--peer-millions", type=float, default=1)
+    parser.add_argument("--pyheap", metavar="SOURCE")
     parser.add_argument("--pause-sizes", default="1,4,8",
                         type=lambda text: [float(n) for n in text.split(",")])
     parser.add_argument("--service-millions", type=float, default=10)

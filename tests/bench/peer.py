@@ -7,13 +7,15 @@ usage: peer.py N
 
 It prints READY and the number of objects; then, for each line of input, which
 names a tool, its time and what it found: SECONDS OBJECTS, or a dash and why
-not. What a tool imports is not in its time.
+not. What a tool imports is not in its time. The tool pyheap has the path of its
+source and that of the file that it is to write behind its name.
 """
 import gc
 import os
 import runpy
 import sys
 import time
+import typing  # noqa: F401
 
 
 def guppy3():
@@ -40,13 +42,34 @@ def objgraph():
     return time.monotonic() - begun, sum(count for _, count in counts)
 
 
+def pyheap(source, heap_file):
+    """What its program does in a process that it has stopped by gdb."""
+    with open(os.path.join(source, "pyheap", "src", "dumper_inferior.py")) as file:
+        code = compile(file.read(), "dumper_inferior.py", "exec")
+    place = {"__name__": "dumper", "heap_file": heap_file, "str_repr_len": 100,
+             "progress_file": heap_file + ".progress"}
+    open(heap_file, "w").close()
+    # It takes a name for annotations from there, which 3.13 has no more.
+    sys.modules.setdefault("typing.io", sys.modules["typing"])
+    begun = time.monotonic()
+    exec(code, place)
+    took = time.monotonic() - begun
+    if not os.path.getsize(heap_file):
+        raise OSError(place["result"])
+    # Those that the collector knows, whose number is the least there can be.
+    return took, len(gc.get_objects())
+
+
+TOOLS = {"guppy3": guppy3, "pympler": pympler, "objgraph": objgraph,
+         "pyheap": pyheap}
+
+
 def serve(seconds):
     """In the place of heap.py's last call: the heap is made, and held."""
     for line in sys.stdin:
-        name = line.strip()
+        name, *arguments = line.split()
         try:
-            print(*{"guppy3": guppy3, "pympler": pympler,
-                    "objgraph": objgraph}[name](), flush=True)
+            print(*TOOLS[name](*arguments), flush=True)
         except Exception as error:
             print("-", repr(error), flush=True)
         gc.collect()

@@ -25,7 +25,7 @@
 
 set -euo pipefail
 
-packages=(numpy lxml pydantic guppy3 pympler objgraph)
+packages=(numpy lxml pydantic guppy3 pympler objgraph tqdm)
 declare -A extensions=(
 	[3.8]="greenlet==1.1.3.post0 numpy"
 	[3.10]="greenlet==2.0.2"
