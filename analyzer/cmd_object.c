@@ -15,6 +15,7 @@
 #include "analyzer/cmd.h"
 #include "analyzer/lookup.h"
 #include "analyzer/notobject.h"
+#include "analyzer/outside.h"
 #include "analyzer/previews.h"
 #include "analyzer/referrer_rows.h"
 #include "image/base/guard.h"
@@ -133,7 +134,10 @@ const struct view cmd_object_view = {
 "name, address, type and, with --values, preview of what it refers to:\n"
 "attributes and fields by name, then items, as many in all as --top says; and\n"
 "`referrers`: the address, type and reference (edge) of who holds it, roots\n"
-"first, which have no address and type. Where the process traced its allocations\n"
+"first, which have no address and type; `outside`: address and bytes of memory\n"
+"that it owns outside of itself. An array of numpy has `array`: dtype, shape,\n"
+"strides, data_ptr, bytes, owns_data, and base and base_type of whose data it is.\n"
+"Where the process traced its allocations\n"
 "it has `allocated`: file and line, and in `traceback` those of each frame that\n"
 "was kept, the most recent call first.\n",
 };
@@ -145,6 +149,7 @@ struct inspection {
 	struct pyh_shapes *shapes;	/* borrowed */
 	struct previews *previews;	/* NULL: no values are shown */
 	struct allocation allocation;
+	struct outside outside;
 	struct memory_reader memory;
 	struct pyh_type_reader types;
 	struct pyh_lookup lookup;
@@ -419,6 +424,7 @@ static void put_lines(struct inspection *inspection, const struct cell *cells)
 		render_line(render, "  value      %s",
 			    render_name(render, cells[OBJECT_PREVIEW].text,
 					LINE_VALUE, name));
+	outside_put_lines(&inspection->outside, render);
 	allocation_put_lines(&inspection->allocation, render);
 	render_gap(render);
 }
@@ -647,6 +653,7 @@ static void put_row(struct inspection *inspection,
 	render_nested(render, "fields");
 	put_fields(inspection);
 	render_nested_end(render);
+	outside_put_row(&inspection->outside, render);
 	allocation_put_row(&inspection->allocation, render);
 	render_nested(render, "referrers");
 	referrer_rows_nested(&inspection->referrers, render, naming);
@@ -732,6 +739,8 @@ static struct error *run(struct scan *scan)
 		err = find_referrers(&inspection);
 	if (err)
 		return err;
+	outside_find(inspection.runtime, &inspection.memory, &inspection.types,
+		     object, &inspection.outside);
 	if (address > object->address)
 		scan_remark(scan, "0x%" PRIx64 " is %" PRIu64 " bytes inside "
 			    "of the %s at 0x%" PRIx64 ", which is shown", address,

@@ -17,6 +17,8 @@ enum {
 	   1.x, flags of one byte each, then the type's number; from there on
 	   1.x: int elsize, alignment. 2.x: 8 bytes each of flags, elsize and
 	   alignment */
+	DTYPE_KIND = 8,
+	DTYPE_ORDER = 10,
 	DTYPE_OLD_FLAGS = 11,
 	DTYPE_NUMBER = 12,
 	DTYPE_REST = 16,
@@ -68,6 +70,8 @@ enum pyh_ndarray_read pyh_dtype_read(struct memory_reader *memory,
 	if (!is_alignment(alignment) || size > BYTES_MAX)
 		return PYH_NDARRAY_BAD;
 	ret->item = size;
+	ret->kind = (char)bytes[DTYPE_KIND];
+	ret->order = (char)bytes[DTYPE_ORDER];
 	ret->of_objects = number == NUMBER_OBJECT && size == 8;
 	ret->has_objects = flags & ITEM_REFCOUNT;
 	// Those that numpy 2 calls new have nothing of the sort, but no fields

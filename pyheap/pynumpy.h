@@ -25,6 +25,8 @@ enum {
 
 struct pyh_dtype {
 	uint64_t item;		/* bytes of one */
+	char kind;		/* 'i', 'u', 'f', 'c', 'b', 'O', 'S', 'U', 'V' … */
+	char order;		/* '=' of this machine, '<', '>', '|' none */
 	bool of_objects;	/* items are references, or NULL */
 	bool has_objects;	/* … or there are some in them */
 	uint64_t fields;	/* dict of names, (dtype, offset, …); or no dict */

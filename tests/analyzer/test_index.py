@@ -105,22 +105,17 @@ QUESTIONS = ["retained", "retained --top 3", "retained --top 0",
 FIRST = "retained"              # a question that makes results
 
 
-def make_dumps():
-    """A plain dump and a compressed one of the same moment, nearly."""
+def make_dumps(interpreter, dumps):
+    """Dumps of one process, {name: options of heapdump}, nearly of the same
+    moment; where things are in it."""
     script, facts = heaptest.tmp("target.py"), heaptest.tmp("facts")
     with open(script, "w") as file:
         file.write(TARGET)
-    interpreter = heaptest.Interpreter("system", ["/usr/bin/python3"])
     with heaptest.start_target(interpreter, script, [facts]) as target:
-        for name, options in ("plain", ["--no-compress"]), ("zst", []):
+        for name, options in dumps.items():
             done = heaptest.heapdump("-q", *options, "-o", heaptest.tmp(name),
                                      target.pid)
             assert done.returncode == 0, done.stderr
-        with heaptest.case("nothing is kept of a process"):
-            folder = fresh("live")
-            done = heapscan(target.pid, FIRST, "--index", folder)
-            assert done.returncode == 0, done.stderr
-            assert not os.path.exists(folder), os.listdir(folder)
     with open(facts) as file:
         return {name: "0x%x" % address
                 for name, address in json.load(file).items()}
@@ -219,7 +214,32 @@ def check_first_questions(dump, where):
             assert not os.path.exists(folder), os.listdir(folder)
 
 
+def check_free_threaded():
+    """Where counts are put together from several places, the same."""
+    for interpreter in heaptest.interpreters():
+        if not interpreter.free_threaded:
+            continue
+        name = interpreter.name
+        where = make_dumps(interpreter, {name: ["--no-compress"]})
+        # All of them if somebody asks for this interpreter.
+        step = 1 if os.environ.get("HEAPSCAN_INTERPRETERS") else 3
+        check_questions(heaptest.tmp(name), where, QUESTIONS[::step])
+        os.unlink(heaptest.tmp(name))
+
+
 # ---- Where they are
+
+def check_live():
+    with heaptest.case("nothing is kept of a process"):
+        folder, process = fresh("live"), subprocess.Popen(
+            ["/usr/bin/python3", "-c", "print(1, flush=True); input()"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        process.stdout.readline()
+        done = heapscan(process.pid, FIRST, "--index", folder)
+        process.communicate()
+        assert done.returncode == 0, done.stderr
+        assert not os.path.exists(folder), os.listdir(folder)
+
 
 def check_places(dump):
     with heaptest.case("--no-index writes nothing"):
@@ -685,12 +705,15 @@ def check_reader(dump):
         assert running and process.returncode == 0
 
 
-where = make_dumps()
+where = make_dumps(heaptest.Interpreter("system", ["/usr/bin/python3"]),
+                   {"plain": ["--no-compress"], "zst": []})
 plain, packed = heaptest.tmp("plain"), heaptest.tmp("zst")
 settle()
 check_first_questions(plain, where)
 check_questions(plain, where, QUESTIONS)
 check_questions(packed, where, QUESTIONS[::4])
+check_free_threaded()
+check_live()
 check_places(plain)
 check_bad_places(plain)
 check_limit(plain)

@@ -27,6 +27,8 @@ import sys
 import types
 
 NEW = sys.version_info[:2]
+# What the header of an object is longer by in free-threaded builds.
+FREE = 16 if "t" in getattr(sys, "abiflags", "") else 0
 HEAP = {}
 
 
@@ -212,7 +214,7 @@ def word(address):
 
 def raw_keys(thing):
     """Address of a dict's table, and its slots."""
-    keys = word(id(thing) + 32)
+    keys = word(id(thing) + FREE + 32)
     if NEW >= (3, 11):
         return keys, 1 << ctypes.c_uint8.from_address(keys + 8).value
     return keys, word(keys + 8)
@@ -230,7 +232,7 @@ def dict_room(thing):
         smallest["%d" % i if text else i] = None
     tight = dict.__sizeof__(smallest) - dict.__basicsize__
     tight_slots = raw_keys(smallest)[1] if len(thing) else 0
-    values = word(id(thing) + 40)
+    values = word(id(thing) + FREE + 40)
     if slots < 8:
         return 0, 0, 0
     if values:
@@ -244,7 +246,7 @@ def dict_room(thing):
 
 
 def set_room(thing, kind):
-    mask = word(id(thing) + 32)
+    mask = word(id(thing) + FREE + 32)
     capacity = 0
     while (capacity + 1) * 5 < mask * 3:
         capacity += 1
@@ -258,7 +260,7 @@ def deque_room(thing):
     blocks = (collections.deque.__sizeof__(thing)
               - type(thing).__basicsize__) // 528
     needed = max((len(thing) + 63) // 64, 1)
-    kept = word(id(thing) + 72) if NEW >= (3, 11) else 0
+    kept = word(id(thing) + FREE + 72) if NEW >= (3, 11) else 0
     assert kept <= 16, kept
     return blocks * 64, (blocks - needed + kept) * 528
 
@@ -493,7 +495,7 @@ def referents(thing):
     3.13 the dict of attributes that it has visited in the object."""
     found = gc.get_referents(thing)
     if NEW == (3, 13) and type(thing).__flags__ & 1 << 4:   # MANAGED_DICT
-        there = word(id(thing) - 24)
+        there = word(id(thing) - (8 if FREE else 24))
         if there:
             found.append(ctypes.cast(there, ctypes.py_object).value)
     return found + list(dict.keys(thing)) if isinstance(thing, dict) else found

@@ -131,7 +131,7 @@ def damaged(subject, whole):
     """A str and a tuple that cannot be read cost themselves only."""
     core = elfcore.ElfCore(subject.core)
     for thing, offset in (("text", 16), ("pair", 16)):
-        address = subject.things[thing] + offset
+        address = subject.things[thing] + subject.header_more + offset
         segment = core.segment_at(address)
         at = segment.offset + address - segment.vaddr
         with damage.patched(subject.core, (at, b"\xff" * 8)) as spoilt:

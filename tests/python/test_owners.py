@@ -131,7 +131,8 @@ def refcounts(subject):
     top = subject.answer("objects", "--sort", "refcount", "-n", "50")["rows"]
     counts = [row["refcount"] for row in top]       # all of them have one
     assert counts == sorted(counts, reverse=True)
-    for row in top:
+    # In free-threaded builds they are in several places: test_census.py.
+    for row in top if not subject.interpreter.free_threaded else ():
         assert core.word(int(row["address"], 16)) & 0xFFFFFFFF == (
             row["refcount"]), row
 
@@ -163,7 +164,7 @@ def damaged(subject, whole):
     all else has the one it had."""
     core = elfcore.ElfCore(subject.core)
     before = rows_by_owner(whole)
-    address = subject.things["dict"] + 32           # ma_keys
+    address = subject.things["dict"] + subject.header_more + 32  # ma_keys
     segment = core.segment_at(address)
     at = segment.offset + address - segment.vaddr
     with damage.patched(subject.core, (at, b"\x08" + bytes(7))) as spoilt:
