@@ -142,6 +142,8 @@ pyh_repr_writer pyh_write_class;
 pyh_repr_writer pyh_write_function;
 pyh_repr_writer pyh_write_builtin;
 pyh_repr_writer pyh_write_method;
+pyh_repr_writer pyh_write_method_wrapper;
+pyh_repr_writer pyh_write_frame;
 pyh_repr_writer pyh_write_generator;
 pyh_repr_writer pyh_write_enum;
 pyh_repr_writer pyh_write_other;

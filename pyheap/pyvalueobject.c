@@ -5,7 +5,7 @@
  *
  * Source: CPython Objects/rangeobject.c, sliceobject.c, exceptions.c,
  * moduleobject.c, typeobject.c, funcobject.c, methodobject.c, classobject.c,
- * genobject.c and Lib/enum.py.
+ * genobject.c, frameobject.c, descrobject.c and Lib/enum.py.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -15,6 +15,7 @@
 #include "pyheap/pyrefs.h"
 #include "pyheap/pyrepr.h"
 #include "pyheap/pysize.h"
+#include "pyheap/pystack.h"
 #include "pyheap/pystr.h"
 #include "pyheap/pytypeview.h"
 
@@ -305,6 +306,44 @@ void pyh_write_generator(struct pyh_repr *repr,
 	if (pyh_repr_field(repr, object->address, PYH_GEN_GI_QUALNAME, &name))
 		pyh_repr_plain_str(repr, name);
 	put_address(repr, object->address);
+}
+
+/** Of a slot as a method: the descriptor's name, and whose it is. */
+void pyh_write_method_wrapper(struct pyh_repr *repr,
+			      const struct pyh_repr_object *object)
+{
+	uint32_t header = repr->runtime->size_of[PYH_STRUCT_OBJECT];
+	const struct pyh_type *type;
+	uint64_t words[2], name;	/* the descriptor, the object */
+
+	if (!memory_try_read(repr->memory, object->address + header, words,
+			     sizeof(words))) {
+		pyh_repr_unread(repr, object->address + header);
+		return;
+	}
+	pyh_repr_put(repr, "<method-wrapper '");
+	if (!pyh_repr_field(repr, words[0], PYH_DESCR_D_NAME, &name))
+		return;
+	pyh_repr_plain_str(repr, name);
+	type = pyh_repr_type(repr, words[1]);
+	pyh_repr_format(repr, "' of %s object", type ? type->name : "?");
+	put_address(repr, words[1]);
+}
+
+void pyh_write_frame(struct pyh_repr *repr, const struct pyh_repr_object *object)
+{
+	struct pyh_frame frame;
+
+	if (!pyh_frame_of_object(repr->runtime, repr->memory, object->address,
+				 &frame)) {
+		pyh_write_other(repr, object);
+		return;
+	}
+	pyh_repr_format(repr, "<frame at 0x%" PRIx64 ", file ", object->address);
+	pyh_repr_value(repr, frame.filename);
+	pyh_repr_format(repr, ", line %" PRIu32 ", code ", frame.line);
+	pyh_repr_plain_str(repr, frame.name);
+	pyh_repr_put(repr, ">");
 }
 
 void pyh_write_other(struct pyh_repr *repr,

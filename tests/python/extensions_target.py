@@ -147,12 +147,21 @@ def of_numpy(numpy):
         numpy.zeros(50, dtype=[("a", "i1"), ("b", "f8")]),
         numpy.arange(3000).view(Mine).copy(),
         numpy.frombuffer(bytearray(9000), dtype="u2"),
+        numpy.zeros((2, 3, 4), dtype=">f8")[::-1, 1:, ::2],
+        numpy.array(["2024-02-29"], dtype="M8[D]"), numpy.zeros(3, bool),
         numpy.broadcast_to(numpy.arange(4), (1000, 4)),
         *[numpy.arange(n, dtype="i2") for n in range(0, 300, 7)]]
     FACTS["arrays"] = [
         {"address": id(each), "size": sys.getsizeof(each),
          "dimensions": each.ndim, "exact": type(each) is numpy.ndarray,
-         "held": each.nbytes if each.flags.owndata else 0}
+         "held": each.nbytes if each.flags.owndata else 0,
+         "array": {
+             "dtype": (each.dtype.name if each.dtype.kind in "biufcO"
+                       and each.dtype.isnative else each.dtype.str),
+             "shape": str(list(each.shape)), "strides": str(list(each.strides)),
+             "data_ptr": hex(each.ctypes.data), "bytes": each.nbytes,
+             "owns_data": each.flags.owndata},
+         "base": None if each.base is None else hex(id(each.base))}
         for each in arrays]
     return arrays, numpy.ones(6 << 20)
 

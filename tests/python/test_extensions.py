@@ -148,6 +148,19 @@ def check_arrays(name, dump):
     heaptest.check(name + ": views hold nothing", len(views) > 4 and all(
         dump.rows[each["address"]]["footprint"] < 96 + 64 + ROUNDING
         for each in views), views)
+    with heaptest.case(name + ": object tells shape, items and data of arrays"):
+        for each in dump.facts["arrays"]:
+            row, = dump.ask("object", hex(each["address"]))
+            got, wanted = row["array"], dict(each["array"])
+            # An array without items may have its data anywhere.
+            if wanted["bytes"] == 0:
+                wanted["data_ptr"] = got["data_ptr"]
+            # The unit of a time is in memory of its dtype's own.
+            wanted["dtype"] = wanted["dtype"].partition("[")[0]
+            assert got.get("base") == each["base"], (got, each)
+            assert {key: got[key] for key in wanted} == wanted, (got, wanted)
+            held = {place["address"] for place in row["outside"]}
+            assert (got["data_ptr"] in held) == wanted["owns_data"], row
     suspects = [row.get("path") for row in dump.ask("suspects")]
     heaptest.check(name + ": a large array is a suspect",
                    "extensions_target.py:HELD[...][1]" in suspects, suspects)

@@ -385,6 +385,49 @@ def objects():
         add_prefix(module, "<module %r>" % name)
 
 
+def of_test_gdb():
+    """The values that CPython's Lib/test/test_gdb expects its helper for gdb to
+    show, as repr() has them: instances and frames are not shown with what is in
+    them, which has rows of its own."""
+    add(42, 0, -5, 1000000000000, -1000000000000000, True, False, None,
+        1 << 32, {}, {"foo": "bar"}, {"foo": "bar", "douglas": 42},
+        [], list(range(5)), b"", b"And now for something hopefully the same",
+        b"string with embedded NUL here \0 and then some more text",
+        b"this is byte 255:\xff and byte 128:\x80",
+        "", " ", "And now for something hopefully the same",
+        "string with embedded NUL here \0 and then some more text",
+        chr(0x2620) + " " + chr(0xFE0F), "\u6587\u5b57\u5316\u3051",
+        chr(0x1D121), (), (1,), ("foo", "bar", "baz"),
+        set(), {"b"}, {4, 5, 6}, frozenset(), frozenset(["a"]),
+        frozenset([4, 5, 6]), RuntimeError("I am an error"), [1, [2], 3])
+    discarded = {"a", "b"}
+    discarded.discard("a")
+    add(discarded)
+    try:
+        1 / 0
+    except ZeroDivisionError as error:
+        add(error)
+    ring, other = [3, 4, 5], [3, 4, 5]
+    ring.append(ring)
+    other.append([other])
+    inner = {}
+    outer = {"foo": inner}
+    inner["bar"] = outer
+    add(ring, other, outer)
+    one, two = Plain(), Plain()
+    one.an_attr, two.an_attr = one, one
+    listed, tupled = MyList([1, 2, 3]), MyTuple((1, 2, 3))
+    listed.an_int = tupled.an_int = 42
+    add(one, two, listed, tupled, sys.stdin.readlines, ring.__len__)
+    # Its class has a repr() written in Python, which is not run.
+    LINES.append([id(held(help)), "repr", object.__repr__(help)])
+
+    def foo(a, b, c):
+        return sys._getframe()
+
+    add(foo(1, 2, 3))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--census", required=True)
@@ -393,7 +436,7 @@ def main():
     if hasattr(sys, "set_int_max_str_digits"):
         sys.set_int_max_str_digits(0)
     for build in (numbers, strings, every_character, containers, times,
-                  objects):
+                  objects, of_test_gdb):
         build()
     to = arguments.census
     with open(int(to[3:]) if to.startswith("fd:") else to, "w") as out:
