@@ -55,7 +55,7 @@ ASKED = [("types", "--retained"), ("types --by owner", ""),
          ("retained --by root", ""), ("cycles", ""), ("cycles --by type", ""),
          ("gc", ""), ("refcounts", ""), ("suspects", ""), ("overview", ""),
          ("collections", ""), ("duplicates", ""), ("threads", ""),
-         ("tracemalloc", ""), ("malloc", ""), ("info", "")]
+         ("tracemalloc", ""), ("memory", ""), ("malloc", ""), ("info", "")]
 
 
 def keys_of(core, words):
@@ -120,7 +120,17 @@ def ask(core, words, options):
     return asked, wrong
 
 
+def check_views():
+    """None is left out."""
+    text = heaptest.heapscan("--help").stdout
+    views = text.partition("\nViews")[2].partition("\n\n")[0]
+    there = set(re.findall(r"^  ([a-z][\w-]*)", views, re.M))
+    asked = {words.split()[0] for words, _ in ASKED}
+    heaptest.equal("every view is asked", asked, there)
+
+
 def main():
+    check_views()
     found = [interpreter for interpreter in heaptest.interpreters()
              if os.environ.get("HEAPSCAN_INTERPRETERS")
              or "pyenv" in interpreter.name]
