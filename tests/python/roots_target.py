@@ -289,7 +289,7 @@ def subinterpreter():
     interpreters.run_string(number, SUBINTERPRETER % went)
     LINES.append({"name": "in a subinterpreter", "thread": 0,
                   "address": int(os.read(came, 100)),
-                  "path": r"__main__\.thing"})
+                  "path": r"__main__\.thing in interpreter \d+"})
 
 
 GIVEN = []
