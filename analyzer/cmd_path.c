@@ -20,6 +20,8 @@
 
 enum {
 	PATHS_MAX = 1000,	/* of one object */
+	/* references looked at for others than the shortest, without --top 0 */
+	BUDGET = 1 << 18,
 	STEPS_SHOWN = 100,	/* at each end of a path, for people */
 };
 
@@ -62,13 +64,15 @@ static const struct column step_columns[NUM_STEP_COLUMNS] = {
 			 "object before" },
 };
 
-enum { TOTAL_PATHS, TOTAL_COUNT, NUM_TOTALS };
+enum { TOTAL_PATHS, TOTAL_COUNT, TOTAL_MORE, NUM_TOTALS };
 
 static const struct column path_totals[NUM_TOTALS] = {
 	[TOTAL_PATHS] = { .key = "paths", .unit = UNIT_COUNT,
 		.about = "paths, or ways of being held" },
 	[TOTAL_COUNT] = { .key = "count", .unit = UNIT_COUNT,
 		.about = "objects that they are of" },
+	[TOTAL_MORE] = { .key = "more", .unit = UNIT_BOOL,
+		.about = "of an object: there may be more paths than these" },
 };
 
 static struct error *run(struct scan *scan);
@@ -86,7 +90,8 @@ const struct view cmd_path_view = {
 	.or_type = true,
 	.remark =
 "Of an object at ADDR its shortest path from a root, then others that share no\n"
-"object with those before. With --type NAME all objects of that type, grouped by\n"
+"object with those before, as far as these can be found quickly (with --top 0 all,\n"
+"however long it takes). With --type NAME all objects of that type, grouped by\n"
 "the types along the shortest path to each; the path shown is that of one of\n"
 "them. Weak references hold nothing and are not followed. A row has `steps` in\n"
 "JSON: an array of address, type and edge from the root on.\n"
@@ -253,29 +258,36 @@ static void begin_rows(const struct view_of_paths *view)
 			.num_columns = NUM_PATH_COLUMNS });
 }
 
+/** What was found of an object. */
+struct found {
+	uint64_t paths;
+	bool more;		/* there may be … */
+	bool stopped;		/* as the search took too long */
+};
+
 static struct error *print_paths(const struct view_of_paths *view,
-				 uint32_t object, uint64_t *ret_count)
+				 uint32_t object, struct found *found)
 {
-	CLEANUP(node_set_deinit) struct node_set used = { 0 };
-	uint64_t most = view->scan->options->top;
-	struct error *err = node_set_init(&used, view->analysis->heap->count);
+	uint64_t top = view->scan->options->top;
+	uint64_t most = top == 0 || top > PATHS_MAX ? PATHS_MAX : top;
+	CLEANUP(paths_search_deinit) struct paths_search search = {
+		.object = object, .budget = top == 0 ? UINT64_MAX : BUDGET };
+	struct error *err = NULL;
 
-	if (most == 0 || most > PATHS_MAX)
-		most = PATHS_MAX;
 	begin_rows(view);
-	while (!err && *ret_count < most) {
-		struct path path;
+	found->more = true;
+	while (!err && found->more && found->paths < most) {
+		CLEANUP(path_deinit) struct path path = { 0 };
 
-		err = paths_find_other(view->paths, object, &used, &path);
-		if (!err && path.count == 0) {
-			path_deinit(&path);
-			break;
-		}
-		if (!err)
+		err = paths_find_next(view->paths, &search, &path);
+		if (!err && path.count > 0)
 			err = print_path(view, object, &path,
-					 (uint32_t)++*ret_count);
-		path_deinit(&path);
+					 (uint32_t)++found->paths);
+		else
+			found->more = false;
 	}
+	found->stopped = search.budget == 0;
+	found->more |= found->stopped;
 	if (!view->dot && !render_for_people(&view->scan->render))
 		render_table_end(&view->scan->render);
 	return err;
@@ -311,7 +323,7 @@ static struct error *find_object(const struct view_of_paths *view,
 }
 
 static struct error *show_object(const struct view_of_paths *view,
-				 uint64_t *ret_paths)
+				 struct found *found)
 {
 	uint32_t object;
 	struct error *err = find_object(view, &object);
@@ -319,8 +331,12 @@ static struct error *show_object(const struct view_of_paths *view,
 	if (err)
 		return err;
 	begin(view);
-	err = print_paths(view, object, ret_paths);
-	if (!err && *ret_paths == 0)
+	err = print_paths(view, object, found);
+	if (!err && found->stopped)
+		scan_remark(view->scan, "there may be more paths: the search "
+			    "ended after %d references (`--top 0` looks for "
+			    "all)", BUDGET);
+	if (!err && found->paths == 0)
 		scan_remark(view->scan, "nothing that lives holds the %s at 0x%"
 			    PRIx64 ": it is garbage",
 			    heapgraph_type(view->analysis->heap, object)->name,
@@ -477,7 +493,8 @@ static struct error *run(struct scan *scan)
 	struct view_of_paths view = { .scan = scan,
 				      .dot = scan->options->dot ? &dot : NULL };
 	struct cell totals[NUM_TOTALS];
-	uint64_t ways = 0, count = 1;
+	struct found found = { 0 };
+	uint64_t count = 1;
 	struct error *err = analysis_of(scan->opened, 0, &view.analysis);
 
 	if (!err)
@@ -486,14 +503,16 @@ static struct error *run(struct scan *scan)
 	view.paths = paths;
 	if (!err)
 		err = scan->options->address_given ?
-			      show_object(&view, &ways) :
-			      show_type(&view, &ways, &count);
+			      show_object(&view, &found) :
+			      show_type(&view, &found.paths, &count);
 	if (view.dot && dot.out)
 		pathdot_end(&dot);
 	if (err)
 		return err;
-	totals[TOTAL_PATHS] = cell_number(UNIT_COUNT, ways);
+	totals[TOTAL_PATHS] = cell_number(UNIT_COUNT, found.paths);
 	totals[TOTAL_COUNT] = cell_number(UNIT_COUNT, count);
+	totals[TOTAL_MORE] = scan->options->address_given ?
+		cell_number(UNIT_BOOL, found.more) : cell_unknown();
 	gate_totals(&scan->gate, totals);
 	if (view.dot)
 		return NULL;

@@ -219,20 +219,55 @@ static const struct pyh_root *best_root(const struct paths *paths,
 
 /** The best way to a node. */
 static struct error *find_way(struct paths *paths, uint32_t object,
-			      const struct node_set *avoid, struct path *ret)
+			      struct path *ret)
 {
 	struct reach_way_options options = {
 		.mask = GRAPH_MASK_STRONG,
 		.starts = paths->starts, .num_starts = NUM_STARTS,
-		.avoid = avoid,
-		.from_others = avoid && node_set_has(avoid, object),
 	};
 
-	if (paths->tree.before && !avoid)
+	if (paths->tree.before)
 		return reach_tree_way(&paths->tree, object, &ret->objects,
 				      &ret->count);
 	return reach_way(&paths->analysis->heap->graph, &options, object,
 			 &ret->objects, &ret->count);
+}
+
+/**
+ * True if all ways lead over one that is used: over that which dominates the
+ * object. Where the dominators are not known the search has to find out.
+ */
+static bool is_cut_off(const struct paths *paths, struct paths_search *search)
+{
+	const struct analysis *analysis = paths->analysis;
+	uint32_t at;
+
+	if (!(analysis->have & ANALYSIS_DOMINATORS))
+		return false;
+	at = analysis->dominators.parent[search->object];
+	for (; at < DOMINATOR_ROOT && search->budget > 0; search->budget--) {
+		if (node_set_has(&search->used, at))
+			return true;
+		at = analysis->dominators.parent[at];
+	}
+	return false;
+}
+
+static struct error *find_other_way(struct paths *paths,
+				    struct paths_search *search,
+				    struct path *ret)
+{
+	struct reach_way_options options = {
+		.mask = GRAPH_MASK_STRONG,
+		.starts = paths->starts, .num_starts = NUM_STARTS,
+		.avoid = &search->used,
+		.from_others = node_set_has(&search->used, search->object),
+		.budget = &search->budget,
+	};
+
+	return is_cut_off(paths, search) ? NULL :
+		reach_way(&paths->analysis->heap->graph, &options,
+			  search->object, &ret->objects, &ret->count);
 }
 
 /** What holds the first object, and the first references. */
@@ -260,7 +295,7 @@ struct error *paths_find(struct paths *paths, uint32_t object, struct path *ret)
 	struct error *err;
 
 	*ret = (struct path){ 0 };
-	err = find_way(paths, object, NULL, ret);
+	err = find_way(paths, object, ret);
 	if (!err && ret->count > 0)
 		err = describe(paths, ret);
 	if (err)
@@ -268,13 +303,19 @@ struct error *paths_find(struct paths *paths, uint32_t object, struct path *ret)
 	return err;
 }
 
-struct error *paths_find_other(struct paths *paths, uint32_t object,
-			       struct node_set *avoid, struct path *ret)
+struct error *paths_find_next(struct paths *paths, struct paths_search *search,
+			      struct path *ret)
 {
-	struct error *err;
+	struct error *err = NULL;
 
 	*ret = (struct path){ 0 };
-	err = find_way(paths, object, avoid, ret);
+	if (!search->used.words)
+		err = node_set_init(&search->used,
+				    paths->analysis->heap->count);
+	if (!err)
+		err = search->begun ? find_other_way(paths, search, ret) :
+				      find_way(paths, search->object, ret);
+	search->begun = true;
 	if (!err && ret->count > 0)
 		err = describe(paths, ret);
 	if (err) {
@@ -282,11 +323,11 @@ struct error *paths_find_other(struct paths *paths, uint32_t object,
 		return err;
 	}
 	if (ret->count == 1)
-		(void)node_set_add(avoid, object);
+		(void)node_set_add(&search->used, search->object);
 	for (uint32_t i = 0; i + 1 < ret->count; i++)
 		if (i > 0 || !ret->root ||
 		    ret->root->kind != PYH_ROOT_INTERPRETER)
-			(void)node_set_add(avoid, ret->objects[i]);
+			(void)node_set_add(&search->used, ret->objects[i]);
 	return NULL;
 }
 

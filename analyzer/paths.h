@@ -57,14 +57,32 @@ struct error *paths_prepare(struct paths *paths);
 
 struct error *paths_find(struct paths *paths, uint32_t object,
 			 struct path *ret);
+
+/** One after the other: the shortest path, then others. */
+struct paths_search {
+	uint32_t object;
+	struct node_set used;		/* objects of those found so far */
+	uint64_t budget;		/* edges that may be looked at for others,
+					   counted down; at 0 there may be more */
+	bool begun;
+};
+
 /**
- * Another one that shares no object with those found so far, which are in avoid,
- * but for the last, and what the interpreter itself holds: sys.modules, over
- * which most paths lead. avoid gets its own, and the object itself where a root
- * holds it.
+ * The first is that of paths_find(). Each that follows shares no object with
+ * those before but for the last, and what the interpreter itself holds:
+ * sys.modules, over which most paths lead. It is a shortest one as long as the
+ * budget lasts.
+ *
+ * @param search  of zeros at first but for object and budget
+ * @param ret  without objects where there is none, or none was found
  */
-struct error *paths_find_other(struct paths *paths, uint32_t object,
-			       struct node_set *avoid, struct path *ret);
+struct error *paths_find_next(struct paths *paths, struct paths_search *search,
+			      struct path *ret);
+/** Safe on a zeroed one. */
+static inline void paths_search_deinit(struct paths_search *search)
+{
+	node_set_deinit(&search->used);
+}
 void path_deinit(struct path *path);
 
 /**

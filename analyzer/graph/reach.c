@@ -141,6 +141,24 @@ static void look_for_start(struct breadth *breadth, uint32_t node)
 	}
 }
 
+/** Of some edges those that may still be looked at, which the budget pays. */
+static uint32_t spend(const struct breadth *breadth, uint32_t edges)
+{
+	uint64_t *budget = breadth->options->budget;
+	uint32_t paid = budget && *budget < edges ? (uint32_t)*budget : edges;
+
+	if (budget)
+		*budget -= paid;
+	return paid;
+}
+
+static bool may_go_on(const struct breadth *breadth)
+{
+	const uint64_t *budget = breadth->options->budget;
+
+	return !budget || *budget > 0;
+}
+
 /** Add those that lead to the nodes of the last level; false without memory. */
 static bool add_level(struct breadth *breadth)
 {
@@ -151,11 +169,12 @@ static bool add_level(struct breadth *breadth)
 
 	if (!push(&breadth->levels, end))
 		return false;
-	for (uint32_t i = begin; i < end; i++) {
-		uint32_t at = breadth->nodes.nodes[i];
+	for (uint32_t i = begin; i < end && may_go_on(breadth); i++) {
+		uint32_t at = breadth->nodes.nodes[i], first = graph->in_at[at];
+		uint32_t last = first + spend(breadth,
+					      graph->in_at[at + 1] - first);
 
-		for (uint32_t j = graph->in_at[at]; j < graph->in_at[at + 1];
-		     j++) {
+		for (uint32_t j = first; j < last; j++) {
 			uint32_t source = graph_end(graph->in[j]);
 
 			if (!graph_in(graph->in[j], options->mask) ||
@@ -267,7 +286,7 @@ struct error *reach_way(const struct graph *graph,
 	if (!options->from_others)
 		look_for_start(&breadth, node);
 	// Until there is nothing better, and nothing more.
-	while (breadth.best_set > 0 &&
+	while (breadth.best_set > 0 && may_go_on(&breadth) &&
 	       breadth.levels.nodes[breadth.levels.count - 1] <
 		       breadth.nodes.count)
 		if (!add_level(&breadth))

@@ -63,6 +63,10 @@ struct reach_way_options {
 	size_t num_starts;
 	const struct node_set *avoid;	/* no way leads over these; NULL: none */
 	bool from_others;		/* the node itself is no start */
+	/* edges that may be looked at, counted down: at 0 the search ends with
+	   the best that was found, which need not be a shortest way of the best
+	   set, or with none; NULL: any number */
+	uint64_t *budget;
 };
 
 /**

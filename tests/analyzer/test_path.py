@@ -67,6 +67,9 @@ def check_steps(dump, model, line):
 def check_others(dump, model, line):
     """Other paths share no object but the last, and sys.modules."""
     rows = paths_of(dump, line["address"], "--top", "10")
+    every, document = heapmodel.rows_of(dump, "path", hex(line["address"]),
+                                        "--top", "0")
+    assert every[:10] == rows and document["totals"]["more"] is False
     modules = {address for address, roots in model.roots.items()
                if any(kind == "interpreter" for kind, _, _ in roots)}
     seen = set()

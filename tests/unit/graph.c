@@ -426,6 +426,35 @@ static void check_ways(struct sample *sample)
 	node_set_deinit(&better);
 }
 
+/** With enough to spend the same way; with less some way, or none. */
+static void check_budget(const struct sample *sample,
+			 const struct reach_way_options *options, uint32_t node,
+			 const uint32_t *way, uint32_t count)
+{
+	struct reach_way_options bounded = *options;
+	uint64_t budget = sample->graph.num_edges + 1, spent;
+	uint32_t *same, same_count;
+
+	bounded.budget = &budget;
+	EXPECT_OK("a way", reach_way(&sample->graph, &bounded, node, &same,
+				     &same_count));
+	EXPECT("the same way", same_count == count &&
+	       (count == 0 || memcmp(way, same, count * sizeof(*way)) == 0));
+	free(same);
+	spent = sample->graph.num_edges + 1 - budget;
+	EXPECT("each edge once", budget > 0);
+	budget = random_below((uint32_t)spent + 1);
+	EXPECT_OK("a way", reach_way(&sample->graph, &bounded, node, &same,
+				     &same_count));
+	EXPECT("the budget lasts, or the search ends",
+	       budget == 0 || same_count == count);
+	if (same_count)
+		check_way(sample, same, same_count, &sample->roots, node);
+	for (uint32_t i = 0; i < same_count; i++)
+		EXPECT("avoided", !node_set_has(options->avoid, same[i]));
+	free(same);
+}
+
 /** Ways that some nodes are closed to, and from other nodes only. */
 static void check_other_ways(struct sample *sample)
 {
@@ -455,6 +484,7 @@ static void check_other_ways(struct sample *sample)
 		EXPECT("avoided", !node_set_has(&avoid, way[i]));
 	if (count)
 		check_way(sample, way, count, &sample->roots, node);
+	check_budget(sample, &options, node, way, count);
 	free(way);
 	node_set_deinit(&starts);
 	node_set_deinit(&avoid);
