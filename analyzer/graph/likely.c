@@ -1,0 +1,414 @@
+/*
+ * A tree that is likely to be that of the dominators; see likely.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/graph/likely.h"
+
+#include <stdatomic.h>
+
+#include "image/base/guard.h"
+#include "image/base/workers.h"
+
+enum {
+	TOP = LIKELY_TOP,
+	AHEAD = 16,		/* nodes, or edges, whose memory is asked for */
+	ROUNDS_MAX = 3,
+	FEW = 64,		/* one of so many unsure is little left to do */
+	STEPS_EACH = 8,		/* up the tree, on average of all nodes */
+};
+
+/** What is needed beside the tree, by number. */
+struct checking {
+	struct likely *likely;
+	uint32_t *place;	/* by node: begin of its number; 0: it has none */
+	/* the subtree of a node are those whose begins are from its own on up
+	   to its end */
+	uint32_t *begin, *end;
+	/* the lowest and the highest begin of what has edges to anything below
+	   a node, as far as these lie outside the subtrees of parents */
+	struct reach_of {
+		_Atomic uint32_t low, high;
+	} *reach;
+	struct spill_array arrays[3];
+};
+
+/* --- in breadth ------------------------------------------------------------ */
+
+struct spreading {
+	struct likely *likely;
+	struct node_set seen;
+};
+
+static bool has_edges(const struct likely *likely, uint32_t node)
+{
+	const struct graph *graph = likely->graph;
+
+	for (uint32_t j = graph->out_at[node]; j < graph->out_at[node + 1]; j++)
+		if (likely_counts(likely, graph->out[j]))
+			return true;
+	return false;
+}
+
+static struct error *mark_leaves(void *context, unsigned int worker,
+				 size_t shard)
+{
+	struct spreading *spreading = context;
+	struct likely *likely = spreading->likely;
+	uint32_t end, begin = likely_shard(shard, likely->graph->num_nodes,
+					   &end);
+
+	(void)worker;
+	for (uint32_t node = begin; node < end; node++) {
+		if (has_edges(likely, node))
+			continue;
+		likely->number[node] = LIKELY_LEAF;
+		(void)node_set_add(&spreading->seen, node);
+	}
+	return NULL;
+}
+
+static void take(struct spreading *spreading, uint32_t node, uint32_t from)
+{
+	struct likely *likely = spreading->likely;
+
+	if (!node_set_add(&spreading->seen, node))
+		return;
+	likely->node[++likely->count] = node;
+	likely->parent[likely->count] = from;
+}
+
+static void take_roots(struct spreading *spreading)
+{
+	const struct node_set *roots = spreading->likely->options->roots;
+
+	for (uint32_t i = 0; i < roots->num_nodes; i += 64)
+		for (uint64_t bits = roots->words[i / 64]; bits;
+		     bits &= bits - 1)
+			take(spreading, i + (uint32_t)__builtin_ctzll(bits),
+			     TOP);
+	for (uint32_t w = TOP + 1; w <= spreading->likely->count; w++)
+		(void)node_set_add(&spreading->likely->sure, w);
+}
+
+static void ask_ahead(const struct likely *likely, uint32_t w)
+{
+	const struct graph *graph = likely->graph;
+
+	if (likely->count - w <= 2 * AHEAD)
+		return;
+	__builtin_prefetch(&graph->out_at[likely->node[w + 2 * AHEAD]]);
+	__builtin_prefetch(
+		&graph->out[graph->out_at[likely->node[w + AHEAD]]]);
+}
+
+static void spread(struct spreading *spreading)
+{
+	struct likely *likely = spreading->likely;
+	const struct graph *graph = likely->graph;
+
+	for (uint32_t w = TOP + 1; w <= likely->count; w++) {
+		uint32_t node = likely->node[w], end = graph->out_at[node + 1];
+
+		ask_ahead(likely, w);
+		for (uint32_t j = graph->out_at[node]; j < end; j++)
+			if (likely_counts(likely, graph->out[j]))
+				take(spreading, graph_end(graph->out[j]), w);
+	}
+}
+
+static struct error *give_numbers(void *context, unsigned int worker,
+				  size_t shard)
+{
+	struct likely *likely = context;
+	uint32_t end, w = likely_shard(shard, likely->count + 1, &end);
+
+	(void)worker;
+	for (w = w > TOP ? w : TOP + 1; w < end; w++)
+		likely->number[likely->node[w]] = w;
+	return NULL;
+}
+
+static struct error *search(struct likely *likely)
+{
+	uint32_t nodes = likely->graph->num_nodes;
+	unsigned int workers = likely->options->workers;
+	struct spreading spreading = { .likely = likely };
+	struct error *err = node_set_init(&spreading.seen, nodes);
+
+	if (!err)
+		err = workers_run(workers, likely_shards(nodes), mark_leaves,
+				  &spreading);
+	if (!err) {
+		take_roots(&spreading);
+		spread(&spreading);
+		err = workers_run(workers, likely_shards(likely->count + 1),
+				  give_numbers, likely);
+	}
+	node_set_deinit(&spreading.seen);
+	return err;
+}
+
+/* --- which are sure -------------------------------------------------------- */
+
+/** Number all anew, so that subtrees are without gaps. */
+static void find_subtrees(struct checking *checking)
+{
+	const struct likely *likely = checking->likely;
+	uint32_t *begin = checking->begin, *end = checking->end;
+
+	for (uint32_t w = TOP; w <= likely->count; w++) {
+		end[w] = 1;
+		atomic_init(&checking->reach[w].low, UINT32_MAX);
+		atomic_init(&checking->reach[w].high, 0);
+	}
+	// How many; then where the next child begins, which ends as their end.
+	for (uint32_t w = likely->count; w > TOP; w--)
+		end[likely->parent[w]] += end[w];
+	begin[TOP] = 1;
+	end[TOP] = 2;
+	for (uint32_t w = TOP + 1; w <= likely->count; w++) {
+		uint32_t *next = &end[likely->parent[w]], size = end[w];
+
+		begin[w] = *next;
+		*next += size;
+		end[w] = begin[w] + 1;
+		checking->place[likely->node[w]] = begin[w];
+	}
+}
+
+/** Something below a node can be reached from places low … high. */
+static void widen(struct reach_of *reach, uint32_t low, uint32_t high)
+{
+	uint32_t seen = atomic_load_explicit(&reach->low, memory_order_relaxed);
+
+	while (low < seen && !atomic_compare_exchange_weak_explicit(
+				     &reach->low, &seen, low,
+				     memory_order_relaxed,
+				     memory_order_relaxed))
+		;
+	seen = atomic_load_explicit(&reach->high, memory_order_relaxed);
+	while (high > seen && !atomic_compare_exchange_weak_explicit(
+				      &reach->high, &seen, high,
+				      memory_order_relaxed,
+				      memory_order_relaxed))
+		;
+}
+
+static void look_at_edges(struct checking *checking, uint32_t node,
+			  uint32_t parent)
+{
+	const struct graph *graph = checking->likely->graph;
+	uint32_t low = UINT32_MAX, high = 0, last = graph->in_at[node + 1];
+
+	for (uint32_t j = graph->in_at[node]; j < last; j++) {
+		uint32_t at;
+
+		if (graph->num_edges - j > 2 * AHEAD)
+			__builtin_prefetch(&checking->place[graph_end(
+				graph->in[j + 2 * AHEAD])]);
+		at = checking->place[graph_end(graph->in[j])];
+		if (!likely_counts(checking->likely, graph->in[j]) || at == 0)
+			continue;
+		low = at < low ? at : low;
+		high = at > high ? at : high;
+	}
+	if (low < checking->begin[parent] || high >= checking->end[parent])
+		widen(&checking->reach[parent], low, high);
+}
+
+static struct error *look_at_shard(void *context, unsigned int worker,
+				   size_t shard)
+{
+	struct checking *checking = context;
+	const struct likely *likely = checking->likely;
+	uint32_t end, begin = likely_shard(shard, likely->graph->num_nodes,
+					   &end);
+
+	(void)worker;
+	for (uint32_t node = begin; node < end; node++) {
+		uint32_t w = likely->number[node];
+
+		if (w != 0 && w != LIKELY_LEAF &&
+		    !node_set_has(&likely->sure, w))
+			look_at_edges(checking, node, likely->parent[w]);
+	}
+	return NULL;
+}
+
+/** From below to above: is a node all that leads to what is below it? */
+static bool is_closed(const struct checking *checking, uint32_t w)
+{
+	const struct reach_of *reach = &checking->reach[w];
+
+	return atomic_load_explicit(&reach->low, memory_order_relaxed) >=
+		       checking->begin[w] &&
+	       atomic_load_explicit(&reach->high, memory_order_relaxed) <
+		       checking->end[w];
+}
+
+static void settle(struct checking *checking)
+{
+	struct likely *likely = checking->likely;
+
+	for (uint32_t w = likely->count; w > TOP; w--) {
+		const struct reach_of *reach = &checking->reach[w];
+
+		if (!is_closed(checking, w))
+			widen(&checking->reach[likely->parent[w]],
+			      atomic_load_explicit(&reach->low,
+						   memory_order_relaxed),
+			      atomic_load_explicit(&reach->high,
+						   memory_order_relaxed));
+	}
+	likely->num_unsure = 0;
+	for (uint32_t w = TOP + 1; w <= likely->count; w++) {
+		if (is_closed(checking, likely->parent[w]))
+			(void)node_set_add(&likely->sure, w);
+		likely->num_unsure += !node_set_has(&likely->sure, w);
+	}
+}
+
+/* --- others move up -------------------------------------------------------- */
+
+/** The nearest common ancestor; 0 where the steps do not suffice. */
+static uint32_t common_ancestor(const struct likely *likely, uint32_t a,
+				uint32_t b, uint64_t *steps)
+{
+	while (a != b) {
+		if (*steps == 0)
+			return 0;
+		--*steps;
+		if (a > b)
+			a = likely->parent[a];
+		else
+			b = likely->parent[b];
+	}
+	return a;
+}
+
+static void lift(struct likely *likely, uint32_t w, uint64_t *steps)
+{
+	const struct graph *graph = likely->graph;
+	uint32_t node = likely->node[w], best = likely->parent[w];
+
+	for (uint32_t j = graph->in_at[node];
+	     best > TOP && j < graph->in_at[node + 1]; j++) {
+		uint32_t from = likely->number[graph_end(graph->in[j])];
+
+		if (likely_counts(likely, graph->in[j]) && from != 0)
+			best = common_ancestor(likely, best, from, steps);
+	}
+	if (best == 0 || best == likely->parent[w])
+		return;
+	likely->parent[w] = best;
+	(void)node_set_add(&likely->moved, w);
+}
+
+static void lift_unsure(struct likely *likely)
+{
+	uint64_t steps = (uint64_t)likely->count * STEPS_EACH;
+
+	for (uint32_t w = TOP + 1; w <= likely->count && steps > 0; w++)
+		if (!node_set_has(&likely->sure, w))
+			lift(likely, w, &steps);
+}
+
+/* --- all of it ------------------------------------------------------------- */
+
+static struct error *checking_init(struct checking *checking)
+{
+	struct spill *spill = checking->likely->options->spill;
+	uint64_t numbers = (uint64_t)checking->likely->count + 1;
+	struct error *err = spill_alloc(spill, numbers * sizeof(uint32_t),
+					&checking->arrays[0]);
+
+	if (!err)
+		err = spill_alloc(spill, numbers * sizeof(uint32_t),
+				  &checking->arrays[1]);
+	if (!err)
+		err = spill_alloc(spill, numbers * sizeof(*checking->reach),
+				  &checking->arrays[2]);
+	checking->begin = checking->arrays[0].data;
+	checking->end = checking->arrays[1].data;
+	checking->reach = checking->arrays[2].data;
+	return err;
+}
+
+static struct error *check(struct likely *likely, uint32_t *scratch)
+{
+	struct checking checking = { .likely = likely, .place = scratch };
+	struct error *err = checking_init(&checking);
+
+	for (int round = 1; !err; round++) {
+		find_subtrees(&checking);
+		err = workers_run(likely->options->workers,
+				  likely_shards(likely->graph->num_nodes),
+				  look_at_shard, &checking);
+		settle(&checking);
+		if (round == ROUNDS_MAX ||
+		    likely->num_unsure <= (round > 1 ? likely->count / FEW : 0))
+			break;
+		lift_unsure(likely);
+	}
+	for (size_t i = 0; i < sizeof(checking.arrays) /
+				       sizeof(checking.arrays[0]); i++)
+		spill_free(&checking.arrays[i]);
+	return err;
+}
+
+/** How many nodes will get numbers, at most. */
+static uint32_t count_inner(const struct graph *graph)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < graph->num_nodes; i++)
+		count += graph->out_at[i] != graph->out_at[i + 1];
+	return count;
+}
+
+static struct error *init(struct likely *likely)
+{
+	uint32_t **arrays[] = { &likely->number, &likely->node,
+				&likely->parent };
+	uint32_t numbers = count_inner(likely->graph) + TOP + 1;
+	struct error *err = node_set_init(&likely->sure, numbers);
+
+	if (!err)
+		err = node_set_init(&likely->moved, numbers);
+	for (int i = 0; !err && i < 3; i++) {
+		uint64_t count = i == 0 ? likely->graph->num_nodes : numbers;
+
+		err = spill_alloc(likely->options->spill,
+				  count * sizeof(uint32_t),
+				  &likely->arrays[i]);
+		*arrays[i] = likely->arrays[i].data;
+	}
+	return err;
+}
+
+struct error *likely_find(const struct graph *graph,
+			  const struct dominators_options *options,
+			  uint32_t *scratch, struct likely *ret)
+{
+	struct error *err;
+
+	*ret = (struct likely){ .graph = graph, .options = options,
+				.count = TOP };
+	err = init(ret);
+	if (!err)
+		err = search(ret);
+	if (!err)
+		err = check(ret, scratch);
+	if (err)
+		likely_deinit(ret);
+	return err;
+}
+
+void likely_deinit(struct likely *likely)
+{
+	for (int i = 0; i < 3; i++)
+		spill_free(&likely->arrays[i]);
+	node_set_deinit(&likely->sure);
+	node_set_deinit(&likely->moved);
+	*likely = (struct likely){ 0 };
+}
