@@ -13,8 +13,10 @@ enum {
 	TOP = LIKELY_TOP,
 	AHEAD = 16,		/* nodes, or edges, whose memory is asked for */
 	ROUNDS_MAX = 3,
+	DENSE = 4,		/* edges of a node, from which on this pays */
 	FEW = 64,		/* one of so many unsure is little left to do */
-	STEPS_EACH = 8,		/* up the tree, on average of all nodes */
+	STEPS_MAX = 64,		/* up the tree, for each node */
+	STEPS_EACH = 2,		/* … on average of all nodes */
 };
 
 /** What is needed beside the tree, by number. */
@@ -79,15 +81,16 @@ static void take(struct spreading *spreading, uint32_t node, uint32_t from)
 
 static void take_roots(struct spreading *spreading)
 {
-	const struct node_set *roots = spreading->likely->options->roots;
+	struct likely *likely = spreading->likely;
+	const struct node_set *roots = likely->options->roots;
 
 	for (uint32_t i = 0; i < roots->num_nodes; i += 64)
 		for (uint64_t bits = roots->words[i / 64]; bits;
 		     bits &= bits - 1)
 			take(spreading, i + (uint32_t)__builtin_ctzll(bits),
 			     TOP);
-	for (uint32_t w = TOP + 1; w <= spreading->likely->count; w++)
-		(void)node_set_add(&spreading->likely->sure, w);
+	for (uint32_t w = TOP + 1; w <= likely->count; w++)
+		(void)node_set_add(&likely->sure, w);
 }
 
 static void ask_ahead(const struct likely *likely, uint32_t w)
@@ -141,6 +144,8 @@ static struct error *search(struct likely *likely)
 	if (!err) {
 		take_roots(&spreading);
 		spread(&spreading);
+		likely->num_unsure = likely->count - TOP -
+				     node_set_count(&likely->sure);
 		err = workers_run(workers, likely_shards(likely->count + 1),
 				  give_numbers, likely);
 	}
@@ -286,7 +291,8 @@ static uint32_t common_ancestor(const struct likely *likely, uint32_t a,
 	return a;
 }
 
-static void lift(struct likely *likely, uint32_t w, uint64_t *steps)
+/** Move a node up, if so many steps suffice, which are counted down. */
+static bool lift(struct likely *likely, uint32_t w, uint64_t *steps)
 {
 	const struct graph *graph = likely->graph;
 	uint32_t node = likely->node[w], best = likely->parent[w];
@@ -299,18 +305,27 @@ static void lift(struct likely *likely, uint32_t w, uint64_t *steps)
 			best = common_ancestor(likely, best, from, steps);
 	}
 	if (best == 0 || best == likely->parent[w])
-		return;
+		return false;
 	likely->parent[w] = best;
 	(void)node_set_add(&likely->moved, w);
+	return true;
 }
 
-static void lift_unsure(struct likely *likely)
+/** @return how many have moved */
+static uint32_t lift_unsure(struct likely *likely)
 {
+	uint32_t moved = 0;
 	uint64_t steps = (uint64_t)likely->count * STEPS_EACH;
 
 	for (uint32_t w = TOP + 1; w <= likely->count && steps > 0; w++)
-		if (!node_set_has(&likely->sure, w))
-			lift(likely, w, &steps);
+		if (!node_set_has(&likely->sure, w)) {
+			uint64_t some = steps < STEPS_MAX ? steps : STEPS_MAX;
+
+			steps -= some;
+			moved += lift(likely, w, &some);
+			steps += some;
+		}
+	return moved;
 }
 
 /* --- all of it ------------------------------------------------------------- */
@@ -340,15 +355,19 @@ static struct error *check(struct likely *likely, uint32_t *scratch)
 	struct error *err = checking_init(&checking);
 
 	for (int round = 1; !err; round++) {
+		uint32_t before = likely->num_unsure;
+
 		find_subtrees(&checking);
 		err = workers_run(likely->options->workers,
 				  likely_shards(likely->graph->num_nodes),
 				  look_at_shard, &checking);
 		settle(&checking);
-		if (round == ROUNDS_MAX ||
-		    likely->num_unsure <= (round > 1 ? likely->count / FEW : 0))
+		// Semidominators are better where this does not lead far.
+		if (round == ROUNDS_MAX || likely->num_unsure == 0 ||
+		    (round > 1 && (likely->num_unsure < likely->count / FEW ||
+				   likely->num_unsure > before / 2)) ||
+		    lift_unsure(likely) < likely->num_unsure / 4)
 			break;
-		lift_unsure(likely);
 	}
 	for (size_t i = 0; i < sizeof(checking.arrays) /
 				       sizeof(checking.arrays[0]); i++)
@@ -397,7 +416,8 @@ struct error *likely_find(const struct graph *graph,
 	err = init(ret);
 	if (!err)
 		err = search(ret);
-	if (!err)
+	// In what is like lists and trees a search in depth waits for little.
+	if (!err && graph->num_edges / DENSE >= ret->count)
 		err = check(ret, scratch);
 	if (err)
 		likely_deinit(ret);

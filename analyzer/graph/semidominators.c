@@ -40,6 +40,7 @@ struct search {
 	struct likely *likely;
 	const struct graph *graph;
 	struct node_set wanted;	/* nodes that matter */
+	struct node_set single;	/* those with one edge that matters */
 	uint32_t num_wanted;
 	uint32_t *pending;	/* of these, whose referrers are still to come */
 	size_t num_pending, pending_room;
@@ -105,6 +106,7 @@ static bool want_referrers(struct search *search)
 		uint32_t parent = likely->parent[likely->number[node]];
 
 		if (has_one_edge(search, node)) {
+			(void)node_set_add(&search->single, node);
 			if (parent != TOP &&
 			    !want(search, likely->node[parent]))
 				return false;
@@ -167,9 +169,9 @@ static bool is_followed(const struct search *search, uint32_t node,
 	const struct likely *likely = search->likely;
 	uint32_t target = graph_end(edge);
 
-	return node_set_has(&search->wanted, target) &&
-	       search->number[target] == 0 && likely_counts(likely, edge) &&
-	       (!has_one_edge(search, target) ||
+	return search->number[target] == 0 && likely_counts(likely, edge) &&
+	       node_set_has(&search->wanted, target) &&
+	       (!node_set_has(&search->single, target) ||
 		likely->parent[likely->number[target]] == likely->number[node]);
 }
 
@@ -297,7 +299,7 @@ static struct error *find_semi(struct search *search)
 		search->link[i].label = i;
 	for (uint32_t w = search->count; w > TOP; w--) {
 		uint32_t node = search->node[w], best = search->idom[w];
-		bool one = has_one_edge(search, node);
+		bool one = node_set_has(&search->single, node);
 
 		ask_ahead(search, w);
 		for (uint32_t j = graph->in_at[node];
@@ -390,6 +392,8 @@ struct error *semidominators_find(struct likely *likely, uint32_t *scratch)
 	struct error *err = node_set_init(&search.wanted,
 					  likely->graph->num_nodes);
 
+	if (!err)
+		err = node_set_init(&search.single, likely->graph->num_nodes);
 	if (!err && !want_all(&search))
 		err = error_no_memory();
 	if (!err)
@@ -406,6 +410,7 @@ struct error *semidominators_find(struct likely *likely, uint32_t *scratch)
 	     i++)
 		spill_free(&search.arrays[i]);
 	node_set_deinit(&search.wanted);
+	node_set_deinit(&search.single);
 	free(search.pending);
 	free(search.path);
 	return err;
