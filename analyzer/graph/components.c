@@ -7,6 +7,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "analyzer/graph/giant.h"
+#include "image/base/guard.h"
+
 /** Where the search is in a node. */
 struct step {
 	uint32_t node, edge;
@@ -198,6 +201,21 @@ static struct error *list(const struct search *search, struct components *ret)
 	return ret->members ? NULL : error_no_memory();
 }
 
+/** The largest is found in another way, where there is one. */
+static struct error *take_giant(struct search *search)
+{
+	CLEANUP(node_set_deinit) struct node_set giant = { 0 };
+	struct error *err = giant_find(search->graph, search->options, &giant);
+
+	if (err || node_set_count(&giant) < 2)
+		return err;
+	search->count++;
+	for (uint32_t i = 0; i < search->graph->num_nodes; i++)
+		if (node_set_has(&giant, i))
+			search->index[i] = DONE + search->count;
+	return NULL;
+}
+
 struct error *components_find(const struct graph *graph,
 			      const struct components_options *options,
 			      struct components *ret)
@@ -205,13 +223,15 @@ struct error *components_find(const struct graph *graph,
 	struct search search = { .graph = graph, .options = options,
 				 .next_index = 1 };
 	struct spill_array index = { .fd = -1 };
-	struct error *err = spill_alloc(options->spill,
-					(uint64_t)graph->num_nodes *
-						sizeof(uint32_t),
-					&index);
+	struct error *err;
 
 	*ret = (struct components){ 0 };
+	err = spill_alloc(options->spill,
+			  (uint64_t)graph->num_nodes * sizeof(uint32_t),
+			  &index);
 	search.index = index.data;
+	if (!err)
+		err = take_giant(&search);
 	// What leads nowhere is in no cycle.
 	for (uint32_t i = 0; !err && i < graph->num_nodes; i++)
 		if (graph->out_at[i] == graph->out_at[i + 1])

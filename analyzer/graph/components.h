@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Pearce, "A space-efficient algorithm for finding strongly connected
- * components" (2016): one word for each node.
+ * components" (2016): one word for each node; but for the largest (giant.h).
  */
 #ifndef ANALYZER_GRAPH_COMPONENTS_H
 #define ANALYZER_GRAPH_COMPONENTS_H
@@ -31,6 +31,7 @@ struct components_options {
 	struct spill *spill;		/* of what is needed meanwhile */
 };
 
+/** The graph has its edges both ways. */
 struct error *components_find(const struct graph *graph,
 			      const struct components_options *options,
 			      struct components *ret);
