@@ -4,179 +4,109 @@
  */
 #include "analyzer/graph/giant.h"
 
+#include "analyzer/graph/spread.h"
+#include "image/base/guard.h"
+
 enum {
 	SAMPLES = 16,		/* nodes that are tried */
 	MUCH = 4096,		/* nodes before and behind one */
 	SMALL = 64,		/* … of small graphs one of so many */
-	AHEAD = 16,		/* nodes of which memory is asked for early */
 };
-
-struct search {
-	const struct graph *graph;
-	const struct components_options *options;
-	struct node_set before, behind;	/* found in each direction */
-	struct node_set classes;	/* that edges of kinds lead to */
-	uint32_t *queue;	/* nodes in the order of finding */
-	uint32_t count;
-};
-
-/** The edges of a node in one direction, and what is needed to follow them. */
-struct direction {
-	const uint32_t *at, *edges;
-	struct node_set *found;
-	const struct node_set *within;	/* NULL: all */
-	bool forward;
-};
-
-static bool is_to_class(const struct search *search, uint32_t from, uint32_t to)
-{
-	const struct components_options *options = search->options;
-
-	return options->kinds &&
-	       options->kind_nodes[options->kinds[from]] == to;
-}
-
-static void ask_ahead(const struct search *search,
-		      const struct direction *direction, uint32_t first)
-{
-	if (search->count - first <= 2 * AHEAD)
-		return;
-	__builtin_prefetch(&direction->at[search->queue[first + 2 * AHEAD]]);
-	__builtin_prefetch(&direction->edges[direction->at[
-		search->queue[first + AHEAD]]]);
-}
-
-/** Note to which class a node leads that is passed: seldom does another. */
-static void note_class(struct search *search, uint32_t node)
-{
-	const struct components_options *options = search->options;
-	uint32_t class;
-
-	if (!options->kinds)
-		return;
-	class = options->kind_nodes[options->kinds[node]];
-	if (class < search->graph->num_nodes)
-		(void)node_set_add(&search->classes, class);
-}
-
-static void follow(struct search *search, const struct direction *direction,
-		   uint32_t node)
-{
-	bool class = !direction->forward &&
-		     node_set_has(&search->classes, node);
-
-	for (uint32_t j = direction->at[node]; j < direction->at[node + 1];
-	     j++) {
-		uint32_t edge = direction->edges[j], other = graph_end(edge);
-
-		if (node_set_has(direction->found, other) ||
-		    !graph_in(edge, search->options->mask) ||
-		    (direction->within &&
-		     !node_set_has(direction->within, other)) ||
-		    (direction->forward ? is_to_class(search, node, other) :
-			     class && is_to_class(search, other, node)))
-			continue;
-		(void)node_set_add(direction->found, other);
-		search->queue[search->count++] = other;
-	}
-}
-
-/** All that is found from a node, or at least so many. @return how many */
-static uint32_t spread(struct search *search,
-		       const struct direction *direction, uint32_t node,
-		       uint32_t enough)
-{
-	search->count = 0;
-	search->queue[search->count++] = node;
-	(void)node_set_add(direction->found, node);
-	for (uint32_t i = 0; i < search->count && search->count < enough; i++) {
-		ask_ahead(search, direction, i);
-		if (direction->forward)
-			note_class(search, search->queue[i]);
-		follow(search, direction, search->queue[i]);
-	}
-	return search->count;
-}
 
 /** Are there so many nodes before and behind one? */
-static bool has_much(struct search *search,
-		     const struct direction directions[2], uint32_t node,
-		     uint32_t much)
+static struct error *has_much(const struct graph *graph,
+			      struct spread_options options, uint32_t node,
+			      bool *ret)
 {
-	bool has = true;
+	struct error *err = NULL;
 
-	for (int i = 0; has && i < 2; i++) {
-		struct direction direction = directions[i];
+	*ret = true;
+	for (int i = 0; !err && *ret && i < 2; i++) {
+		CLEANUP(node_set_deinit) struct node_set found = { 0 };
+		uint32_t count;
 
-		direction.within = NULL;
-		has = spread(search, &direction, node, much) >= much;
-		for (uint32_t j = 0; j < search->count; j++)
-			node_set_remove(direction.found, search->queue[j]);
+		err = node_set_init(&found, graph->num_nodes);
+		if (err)
+			return err;
+		(void)node_set_add(&found, node);
+		options.backward = i == 1;
+		err = spread_all(graph, &options, &found, &count);
+		*ret = !err && count >= options.enough;
 	}
-	return has;
+	return err;
 }
 
 /** A node that may be in it, or GRAPH_NONE. */
-static uint32_t find_sample(struct search *search,
-			    const struct direction directions[2])
+static struct error *find_sample(const struct graph *graph,
+				 const struct spread_options *all,
+				 uint32_t *ret)
 {
-	uint64_t nodes = search->graph->num_nodes;
-	uint32_t much = nodes / SMALL < MUCH ? (uint32_t)(nodes / SMALL) + 2 :
-					       MUCH;
+	uint64_t nodes = graph->num_nodes;
+	struct spread_options options = *all;
+	struct error *err = NULL;
+	bool has = false;
 
-	for (uint32_t i = 0; i < SAMPLES && i < nodes; i++) {
+	options.enough = nodes / SMALL < MUCH ? (uint32_t)(nodes / SMALL) + 1 :
+						MUCH;
+	*ret = GRAPH_NONE;
+	for (uint32_t i = 0; !err && !has && i < SAMPLES && i < nodes; i++) {
 		uint32_t node = (uint32_t)(nodes * i / SAMPLES);
 
 		// What is near has as much to do with it.
-		while (node + 1 < nodes && search->graph->out_at[node] ==
-						   search->graph->out_at[node + 1])
+		while (node + 1 < nodes &&
+		       graph->out_at[node] == graph->out_at[node + 1])
 			node++;
-		if (has_much(search, directions, node, much))
-			return node;
+		err = has_much(graph, options, node, &has);
+		if (has)
+			*ret = node;
 	}
-	return GRAPH_NONE;
+	return err;
 }
 
-static void search_all(struct search *search)
+/** What edges may lead to that do not count for their kinds. */
+static struct error *find_classes(const struct graph *graph,
+				  const struct components_options *options,
+				  struct node_set *ret)
 {
-	const struct graph *graph = search->graph;
-	const struct direction directions[2] = {
-		{ graph->out_at, graph->out, &search->behind, NULL, true },
-		{ graph->in_at, graph->in, &search->before, &search->behind,
-		  false },
-	};
-	uint32_t node = find_sample(search, directions);
+	struct error *err = node_set_init(ret, graph->num_nodes);
 
-	for (int i = 0; node != GRAPH_NONE && i < 2; i++)
-		(void)spread(search, &directions[i], node, UINT32_MAX);
+	for (uint32_t i = 0; !err && options->kinds && i < graph->num_nodes;
+	     i++) {
+		uint32_t class = options->kind_nodes[options->kinds[i]];
+
+		if (class < graph->num_nodes)
+			(void)node_set_add(ret, class);
+	}
+	return err;
 }
 
 struct error *giant_find(const struct graph *graph,
 			 const struct components_options *options,
 			 struct node_set *ret)
 {
-	struct search search = { .graph = graph, .options = options };
-	struct spill_array queue = { .fd = -1 };
-	struct error *err = spill_alloc(options->spill,
-					(uint64_t)graph->num_nodes *
-						sizeof(*search.queue), &queue);
+	CLEANUP(node_set_deinit) struct node_set classes = { 0 };
+	CLEANUP(node_set_deinit) struct node_set behind = { 0 };
+	struct spread_options spreading = {
+		.mask = options->mask, .kinds = options->kinds,
+		.kind_nodes = options->kind_nodes, .classes = &classes,
+	};
+	uint32_t node = GRAPH_NONE, count;
+	struct error *err = node_set_init(ret, graph->num_nodes);
 
-	search.queue = queue.data;
 	if (!err)
-		err = node_set_init(&search.before, graph->num_nodes);
+		err = node_set_init(&behind, graph->num_nodes);
 	if (!err)
-		err = node_set_init(&search.behind, graph->num_nodes);
+		err = find_classes(graph, options, &classes);
 	if (!err)
-		err = node_set_init(&search.classes, graph->num_nodes);
-	if (!err) {
-		search_all(&search);
-		// Only what is behind has been looked for before it.
-		*ret = search.before;
-		search.before = (struct node_set){ 0 };
-	}
-	spill_free(&queue);
-	node_set_deinit(&search.before);
-	node_set_deinit(&search.behind);
-	node_set_deinit(&search.classes);
-	return err;
+		err = find_sample(graph, &spreading, &node);
+	if (err || node == GRAPH_NONE)
+		return err;
+	(void)node_set_add(&behind, node);
+	err = spread_all(graph, &spreading, &behind, &count);
+	if (err)
+		return err;
+	(void)node_set_add(ret, node);
+	spreading.backward = true;
+	spreading.within = &behind;
+	return spread_all(graph, &spreading, ret, &count);
 }

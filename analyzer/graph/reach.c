@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "analyzer/graph/spread.h"
 #include "image/base/guard.h"
 
 struct error *node_set_init(struct node_set *set, uint32_t num_nodes)
@@ -57,53 +58,13 @@ static bool has_edges(const struct graph *graph, uint32_t node)
 	return graph->out_at[node] != graph->out_at[node + 1];
 }
 
-static bool follow(const struct graph *graph, unsigned int mask,
-		   const struct node_set *within, struct node_set *set,
-		   struct pending *pending)
-{
-	while (pending->count > 0) {
-		uint32_t node = pending->nodes[--pending->count];
-
-		for (uint32_t j = graph->out_at[node];
-		     j < graph->out_at[node + 1]; j++) {
-			uint32_t target = graph_end(graph->out[j]);
-
-			if (!graph_in(graph->out[j], mask) ||
-			    (within && !node_set_has(within, target)) ||
-			    !node_set_add(set, target))
-				continue;
-			if (has_edges(graph, target) && !push(pending, target))
-				return false;
-		}
-	}
-	return true;
-}
-
 struct error *reach(const struct graph *graph, unsigned int mask,
 		    const struct node_set *within, struct node_set *set)
 {
-	struct pending pending = { 0 };
-	size_t words = (size_t)graph->num_nodes / 64 + 1;
-	// What is found goes through the words again only as far as it is new,
-	// so all that were there at first are taken one by one.
-	uint64_t *first = malloc(words * sizeof(*first));
-	bool done = first != NULL;
+	uint32_t count;
 
-	for (size_t i = 0; done && i < words; i++)
-		first[i] = set->words[i];
-	for (size_t i = 0; done && i < words; i++) {
-		for (uint64_t bits = first[i]; done && bits;
-		     bits &= bits - 1) {
-			uint32_t node = (uint32_t)(i * 64) +
-					(uint32_t)__builtin_ctzll(bits);
-
-			done = push(&pending, node) &&
-			       follow(graph, mask, within, set, &pending);
-		}
-	}
-	free(pending.nodes);
-	free(first);
-	return done ? NULL : error_no_memory();
+	return spread_all(graph, &(struct spread_options){
+			.mask = mask, .within = within }, set, &count);
 }
 
 /* --- a way to one ---------------------------------------------------------- */
