@@ -13,8 +13,6 @@
 
 enum { OUT_AT, OUT, IN_AT, IN };
 
-enum { AHEAD = 24 };		/* edges, whose targets' memory is asked for */
-
 #define EDGES_MAX	UINT32_MAX
 #define GROW_BYTES	(UINT64_C(32) << 20)
 #define RESERVE_LEAST	(UINT64_C(16) << 20)
@@ -249,103 +247,235 @@ struct error *edge_writer_finish(struct edge_writer *writer,
 
 /* --- turned round ---------------------------------------------------------- */
 
+enum {
+	BUCKETS_LOG2 = 10,	/* at most */
+	SLICES = 64,		/* runs of nodes that workers take */
+	GROUPS = 4,		/* of buckets, where there is little room */
+};
+
+/** An edge on its way. */
+struct turned {
+	uint32_t target;
+	uint32_t edge;		/* that leads from there */
+};
+
 /*
- * Each worker has the edges that lead to a range of nodes, and looks at all:
- * what it writes to is its own, and as small as can be.
+ * Edges to anywhere would each wait for memory. So they first go to buckets by
+ * the nodes that they lead to, each slice to places of its own; what one of
+ * these has is then put in order where the caches hold all of it. All buckets at
+ * once take as much memory as both directions, so that there need to be groups.
  */
 struct reversing {
 	struct graph *graph;
-	unsigned int parts;
+	uint32_t shift;		/* nodes of a bucket: two to the power of it */
+	uint32_t num_buckets;
+	uint32_t *counts;	/* by slice and bucket; then where the next goes */
+	uint32_t *begins;	/* of buckets in graph->in, one more than these */
+	uint32_t first, last;	/* buckets of the group at hand, without last */
+	struct turned *turned;	/* their edges, from begins[first] on */
+	struct spill_array array;
 };
 
-static void part_of(const struct reversing *reversing, size_t shard,
-		    uint32_t *ret_begin, uint32_t *ret_end)
+static void nodes_of_slice(const struct reversing *reversing, size_t slice,
+			   uint32_t *ret_begin, uint32_t *ret_end)
 {
 	uint64_t nodes = reversing->graph->num_nodes;
 
-	*ret_begin = (uint32_t)(nodes * shard / reversing->parts);
-	*ret_end = (uint32_t)(nodes * (shard + 1) / reversing->parts);
+	*ret_begin = (uint32_t)(nodes * slice / SLICES);
+	*ret_end = (uint32_t)(nodes * (slice + 1) / SLICES);
 }
 
-/** Ask for what is kept of the targets of edges that come soon. */
-static void ask_ahead(const struct graph *graph, uint32_t edge,
-		      const uint32_t *of_targets)
+static uint32_t *counts_of(const struct reversing *reversing, size_t slice)
 {
-	if (graph->num_edges - edge > AHEAD)
-		__builtin_prefetch(
-			&of_targets[graph_end(graph->out[edge + AHEAD])], 1);
+	return reversing->counts + slice * reversing->num_buckets;
 }
 
-static struct error *count_part(void *context, unsigned int worker,
-				size_t shard)
+static struct error *count_slice(void *context, unsigned int worker,
+				 size_t slice)
 {
 	const struct reversing *reversing = context;
 	const struct graph *graph = reversing->graph;
-	uint32_t *counts = graph->in_at + 1, begin, end;
+	uint32_t *counts = counts_of(reversing, slice), begin, end;
 
 	(void)worker;
-	part_of(reversing, shard, &begin, &end);
-	for (uint32_t i = 0; i < graph->num_edges; i++) {
-		uint32_t target = graph_end(graph->out[i]);
-
-		ask_ahead(graph, i, counts);
-		if (target - begin < end - begin)
-			counts[target]++;
-	}
+	nodes_of_slice(reversing, slice, &begin, &end);
+	for (uint32_t j = graph->out_at[begin]; j < graph->out_at[end]; j++)
+		counts[graph_end(graph->out[j]) >> reversing->shift]++;
 	return NULL;
 }
 
-/** in_at[i] is where the next edge that leads to node i goes. */
-static struct error *fill_part(void *context, unsigned int worker, size_t shard)
+/** From how many there are to where the first of them goes. */
+static void place_buckets(struct reversing *reversing)
+{
+	uint32_t next = 0;
+
+	for (uint32_t i = 0; i < reversing->num_buckets; i++) {
+		reversing->begins[i] = next;
+		for (size_t slice = 0; slice < SLICES; slice++) {
+			uint32_t *at = &counts_of(reversing, slice)[i];
+			uint32_t count = *at;
+
+			*at = next;
+			next += count;
+		}
+	}
+	reversing->begins[reversing->num_buckets] = next;
+}
+
+static struct error *fill_slice(void *context, unsigned int worker,
+				size_t slice)
 {
 	const struct reversing *reversing = context;
 	const struct graph *graph = reversing->graph;
-	uint32_t begin, end;
+	struct turned *turned = reversing->turned;
+	uint32_t *next = counts_of(reversing, slice), node, end;
+	uint32_t first = reversing->first, num = reversing->last - first;
+	uint32_t begin = reversing->begins[first];
 
 	(void)worker;
-	part_of(reversing, shard, &begin, &end);
-	for (uint32_t i = 0; i < graph->num_nodes; i++) {
-		for (uint32_t j = graph->out_at[i]; j < graph->out_at[i + 1];
-		     j++) {
+	nodes_of_slice(reversing, slice, &node, &end);
+	for (; node < end; node++) {
+		for (uint32_t j = graph->out_at[node];
+		     j < graph->out_at[node + 1]; j++) {
 			uint32_t edge = graph->out[j];
 			uint32_t target = graph_end(edge);
+			uint32_t bucket = target >> reversing->shift;
 
-			ask_ahead(graph, j, graph->in_at);
-			if (target - begin < end - begin)
-				graph->in[graph->in_at[target]++] =
-					graph_edge(i, graph_hold(edge));
+			if (bucket - first < num)
+				turned[next[bucket]++ - begin] = (struct turned){
+					target,
+					graph_edge(node, graph_hold(edge)) };
 		}
 	}
 	return NULL;
 }
 
-struct error *graph_reverse(struct graph *graph, unsigned int workers,
-			    struct spill *spill)
+/** Put the edges of a bucket in order; in_at[i] is the end of those of i. */
+static struct error *sort_bucket(void *context, unsigned int worker,
+				 size_t number)
 {
-	struct reversing reversing = { graph, workers ? workers : 1 };
-	uint64_t nodes = graph->num_nodes;
-	struct error *err;
+	const struct reversing *reversing = context;
+	const struct graph *graph = reversing->graph;
+	uint32_t bucket = reversing->first + (uint32_t)number;
+	uint64_t node = (uint64_t)bucket << reversing->shift;
+	uint64_t end = (uint64_t)(bucket + 1) << reversing->shift;
+	uint32_t next = reversing->begins[bucket];
+	uint32_t count = reversing->begins[bucket + 1] - next;
+	const struct turned *turned = reversing->turned + next -
+				      reversing->begins[reversing->first];
 
-	err = spill_alloc(spill, (nodes + 1) * sizeof(uint32_t),
-			  &graph->arrays[IN_AT]);
+	(void)worker;
+	for (uint32_t i = 0; i < count; i++)
+		graph->in_at[turned[i].target]++;
+	for (; node < end && node < graph->num_nodes; node++) {
+		uint32_t degree = graph->in_at[node];
+
+		graph->in_at[node] = next;
+		next += degree;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		graph->in[graph->in_at[turned[i].target]++] = turned[i].edge;
+	return NULL;
+}
+
+/** The next buckets that go together: at least one, and as many as fit. */
+static void take_group(struct reversing *reversing, uint32_t room)
+{
+	const uint32_t *begins = reversing->begins;
+
+	reversing->first = reversing->last++;
+	while (reversing->last < reversing->num_buckets &&
+	       begins[reversing->last + 1] - begins[reversing->first] <= room)
+		reversing->last++;
+}
+
+/** How many edges may be on their way: at least those of any bucket. */
+static uint32_t find_room(const struct reversing *reversing,
+			  const struct spill *spill)
+{
+	uint64_t used = atomic_load(&spill->used), edges;
+	uint64_t left = spill->budget > used ? spill->budget - used : 0;
+	uint32_t room;
+
+	edges = reversing->graph->num_edges;
+	room = (uint32_t)(edges * sizeof(struct turned) <= left / 4 ?
+				  edges : edges / GROUPS);
+	for (uint32_t i = 0; i < reversing->num_buckets; i++) {
+		uint32_t count = reversing->begins[i + 1] -
+				 reversing->begins[i];
+
+		room = count > room ? count : room;
+	}
+	return room;
+}
+
+static struct error *turn(struct reversing *reversing, unsigned int workers,
+			  struct spill *spill)
+{
+	uint32_t room;
+	struct error *err = workers_run(workers, SLICES, count_slice,
+					reversing);
+
+	if (err)
+		return err;
+	place_buckets(reversing);
+	room = find_room(reversing, spill);
+	err = spill_alloc(spill, (uint64_t)room * sizeof(*reversing->turned),
+			  &reversing->array);
+	reversing->turned = reversing->array.data;
+	while (!err && reversing->last < reversing->num_buckets) {
+		take_group(reversing, room);
+		err = workers_run(workers, SLICES, fill_slice, reversing);
+		if (!err)
+			err = workers_run(workers,
+					  reversing->last - reversing->first,
+					  sort_bucket, reversing);
+	}
+	spill_free(&reversing->array);
+	return err;
+}
+
+static struct error *make_in(struct graph *graph, struct spill *spill)
+{
+	struct error *err = spill_alloc(spill, ((uint64_t)graph->num_nodes + 1) *
+						       sizeof(uint32_t),
+					&graph->arrays[IN_AT]);
+
 	if (!err)
 		err = spill_alloc(spill, (uint64_t)graph->num_edges *
 						 sizeof(uint32_t),
 				  &graph->arrays[IN]);
-	if (err)
-		return err;
 	graph->in_at = graph->arrays[IN_AT].data;
 	graph->in = graph->arrays[IN].data;
-	err = workers_run(workers, reversing.parts, count_part, &reversing);
+	return err;
+}
+
+struct error *graph_reverse(struct graph *graph, unsigned int workers,
+			    struct spill *spill)
+{
+	struct reversing reversing = { .graph = graph };
+	uint64_t nodes = graph->num_nodes;
+	struct error *err = make_in(graph, spill);
+
+	while (nodes >> reversing.shift >> BUCKETS_LOG2)
+		reversing.shift++;
+	reversing.num_buckets = (uint32_t)(nodes >> reversing.shift) + 1;
+	reversing.counts = calloc((size_t)SLICES * reversing.num_buckets,
+				  sizeof(*reversing.counts));
+	reversing.begins = calloc((size_t)reversing.num_buckets + 1,
+				  sizeof(*reversing.begins));
+	if (!err && (!reversing.counts || !reversing.begins))
+		err = error_no_memory();
+	if (!err)
+		err = turn(&reversing, workers ? workers : 1, spill);
+	free(reversing.counts);
+	free(reversing.begins);
 	if (err)
 		return err;
-	for (uint32_t i = 0; i < graph->num_nodes; i++)
-		graph->in_at[i + 1] += graph->in_at[i];
-	err = workers_run(workers, reversing.parts, fill_part, &reversing);
-	// Each has been moved to where the one behind it began.
+	// From the ends to the begins.
 	memmove(graph->in_at + 1, graph->in_at, nodes * sizeof(uint32_t));
 	graph->in_at[0] = 0;
-	return err;
+	return NULL;
 }
 
 uint32_t graph_referrers(const struct graph *graph, uint32_t node,
