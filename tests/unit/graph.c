@@ -55,8 +55,9 @@ struct sample {
 	struct node_set roots;
 };
 
+/** @param span  edges lead to so many nodes from the next on; 0: to any */
 static void put_node(struct sample *sample, struct edge_writer *writer,
-		     uint32_t node, uint32_t edges_max)
+		     uint32_t node, uint32_t edges_max, uint32_t span)
 {
 	uint32_t edges[NODES_MAX], count = random_below(edges_max + 1);
 	uint32_t degrees[2];
@@ -64,9 +65,10 @@ static void put_node(struct sample *sample, struct edge_writer *writer,
 				.degrees = &count, .edges = edges };
 
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t to = random_below(sample->nodes);
+		uint32_t to = random_below(span ? span : sample->nodes);
 		unsigned int hold = random_below(4);
 
+		to = span ? (node + 1 + to) % sample->nodes : to;
 		edges[i] = graph_edge(to, hold);
 		if (hold != GRAPH_WEAK)
 			sample->strong[node][to] = true;
@@ -91,14 +93,16 @@ static void put_node(struct sample *sample, struct edge_writer *writer,
 
 static void make(struct sample *sample, bool on_disk)
 {
-	uint32_t order[NODES_MAX], edges_max;
+	uint32_t order[NODES_MAX], edges_max, span;
 	struct edge_writer *writer;
 
 	memset(sample, 0, sizeof(*sample));
 	sample->spill = (struct spill){ .folder = "/tmp",
 					.budget = on_disk ? 0 : UINT64_MAX };
 	sample->nodes = 1 + random_below(NODES_MAX);
-	edges_max = 1 + random_below(4);
+	// Lists, trees, and what is dense; in order or without.
+	edges_max = 1 + random_below(random_below(2) ? 4 : 20);
+	span = random_below(3) ? 0 : 2 + random_below(8);
 	EXPECT_OK("set", node_set_init(&sample->roots, sample->nodes));
 	EXPECT_OK("writer", edge_writer_create(sample->nodes, &sample->spill,
 					      &writer));
@@ -112,7 +116,7 @@ static void make(struct sample *sample, bool on_disk)
 			(void)node_set_add(&sample->roots, i);
 	}
 	for (uint32_t i = 0; i < sample->nodes; i++)
-		put_node(sample, writer, order[i], edges_max);
+		put_node(sample, writer, order[i], edges_max, span);
 	EXPECT_OK("finish", edge_writer_finish(writer, &sample->graph));
 	edge_writer_destroy(writer);
 	EXPECT_OK("reverse", graph_reverse(&sample->graph, 1 + random_below(3),
@@ -602,6 +606,90 @@ static void check_long_chain(void)
 	free(weights);
 }
 
+/** Edges of the one node that leads to all, or of one of these. */
+static uint32_t dense_edges(uint32_t node, uint32_t nodes, uint32_t *edges)
+{
+	uint32_t degree = 0;
+
+	if (node == 0) {
+		edges[degree++] = 1;
+		return degree;
+	}
+	if (node == 1) {
+		for (uint32_t i = 2; i < nodes; i++)
+			edges[degree++] = i;
+		return degree;
+	}
+	// All in one circle, and to anywhere on it; some lead out, to leaves.
+	edges[degree++] = node + 1 < nodes ? node + 1 : 2;
+	while (degree < 7)
+		edges[degree++] = 2 + random_below(nodes - 2);
+	edges[degree++] = nodes + node;
+	return degree;
+}
+
+/** What is known of a graph by how it was made: caches do not hold it. */
+static void check_dense(void)
+{
+	enum { NODES = 200000, ALL = 2 * NODES };
+	struct spill spill = { .folder = "/tmp", .budget = UINT64_MAX };
+	uint32_t *edges = calloc(NODES, sizeof(*edges)), last = 0;
+	uint32_t *weights = calloc(ALL, sizeof(*weights));
+	struct edge_writer *writer;
+	struct graph graph;
+	struct node_set roots, reached;
+	struct dominators found;
+	struct components components;
+
+	EXPECT_OK("writer", edge_writer_create(ALL, &spill, &writer));
+	for (uint32_t i = 0; i < ALL; i++) {
+		uint32_t degree = i < NODES ? dense_edges(i, NODES, edges) : 0;
+
+		weights[i] = 1;
+		EXPECT_OK("run", edge_writer_put(writer, &(struct edge_run){
+			.first = i, .last = i, .degrees = &degree,
+			.edges = edges, .num_edges = degree }));
+	}
+	EXPECT_OK("finish", edge_writer_finish(writer, &graph));
+	edge_writer_destroy(writer);
+	EXPECT_OK("reverse", graph_reverse(&graph, 2, &spill));
+	for (uint32_t i = 0; i < ALL; i++, last = 0) {
+		for (uint32_t j = graph.in_at[i]; j < graph.in_at[i + 1]; j++) {
+			EXPECT("in order", graph.in[j] >= last);
+			last = graph.in[j];
+		}
+	}
+	EXPECT_OK("set", node_set_init(&roots, ALL));
+	EXPECT_OK("set", node_set_init(&reached, ALL));
+	(void)node_set_add(&roots, 0);
+	(void)node_set_add(&reached, NODES / 2);
+	EXPECT_OK("dominators", dominators_find(&graph,
+		&(struct dominators_options){
+			.workers = 2, .mask = GRAPH_MASK_STRONG,
+			.roots = &roots, .weights = weights, .spill = &spill },
+		&found));
+	for (uint32_t i = 0; i < ALL; i++)
+		EXPECT_U64("who holds it", found.parent[i],
+			   i == 0 ? DOMINATOR_ROOT : i == 1 ? 0 :
+			   i < NODES ? 1 : i < NODES + 2 ?
+				   DOMINATOR_UNREACHED : i - NODES);
+	EXPECT_U64("of that", found.retained[1], ALL - 3);
+	EXPECT_OK("components", components_find(&graph,
+		&(struct components_options){ .mask = GRAPH_MASK_STRONG,
+					      .spill = &spill }, &components));
+	EXPECT_U64("one component", components.count, 1);
+	EXPECT_U64("of these", components.at[1], NODES - 2);
+	EXPECT_OK("reach", reach(&graph, GRAPH_MASK_STRONG, NULL, &reached));
+	EXPECT_U64("reached", node_set_count(&reached), 2 * (NODES - 2));
+	components_deinit(&components);
+	dominators_deinit(&found);
+	node_set_deinit(&roots);
+	node_set_deinit(&reached);
+	graph_deinit(&graph);
+	free(weights);
+	free(edges);
+}
+
 /** The same of its own cells, kept by somebody else. */
 static void check_borrowed(const struct rank *rank, const uint64_t *marks,
 			   uint32_t count)
@@ -677,5 +765,7 @@ int main(void)
 	CHECK("random graphs", check_failures == 0);
 	check_long_chain();
 	CHECK("long chains", check_failures == 0);
+	check_dense();
+	CHECK("a large dense graph", check_failures == 0);
 	return check_result();
 }
