@@ -125,8 +125,8 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TEST_LIB_OBJS) $(LIBS)
 
 # The census looks at every word of a heap: what gcc inlines and unrolls at -O3
 # alone makes it a sixth faster. Flags of the command line stand as they are.
-HOT_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard pyheap/pysize*.c pyheap/pyrefs*.c) \
-	$(addprefix pyheap/,pycensus.c pycensuslook.c pycensusmi.c pymimalloc.c pyobject.c pyspace.c pydict.c pyblocks.c))
+HOT_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard pyheap/pysize*.c pyheap/pyrefs*.c pyheap/pycensus*.c) \
+	$(addprefix pyheap/,pymimalloc.c pyobject.c pyspace.c pydict.c pyblocks.c))
 $(HOT_OBJS): private CFLAGS := $(subst -O2,-O3,$(CFLAGS))
 
 $(B)/%.o: %.c $(B)/flags

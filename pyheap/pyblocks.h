@@ -24,6 +24,7 @@
 enum {
 	PYH_BLOCK_ALIGN = 16,
 	PYH_BLOCK_MAX = 512,		/* bytes; larger blocks are malloc's */
+	PYH_BLOCK_SIZES = PYH_BLOCK_MAX / PYH_BLOCK_ALIGN,
 	PYH_POOL_HEADER = 48,		/* bytes before the first block */
 	PYH_POOL_MAX = 16384,		/* bytes of the largest kind of pool */
 	PYH_POOL_BLOCKS_MAX = (PYH_POOL_MAX - PYH_POOL_HEADER) / PYH_BLOCK_ALIGN,

@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "pyheap/pycensusworker.h"
+#include "pyheap/pycensuswords.h"
 
 enum {
 	VIEW_MAX = 1 << 20,	/* bytes of blocks looked at together */

@@ -38,6 +38,22 @@ struct tally {
 	bool inexact;
 };
 
+/**
+ * What is known beforehand of the objects of a type in blocks of pymalloc, and
+ * what was counted of those that are as plain as they come; see
+ * census_blocks().
+ */
+struct census_plan {
+	uint64_t address;	/* of the type; 0: none */
+	const struct pyh_type *type;
+	uint16_t basic;		/* bytes without items */
+	int16_t fetch;		/* where a block leads to what is looked at; −1 */
+	uint8_t lane;		/* enum pyh_lane; _NONE: the rules must look */
+	uint8_t presize;
+	bool is_leaf;
+	uint64_t count, size, footprint, refcounts, tracked;
+};
+
 struct census_worker {
 	struct pyh_census *census;	/* borrowed */
 	unsigned int number;
@@ -46,6 +62,7 @@ struct census_worker {
 	struct memory_reader outside;	/* bodies of objects outside */
 	struct memory_reader words;	/* memory that is being scanned */
 	struct memory_reader memory;	/* everything else */
+	struct census_plan plans[PYH_TYPE_CACHE];	/* by pyh_type_slot() */
 	struct tally *tallies;		/* by type id */
 	size_t num_tallies;
 	struct tasks found;
@@ -57,6 +74,12 @@ struct census_worker {
 		const struct pyh_type *type;
 	} refused[REFUSED_MAX];
 	size_t num_refused;
+	/* where claims are marked in the mebibyte that had the last one */
+	uint64_t claims_chunk;
+	_Atomic uint64_t *claims_bits;	/* NULL: nowhere */
+	/* marks of claims that are still to be made, in one word */
+	_Atomic uint64_t *claims_at;	/* NULL: there are none */
+	uint64_t claims_pending;
 	/* free-threaded: the page whose free blocks are known, plus one */
 	size_t mi_page;
 	uint64_t mi_free[PYH_MI_WORDS];
@@ -64,6 +87,11 @@ struct census_worker {
 	uint64_t guessed_pool;
 	uint32_t guessed_size;
 	uint64_t recent[RECENT_WORDS];
+};
+
+/** Marks of a pool: a bit for every 8 bytes. */
+struct pool_marks {
+	uint64_t words[PYH_POOL_MAX / 8 / 64];
 };
 
 struct pyh_census {
@@ -75,6 +103,7 @@ struct pyh_census {
 	struct pyh_mi_pages mi;		/* … of these pages, in the same order */
 	uint64_t pymalloc_end;		/* smaller requests are its; 0: none */
 	struct pyh_space space;
+	struct pool_marks starts[PYH_BLOCK_SIZES];	/* of blocks, by size */
 	unsigned int num_workers;
 	struct census_worker *workers;
 	struct tasks tasks;		/* of the round being worked on */
@@ -87,6 +116,8 @@ struct pyh_census {
 	struct pyh_coverage coverage;
 };
 
+/* --- pycensuscount.c: tallies and claims --- */
+
 /** What a candidate is to everybody else. */
 struct pyh_object census_object(const struct pyh_census *census,
 				const struct pyh_candidate *found,
@@ -97,13 +128,63 @@ void census_show(struct census_worker *worker, pyh_visit_fn *fn, void *context,
 		 const struct pyh_candidate *found, uint64_t footprint,
 		 bool taken_back);
 
+/** A worker's tally of a type; without memory one that nobody reads. */
+struct tally *census_tally(struct census_worker *worker,
+			   const struct pyh_type *type);
+
+/** Count an object, or take that back, and tell the visitor. */
+void census_count(struct census_worker *worker,
+		  const struct pyh_candidate *object, uint64_t footprint);
+void census_uncount(struct census_worker *worker,
+		    const struct pyh_candidate *object, uint64_t footprint);
+
 /** Bytes held for an object outside of arenas; a module's own has no block. */
 uint64_t census_held_outside(const struct pyh_census *census,
 			     const struct pyh_candidate *object);
 
-/** Bytes held for what an object owns. */
+/** Bytes held for what an object owns; the second marks that as well. */
 uint64_t census_claims(struct census_worker *worker,
 		       const struct pyh_candidate *object);
+uint64_t census_take_claims(struct census_worker *worker,
+			    const struct pyh_candidate *object);
+
+/** Count an object that a block holds, with what it owns. */
+void census_take(struct census_worker *worker,
+		 const struct pyh_candidate *object, uint64_t size);
+
+/** An object counted by less than all of it: is the rest not in the dump? */
+void census_check_partly(struct census_worker *worker,
+			 const struct pyh_candidate *object);
+
+/* --- pycensuswords.c: what words and links lead to; see pycensuswords.h --- */
+
+/** Queue something to look at: in the next round, or later in this one. */
+void census_push_task(struct census_worker *worker, struct task task);
+
+/** The GC list leads from one object to its neighbours. */
+void census_follow_link(struct census_worker *worker,
+			const struct pyh_candidate *object);
+
+/** The same for the head of a list, whose ends nobody else looks at. */
+void census_check_list(struct census_worker *worker, uint64_t head);
+
+/** Look at a block that is no object for signs that it was one. */
+void census_check_raw(struct census_worker *worker, uint64_t block,
+		      const uint8_t *bytes, uint32_t size);
+
+/* --- pycensusarena.c: step 1 --- */
+
+/** Look at an arena of pymalloc's. */
+struct error *census_arena(void *context, unsigned int worker_index,
+			   size_t shard);
+
+/** Look at a block by all the rules; true if there is an object in it. */
+bool census_block(struct census_worker *worker, uint64_t block,
+		  const uint8_t *bytes, uint32_t size);
+
+/** What is left of a pool whose header is damaged. */
+void census_recover_pool(struct census_worker *worker, uint64_t address,
+			 const uint8_t *bytes, struct pyh_pool *ret);
 
 /**
  * The object in the block at an address in an arena.
@@ -114,16 +195,38 @@ bool census_object_in(struct census_worker *worker,
 		      const struct pyh_arena *arena, uint64_t block,
 		      struct pyh_candidate *ret, uint64_t *ret_size);
 
-/** Count an object that a block holds, with what it owns. */
-void census_take(struct census_worker *worker,
-		 const struct pyh_candidate *object, uint64_t size);
+/* --- pycensusquick.c: its blocks --- */
 
-/** Look at words that may lead out of the arenas. */
-void census_scan(struct census_worker *worker, const uint8_t *bytes,
-		 size_t size);
+/**
+ * Look at the live blocks of a pool.
+ *
+ * @param bytes  all of the pool, borrowed
+ * @return how many there are
+ */
+uint32_t census_blocks(struct census_worker *worker, uint64_t address,
+		       const uint8_t *bytes, uint32_t pool_size,
+		       const struct pyh_pool *pool);
 
-/** Queue memory to be scanned later. */
+/** Add what census_blocks() has counted to the worker's tallies. */
+void census_settle_plans(struct census_worker *worker);
+
+/* --- pycensusoutside.c: step 2 --- */
+
+/** Follow what lies outside, from the roots and from what step 1 has found. */
+struct error *census_follow_outside(struct pyh_census *census);
+
+/** Queue memory to be scanned later, in pieces. */
 void census_push(struct census_worker *worker, uint64_t start, uint64_t end);
+
+/** What the runtime itself has pointers to is held, without an object. */
+void census_hold_roots(struct census_worker *worker);
+
+/* --- pycensusprune.c: step 3 --- */
+
+/** Take back in an arena, and between the arenas. */
+struct error *census_prune_arena(void *context, unsigned int worker_index,
+				 size_t shard);
+void census_prune_outside(struct pyh_census *census);
 
 /* --- pycensusmi.c: free-threaded builds --- */
 
@@ -150,9 +253,5 @@ bool census_mi_block(struct census_worker *worker,
 
 /** What no page tells: segments, and what of them is no page. */
 void census_mi_cover(struct pyh_census *census);
-
-/** What is left of a pool whose header is damaged. */
-void census_recover_pool(struct census_worker *worker, uint64_t address,
-			 const uint8_t *bytes, struct pyh_pool *ret);
 
 #endif

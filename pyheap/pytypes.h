@@ -137,7 +137,7 @@ void pyh_types_destroy(struct pyh_types *types);
  * reader for looking at types not seen yet (not the caller's own, so that its
  * current view stays valid).
  */
-enum { PYH_TYPE_CACHE = 1024 };
+enum { PYH_TYPE_CACHE_LOG2 = 10, PYH_TYPE_CACHE = 1 << PYH_TYPE_CACHE_LOG2 };
 struct pyh_type_reader {
 	struct pyh_types *types;
 	struct memory_reader memory;
@@ -153,7 +153,8 @@ void pyh_type_reader_deinit(struct pyh_type_reader *reader);
 
 static inline size_t pyh_type_slot(uint64_t address)
 {
-	return (size_t)(address >> 4 ^ address >> 14) % PYH_TYPE_CACHE;
+	return (size_t)((address * UINT64_C(0x9E3779B97F4A7C15)) >>
+			(64 - PYH_TYPE_CACHE_LOG2));
 }
 
 /** The type at an address if the cache has it; NULL: that says nothing. */
