@@ -8,9 +8,8 @@
 
 enum { OBJECT_HEADER = 16 };	/* bytes of ob_refcnt and ob_type */
 
-/** Look at any other block; true if there is an object in it. */
 bool census_block(struct census_worker *worker, uint64_t block,
-			 const uint8_t *bytes, uint32_t size)
+		  const uint8_t *bytes, uint32_t size)
 {
 	struct pyh_census *census = worker->census;
 	struct pyh_candidate object;
@@ -29,10 +28,11 @@ bool census_block(struct census_worker *worker, uint64_t block,
 	// Behind the header: types are looked at once each, not by object.
 	if (!pyh_object_is_leaf(object.type))
 		census_scan(worker, object.body + OBJECT_HEADER,
-			   object.available - OBJECT_HEADER);
+			    object.available - OBJECT_HEADER);
 	// The pre-header: instance dictionary and weak references.
 	if (object.address - block > PYH_GC_HEAD)
-		census_scan(worker, bytes, object.address - block - PYH_GC_HEAD);
+		census_scan(worker, bytes,
+			    object.address - block - PYH_GC_HEAD);
 	return true;
 }
 
@@ -163,7 +163,7 @@ static void census_pool(struct census_worker *worker, uint64_t address,
 }
 
 struct error *census_arena(void *context, unsigned int worker_index,
-				  size_t shard)
+			   size_t shard)
 {
 	struct pyh_census *census = context;
 	struct census_worker *worker = &census->workers[worker_index];

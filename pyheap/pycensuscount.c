@@ -10,8 +10,8 @@
 #include "pyheap/pysize.h"
 
 struct pyh_object census_object(const struct pyh_census *census,
-				     const struct pyh_candidate *found,
-				     uint64_t footprint)
+				const struct pyh_candidate *found,
+				uint64_t footprint)
 {
 	bool held = found->evidence != PYH_EVIDENCE_CERTAIN &&
 		    pyh_space_marked(&census->space, found->address,
@@ -53,7 +53,7 @@ static struct tally *new_tally(struct census_worker *worker,
 }
 
 struct tally *census_tally(struct census_worker *worker,
-				     const struct pyh_type *type)
+			   const struct pyh_type *type)
 {
 	return type->id < worker->num_tallies ? &worker->tallies[type->id] :
 						new_tally(worker, type);
@@ -90,7 +90,7 @@ static void show_counted(struct census_worker *worker,
 	const struct pyh_census_options *options = worker->census->options;
 
 	census_show(worker, options->visit, options->visit_context, object,
-	     footprint, /* taken_back= */ false);
+		    footprint, /* taken_back= */ false);
 }
 
 /** True if a visitor wants to see an object of this size. */
@@ -101,8 +101,7 @@ static inline bool is_shown(const struct pyh_census *census, uint64_t size)
 }
 
 void census_count(struct census_worker *worker,
-				const struct pyh_candidate *object,
-				uint64_t footprint)
+		  const struct pyh_candidate *object, uint64_t footprint)
 {
 	struct tally *tally = census_tally(worker, object->type);
 
@@ -118,15 +117,14 @@ void census_count(struct census_worker *worker,
 }
 
 void census_uncount(struct census_worker *worker,
-			   const struct pyh_candidate *object,
-			   uint64_t footprint)
+		    const struct pyh_candidate *object, uint64_t footprint)
 {
 	const struct pyh_census_options *options = worker->census->options;
 	struct tally *tally = census_tally(worker, object->type);
 
 	if (is_shown(worker->census, object->measure.size))
-		census_show(worker, options->visit, options->visit_context, object,
-		     footprint, /* taken_back= */ true);
+		census_show(worker, options->visit, options->visit_context,
+			    object, footprint, /* taken_back= */ true);
 	// Unsigned sums wrap and meet again when the workers are merged.
 	tally->count--;
 	tally->size -= object->measure.size;
@@ -235,7 +233,7 @@ static inline void take_claim(struct claiming *claiming,
 	} else if (pyh_space_mark(&census->space, block, PYH_MARK_CLAIM) &&
 		   claim.size >= 8 && !claim.dead) {
 		census_push_task(claiming->worker,
-			  (struct task){ address, claim.size });
+				 (struct task){ address, claim.size });
 	}
 }
 

@@ -122,9 +122,7 @@ static struct error *census_tasks(void *context, unsigned int worker_index,
 	return NULL;
 }
 
-/** Queue memory to be scanned, in pieces. */
-void census_push(struct census_worker *worker, uint64_t start,
-			uint64_t end)
+void census_push(struct census_worker *worker, uint64_t start, uint64_t end)
 {
 	for (uint64_t at = (start + 7) & ~UINT64_C(7); at < end;
 	     at += TASK_BYTES) {
@@ -172,13 +170,13 @@ static void push_interpreter(struct census_worker *worker,
 		    memory_try_u64(&worker->memory, interpreter->gc_heads[i],
 				   &next))
 			census_consider(worker, (next & ~UINT64_C(3)) +
-						      PYH_GC_HEAD);
+							PYH_GC_HEAD);
 	}
 	for (size_t i = 0; tstate && i < interpreter->num_threads; i++) {
 		census_push(worker, tstate, tstate + runtime->size_of[
-				    pyh_has(runtime, PYH_MISEGMENT_SLICES) ?
-					    PYH_STRUCT_TSTATEIMPL :
-					    PYH_STRUCT_TSTATE]);
+			    pyh_has(runtime, PYH_MISEGMENT_SLICES) ?
+				    PYH_STRUCT_TSTATEIMPL :
+				    PYH_STRUCT_TSTATE]);
 		push_datastack(worker, tstate);
 		if (!pyh_field(runtime, &worker->memory, tstate,
 			       PYH_TSTATE_NEXT, &tstate))

@@ -288,7 +288,7 @@ static inline bool quick_container(struct census_worker *worker,
 	}
 	if (!plan->is_leaf)
 		census_scan_pairs(worker, body + OBJECT_HEADER,
-			   walk->size - at - OBJECT_HEADER);
+				  walk->size - at - OBJECT_HEADER);
 	// The pre-header: instance dictionary and weak references.
 	if (at > PYH_GC_HEAD)
 		census_scan_pairs(worker, bytes, at - PYH_GC_HEAD);
@@ -444,8 +444,8 @@ static inline void unmark_blocks(struct pool_marks *marks, uint32_t size,
 
 /** Look at the live blocks of a pool; returns how many there are. */
 uint32_t census_blocks(struct census_worker *worker, uint64_t address,
-			      const uint8_t *bytes, uint32_t pool_size,
-			      const struct pyh_pool *pool)
+		       const uint8_t *bytes, uint32_t pool_size,
+		       const struct pyh_pool *pool)
 {
 	const struct pyh_census *census = worker->census;
 	const struct pyh_object_rules *rules = &census->rules;

@@ -29,8 +29,8 @@ static inline uint8_t filtered(const uint8_t *filter, const uint8_t *bytes)
 }
 
 /** Look at words, those that lead out of the arenas; size in bytes. */
-static inline void census_scan(struct census_worker *worker, const uint8_t *bytes,
-			      size_t size)
+static inline void census_scan(struct census_worker *worker,
+			       const uint8_t *bytes, size_t size)
 {
 	const uint8_t *filter = worker->census->space.filter;
 	const uint8_t *end = bytes + (size & ~(size_t)7);
@@ -51,8 +51,8 @@ static inline void census_scan(struct census_worker *worker, const uint8_t *byte
 }
 
 /** The same of memory whose size is a multiple of 16. */
-static inline void census_scan_pairs(struct census_worker *worker, const uint8_t *bytes,
-			      size_t size)
+static inline void census_scan_pairs(struct census_worker *worker,
+				     const uint8_t *bytes, size_t size)
 {
 	const uint8_t *filter = worker->census->space.filter;
 
@@ -70,7 +70,7 @@ static inline void census_scan_pairs(struct census_worker *worker, const uint8_t
 
 /** Look at a neighbour in a GC list: it is an object, unless damaged. */
 static inline void census_consider_neighbour(struct census_worker *worker,
-				      uint64_t head)
+					     uint64_t head)
 {
 	if (pyh_space_may_be_other(&worker->census->space, head + PYH_GC_HEAD))
 		census_look_at_neighbour(worker, head);

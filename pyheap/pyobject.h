@@ -114,32 +114,6 @@ static inline void pyh_take_refcount(const struct pyh_object_rules *rules,
 }
 
 /**
- * The type of the object in a block if that is a leaf, has no GC head, and
- * pyh_object_in_block() would have no doubt: half of most heaps.
- *
- * @param ret_measure  of it, only if there is one
- * @return NULL if that one must be asked
- */
-static inline const struct pyh_type *
-pyh_leaf_in_block(const struct pyh_object_rules *rules,
-		  const struct pyh_type_reader *types, const uint8_t *bytes,
-		  uint32_t size, struct pyh_measure *ret_measure)
-{
-	const struct pyh_type *type;
-
-	// Small counts have no flags and are nobody's address.
-	if (pyh_word(bytes, 0) - 1 >= PYH_REFCOUNT_LARGE - 1 ||
-	    rules->overhead)
-		return NULL;
-	type = pyh_type_known(types, pyh_word(bytes, 8));
-	if (!type || !type->is_leaf || type->presize ||
-	    !pyh_measure_quick(rules->runtime, type, bytes, size, ret_measure))
-		return NULL;
-	return ret_measure->extent <= size && ret_measure->extent + 16 > size ?
-		       type : NULL;
-}
-
-/**
  * The GC list leads back from the neighbour before, which is in view: that
  * alone makes an object certain. Or it is in no list at all.
  *
