@@ -40,7 +40,6 @@ static void settle_plan(struct census_worker *worker, struct census_plan *plan)
 	plan->tracked = 0;
 }
 
-/** Add what was counted by plans to the tallies of their types. */
 void census_settle_plans(struct census_worker *worker)
 {
 	for (size_t i = 0; i < PYH_TYPE_CACHE; i++)
@@ -262,6 +261,8 @@ static inline bool quick_container(struct census_worker *worker,
 		if (plan->fetch >= 0)
 			fetch_ahead(memory, later + plan->fetch);
 	}
+	// In a list it is certain if it fits. Else another size would have been
+	// asked for.
 	left = walk->size - at - measure.extent;
 	measure.size += at;
 	if (left >= (next ? PYH_BLOCK_MAX : PYH_BLOCK_ALIGN) ||
@@ -374,13 +375,13 @@ static bool quick_rest(struct census_worker *worker, const struct walk *walk,
 	return false;
 }
 
-/** census_blocks() where blocks have the prefix of a debug hook. */
+/** As quick_blocks(), where blocks have the prefix of a debug hook. */
 __attribute__((noinline))
 static uint64_t hooked_blocks(struct census_worker *worker,
 			      const struct walk *walk, const uint8_t *block,
-			      uint32_t count, uint64_t out)
+			      uint64_t out)
 {
-	for (uint32_t i = 0; i < count; i++, block += walk->size) {
+	for (uint32_t i = 0; i < 64; i++, block += walk->size) {
 		if (!(out >> i & 1) &&
 		    !census_block(worker, walk->shift + (uintptr_t)block, block,
 				  walk->size))
@@ -442,14 +443,15 @@ static inline void unmark_blocks(struct pool_marks *marks, uint32_t size,
 	}
 }
 
-/** Look at the live blocks of a pool; returns how many there are. */
 uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 		       const uint8_t *bytes, uint32_t pool_size,
 		       const struct pyh_pool *pool)
 {
 	const struct pyh_census *census = worker->census;
 	const struct pyh_object_rules *rules = &census->rules;
-	const uint32_t size = pool->block_size, carved = pool->carved;
+	// One that is damaged beyond recovery has none.
+	const uint32_t size = pool->carved ? pool->block_size : PYH_BLOCK_ALIGN;
+	const uint32_t carved = pool->carved;
 	const uint32_t all = (pool_size - PYH_POOL_HEADER) / size;
 	const uint8_t *block = bytes + PYH_POOL_HEADER;
 	// A visitor may raise the bar meanwhile, and is shown some too many.
@@ -477,7 +479,7 @@ uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 				out |= UINT64_MAX << (carved - first);
 			live += (uint32_t)__builtin_popcountll(~out);
 			out = rules->overhead ?
-			      hooked_blocks(worker, &walk, block, 64, out) :
+			      hooked_blocks(worker, &walk, block, out) :
 			      quick_blocks(worker, &walk, block, out);
 			objects += (uint32_t)__builtin_popcountll(~out);
 		}

@@ -525,6 +525,51 @@ static struct error *walk_graph(const struct pyh_runtime *runtime,
 	return err;
 }
 
+static void see_shown(void *context, const struct pyh_visit *visit)
+{
+	(void)context;
+	(void)visit;
+}
+
+/** Whether two say the same of a type. */
+static bool is_same(const struct pyh_type_total *a,
+		    const struct pyh_type_total *b)
+{
+	return a->type == b->type && a->count == b->count &&
+	       a->size == b->size && a->footprint == b->footprint &&
+	       a->refcounts == b->refcounts && a->immortal == b->immortal &&
+	       a->size_exact == b->size_exact;
+}
+
+/**
+ * When somebody wants to see all objects, each is looked at by all the rules;
+ * when nobody does, most are counted by what is known of their type. That must
+ * be the same, whatever is damaged.
+ */
+static struct error *take_shown(const struct pyh_runtime *runtime,
+				struct pyh_types *types,
+				const struct pyh_census *quick)
+{
+	struct pyh_census_options options = { .workers = 1,
+					      .visit = see_shown };
+	struct pyh_census *census = NULL;
+	struct error *err = pyh_census_take(runtime, types, &options, &census);
+
+	if (err)
+		return err;
+	if (pyh_census_num_types(census) != pyh_census_num_types(quick) ||
+	    memcmp(pyh_census_coverage(census), pyh_census_coverage(quick),
+		   sizeof(struct pyh_coverage)) != 0)
+		abort();
+	for (size_t i = 0; i < pyh_census_num_types(census); i++) {
+		if (!is_same(pyh_census_type(census, i),
+			     pyh_census_type(quick, i)))
+			abort();
+	}
+	pyh_census_destroy(census);
+	return NULL;
+}
+
 /**
  * Take the census of an image.
  *
@@ -551,6 +596,8 @@ static const char *take_census(struct image *image, struct base *undamaged)
 		reached = "types";
 		err = pyh_census_take(runtime, types, &options, &census);
 	}
+	if (!err)
+		err = take_shown(runtime, types, census);
 	if (!err)
 		err = pyh_shapes_create(runtime, types, &shapes);
 	if (!err)
