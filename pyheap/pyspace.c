@@ -218,47 +218,76 @@ bool pyh_space_next(const struct pyh_space *space, enum pyh_mark mark,
 	return false;
 }
 
-uint64_t pyh_space_compare(const struct pyh_space *space, uint64_t start,
-			   uint64_t end, enum pyh_mark mark,
-			   enum pyh_mark other,
-			   void (*fn)(void *context, uint64_t address),
-			   void *context)
+/* What is to be compared, and with which other mark. */
+struct comparison {
+	uint64_t start, end;
+	enum pyh_mark mark, other;
+	void (*fn)(void *context, uint64_t address);
+	void *context;
+};
+
+/** The part of pyh_space_compare() for a chunk. */
+static uint64_t compare_chunk(const struct pyh_chunk *chunk,
+			      const struct comparison *comparison, uint64_t at,
+			      uint64_t limit)
 {
+	const _Atomic uint64_t *bits = atomic_load(
+		&chunk->marks[comparison->mark]);
+	const _Atomic uint64_t *others = atomic_load(
+		&chunk->marks[comparison->other]);
 	uint64_t alone = 0;
 
-	if (end >> PYH_ADDRESS_LOG2)
-		end = UINT64_C(1) << PYH_ADDRESS_LOG2;
-	for (uint64_t at = start & ~UINT64_C(511); at < end; at += 512) {
-		struct pyh_chunk *chunk = pyh_space_chunk(space, at);
-		_Atomic uint64_t *bits, *others;
-		uint64_t word, both = 0;
+	for (; bits && at < limit; at += 512) {
+		uint64_t word = atomic_load_explicit(&bits[pyh_space_word(at)],
+						     memory_order_relaxed);
+		uint64_t both = 0;
 
-		if (!chunk && !space->leaves[at >> LEAF_LOG2]) {
-			at = (((at >> LEAF_LOG2) + 1) << LEAF_LOG2) - 512;
-			continue;
-		}
-		bits = chunk ? atomic_load(&chunk->marks[mark]) : NULL;
-		if (!bits) {
-			at = (at & ~(CHUNK_SIZE - 1)) + CHUNK_SIZE - 512;
-			continue;
-		}
-		word = atomic_load_explicit(&bits[pyh_space_word(at)],
-					    memory_order_relaxed);
 		if (!word)
 			continue;
-		if (at < start)
-			word &= ~(pyh_space_bit(start) - 1);
-		if (end - at < 512)
-			word &= pyh_space_bit(end) - 1;
-		others = atomic_load(&chunk->marks[other]);
+		if (at < comparison->start)
+			word &= ~(pyh_space_bit(comparison->start) - 1);
+		if (comparison->end - at < 512)
+			word &= pyh_space_bit(comparison->end) - 1;
 		if (others)
 			both = word & atomic_load_explicit(
 					      &others[pyh_space_word(at)],
 					      memory_order_relaxed);
 		alone += (uint64_t)__builtin_popcountll(word & ~both);
 		for (; both; both &= both - 1)
-			fn(context,
-			   at + 8 * (uint64_t)__builtin_ctzll(both));
+			comparison->fn(comparison->context,
+				       at + 8 * (uint64_t)
+						    __builtin_ctzll(both));
+	}
+	return alone;
+}
+
+uint64_t pyh_space_compare(const struct pyh_space *space, uint64_t start,
+			   uint64_t end, enum pyh_mark mark,
+			   enum pyh_mark other,
+			   void (*fn)(void *context, uint64_t address),
+			   void *context)
+{
+	struct comparison comparison = {
+		.start = start, .end = end, .mark = mark, .other = other,
+		.fn = fn, .context = context,
+	};
+	uint64_t alone = 0, next;
+
+	if (end >> PYH_ADDRESS_LOG2)
+		comparison.end = UINT64_C(1) << PYH_ADDRESS_LOG2;
+	for (uint64_t at = start & ~UINT64_C(511); at < comparison.end;
+	     at = next) {
+		const struct pyh_chunk *chunk;
+
+		next = ((at >> LEAF_LOG2) + 1) << LEAF_LOG2;
+		if (!space->leaves[at >> LEAF_LOG2])
+			continue;
+		next = (at & ~(CHUNK_SIZE - 1)) + CHUNK_SIZE;
+		chunk = pyh_space_chunk(space, at);
+		if (chunk)
+			alone += compare_chunk(chunk, &comparison, at,
+					       next < comparison.end ? next :
+							comparison.end);
 	}
 	return alone;
 }
