@@ -134,11 +134,13 @@ struct error *pyh_holdings_each(struct pyh_census *census, pyh_holding_fn *fn,
 {
 	CLEANUP(free_pointer) uint32_t *last =
 		calloc(census->num_workers, sizeof(*last));
+	struct error *err = last ? pyh_census_visit(
+		census, tell_object,
+		&(struct telling){ census, fn, context, last }) :
+		error_no_memory();
 
-	return last ? pyh_census_visit(census, tell_object,
-				       &(struct telling){ census, fn, context,
-							  last }) :
-		      error_no_memory();
+	pyh_space_clear(&census->space, PYH_MARK_TOLD);
+	return err;
 }
 
 /* --- how full the arenas are ------------------------------------------------ */

@@ -35,7 +35,7 @@ typedef void pyh_holding_fn(void *context, const struct pyh_holding *holding);
 /**
  * Call fn for every block that an object holds, on all workers and in no
  * order. A block that several objects claim is the first one's. Reads the image
- * once more; once for each census.
+ * once more.
  */
 struct error *pyh_holdings_each(struct pyh_census *census, pyh_holding_fn *fn,
 				void *context);

@@ -156,6 +156,24 @@ _Atomic uint64_t *pyh_space_bits_slow(struct pyh_space *space,
 	return bits;
 }
 
+static void clear_leaf(struct pyh_leaf *leaf, enum pyh_mark mark)
+{
+	for (size_t i = 0; leaf && i < PYH_LEAF_CHUNKS; i++) {
+		_Atomic uint64_t *bits = leaf->chunks[i] ?
+			atomic_load(&leaf->chunks[i]->marks[mark]) : NULL;
+
+		for (size_t j = 0; bits && j < PYH_CHUNK_WORDS; j++)
+			atomic_store_explicit(&bits[j], 0,
+					      memory_order_relaxed);
+	}
+}
+
+void pyh_space_clear(struct pyh_space *space, enum pyh_mark mark)
+{
+	for (size_t i = 0; i < PYH_ROOT_LEAVES; i++)
+		clear_leaf(space->leaves[i], mark);
+}
+
 void pyh_space_unmark(struct pyh_space *space, uint64_t address,
 		      enum pyh_mark mark)
 {

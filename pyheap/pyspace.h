@@ -186,6 +186,9 @@ static inline bool pyh_space_set(struct pyh_space *space, uint64_t address,
 	return bits != NULL;
 }
 
+/** Take a mark from all addresses. Not for concurrent use. */
+void pyh_space_clear(struct pyh_space *space, enum pyh_mark mark);
+
 void pyh_space_unmark(struct pyh_space *space, uint64_t address,
 		      enum pyh_mark mark);
 bool pyh_space_marked(const struct pyh_space *space, uint64_t address,
