@@ -406,7 +406,8 @@ static struct error *add_segment(struct finder *finder,
 		return err;
 	pages->segments[pages->num_segments++] = (struct pyh_mi_segment){
 		candidate->start,
-		candidate->start + candidate->slices * SLICE_SIZE };
+		candidate->start + candidate->slices * SLICE_SIZE,
+		candidate->start + candidate->info * SLICE_SIZE };
 	return read_segment(finder, candidate);
 }
 

@@ -59,6 +59,7 @@ struct pyh_mi_pages {
 	size_t count;
 	struct pyh_mi_segment {
 		uint64_t start, limit;
+		uint64_t first;		/* behind its header */
 	} *segments;			/* by address */
 	size_t num_segments;
 };
