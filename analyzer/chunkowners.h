@@ -2,7 +2,7 @@
  * Who holds each chunk of glibc's malloc that is in use, and which nobody does.
  * SPDX-License-Identifier: Apache-2.0
  *
- *	err = mallocheap_open(opened, &heap);
+ *	err = mallocheap_open(opened, NULL, &heap);
  *	err = chunkowners_create(heap, &options, &owners);
  *	err = chunkowners_each(owners, fn, context);
  *

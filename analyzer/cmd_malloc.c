@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/allocators.h"
 #include "analyzer/cmd.h"
 #include "analyzer/cxxclasses.h"
 #include "analyzer/mallocheap.h"
-#include "analyzer/otherallocators.h"
+#include "analyzer/mallocheap.h"
+#include "analyzer/other_rows.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 #include "image/glibcheap.h"
@@ -164,9 +166,14 @@ const struct view cmd_malloc_view = {
 "sum them up, from 2.26 on; of Python's processes and of others. What mallinfo2()\n"
 "calls fordblks is free + top - tcache. In use are large objects and buffers of\n"
 "objects as well as what C code keeps. JSON has \"classes\": instances of C++\n"
-"classes with virtual functions, by their vtables' symbols, and \"others\":\n"
-"allocators that take malloc's place, which are named, and not broken down. A\n"
-"heap that does not agree with itself (overwritten sizes, chunks freed twice,\n"
+"classes with virtual functions, by their vtables' symbols.\n\n"
+"\"others\" are allocators that take malloc's place, and the mimalloc of Python's\n"
+"free-threaded builds, by what it is for: bytes of blocks in use, cached (freed,\n"
+"and kept at hand for threads) and free beside others of their size; of pages\n"
+"unused (kept for later) and returned (addresses without memory); overhead and\n"
+"metadata; and empty: bytes of spans of blocks none of which is in use. \"sizes\"\n"
+"are their blocks by size. Those not read say why: unread.\n\n"
+"A heap that does not agree with itself (overwritten sizes, chunks freed twice,\n"
 "broken lists) is shown below the table, and with -v in all formats.\n"
 "\n"
 "--by owner looks at all objects and through all of memory: rows are types of\n"
@@ -181,8 +188,7 @@ struct malloc_view {
 	struct image *image;
 	struct glibc_heap *heap;	/* NULL: there is none */
 	struct cxx_classes classes;
-	struct other_allocator others[OTHER_ALLOCATORS_MAX];
-	size_t num_others;
+	struct allocators others;
 	size_t *order;		/* numbers of arenas, as they are shown */
 	size_t num_arenas, shown;
 	int column;		/* to sort by; -1: as they are */
@@ -191,6 +197,7 @@ struct malloc_view {
 static void malloc_view_deinit(struct malloc_view *view)
 {
 	glibc_heap_close(view->heap);
+	allocators_deinit(&view->others);
 	cxx_classes_deinit(&view->classes);
 	free(view->order);
 }
@@ -397,36 +404,6 @@ static void put_classes(struct malloc_view *view)
 			    units_count(view->classes.count - shown, number));
 }
 
-static void put_others(struct malloc_view *view)
-{
-	static const struct column columns[] = {
-		{ .key = "allocator", .title = "allocator", .unit = UNIT_TEXT },
-		{ .key = "module", .title = "module", .unit = UNIT_TEXT },
-	};
-	struct render *render = &view->scan->render;
-
-	if (render_for_people(render)) {
-		for (size_t i = 0; i < view->num_others; i++) {
-			char name[RENDER_NAME_MAX];
-
-			render_line(render, "%s, not broken down: %s",
-				    view->others[i].name,
-				    render_name(render, view->others[i].module,
-						80, name));
-		}
-		return;
-	}
-	render_table(render, &(struct table_spec){
-		.json_key = "others", .title = "OTHERS", .columns = columns,
-		.num_columns = sizeof(columns) / sizeof(*columns) });
-	for (size_t i = 0; i < view->num_others; i++)
-		render_row(render, (struct cell[]){
-			cell_text(view->others[i].name),
-			cell_text(view->others[i].module),
-		});
-	render_table_end(render);
-}
-
 /** For people: what JSON has in its totals. */
 static void put_summary(struct malloc_view *view,
 			const struct cell totals[NUM_TOTALS])
@@ -508,7 +485,7 @@ static void print(struct malloc_view *view)
 	if (view->heap || !render_for_people(render))
 		put_arenas(view);
 	put_summary(view, totals);
-	put_others(view);
+	other_rows(&view->others.heaps, render, view->scan->options->top);
 	put_classes(view);
 	put_findings(view);
 	render_end(render);
@@ -527,18 +504,14 @@ static struct error *add_class(void *context, const struct glibc_chunk *chunk)
 
 static struct error *gather(struct malloc_view *view)
 {
-	struct error *err;
+	struct error *err = allocators_find(view->scan->opened, &view->others);
 
-	view->num_others = other_allocators_find(view->image, view->others);
-	err = cxx_classes_init(&view->classes, view->image);
 	if (!err)
-		err = mallocheap_open(view->scan->opened, &view->heap);
-	// With another allocator in its place there is nothing to be found.
-	if (err && err->kind == ERROR_NOT_FOUND && view->num_others) {
-		error_free(err);
-		return NULL;
-	}
-	if (err)
+		err = cxx_classes_init(&view->classes, view->image);
+	if (!err)
+		err = mallocheap_open(view->scan->opened, &view->others,
+				      &view->heap);
+	if (err || !view->heap)
 		return err;
 	err = glibc_each_chunk(view->heap, add_class, &view->classes);
 	if (err)

@@ -438,7 +438,7 @@ static struct error *gather(struct owners_view *view)
 	const struct pyh_runtime *runtime;
 	struct chunkowners *owners = NULL;
 	struct glibc_heap *heap = NULL;
-	struct error *err = mallocheap_open(opened, &heap);
+	struct error *err = mallocheap_open(opened, NULL, &heap);
 
 	if (!err)
 		err = chunkowners_create(opened, heap, &owners);

@@ -1,5 +1,6 @@
 /*
- * The ledger: chunks of glibc's malloc; see ledgerparts.h.
+ * The ledger: chunks of glibc's malloc, and blocks of what has its place; see
+ * ledgerparts.h.
  * SPDX-License-Identifier: Apache-2.0
  *
  * A chunk that Python holds has the row of the object; of the others `chunkowners`
@@ -9,6 +10,7 @@
  */
 #include "analyzer/ledgerparts.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,22 +55,22 @@ static size_t block_from(const struct ledger_blocks *blocks, uint64_t address)
 }
 
 /** Python's block in a chunk in use, with the rest of those in it passed. */
-static bool take_block(struct chunks *chunks, const struct glibc_chunk *chunk,
-		       enum ledger_category *ret)
+static bool take_block(struct chunks *chunks, uint64_t chunk_start,
+		       uint64_t chunk_end, enum ledger_category *ret)
 {
 	struct ledger_blocks *blocks = &chunks->making->blocks;
 	bool found = false;
 
-	if (chunk->start < chunks->last)
-		chunks->block = block_from(blocks, chunk->start);
-	chunks->last = chunk->end;
+	if (chunk_start < chunks->last)
+		chunks->block = block_from(blocks, chunk_start);
+	chunks->last = chunk_end;
 	for (; chunks->block < blocks->count; chunks->block++) {
 		struct ledger_block *block = &blocks->items[chunks->block];
 		uint64_t start = ledger_block_start(block);
 
-		if (start >= chunk->end)
+		if (start >= chunk_end)
 			break;
-		if (start < chunk->start)
+		if (start < chunk_start)
 			continue;
 		if (!found)
 			*ret = ledger_block_category(block);
@@ -219,7 +221,7 @@ static void tell_used(struct chunks *chunks, const struct glibc_chunk *chunk)
 	struct ledger_making *making = chunks->making;
 	enum ledger_category category;
 
-	if (!take_block(chunks, chunk, &category)) {
+	if (!take_block(chunks, chunk->start, chunk->end, &category)) {
 		category = by_owner(chunks, chunk);
 		making->ledger->rows[category].count++;
 	}
@@ -307,13 +309,71 @@ static void chunks_deinit(struct chunks *chunks)
 	free(chunks->holders.modules);
 }
 
+/* --- other allocators --------------------------------------------------------- */
+
+static struct error *tell_piece(void *context, const struct other_piece *piece)
+{
+	struct chunks *chunks = context;
+	struct ledger_making *making = chunks->making;
+	enum ledger_category category = LEDGER_ALLOCATOR_FREE;
+
+	if (piece->kind == OTHER_USED) {
+		category = LEDGER_ALLOCATOR_USED;
+		if (!take_block(chunks, piece->start, piece->end, &category))
+			making->ledger->rows[category].count++;
+	} else if (piece->kind == OTHER_OVERHEAD ||
+		   piece->kind == OTHER_METADATA) {
+		category = LEDGER_ALLOCATOR_OVERHEAD;
+	}
+	(void)ledger_tell(making, piece->start, piece->end, category);
+	return NULL;
+}
+
+/** What is there by its name alone is left to the mappings. */
+static void tell_unread(struct ledger *ledger, const struct other_heap *heap)
+{
+	struct ledger_row *row = &ledger->rows[LEDGER_ALLOCATOR];
+
+	(void)snprintf(row->detail, sizeof(row->detail), "%s: %s",
+		       other_heap_name(heap), other_heap_unread(heap));
+}
+
+static struct error *tell_others(struct chunks *chunks,
+				 const struct allocators *others)
+{
+	struct ledger *ledger = chunks->making->ledger;
+	struct error *err = NULL;
+	char *names = ledger->rows[LEDGER_ALLOCATOR_USED].detail;
+
+	for (size_t i = 0; !err && i < others->num_malloc; i++) {
+		struct other_heap *heap = others->heaps.heaps[i];
+
+		if (other_heap_unread(heap)) {
+			tell_unread(ledger, heap);
+			continue;
+		}
+		(void)snprintf(names + strlen(names),
+			       LEDGER_DETAIL - strlen(names), "%s%s",
+			       *names ? ", " : "", other_heap_name(heap));
+		err = other_heap_each(heap, tell_piece, chunks);
+	}
+	return err;
+}
+
 struct error *ledger_malloc(struct ledger_making *making)
 {
-	struct glibc_heap *heap;
+	struct glibc_heap *heap = NULL;
+	struct allocators others;
 	CLEANUP(chunks_deinit) struct chunks chunks = { .making = making };
-	struct error *err = mallocheap_open(making->opened, &heap);
+	struct error *err = allocators_find(making->opened, &others);
 
 	if (err)
+		return err;
+	err = tell_others(&chunks, &others);
+	if (!err)
+		err = mallocheap_open(making->opened, &others, &heap);
+	allocators_deinit(&others);
+	if (err || !heap)
 		return err;
 	chunks.heap = heap;
 	err = find_owners(&chunks, heap);

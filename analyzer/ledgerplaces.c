@@ -312,6 +312,10 @@ static struct error *tell_mysteries(struct ledger_making *making,
 				    struct mosts *mosts,
 				    struct mysteries *mysteries)
 {
+	// An allocator that is there and was not read has memory somewhere.
+	enum ledger_category nobodys =
+		*making->ledger->rows[LEDGER_ALLOCATOR].detail ?
+			LEDGER_ALLOCATOR : LEDGER_UNEXPLAINED;
 	struct error *err = NULL;
 
 	if (mysteries->count > 0) {
@@ -328,7 +332,7 @@ static struct error *tell_mysteries(struct ledger_making *making,
 				     one->module->path);
 		else
 			tell_rest_of(making, mosts, one->mapping,
-				     LEDGER_UNEXPLAINED, one->mapping->name);
+				     nobodys, one->mapping->name);
 	}
 	return err;
 }

@@ -4,46 +4,28 @@
  */
 #include "analyzer/mallocheap.h"
 
-#include <stdlib.h>
-
-#include "image/base/guard.h"
-#include "pyheap/pyblocks.h"
-
-/** Where pymalloc has its blocks no chunk begins. None is no error. */
-static struct error *find_pymalloc(struct opened *opened,
-				   struct glibc_span **ret, size_t *ret_count)
+struct error *mallocheap_open(struct opened *opened,
+			      const struct allocators *others,
+			      struct glibc_heap **ret)
 {
-	struct pyh_runtime *runtime;
-	struct pyh_arenas arenas = { 0 };
-	struct error *err = opened_runtime(opened, &runtime);
-	struct glibc_span *spans = NULL;
+	struct allocators found = { .num_spans = 0 };
+	const struct allocators *all = others ? others : &found;
+	struct error *err = NULL;
 
+	*ret = NULL;
+	if (!others)
+		err = allocators_find(opened, &found);
 	if (!err)
-		err = pyh_arenas_find(runtime, &arenas);
-	if (!err && arenas.count) {
-		spans = calloc(arenas.count, sizeof(*spans));
-		if (!spans)
-			err = error_no_memory();
-	}
-	for (size_t i = 0; spans && i < arenas.count; i++)
-		spans[i] = (struct glibc_span){ arenas.arenas[i].start,
-						arenas.arenas[i].limit };
-	*ret = spans;
-	*ret_count = spans ? arenas.count : 0;
-	pyh_arenas_deinit(&arenas);
-	if (err && err->kind != ERROR_NO_MEMORY) {
+		err = glibc_heap_open(
+			opened_image(opened), &(struct glibc_options){
+				.others = all->spans,
+				.num_others = all->num_spans }, ret);
+	allocators_deinit(&found);
+	// With another allocator in its place there is nothing to be found.
+	if (err && err->kind == ERROR_NOT_FOUND && others &&
+	    others->heaps.count) {
 		error_free(err);
 		err = NULL;
 	}
 	return err;
-}
-
-struct error *mallocheap_open(struct opened *opened, struct glibc_heap **ret)
-{
-	CLEANUP(free_pointer) struct glibc_span *spans = NULL;
-	struct glibc_options options = { 0 };
-	struct error *err = find_pymalloc(opened, &spans, &options.num_others);
-
-	options.others = spans;
-	return err ? err : glibc_heap_open(opened_image(opened), &options, ret);
 }

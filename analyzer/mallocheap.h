@@ -5,15 +5,19 @@
 #ifndef ANALYZER_MALLOCHEAP_H
 #define ANALYZER_MALLOCHEAP_H
 
+#include "analyzer/allocators.h"
 #include "analyzer/opened.h"
 #include "image/glibcheap.h"
 
 /**
- * As glibc_heap_open(), told where pymalloc has its blocks: no chunk begins
- * there. That there is no Python is no error.
+ * As glibc_heap_open(), told what others have: no chunk begins there.
  *
+ * @param others  NULL: they are looked for
+ * @param ret  NULL where others are known, and another allocator has its place
  * @return ERROR_NOT_FOUND where there is no such heap
  */
-struct error *mallocheap_open(struct opened *opened, struct glibc_heap **ret);
+struct error *mallocheap_open(struct opened *opened,
+			      const struct allocators *others,
+			      struct glibc_heap **ret);
 
 #endif

@@ -130,7 +130,7 @@ static bool say_chunk(struct opened *opened, uint64_t address,
 	struct glibc_heap *heap = NULL;
 	struct chunk_row row;
 	char owner[OWNER_TEXT];
-	struct error *err = mallocheap_open(opened, &heap);
+	struct error *err = mallocheap_open(opened, NULL, &heap);
 	bool found;
 
 	if (!err)

@@ -7,7 +7,10 @@
  * Prints "USED ADDRESS SIZE" (what malloc_usable_size() says) and "FREED
  * ADDRESS" lines, "INFO" and the fields of mallinfo2(), which it has called
  * last, what malloc_info() says, and "READY PID"; waits until its input ends.
+ * Of another allocator, preloaded, "OTHER NAME NUMBER" lines with what it says
+ * of itself come before "READY".
  */
+#include <dlfcn.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -157,11 +160,59 @@ static void use_mappings(void)
 	give_back(&records[0][counts[0] - 5]);
 }
 
+/* What jemalloc's mallctl() and tcmalloc's extensions say. */
+static const char *const names[] = {
+	"stats.allocated", "stats.active", "stats.mapped", "stats.retained",
+	"generic.current_allocated_bytes", "generic.heap_size",
+	"tcmalloc.current_total_thread_cache_bytes",
+	"tcmalloc.transfer_cache_free_bytes",
+	"tcmalloc.central_cache_free_bytes", "tcmalloc.pageheap_free_bytes",
+	"tcmalloc.pageheap_unmapped_bytes",
+};
+static size_t others[sizeof(names) / sizeof(*names)];
+static uint8_t known[sizeof(names) / sizeof(*names)];
+
+typedef int control(const char *, void *, size_t *, void *, size_t);
+typedef int number_of(const char *, size_t *);
+typedef void release(size_t);
+
+static control *mallctl;
+static number_of *get;
+static release *give;
+
+/** Whichever allocator is there; what is not found takes memory, too. */
+static void find_other(void)
+{
+	mallctl = (control *)(uintptr_t)dlsym(RTLD_DEFAULT, "mallctl");
+	get = (number_of *)(uintptr_t)dlsym(
+		RTLD_DEFAULT, "MallocExtension_GetNumericProperty");
+	give = (release *)(uintptr_t)dlsym(
+		RTLD_DEFAULT, "MallocExtension_ReleaseToSystem");
+}
+
+static void ask_other(void)
+{
+	uint64_t epoch = 1;
+	size_t size = sizeof(epoch);
+
+	if (give)
+		give(4 * MIB);
+	if (mallctl)
+		(void)mallctl("epoch", &epoch, &size, &epoch, sizeof(epoch));
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		size = sizeof(others[i]);
+		known[i] = (mallctl && mallctl(names[i], &others[i], &size,
+					       NULL, 0) == 0) ||
+			   (get && get(names[i], &others[i]));
+	}
+}
+
 int main(void)
 {
 	pthread_t threads[THREADS];
 	malloc_totals totals;
 
+	find_other();
 	(void)setvbuf(stdout, output, _IOFBF, sizeof(output));
 	// Freeing a large one must not move the threshold.
 	(void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
@@ -173,6 +224,7 @@ int main(void)
 	use_mappings();
 	use_malloc(0);
 	pthread_barrier_wait(&done);
+	ask_other();
 	totals = get_totals();
 	for (size_t i = 0; i <= THREADS; i++)
 		for (size_t j = 0; j < counts[i]; j++) {
@@ -197,6 +249,9 @@ int main(void)
 	}
 	putchar('\n');
 	(void)malloc_info(0, stdout);
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (known[i])
+			printf("OTHER %s %zu\n", names[i], others[i]);
 	printf("READY %d\n", (int)getpid());
 	(void)fflush(stdout);
 	// Not through a buffer, which would be asked for first.

@@ -57,7 +57,7 @@ int main(int argc, char **argv)
 	}
 	err = opened_create(argv[1], &options, &opened);
 	if (!err)
-		err = mallocheap_open(opened, &heap);
+		err = mallocheap_open(opened, NULL, &heap);
 	if (!err)
 		err = chunkowners_create(opened, heap, &owners);
 	if (!err)
