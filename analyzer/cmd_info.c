@@ -190,6 +190,15 @@ static void tell_process(struct teller *teller,
 	tell_fact(teller, notes, "vm_size", FORMAT_FACT_VMSIZE, UNIT_BYTES);
 	tell_fact(teller, notes, "rss", FORMAT_FACT_RSS, UNIT_BYTES);
 	tell_fact(teller, notes, "rss_peak", FORMAT_FACT_PEAK_RSS, UNIT_BYTES);
+	tell_fact(teller, notes, "pss", FORMAT_FACT_PSS, UNIT_BYTES);
+	tell_fact(teller, notes, "shared_clean", FORMAT_FACT_SHARED_CLEAN,
+		  UNIT_BYTES);
+	tell_fact(teller, notes, "shared_dirty", FORMAT_FACT_SHARED_DIRTY,
+		  UNIT_BYTES);
+	tell_fact(teller, notes, "private_clean", FORMAT_FACT_PRIVATE_CLEAN,
+		  UNIT_BYTES);
+	tell_fact(teller, notes, "private_dirty", FORMAT_FACT_PRIVATE_DIRTY,
+		  UNIT_BYTES);
 	tell_fact(teller, notes, "swap", FORMAT_FACT_SWAP, UNIT_BYTES);
 	tell_fact(teller, notes, "page_tables", FORMAT_FACT_PAGE_TABLES,
 		  UNIT_BYTES);

@@ -15,6 +15,7 @@
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
 #include "analyzer/dump_header.h"
+#include "analyzer/family.h"
 #include "analyzer/scan_progress.h"
 #include "analyzer/typefilter.h"
 #include "image/base/escape.h"
@@ -248,6 +249,8 @@ static int scan_dump(const struct options *options)
 {
 	struct output output = { 0 };
 	struct scan scan = { .options = options, .output = &output };
+	struct family family = { .count = 0 };
+	const char *dump = options->dumps[0];
 	struct error *err;
 	int status;
 
@@ -257,11 +260,21 @@ static int scan_dump(const struct options *options)
 		err = check_pattern(options);
 	if (!err)
 		err = output_open(&output, options->output);
+	if (!err && options->view->many) {
+		scan.family = &family;
+		err = family_of(options->dumps, options->num_dumps, &family);
+		dump = err ? NULL : family.members[0].path;
+	} else if (!err && family_is_manifest(dump)) {
+		err = error_new(ERROR_USAGE, "%s is a manifest, which shared "
+				"takes; %s takes one of its dumps", dump,
+				options->view->name);
+	}
 	if (!err)
-		err = opened_create(options->dumps[0], options, &scan.opened);
+		err = opened_create(dump, options, &scan.opened);
 	status = err ? fail(err) : answer(&scan);
 	output_discard(&output);
 	opened_destroy(scan.opened);
+	family_deinit(&family);
 	return status;
 }
 

@@ -557,7 +557,7 @@ struct error *options_parse(struct options *options, int argc, char **argv)
 	if (!err && options->num_dumps == 0)
 		err = error_new(ERROR_USAGE, "name a core file or a process "
 				"(see heapscan --help)");
-	if (!err && options->num_dumps > 1)
+	if (!err && options->num_dumps > 1 && !options->view->many)
 		err = too_many_dumps(options);
 	if (!err && options->dot && options->format)
 		err = error_new(ERROR_USAGE, "--dot and --format %s are two "
@@ -657,10 +657,12 @@ static void help_program(FILE *out)
 "\n"
 "Usage: heapscan DUMP|PID [VIEW] [options]\n"
 "       heapscan VIEW DUMP|PID [options]\n"
+"       heapscan MANIFEST|DUMP... shared [options]\n"
 "\n"
 "DUMP is an ELF core of any origin (heapdump, the kernel, gcore, lldb), plain\n"
 "or as .zst, .gz, .xz, .lz4, of x86-64 or aarch64. Digits only are a process\n"
-"(./123 is a file). No Python, debugger or debug information is needed.\n"
+"(./123 is a file). No Python, debugger or debug information is needed. MANIFEST\n"
+"is what heapdump --children writes beside its dumps.\n"
 "\n"
 "Examples:\n"
 "  heapscan dump.core.zst                        the overview\n"

@@ -33,7 +33,8 @@ enum view_bit {
 	VIEW_THREADS = 1 << 14,
 	VIEW_MALLOC = 1 << 15,
 	VIEW_MEMORY = 1 << 16,
-	VIEW_EVERY = 0x1FFFF,
+	VIEW_SHARED = 1 << 17,
+	VIEW_EVERY = 0x3FFFF,
 };
 
 struct view {
@@ -50,6 +51,7 @@ struct view {
 	const struct view *grouped;
 	const char *argument;	/* the name of what must follow it, or NULL */
 	bool or_type;		/* … unless --type is given */
+	bool many;		/* takes several dumps, or a manifest of them */
 	/* A longer remark for `heapscan VIEW --help`. */
 	const char *remark;
 };

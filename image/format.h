@@ -141,6 +141,14 @@ struct format_thread {
 #define FORMAT_FACT_VMSIZE "vm_size"
 #define FORMAT_FACT_RSS "rss"
 #define FORMAT_FACT_PEAK_RSS "rss_peak"
+/* of the rss: a share of each page for everybody who has it; pages that others
+   have, too, and that none has, as the kernel counts them: unwritten ones of
+   files by clean */
+#define FORMAT_FACT_PSS "pss"
+#define FORMAT_FACT_SHARED_CLEAN "shared_clean"
+#define FORMAT_FACT_SHARED_DIRTY "shared_dirty"
+#define FORMAT_FACT_PRIVATE_CLEAN "private_clean"
+#define FORMAT_FACT_PRIVATE_DIRTY "private_dirty"
 #define FORMAT_FACT_SWAP "swap"
 #define FORMAT_FACT_PAGE_TABLES "page_tables"
 #define FORMAT_FACT_MINOR_FAULTS "minor_faults"

@@ -64,7 +64,8 @@ static bool end_row(struct map_walk *walk)
 	if (memory_state_at(walk->heap->image->memory, start) ==
 		    MEMORY_CAPTURED &&
 	    mimalloc_read_page(&walk->pages, mimalloc_record(walk->heap),
-			       record, start, start + PAGE_MAX, &page)) {
+			       record, start, start + PAGE_MAX, &page) &&
+	    page.first < start + MIMALLOC_SLICE) {
 		page.end = (page.first + page.reserved * page.block +
 			    MIMALLOC_SLICE - 1) & ~(MIMALLOC_SLICE - 1);
 		if (page.end < end)
@@ -255,6 +256,25 @@ static struct error *add_arenas(struct other_heap *heap)
 
 /* --- all of it -------------------------------------------------------------------- */
 
+/** Of two pages at one place the one in which nothing lives is gone. */
+static void drop_stale(struct other_heap *heap)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < heap->num_spans; i++) {
+		const struct other_span *span = &heap->spans[i];
+		struct other_span *last = kept ? &heap->spans[kept - 1] : NULL;
+
+		if (!last || span->start >= last->end)
+			heap->spans[kept++] = *span;
+		else if (last->live == 0)
+			*last = *span;
+		else if (span->live > 0)
+			heap->spans[kept++] = *span;
+	}
+	heap->num_spans = kept;
+}
+
 static struct error *init(struct map_walk *walk, struct root_search *search)
 {
 	const struct memory *memory = walk->heap->image->memory;
@@ -285,7 +305,7 @@ struct error *mimalloc3_read(struct other_heap *heap)
 		walk.adding = true;
 		walk_map(&walk, search.found);
 		err = walk.err;
-		if (walk.wrong > walk.right / 4)
+		if (walk.wrong > walk.right)
 			findings_add(heap->image->findings, "malloc-tree",
 				     search.found, "mimalloc: %zu entries of "
 				     "its map lead to no page", walk.wrong);
@@ -294,5 +314,6 @@ struct error *mimalloc3_read(struct other_heap *heap)
 	memory_reader_deinit(&walk.sub);
 	memory_reader_deinit(&walk.pages);
 	memory_reader_deinit(&search.words);
+	drop_stale(heap);
 	return err ? err : add_arenas(heap);
 }

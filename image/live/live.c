@@ -92,8 +92,11 @@ static struct error *prepare(struct run *run)
 		.lost_errno = run->options->snapshot ? ENOMEM : ETIMEDOUT,
 	};
 	struct plan_source source = { .target = run->target };
-	struct error *err = start_freeze(run);
+	struct error *err;
 
+	// A snapshot shares every page with the target.
+	procinfo_sharing(run->target->pid, &run->plan.sharing);
+	err = start_freeze(run);
 	source.freeze = run->freeze;
 	if (!err)
 		err = plan_select(&run->plan, &source, run->options);

@@ -261,10 +261,22 @@ static void write_pressure_facts(const struct process_notes *notes, FILE *out)
 static void write_memory_facts(const struct process_notes *notes, FILE *out)
 {
 	const struct procinfo *info = notes->info;
+	const struct procinfo_sharing *sharing = notes->sharing;
 
 	fact_number(out, FORMAT_FACT_VMSIZE, info->vm_size);
 	fact_number(out, FORMAT_FACT_RSS, info->rss);
 	fact_number(out, FORMAT_FACT_PEAK_RSS, info->rss_peak);
+	if (sharing && sharing->known) {
+		fact_number(out, FORMAT_FACT_PSS, sharing->pss);
+		fact_number(out, FORMAT_FACT_SHARED_CLEAN,
+			    sharing->shared_clean);
+		fact_number(out, FORMAT_FACT_SHARED_DIRTY,
+			    sharing->shared_dirty);
+		fact_number(out, FORMAT_FACT_PRIVATE_CLEAN,
+			    sharing->private_clean);
+		fact_number(out, FORMAT_FACT_PRIVATE_DIRTY,
+			    sharing->private_dirty);
+	}
 	fact_number(out, FORMAT_FACT_SWAP, info->swap);
 	fact_number(out, FORMAT_FACT_PAGE_TABLES, info->page_tables);
 	fact_number(out, FORMAT_FACT_MINOR_FAULTS, info->minor_faults);

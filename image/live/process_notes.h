@@ -24,6 +24,7 @@
 /** What the notes are made of; all borrowed. */
 struct process_notes {
 	const struct procinfo *info;	/* read while frozen */
+	const struct procinfo_sharing *sharing;	/* read before; may be NULL */
 	pid_t memory_pid;	/* the process, or its snapshot, which has the
 				   same arguments, program and vector */
 	const struct procmaps *maps;

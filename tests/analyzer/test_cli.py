@@ -39,7 +39,7 @@ sys.stdin.read()
 
 VIEWS = ["overview", "suspects", "types", "objects", "object", "collections",
          "duplicates", "path", "retained", "cycles", "gc", "refcounts",
-         "threads", "tracemalloc", "memory", "malloc", "info"]
+         "threads", "tracemalloc", "memory", "malloc", "shared", "info"]
 # Those that need no argument and answer about any process; the others have
 # tests of their own.
 PLAIN_VIEWS = [view for view in VIEWS
