@@ -22,6 +22,11 @@ sys.stdin.read()
 
 # What the documents call the dumps and the processes of their examples.
 DUMPS = ("dump.core.zst", "dump.core", "FILE", "DUMP")
+MANIFEST = """\
+{"schema": "heapdump.manifest/1", "dumps": [
+    {"pid": 1, "path": "dump.core.zst"},
+    {"pid": 2, "parent": 1, "path": "dump.core"}]}
+"""
 PIDS = ("4242", "4711", "PID")
 ADDRESSES = ("0x7f1c2a3b4c50", "ADDR")
 TOOLS = re.compile(r"(heapdump|heapscan|zstd) ")
@@ -96,6 +101,8 @@ def run_example(place, command, pid, address, kept):
             source = kept["plain" if name.endswith(".core") else "zst"]
             if "-o " + name not in command:
                 os.link(source, os.path.join(folder, name))
+        with open(os.path.join(folder, "TREE.manifest.json"), "w") as file:
+            file.write(MANIFEST)
         with open(os.path.join(folder, "train.py"), "w") as file:
             file.write("print('trained')\n")
         env = dict(os.environ, HEAPDUMP_DIR=folder, PATH=os.pathsep.join(
