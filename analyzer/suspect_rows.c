@@ -170,7 +170,8 @@ static bool free_space(const struct pyh_coverage *coverage,
 {
 	if (ledger && !*ledger->no_python)
 		*ret = ledger_group_bytes(ledger, LEDGER_OF_PYMALLOC) +
-		       ledger_group_bytes(ledger, LEDGER_OF_MALLOC_FREE);
+		       ledger_group_bytes(ledger, LEDGER_OF_MALLOC_FREE) +
+		       ledger->rows[LEDGER_ALLOCATOR_FREE].bytes;
 	else if (coverage && coverage->arenas)
 		*ret = coverage->free_bytes;
 	else
@@ -209,7 +210,9 @@ static bool put_theory(const struct suspects *suspects,
 		if (!ledger || *ledger->no_malloc)
 			return false;
 		*ret_bytes = ledger_group_bytes(ledger, LEDGER_OF_MALLOC_USED) +
-			     ledger_group_bytes(ledger, LEDGER_OF_MAPPED);
+			     ledger_group_bytes(ledger, LEDGER_OF_MAPPED) +
+			     ledger->rows[LEDGER_ALLOCATOR_USED].bytes +
+			     ledger->rows[LEDGER_ALLOCATOR].bytes;
 		(void)snprintf(text, THEORY_MAX, "native code %s",
 			       units_size(*ret_bytes, bytes));
 		return true;
