@@ -71,7 +71,7 @@ static const struct column path_totals[NUM_TOTALS] = {
 		.about = "paths, or ways of being held" },
 	[TOTAL_COUNT] = { .key = "count", .unit = UNIT_COUNT,
 		.about = "objects that they are of" },
-	[TOTAL_MORE] = { .key = "more", .unit = UNIT_BOOL,
+	[TOTAL_MORE] = { .key = "more", .unit = UNIT_BOOL, .no_key = true,
 		.about = "of an object: there may be more paths than these" },
 };
 

@@ -51,7 +51,8 @@ volatile uintptr_t global_mixed;
 char global_unaligned[24];
 thread_local Node *volatile local_chain;
 pthread_key_t key;
-pthread_barrier_t ready;
+/* One for each thread: the first still waits at its own when the next begins. */
+pthread_barrier_t ready[2];
 
 void want(const char *owner, int inside, const void *address, const void *head,
 	  long name = 0)
@@ -208,22 +209,24 @@ __attribute__((noinline)) void wipe()
 		     "r15");
 }
 
-void *in_stack(void *)
+void *in_stack(void *barrier)
 {
+	auto *ready = static_cast<pthread_barrier_t *>(barrier);
 	long tid = syscall(SYS_gettid);
 	Node *volatile slot = make_chain(3, "thread", "thread", tid);
 
 	local_chain = make_chain(3, "thread", "thread", tid);
 	pthread_setspecific(key, make_chain(3, "thread", "thread", tid));
 	wipe();
-	pthread_barrier_wait(&ready);
-	pthread_barrier_wait(&ready);
+	pthread_barrier_wait(ready);
+	pthread_barrier_wait(ready);
 	return slot;
 }
 
 /** What holds it is a register, and nothing else. */
-void *in_register(void *)
+void *in_register(void *barrier)
 {
+	auto *ready = static_cast<pthread_barrier_t *>(barrier);
 	uintptr_t mixed;
 
 	{
@@ -233,7 +236,7 @@ void *in_register(void *)
 		mixed = (uintptr_t)made ^ KEY;
 	}
 	wipe();
-	pthread_barrier_wait(&ready);
+	pthread_barrier_wait(ready);
 	asm volatile("xor %1, %0\n\t"
 		     "mov %0, %%r15\n\t"
 		     "xor %0, %0\n\t"
@@ -278,11 +281,11 @@ int main(int argc, char **)
 	// One at a time, as what is wanted is noted without a lock. Memcheck runs
 	// no threads side by side.
 	for (int i = 0; i < (argc > 1 ? 1 : 2); i++) {
-		pthread_barrier_init(&ready, nullptr, 2);
+		pthread_barrier_init(&ready[i], nullptr, 2);
 		if (pthread_create(&threads[i], nullptr,
-				   i ? in_register : in_stack, nullptr) != 0)
+				   i ? in_register : in_stack, &ready[i]) != 0)
 			return 1;
-		pthread_barrier_wait(&ready);
+		pthread_barrier_wait(&ready[i]);
 	}
 	plant();
 	slot = make_chain(3, "thread", "thread", (long)getpid());
