@@ -47,7 +47,8 @@ static struct error *unknown_key(const struct view *view, const char *key)
 				       i ? ", " : "", view->columns[i].key);
 	}
 	for (size_t i = 0; i < view->num_totals; i++) {
-		if (find_column(view->columns, view->num_columns,
+		if (!view->totals[i].no_key &&
+		    find_column(view->columns, view->num_columns,
 				view->totals[i].key) < 0)
 			(void)snprintf(list + strlen(list),
 				       sizeof(list) - strlen(list), ", %s",
