@@ -77,12 +77,13 @@ LAYERS   := image/base image image/live pyheap cudaheap analyzer/graph
 LIB_DIRS := image/base image image/live pyheap pyheap/layouts cudaheap analyzer/graph
 lib_of    = $(B)/lib$(subst /,-,$(1)).a
 srcs_of   = $(wildcard $(1)/*.c)
-LIBS     := $(call lib_of,analyzer/graph) $(call lib_of,pyheap) $(call lib_of,image/live) $(call lib_of,image) $(call lib_of,image/base)
+LIBS     := $(call lib_of,analyzer/graph) $(call lib_of,cudaheap) $(call lib_of,pyheap) $(call lib_of,image/live) $(call lib_of,image) $(call lib_of,image/base)
 
 $(call lib_of,image/base): $(patsubst %.c,$(B)/%.o,$(wildcard image/base/*.c))
 $(call lib_of,image):      $(patsubst %.c,$(B)/%.o,$(wildcard image/*.c))
 $(call lib_of,image/live): $(patsubst %.c,$(B)/%.o,$(wildcard image/live/*.c))
 $(call lib_of,pyheap):     $(patsubst %.c,$(B)/%.o,$(wildcard pyheap/*.c pyheap/layouts/*.c))
+$(call lib_of,cudaheap):   $(patsubst %.c,$(B)/%.o,$(wildcard cudaheap/*.c))
 $(call lib_of,analyzer/graph): $(patsubst %.c,$(B)/%.o,$(wildcard analyzer/graph/*.c))
 
 HEAPDUMP_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard dumper/*.c))

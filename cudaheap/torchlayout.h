@@ -1,0 +1,54 @@
+/*
+ * Where the fields of PyTorch's tensors lie, in the release that a process has.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Release builds have no debug information, and nothing in memory says how long
+ * their structures are. What differs between releases is little: how much in
+ * front of a tensor's fields counts its owners, and how long the word is by which
+ * it knows its Python object. That the Python object knows its tensor, and this
+ * one the Python object, is what no other words do, and tells which of the
+ * tables fits.
+ *
+ * Source: PyTorch c10/core/TensorImpl.h, c10/core/StorageImpl.h,
+ * c10/util/intrusive_ptr.h, torch/csrc/autograd/variable.h and
+ * torch/csrc/autograd/python_variable.h of 1.13 to 2.15.
+ */
+#ifndef CUDAHEAP_TORCHLAYOUT_H
+#define CUDAHEAP_TORCHLAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "image/base/error.h"
+#include "image/memory.h"
+
+enum { TORCH_LAYOUT_SAMPLES = 256 };	/* as many objects as are of use */
+
+/** Offsets in bytes, from the start of each structure. */
+struct torch_layout {
+	const char *releases;	/* that are known to have it, in words */
+	/* of a Python object: its TensorImpl */
+	uint32_t wrapper;
+	/* of a TensorImpl */
+	uint32_t counts;	/* also of a StorageImpl: what comes first */
+	uint32_t storage, autograd, python, dimensions, offset, numel, dtype,
+		device, size;	/* the last: of all of it */
+	/* of an AutogradMeta; requires_grad 0: not known, as none of the objects
+	   looked at has one */
+	uint32_t grad, grad_fn, requires_grad;
+	size_t looked, fitting;	/* objects */
+};
+
+/**
+ * Find the layout by tensors' Python objects.
+ *
+ * @param objects  addresses; TORCH_LAYOUT_SAMPLES of them are enough
+ * @param header  bytes of a Python object's header
+ * @return ERROR_UNSUPPORTED where fewer than 95 % of them fit one table, with
+ *	what was tried
+ */
+struct error *torch_layout_find(struct memory_reader *memory,
+				const uint64_t *objects, size_t count,
+				uint32_t header, struct torch_layout *ret);
+
+#endif
