@@ -31,7 +31,7 @@ extern const struct view cmd_overview_view, cmd_types_view, cmd_objects_view,
 	cmd_info_view, cmd_retained_view, cmd_path_view,
 	cmd_suspects_view, cmd_cycles_view, cmd_gc_view, cmd_refcounts_view,
 	cmd_tracemalloc_view, cmd_threads_view, cmd_malloc_view,
-	cmd_memory_view, cmd_shared_view;
+	cmd_memory_view, cmd_shared_view, cmd_tensors_view;
 extern const struct view cmd_mallocowners_view;	/* malloc --by */
 
 /** Start the document of a view and its envelope. */

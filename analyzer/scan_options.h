@@ -43,6 +43,7 @@ struct options {
 	bool dot;		/* of path: a digraph */
 	bool retained;		/* add what is retained */
 	bool locals;		/* of threads: variables of frames */
+	bool each;		/* of tensors: no groups of equal ones */
 	bool native_only;	/* of threads: nothing of Python */
 	bool tracebacks;	/* of tracemalloc: whole ones, not lines */
 	const char *sysroot, *tmp_dir;

@@ -34,7 +34,8 @@ enum view_bit {
 	VIEW_MALLOC = 1 << 15,
 	VIEW_MEMORY = 1 << 16,
 	VIEW_SHARED = 1 << 17,
-	VIEW_EVERY = 0x3FFFF,
+	VIEW_TENSORS = 1 << 18,
+	VIEW_EVERY = 0x7FFFF,
 };
 
 struct view {

@@ -254,7 +254,7 @@ enum torch_read torch_storage_read(const struct torch_layout *layout,
 	*ret = (struct torch_storage){
 		.address = address,
 		.data = word_of(fields, 0),
-		.bytes = (uint64_t)size,
+		.bytes = word_of(fields, 0) ? (uint64_t)size : 0,
 		.device = fields[STORAGE_DEVICE],
 		.index = (int8_t)fields[STORAGE_DEVICE + 1],
 		.received = fields[STORAGE_RECEIVED],

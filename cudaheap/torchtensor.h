@@ -23,7 +23,7 @@ enum {
 struct torch_storage {
 	uint64_t address;	/* of the StorageImpl */
 	uint64_t data;		/* in the memory of its device; 0: none */
-	uint64_t bytes;
+	uint64_t bytes;		/* there; 0 where it has none: on "meta" */
 	uint8_t device;
 	int8_t index;		/* which of these devices; -1: there is one */
 	bool received;		/* memory of another process */

@@ -423,6 +423,32 @@ def with_extensions():
     return found
 
 
+def with_torch():
+    """Interpreters that have PyTorch, by fetch_packages.sh torch; each has
+    .torch, its version; HEAPSCAN_INTERPRETERS applies as well."""
+    wanted = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS", ""))
+    found = []
+    pattern = os.path.join(glob.escape(CACHE), "packages", "*-torch*")
+    for folder in sorted(glob.glob(pattern)):
+        if not os.path.exists(os.path.join(folder, "installed")) \
+                or folder.endswith(".new"):
+            continue            # being fetched just now, or given up
+        with open(os.path.join(folder, "installed")) as installed:
+            version = re.search(r"^torch==([0-9.]+)", installed.read(), re.M)
+        if not version:
+            continue
+        try:
+            interpreter = Interpreter(
+                "torch", [os.path.join(folder, "bin", "python3")])
+        except (OSError, subprocess.TimeoutExpired) as error:
+            print("# %s %s" % (folder, error))
+            continue
+        interpreter.torch = version[1]
+        if wanted.search(interpreter.name):
+            found.append(interpreter)
+    return found
+
+
 def absent_releases(found):
     """The supported releases that none of these interpreters is, as "3.9".
     A free-threaded build is none: those are tested where they were built."""

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""heapscan tensors against what PyTorch itself says of every tensor, and the
+ledger of a training loop on the CPU against the kernel's numbers: on each release
+of PyTorch that is here."""
+
+import json
+import os
+import re
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import heaptest
+
+SCRIPT = os.path.join(HERE, "tensors_target.py")
+
+
+def resident(pid):
+    with open("/proc/%d/smaps_rollup" % pid) as rollup:
+        return int(re.search(r"^Rss:\s+(\d+)", rollup.read(), re.M)[1]) << 10
+
+
+def answer(dump, *words):
+    done = heaptest.heapscan(dump, *words, "-f", "json", "-q")
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    return json.loads(done.stdout)
+
+
+def short(name):
+    return (name or "").rpartition(".")[2]
+
+
+def same(said, row):
+    """Nothing of what torch says is otherwise."""
+    for ours, theirs in (("dtype", "dtype"), ("device", "device"),
+                         ("requires_grad", "requires_grad")):
+        assert row.get(ours) == said[theirs], (ours, row, said)
+    assert short(row["type"]) == said["type"], (row, said)
+    if "shape" in said:
+        assert row["shape"] == str(said["shape"]), (row, said)
+        assert row["strides"] == str(said["strides"]), (row, said)
+        assert int(row["storage"], 16) == said["storage"], (row, said)
+        assert row["bytes"] == (said["bytes"] if said["storage"] else 0), (
+            row, said)
+        # An empty one has no data by torch.
+        if said["data"]:
+            assert int(row["data_ptr"], 16) == said["data"], (row, said)
+    else:
+        assert row.get("bytes", 0) == 0, (row, said)
+    grad = row.get("grad")
+    assert (int(grad, 16) if grad else None) == said.get("grad"), (row, said)
+    if "grad_fn" in said:
+        assert row.get("grad_fn") == said["grad_fn"], (row, said)
+    if said["role"]:
+        assert row["role"] == said["role"], (row, said)
+
+
+def all_same(interpreter, said, document):
+    rows = {int(row["address"], 16): row for row in document["rows"]}
+    assert len(rows) == len(document["rows"])
+    missing = [one for one in said if one["id"] not in rows]
+    assert not missing, missing[:3]
+    for one in said:
+        same(one, rows[one["id"]])
+    # What gc does not lead to is held by C++ alone, as gradients are, or was
+    # made by torch for itself.
+    more = len(rows) - len(said)
+    print("# %s: torch %s, %d tensors, %d more" % (
+        interpreter, interpreter.torch, len(said), more))
+    assert more <= len(said) // 10, (more, len(said))
+    named = [one for one in said if one["role"] in ("parameter", "buffer")]
+    for one in named:
+        path = rows[one["id"]]["path"]
+        assert re.fullmatch(r"local model\.%s in main\(\) thread \d+"
+                            % re.escape(one["name"]), path), (one, path)
+
+
+def storages_once(document):
+    rows, totals = document["rows"], document["totals"]
+    by = {}
+    for row in rows:
+        if row.get("bytes"):
+            by.setdefault(row["storage"], []).append(row)
+    for group in by.values():
+        assert sum(not row["view"] for row in group) == 1, group
+        assert len({row["bytes"] for row in group}) == 1, group
+    assert totals["bytes"] == sum(group[0]["bytes"] for group in by.values())
+    assert totals["bytes"] == sum(row.get("bytes", 0) for row in rows
+                                  if not row["view"])
+    assert totals["count"] == len(rows) and totals["unread"] == 0
+    assert any(len(group) > 1 for group in by.values())
+    parts = ("parameters", "gradients", "optimizer", "buffers", "activations",
+             "other")
+    assert sum(totals[part] for part in parts) == totals["bytes"]
+
+
+def grouped(dump, document):
+    done = heaptest.heapscan(dump, "tensors", "-n", "0", "-q")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines()
+             if re.search(r" parameter +float32 +\[1024, 256\] ", line)]
+    alike = [row for row in document["rows"] if row["role"] == "parameter"
+             and row["shape"] == "[1024, 256]"]
+    assert len(lines) == 1 and re.search(r"B +%d +parameter" % len(alike),
+                                         lines[0]), (lines, len(alike))
+    each = heaptest.heapscan(dump, "tensors", "--each", "-n", "0", "-q",
+                             "--type", "torch.nn.parameter.Parameter")
+    assert each.stdout.count(" parameter ") == sum(
+        row["type"] == "torch.nn.parameter.Parameter"
+        for row in document["rows"]), each.stdout
+
+
+def ledger(dump, pid_resident):
+    document = answer(dump, "memory")
+    totals = document["totals"]
+    assert totals["balanced"] is True
+    assert sum(row["bytes"] for row in document["rows"]) == totals["total"]
+    assert abs(totals["total"] - pid_resident) < pid_resident * 0.01, (
+        totals, pid_resident)
+    assert totals["unexplained"] < totals["total"] * 0.05, document["rows"]
+    by = {row["category"]: row["bytes"] for row in document["rows"]}
+    assert by["shared memory"] >= 1 << 20, by       # the tensor in it
+
+
+def test(interpreter):
+    label = "%s with PyTorch %s: " % (interpreter, interpreter.torch)
+    dump = heaptest.tmp("torch.dump")
+    with heaptest.start_target(interpreter, SCRIPT, timeout=600) as target:
+        said = json.loads(re.search(r"^TENSORS (.*)$", target.printed(),
+                                    re.M)[1])["tensors"]
+        done = heaptest.heapdump("-q", "--max-pause", "5m", "-o", dump,
+                                 target.pid)
+        assert done.returncode == 0, done.stderr
+        pages = resident(target.pid)
+    with heaptest.case(label + "tensors are as torch says"):
+        document = answer(dump, "tensors", "-n", "0")
+        all_same(interpreter, said, document)
+    with heaptest.case(label + "storages count once"):
+        storages_once(document)
+    with heaptest.case(label + "equal ones make one row of text"):
+        grouped(dump, document)
+    with heaptest.case(label + "each byte has one row"):
+        ledger(dump, pages)
+    os.remove(dump)
+
+
+found = heaptest.with_torch()
+for each in found:
+    with heaptest.case("%s with PyTorch %s" % (each, each.torch)):
+        test(each)
+if not found:
+    heaptest.skip("tensors of PyTorch", "PyTorch is not here: "
+                  "tests/python/fetch_packages.sh torch fetches it")
+heaptest.finish()
