@@ -53,7 +53,9 @@ static struct torch_layout layout_of(unsigned int table, uint32_t wrapper)
 		.offset = offset,
 		.numel = offset + 8,
 		.dtype = offset + 16,
+		// c10::optional had its flag in front, std::optional has not.
 		.device = offset + 18,
+		.has_device = offset + 20,
 		.size = offset + 32,
 	};
 }
@@ -71,6 +73,29 @@ static bool fits(struct memory_reader *memory, uint64_t object,
 	*ret_tensor = tensor;
 	// The lowest bit says which of them owns the other.
 	return (back & ~UINT64_C(1)) == object;
+}
+
+/** Is the flag of the device before it, or behind? By which is one in most. */
+static void settle_device(struct memory_reader *memory, const uint64_t *objects,
+			  size_t count, struct torch_layout *layout)
+{
+	size_t before = 0, behind = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t tensor;
+		uint8_t bytes[3];
+
+		if (!fits(memory, objects[i], layout, &tensor) ||
+		    !memory_try_read(memory, tensor + layout->device, bytes,
+				     sizeof(bytes)))
+			continue;
+		before += bytes[0] == 1;
+		behind += bytes[2] == 1;
+	}
+	if (before <= behind)
+		return;
+	layout->has_device = layout->device;
+	layout->device++;
 }
 
 /* --- what autograd knows of a tensor ------------------------------------------ */
@@ -161,6 +186,7 @@ struct error *torch_layout_find(struct memory_reader *memory,
 				  "laid out as in any release that is known (1.13 "
 				  "to 2.15): of %zu looked at, %zu fit", count,
 				  ret->fitting);
+	settle_device(memory, objects, count, ret);
 	find_metas(memory, objects, count, ret);
 	return NULL;
 }

@@ -32,7 +32,7 @@ struct torch_layout {
 	/* of a TensorImpl */
 	uint32_t counts;	/* also of a StorageImpl: what comes first */
 	uint32_t storage, autograd, python, dimensions, offset, numel, dtype,
-		device, size;	/* the last: of all of it */
+		device, has_device, size;	/* the last: of all of it */
 	/* of an AutogradMeta; requires_grad 0: not known, as none of the objects
 	   looked at has one */
 	uint32_t grad, grad_fn, requires_grad;

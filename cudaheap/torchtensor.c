@@ -210,7 +210,7 @@ enum torch_read torch_tensor_read(const struct torch_layout *layout,
 	tensor.numel = word_of(bytes, layout->numel);
 	if (!is_counted(layout, bytes) ||
 	    !has_table(image, word_of(bytes, 0)) || tensor.storage % 8 ||
-	    tensor.device >= DEVICES_MAX || bytes[layout->device + 2] > 1)
+	    tensor.device >= DEVICES_MAX || bytes[layout->has_device] > 1)
 		return TORCH_BAD;
 	read = read_dimensions(layout, memory, bytes, &tensor);
 	if (read != TORCH_READ)

@@ -428,10 +428,9 @@ def with_torch():
     .torch, its version; HEAPSCAN_INTERPRETERS applies as well."""
     wanted = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS", ""))
     found = []
-    pattern = os.path.join(glob.escape(CACHE), "packages", "*-torch*")
+    pattern = os.path.join(glob.escape(CACHE), "packages", "*-torch")
     for folder in sorted(glob.glob(pattern)):
-        if not os.path.exists(os.path.join(folder, "installed")) \
-                or folder.endswith(".new"):
+        if not os.path.exists(os.path.join(folder, "installed")):
             continue            # being fetched just now, or given up
         with open(os.path.join(folder, "installed")) as installed:
             version = re.search(r"^torch==([0-9.]+)", installed.read(), re.M)
