@@ -33,6 +33,7 @@ static const struct {
 	[LEDGER_OTHER_OBJECTS] = { "other objects", "objects", LEDGER_OF_OBJECTS },
 	[LEDGER_BUFFERS] = { "buffers of other objects", "blocks", LEDGER_OF_OBJECTS },
 	[LEDGER_FRAMES] = { "data stacks of Python threads", "pieces", LEDGER_OF_OBJECTS },
+	[LEDGER_TENSORS] = { "data of tensors", "storages", LEDGER_OF_ARRAYS },
 	[LEDGER_ARRAYS] = { "data of arrays", "blocks", LEDGER_OF_ARRAYS },
 	[LEDGER_RAW_BLOCKS] = { "blocks of pymalloc, of C code", NULL, LEDGER_OF_MALLOC_USED },
 	[LEDGER_FREE_BLOCKS] = { "free blocks in pools in use", NULL, LEDGER_OF_PYMALLOC },
@@ -74,7 +75,7 @@ static const struct {
 
 static const char *const groups[LEDGER_NUM_GROUPS] = {
 	[LEDGER_OF_OBJECTS] = "Python objects",
-	[LEDGER_OF_ARRAYS] = "arrays",
+	[LEDGER_OF_ARRAYS] = "tensors and arrays",
 	[LEDGER_OF_PYMALLOC] = "pymalloc free and overhead",
 	[LEDGER_OF_MALLOC_USED] = "other malloc",
 	[LEDGER_OF_MALLOC_FREE] = "malloc free and overhead",

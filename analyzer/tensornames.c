@@ -71,18 +71,26 @@ static unsigned int kind_of_name(const char *name)
 	return 0;
 }
 
+unsigned int tensornames_of_type(struct pyh_type_reader *types,
+				 const struct pyh_type *type)
+{
+	unsigned int kind = 0;
+
+	for (int i = 0; type && i < BASES_MAX; i++) {
+		kind |= kind_of_name(type->name);
+		type = type->base ? pyh_type_find(types, type->base) : NULL;
+	}
+	return kind;
+}
+
 static unsigned int kind_of_type(struct tensornames *names, uint32_t id)
 {
-	const struct pyh_type *type = pyh_types_get(names->pyh_types, id);
-	unsigned int kind = 0;
+	unsigned int kind;
 
 	if (id < names->num_kinds && names->kinds[id] & KNOWN)
 		return names->kinds[id];
-	for (int i = 0; type && i < BASES_MAX; i++) {
-		kind |= kind_of_name(type->name);
-		type = type->base ? pyh_type_find(names->types, type->base) :
-				    NULL;
-	}
+	kind = tensornames_of_type(names->types,
+				   pyh_types_get(names->pyh_types, id));
 	if (id < names->num_kinds)
 		names->kinds[id] = (uint8_t)(kind | KNOWN);
 	return kind;

@@ -28,6 +28,10 @@ enum {
 	TENSORNAMES_OPTIMIZER = 1 << 3,
 };
 
+/** TENSORNAMES_… of a type. */
+unsigned int tensornames_of_type(struct pyh_type_reader *types,
+				 const struct pyh_type *type);
+
 /** Go through all objects of the heap. */
 struct error *tensornames_make(struct opened *opened,
 			       const struct analysis *analysis,

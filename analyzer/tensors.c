@@ -114,9 +114,8 @@ static struct error *find_layout(struct tensors *tensors,
 	for (size_t i = 0; i < num; i++)
 		samples[i] = heapgraph_address(tensors->analysis->heap,
 					       objects[i * count / num]);
-	// Where instances of object end.
 	return torch_layout_find(&tensors->memory, samples, num,
-				 runtime->free_threaded ? 32 : 16,
+				 runtime->size_of[PYH_STRUCT_OBJECT],
 				 &tensors->layout);
 }
 

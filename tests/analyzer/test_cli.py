@@ -44,7 +44,8 @@ VIEWS = ["overview", "suspects", "types", "objects", "object", "collections",
 # Those that need no argument and answer about any process; the others have
 # tests of their own.
 PLAIN_VIEWS = [view for view in VIEWS
-               if view not in ("object", "path", "threads", "tracemalloc")]
+               if view not in ("object", "path", "threads", "tracemalloc",
+                               "tensors")]
 LATER = """allocator torch-snapshot gpu
     diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--batch=d", "--gpu-core=f"]
@@ -132,7 +133,7 @@ def test_refusals(core):
     for option in LATER_OPTIONS:
         refused("option of another version: " + option, [core, option],
                 "not in this version")
-    refused("a planned view first", ["tensors", core], "not in this version")
+    refused("a planned view first", ["allocator", core], "not in this version")
     refused("no dump", [], "--help")
     refused("unknown option", [core, "--tpo", "3"], "did you mean --top")
     refused("unknown letter", [core, "-x"], "-x")

@@ -110,7 +110,7 @@ def grouped(dump, document):
         for row in document["rows"]), each.stdout
 
 
-def ledger(dump, pid_resident):
+def ledger(dump, pid_resident, said):
     document = answer(dump, "memory")
     totals = document["totals"]
     assert totals["balanced"] is True
@@ -120,6 +120,13 @@ def ledger(dump, pid_resident):
     assert totals["unexplained"] < totals["total"] * 0.05, document["rows"]
     by = {row["category"]: row["bytes"] for row in document["rows"]}
     assert by["shared memory"] >= 1 << 20, by       # the tensor in it
+    # All of it was written to; a chunk has some bytes more than were asked for.
+    private = {one["storage"]: one["bytes"] for one in said
+               if one.get("storage") and one["name"] != "shared"}
+    expected = sum(private.values())
+    got = by["data of tensors"] + by.get("data of arrays", 0)
+    assert expected <= got + 4096 and got <= expected * 1.02 + 200 * len(
+        private), (expected, by)
 
 
 def test(interpreter):
@@ -140,7 +147,7 @@ def test(interpreter):
     with heaptest.case(label + "equal ones make one row of text"):
         grouped(dump, document)
     with heaptest.case(label + "each byte has one row"):
-        ledger(dump, pages)
+        ledger(dump, pages, said)
     os.remove(dump)
 
 
