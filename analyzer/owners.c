@@ -21,6 +21,7 @@
 enum {
 	SHARD = 1 << 16,	/* objects of a shard */
 	CACHED = 1 << 10,	/* rows met lately, of each worker */
+	MANY = 64,		/* references that are not asked for twice */
 };
 
 #define SEVERAL		(GRAPH_NONE - 1)	/* more than one object */
@@ -35,6 +36,9 @@ struct share {
 		uint32_t row;
 	} lately[CACHED];
 	struct memory_reader body, memory;
+	struct hashmap held;		/* addresses: what one object … */
+	uint32_t held_by;		/* … plus 1 holds after all; 0: none */
+	bool held_all;			/* there was memory for them */
 };
 
 struct owning {
@@ -143,24 +147,62 @@ struct asking {
 	bool holds;
 };
 
+static bool holds_by(const struct pyh_ref *ref)
+{
+	return ref->hold != PYH_HOLD_NONE && ref->kind != PYH_REF_TYPE &&
+	       ref->kind != PYH_REF_DICT;
+}
+
 static bool see_reference(void *context, const struct pyh_ref *ref)
 {
 	struct asking *asking = context;
 
-	asking->holds = ref->address == asking->address &&
-			ref->hold != PYH_HOLD_NONE &&
-			ref->kind != PYH_REF_TYPE && ref->kind != PYH_REF_DICT;
+	asking->holds = ref->address == asking->address && holds_by(ref);
 	return !asking->holds;
+}
+
+static bool note_reference(void *context, const struct pyh_ref *ref)
+{
+	struct share *share = context;
+	struct error *err = holds_by(ref) && ref->address != 0 ?
+				    hashmap_put(&share->held, ref->address, 1) :
+				    NULL;
+
+	share->held_all = !err;
+	error_free(err);
+	return share->held_all;
+}
+
+/** The dict of interned strings holds none of its keys, and is asked for each. */
+static void note_held(const struct owning *owning, struct share *share,
+		      uint32_t from)
+{
+	struct pyh_referrer referrer = referrer_of(owning, share, from);
+
+	hashmap_deinit(&share->held);
+	share->held_by = from + 1;
+	share->held_all = true;
+	pyh_refs_each(&referrer, note_reference, share);
 }
 
 /** Is there a reference that was no weak one before counts were compared? */
 static bool holds_after_all(const struct owning *owning, struct share *share,
 			    uint32_t from, uint32_t to)
 {
+	const struct graph *graph = &owning->heap->graph;
 	struct asking asking = {
 		.address = heapgraph_address(owning->heap, to) };
-	struct pyh_referrer referrer = referrer_of(owning, share, from);
+	struct pyh_referrer referrer;
+	uint32_t unused;
 
+	if (graph->out_at[from + 1] - graph->out_at[from] >= MANY) {
+		if (share->held_by != from + 1)
+			note_held(owning, share, from);
+		if (share->held_all)
+			return hashmap_get(&share->held, asking.address,
+					   &unused);
+	}
+	referrer = referrer_of(owning, share, from);
 	pyh_refs_each(&referrer, see_reference, &asking);
 	return asking.holds;
 }
@@ -405,6 +447,7 @@ static void owning_deinit(struct owning *owning)
 		struct share *share = &owning->shares[i];
 
 		hashmap_deinit(&share->numbers);
+		hashmap_deinit(&share->held);
 		free(share->rows);
 		memory_reader_deinit(&share->body);
 		memory_reader_deinit(&share->memory);

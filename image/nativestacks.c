@@ -51,11 +51,13 @@ static void narrow(struct memory_reader *memory, uint64_t pointer,
 		uint64_t start = words[i], size = words[i + 1];
 
 		if (start % 4096 || size % 4096 || size == 0 ||
-		    size > STACK_MAX || start < stack->room ||
+		    size > STACK_MAX || start > UINT64_MAX - size ||
 		    start >= pointer || start + size <= stack->local ||
 		    start + size > stack->end)
 			continue;
-		stack->room = start;
+		// It begins with its guard, which is no part of the mapping.
+		if (stack->room < start)
+			stack->room = start;
 		stack->end = start + size;
 		return;
 	}

@@ -92,8 +92,9 @@ def check_service(document, made):
     assert document["totals"]["objects"] > 100000
     assert count["stacks, in use"] == made["threads"] + 1
     assert document["totals"]["reclaimable_gc"] >= made["rings"]
-    # Their addresses are in numbers of Python's, which are no pointers.
-    assert by["chunks that nothing refers to"] >= made["native"], by
+    # Their addresses are in numbers of Python's, which are no pointers; that of
+    # the last one or two may still lie somewhere.
+    assert by["chunks that nothing refers to"] >= made["native"] * 0.99, by
     native = sum(size for name, size in by.items()
                  if name.startswith("chunks "))
     assert native >= made["native"], by
