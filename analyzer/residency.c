@@ -10,6 +10,7 @@
 
 #include "image/base/guard.h"
 #include "image/base/workers.h"
+#include "image/live/select.h"
 
 enum {
 	PAGE = 4096,			/* bytes of what is looked at for zeroes */
@@ -353,6 +354,58 @@ static void count_nonzero(const struct residency *residency,
 	}
 }
 
+/* Pages of zeroes that lie together, in one mapping. */
+struct run {
+	size_t piece, page;	/* the first of them */
+	uint64_t start, end;
+};
+
+/** Only short holes are captured: where there are more zeroes, they are pages. */
+static void keep_run(struct piece *pieces, const struct run *run)
+{
+	struct resident_mapping *mapping = pieces[run->piece].mapping;
+	uint64_t size = run->end - run->start, at = run->start;
+	size_t page = run->page;
+
+	if (size < SELECT_HOLE_MIN ||
+	    mapping->placed + size > mapping->resident)
+		return;
+	mapping->placed += size;
+	for (size_t i = run->piece; at < run->end; i++, page = 0)
+		for (; at < run->end && at < pieces[i].end;
+		     page++, at = page_end(&pieces[i], at))
+			pieces[i].nonzero[page / 64] |= UINT64_C(1)
+							<< page % 64;
+}
+
+static void keep_long_runs(const struct residency *residency,
+			   struct piece *pieces, size_t count)
+{
+	struct run run = { 0 };
+
+	for (size_t i = 0; i < count && residency->noted; i++) {
+		uint64_t at = pieces[i].start, end;
+
+		for (size_t page = 0; at < pieces[i].end; page++, at = end) {
+			bool zero = pieces[i].mapping &&
+				    is_zero(&pieces[i], page);
+
+			end = page_end(&pieces[i], at);
+			if (zero && run.end == at && at > run.start &&
+			    pieces[run.piece].mapping == pieces[i].mapping) {
+				run.end = end;
+				continue;
+			}
+			if (run.end > run.start)
+				keep_run(pieces, &run);
+			run = zero ? (struct run){ i, page, at, end } :
+				     (struct run){ 0 };
+		}
+	}
+	if (run.end > run.start)
+		keep_run(pieces, &run);
+}
+
 /**
  * Keep of the spans what is not zero, and of each mapping as many pages of
  * zeroes as the kernel has counted beyond these: the first ones, as it is not
@@ -411,6 +464,7 @@ static struct error *find_zeroes(struct image *image, unsigned int workers,
 	}
 	if (!err) {
 		count_nonzero(residency, pieces, count);
+		keep_long_runs(residency, pieces, count);
 		err = take_zeroes_out(residency, pieces, count);
 	}
 	for (unsigned int i = 0; readers && i < ready; i++)
