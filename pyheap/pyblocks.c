@@ -303,12 +303,15 @@ static bool is_entry(struct finder *finder, uint64_t array, uint64_t i,
 	       ask_pools(finder, start, carved, i) != SAID_NO;
 }
 
-/** Whether a word of an entry leads to an entry of its array, or nowhere. */
+/**
+ * Whether a word of an entry leads to an entry of its array, or nowhere. While
+ * new_arena() makes the array longer, the last one leads to what comes next.
+ */
 static bool is_link(const struct array *array, uint64_t word)
 {
 	return word == 0 ||
 	       (word >= array->start && (word - array->start) % ARENA_SIZE == 0 &&
-		(word - array->start) / ARENA_SIZE < array->entries);
+		(word - array->start) / ARENA_SIZE <= array->entries);
 }
 
 /** Say what is wrong with an entry that may hide an arena. */
