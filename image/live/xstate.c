@@ -14,11 +14,13 @@
 enum {
 	LEGACY_SIZE = 576,	/* x87, SSE and the header: same everywhere */
 	XCR0_AT = 464,		/* the kernel puts the mask there */
+	IN_USE_AT = 512,	/* XSTATE_BV, of the header */
 };
 
 /*
  * Intel SDM volume 1, chapter 13, in the layout of the processors that gdb and
- * lldb take as given (Skylake-X; AMX as on Sapphire Rapids).
+ * lldb take as given (Skylake-X). The tiles of AMX, parts 17 and 18, are none of
+ * them.
  */
 static const struct xstate_part standard[XSTATE_PARTS] = {
 	[2] = { 576, 256 },	/* upper halves of ymm */
@@ -28,9 +30,19 @@ static const struct xstate_part standard[XSTATE_PARTS] = {
 	[6] = { 1152, 512 },	/* upper halves of zmm0-15 */
 	[7] = { 1664, 1024 },	/* zmm16-31 */
 	[9] = { 2688, 8 },	/* protection keys */
-	[17] = { 2752, 64 },	/* AMX */
-	[18] = { 2816, 8192 },
 };
+
+static const uint64_t tiles = UINT64_C(3) << 17;
+
+/** Take parts out of a mask in an area. */
+static void clear_bits(uint8_t *area, size_t at, uint64_t bits)
+{
+	uint64_t mask;
+
+	memcpy(&mask, area + at, sizeof(mask));
+	mask &= ~bits;
+	memcpy(area + at, &mask, sizeof(mask));
+}
 
 uint8_t *xstate_move(const uint8_t *area, size_t size,
 		     const struct xstate_part from[XSTATE_PARTS],
@@ -38,12 +50,13 @@ uint8_t *xstate_move(const uint8_t *area, size_t size,
 {
 	size_t end = LEGACY_SIZE;
 	uint64_t enabled;
-	bool same = true;
+	bool same;
 	uint8_t *moved;
 
 	if (size <= LEGACY_SIZE)
 		return NULL;
 	memcpy(&enabled, area + XCR0_AT, sizeof(enabled));
+	same = !(enabled & tiles);
 	for (unsigned int i = 2; i < XSTATE_PARTS; i++) {
 		if (!(enabled >> i & 1) || standard[i].size == 0)
 			continue;
@@ -60,6 +73,8 @@ uint8_t *xstate_move(const uint8_t *area, size_t size,
 	if (!moved)
 		return NULL;
 	memcpy(moved, area, LEGACY_SIZE);
+	clear_bits(moved, XCR0_AT, tiles);
+	clear_bits(moved, IN_USE_AT, tiles);
 	for (unsigned int i = 2; i < XSTATE_PARTS; i++)
 		if ((enabled >> i & 1) && standard[i].size > 0)
 			memcpy(moved + standard[i].offset,

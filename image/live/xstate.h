@@ -12,7 +12,9 @@
  * Where a processor puts each part of its XSAVE area is its own affair, and a
  * core does not say it. AMD's stand elsewhere than Intel's from AVX-512 on;
  * gdb up to 13 knows only Intel's and complains of a section that is too
- * small. So the parts are moved to where Intel's processors have them.
+ * small. So the parts are moved to where Intel's processors have them. It also
+ * complains of one that goes on behind the protection keys: the tiles of AMX are
+ * left out, as gdb itself does in cores, and their bits in the masks cleared.
  *
  * @param area, size  NT_X86_XSTATE as ptrace gave it, of this processor
  * @param ret_size  bytes of the result
