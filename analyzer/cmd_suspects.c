@@ -50,7 +50,6 @@ static struct error *run(struct scan *scan)
 	struct render *render = &scan->render;
 	const struct analysis *analysis;
 	struct cell cells[NUM_SUSPECT_COLUMNS], totals[NUM_TOTALS];
-	const struct ledger *ledger = NULL;
 	struct suspects suspects;
 	struct error *err = analysis_of(scan->opened,
 					ANALYSIS_TREE | ANALYSIS_CYCLES,
@@ -59,8 +58,6 @@ static struct error *run(struct scan *scan)
 	if (!err)
 		err = suspects_find(scan->opened, analysis,
 				    scan->options->values, &suspects);
-	if (!err && render_for_people(render))
-		err = ledger_of(scan->opened, /* owners= */ false, &ledger);
 	if (err)
 		return err;
 	scan_begin(scan, "suspects");
@@ -76,7 +73,7 @@ static struct error *run(struct scan *scan)
 	if (render_for_people(render))
 		(void)suspect_lines(render, &suspects,
 				    opened_coverage_if_known(scan->opened),
-				    ledger, NULL);
+				    /* ledger= */ NULL, NULL);
 	else
 		suspect_table(render, analysis->heap, &suspects, "rows");
 	render_end(render);
