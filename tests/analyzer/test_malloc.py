@@ -69,7 +69,7 @@ def compiled(name, *options):
     program = heaptest.tmp(name)
     done = heaptest.run([heaptest.tool("gcc", "gcc"), "-std=gnu17",
                          "-D_GNU_SOURCE", "-O1", *options, SOURCE, "-o",
-                         program, "-lpthread"])
+                         program, "-lpthread", "-ldl"])
     assert done.returncode == 0, done.stderr
     return program
 
