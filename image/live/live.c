@@ -94,8 +94,10 @@ static struct error *prepare(struct run *run)
 	struct plan_source source = { .target = run->target };
 	struct error *err;
 
-	// A snapshot shares every page with the target.
-	procinfo_sharing(run->target->pid, &run->plan.sharing);
+	// A snapshot shares every page with the target, so its own list of
+	// mappings would not tell.
+	if (run->options->snapshot)
+		procinfo_sharing(run->target->pid, &run->plan.sharing);
 	err = start_freeze(run);
 	source.freeze = run->freeze;
 	if (!err)

@@ -141,6 +141,8 @@ struct error *plan_select(struct plan *plan, const struct plan_source *source,
 		open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	select.process_fd = proc_fd;
 	err = procmaps_read(pid, &plan->maps);
+	if (!plan->sharing.known && pid == source->target->pid)
+		plan->sharing = plan->maps.sharing;
 	if (!err && plan->maps.count == 0)
 		err = error_new(ERROR_NOT_FOUND, "process %d has no memory: it "
 				"has ended", pid);

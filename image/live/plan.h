@@ -30,7 +30,7 @@ struct plan {
 	struct selection selection;
 	struct corewriter *writer;
 	size_t num_threads;
-	struct procinfo_sharing sharing;	/* before the process was stopped */
+	struct procinfo_sharing sharing;	/* of the process itself */
 	char payload_kept[PAYLOAD_WHY_MAX];	/* why no payload was left out,
 						   where that went wrong */
 	char native_only[STACKS_WHY_MAX];	/* see struct stacks */

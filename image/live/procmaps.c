@@ -17,6 +17,7 @@ struct parser {
 	struct procmap *items;
 	size_t *names;
 	size_t count, capacity;
+	struct procinfo_sharing sharing;
 	FILE *name_out;
 	char *name_text;
 	size_t name_size;
@@ -125,15 +126,21 @@ static void parse_flags(const char *text, struct procmap *map)
 	}
 }
 
-static void parse_field(const char *line, struct procmap *map)
+static void parse_field(const char *line, struct procmap *map,
+			struct procinfo_sharing *sharing)
 {
-	static const struct {
+	const struct {
 		const char *key;
-		size_t field;
+		uint64_t *sum;
 	} known[] = {
-		{ "Rss:", offsetof(struct procmap, resident) },
-		{ "Anonymous:", offsetof(struct procmap, anonymous) },
-		{ "Swap:", offsetof(struct procmap, swapped) },
+		{ "Rss:", &map->resident },
+		{ "Anonymous:", &map->anonymous },
+		{ "Swap:", &map->swapped },
+		{ "Pss:", &sharing->pss },
+		{ "Shared_Clean:", &sharing->shared_clean },
+		{ "Shared_Dirty:", &sharing->shared_dirty },
+		{ "Private_Clean:", &sharing->private_clean },
+		{ "Private_Dirty:", &sharing->private_dirty },
 	};
 
 	if (strncmp(line, "VmFlags: ", 9) == 0) {
@@ -144,10 +151,9 @@ static void parse_field(const char *line, struct procmap *map)
 		size_t length = strlen(known[i].key);
 
 		if (strncmp(line, known[i].key, length) == 0) {
-			uint64_t bytes = strtoull(line + length, NULL, 10) * 1024;
-
-			memcpy((char *)map + known[i].field, &bytes,
-			       sizeof(bytes));
+			*known[i].sum +=
+				strtoull(line + length, NULL, 10) * 1024;
+			sharing->known |= known[i].sum == &sharing->pss;
 			return;
 		}
 	}
@@ -171,7 +177,8 @@ static struct error *parse_lines(struct parser *parser, FILE *in,
 			if (err)
 				return err;
 		} else if (parser->count > 0) {
-			parse_field(line, &parser->items[parser->count - 1]);
+			parse_field(line, &parser->items[parser->count - 1],
+				    &parser->sharing);
 		}
 	}
 	return ferror(in) ? error_os(errno, "%s", file) : NULL;
@@ -205,6 +212,7 @@ struct error *procmaps_parse(FILE *in, const char *name, struct procmaps *ret)
 		.count = parser.count,
 		.names = parser.name_text,
 		.names_size = parser.name_size,
+		.sharing = parser.sharing,
 	};
 	return NULL;
 }

@@ -13,6 +13,7 @@
 
 #include "image/base/error.h"
 #include "image/format.h"
+#include "image/live/procinfo.h"
 
 /* Beside enum format_mapping_flag, which takes the low 16 bits. */
 enum procmap_flag {
@@ -42,6 +43,8 @@ struct procmaps {
 	size_t count;
 	char *names;			/* what the names lie in */
 	size_t names_size;		/* bytes; the first is a NUL */
+	struct procinfo_sharing sharing;	/* of all; each mapping's part
+						   is cut to KiB */
 };
 
 /** Read the mappings of a process. ERROR_OS: gone, or not permitted. */

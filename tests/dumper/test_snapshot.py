@@ -164,7 +164,8 @@ def test_workload():
             path = heaptest.tmp("busy")
             before = tree(target.pid)
             for _ in range(DUMPS):
-                report = dump("-o", path, target.pid)
+                # Beside other tests its threads can take seconds to stop.
+                report = dump("--max-pause", "1m", "-o", path, target.pid)
                 assert report["threads"] >= 50
             target.assert_well()
             assert_alone(target.pid)
