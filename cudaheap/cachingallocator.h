@@ -22,7 +22,6 @@
 
 enum {
 	CACHING_CLASS_MAX = 128,
-	CACHING_NONE = -1,
 };
 
 enum caching_state {
@@ -100,6 +99,7 @@ struct torch_device_stats {
 struct torch_device {
 	int index;
 	uint64_t address;	/* of the DeviceCachingAllocator */
+	bool is_known;		/* false: it could not be read at all */
 	struct caching_layout layout;
 	struct torch_device_stats stats;
 	bool agrees;		/* what statistics say is what there is */

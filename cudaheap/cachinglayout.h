@@ -41,7 +41,7 @@ struct caching_layout {
 	/* of a device's allocator */
 	uint32_t large, small;	/* its pools */
 	uint32_t active;	/* set of the blocks that are in use, or waited for */
-	uint32_t private_pools;	/* map of private pools; 0: there are none */
+	uint32_t private_pools;	/* map of private pools; 0: none was found */
 	/* of its statistics, from their start */
 	uint32_t active_bytes, requested_bytes;	/* requested: 0: not kept */
 	uint32_t retries, max_split_size;
@@ -105,8 +105,13 @@ bool caching_pools_find(struct memory_reader *memory, uint64_t object,
 			uint32_t from, uint32_t to, uint64_t owner,
 			struct caching_layout *ret);
 
-/** The rest of the layout of a device's allocator, once its pools are found. */
+/**
+ * The rest of the layout of a device's allocator, once its pools are found.
+ *
+ * @param end  bytes of it that may be looked at
+ * @return false: it is none, or not all of it was captured
+ */
 bool caching_layout_find(struct memory_reader *memory, uint64_t device,
-			 struct caching_layout *layout);
+			 uint32_t end, struct caching_layout *layout);
 
 #endif

@@ -1,0 +1,266 @@
+/*
+ * PyTorch's caching allocator: where it is; see cachingallocator.h.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Its library exports a pointer to the allocator in use. In 1.13 that is no
+ * pointer but an object which nothing exports, and in stripped builds neither
+ * is: then what the library has for variables is searched for the list of its
+ * devices' allocators, which nothing else looks like.
+ */
+#include "cudaheap/cachingallocator.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cudaheap/cachingdevice.h"
+#include "cudaheap/cachingscan.h"
+#include "cudaheap/cachingsettings.h"
+#include "cudaheap/torchtensor.h"
+#include "image/symbols.h"
+
+enum {
+	DEVICES_MAX = 128,
+	OBJECT_MAX = 64 << 10,	/* bytes of an allocator: what it has in front of
+				   the list is tables of blocks */
+};
+
+static const struct {
+	const char *library, *symbol;
+	bool is_hip;
+} libraries[] = {
+	{ "libc10_cuda", "_ZN3c104cuda20CUDACachingAllocator9allocatorE",
+	  false },
+	{ "libc10_hip", "_ZN3c103hip19HIPCachingAllocator9allocatorE", true },
+	// Its names stay CUDA's where nothing was renamed.
+	{ "libc10_hip", "_ZN3c104cuda20CUDACachingAllocator9allocatorE", true },
+};
+
+static const struct {
+	const char *name;
+	enum caching_kind kind;
+} classes[] = {
+	{ "NativeCachingAllocator", CACHING_NATIVE },
+	{ "CudaMallocAsyncAllocator", CACHING_ASYNC },
+	{ "HipMallocAsyncAllocator", CACHING_ASYNC },
+	{ "CUDAPluggableAllocator", CACHING_PLUGGABLE },
+	{ "HIPPluggableAllocator", CACHING_PLUGGABLE },
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+
+const char *caching_state_name(enum caching_state state)
+{
+	static const char *const names[] = {
+		[CACHING_ACTIVE] = "active_allocated",
+		[CACHING_PENDING] = "active_pending_free",
+		[CACHING_FREE] = "inactive",
+		[CACHING_UNMAPPED] = "unmapped",
+	};
+
+	return names[state];
+}
+
+const struct torch_block *caching_block_at(const struct torch_device *device,
+					   uint64_t data)
+{
+	size_t low = 0, high = device->num_blocks;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (device->blocks[middle].data <= data)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 && data - device->blocks[low - 1].data <
+				  device->blocks[low - 1].size ?
+		       &device->blocks[low - 1] : NULL;
+}
+
+/* --- the list of devices ------------------------------------------------------ */
+
+/* What is looked for. */
+struct list {
+	struct memory_reader *memory;
+	uint64_t address;	/* of the first pointer; 0: not found */
+	size_t count;
+};
+
+/** Is this a list of devices' allocators? */
+static bool is_list(void *context, const struct caching_vector *vector)
+{
+	struct list *list = context;
+	uint64_t first, count = (vector->last - vector->first) / 8;
+
+	if (count > DEVICES_MAX ||
+	    !memory_try_u64(list->memory, vector->first, &first) ||
+	    !caching_device_is(list->memory, first))
+		return false;
+	list->address = vector->first;
+	list->count = (size_t)count;
+	return true;
+}
+
+static struct error *read_devices(struct image *image, const struct list *list,
+				  struct caching_allocator *allocator)
+{
+	struct error *err = NULL;
+	size_t count = list->count;
+
+	allocator->devices = calloc(count, sizeof(*allocator->devices));
+	if (!allocator->devices)
+		return error_no_memory();
+	allocator->num_devices = count;
+	for (size_t i = 0; i < count; i++) {
+		allocator->devices[i].index = (int)i;
+		(void)memory_try_u64(list->memory, list->address + i * 8,
+				     &allocator->devices[i].address);
+	}
+	for (size_t i = 0; !err && i < count; i++) {
+		struct torch_device *device = &allocator->devices[i];
+		uint64_t end = CACHING_DEVICE_MAX;
+
+		// What lies behind it may be another one.
+		for (size_t j = 0; j < count; j++) {
+			uint64_t away = allocator->devices[j].address -
+					device->address;
+
+			if (away != 0 && away < end)
+				end = away;
+		}
+		err = caching_device_read(image, list->memory, (uint32_t)end,
+					  device);
+	}
+	return err;
+}
+
+/* --- the allocator ------------------------------------------------------------ */
+
+static void tell_class(struct memory_reader *memory,
+		       struct caching_allocator *allocator)
+{
+	char text[TORCH_CLASS_MAX];
+
+	_Static_assert((int)CACHING_CLASS_MAX == (int)TORCH_CLASS_MAX,
+		       "one buffer for both");
+	if (!torch_class(memory, allocator->address, text))
+		return;
+	memcpy(allocator->class_name, text, sizeof(text));
+	allocator->kind = CACHING_OTHER;
+	for (size_t i = 0; i < COUNT(classes); i++)
+		if (strcmp(text, classes[i].name) == 0)
+			allocator->kind = classes[i].kind;
+}
+
+/** By what its library exports. */
+static void find_by_symbol(const struct image *image,
+			   struct memory_reader *memory, struct module *module,
+			   const char *name, struct caching_allocator *allocator)
+{
+	struct symbol symbol;
+	uint64_t object;
+
+	if (!symbols_lookup(module, image->memory, name, &symbol) ||
+	    !memory_try_u64(memory, symbol.address, &object) || object == 0 ||
+	    object % 8)
+		return;
+	allocator->address = object;
+	allocator->found_by = "symbol";
+	tell_class(memory, allocator);
+}
+
+/** Whether it is in this library; false: go on with others. */
+static bool look_in(const struct image *image, struct module *module,
+		    size_t which, struct caching_allocator *allocator,
+		    struct list *list)
+{
+	uint64_t start = module->start, end = module->end;
+
+	if (which < COUNT(libraries)) {
+		find_by_symbol(image, list->memory, module,
+			       libraries[which].symbol, allocator);
+		allocator->is_hip = libraries[which].is_hip;
+		if (allocator->address &&
+		    modules_find(image->modules, allocator->address) == module)
+			start = allocator->address;
+	}
+	allocator->module = module->path;
+	// One that is not PyTorch's own has no such list, and PyTorch's is
+	// there and unused.
+	if (allocator->kind != CACHING_UNKNOWN &&
+	    allocator->kind != CACHING_NATIVE)
+		return true;
+	if (start != module->start && end - start > OBJECT_MAX)
+		end = start + OBJECT_MAX;
+	if (!caching_scan(image, list->memory, start, end, is_list, list))
+		return allocator->kind == CACHING_NATIVE;
+	allocator->kind = CACHING_NATIVE;
+	if (!allocator->found_by)
+		allocator->found_by = "structure";
+	return true;
+}
+
+/** In the libraries that have it, by name; then in all, if CUDA is there. */
+static void find(const struct image *image, struct caching_allocator *allocator,
+		 struct list *list)
+{
+	size_t count = modules_count(image->modules);
+	bool cuda = false;
+
+	for (size_t i = 0; i < COUNT(libraries) * count; i++) {
+		struct module *module = modules_get(image->modules, i % count);
+		size_t which = i / count;
+		size_t size = strlen(libraries[which].library);
+
+		cuda |= strncmp(caching_base_name(module), "libcuda.so", 10) == 0;
+		if (strncmp(caching_base_name(module), libraries[which].library,
+			    size) != 0)
+			continue;
+		allocator->kind = CACHING_UNKNOWN;
+		if (look_in(image, module, which, allocator, list))
+			return;
+	}
+	for (size_t i = 0; cuda && i < count; i++)
+		if (look_in(image, modules_get(image->modules, i),
+			    COUNT(libraries), allocator, list))
+			return;
+}
+
+struct error *caching_allocator_open(struct image *image,
+				     struct caching_allocator **ret)
+{
+	struct caching_allocator *allocator = calloc(1, sizeof(*allocator));
+	struct memory_reader memory;
+	struct list list = { .memory = &memory };
+	struct error *err;
+
+	if (!allocator)
+		return error_no_memory();
+	err = memory_reader_init(&memory, image->memory);
+	if (err) {
+		free(allocator);
+		return err;
+	}
+	find(image, allocator, &list);
+	if (list.address)
+		err = read_devices(image, &list, allocator);
+	if (!err && allocator->kind != CACHING_ABSENT)
+		caching_settings_read(image, &memory, allocator);
+	memory_reader_deinit(&memory);
+	if (err)
+		caching_allocator_close(allocator);
+	else
+		*ret = allocator;
+	return err;
+}
+
+void caching_allocator_close(struct caching_allocator *allocator)
+{
+	if (!allocator)
+		return;
+	for (size_t i = 0; i < allocator->num_devices; i++)
+		caching_device_deinit(&allocator->devices[i]);
+	free(allocator->devices);
+	free(allocator);
+}
