@@ -31,8 +31,12 @@ extern const struct view cmd_overview_view, cmd_types_view, cmd_objects_view,
 	cmd_info_view, cmd_retained_view, cmd_path_view,
 	cmd_suspects_view, cmd_cycles_view, cmd_gc_view, cmd_refcounts_view,
 	cmd_tracemalloc_view, cmd_threads_view, cmd_malloc_view,
-	cmd_memory_view, cmd_shared_view, cmd_tensors_view;
+	cmd_memory_view, cmd_shared_view, cmd_tensors_view,
+	cmd_allocator_view;
 extern const struct view cmd_mallocowners_view;	/* malloc --by */
+/* allocator --segments, --blocks, --orphans and --fits */
+extern const struct view cmd_allocatorsegments_view, cmd_allocatorblocks_view,
+	cmd_allocatororphans_view, cmd_allocatorfits_view;
 
 /** Start the document of a view and its envelope. */
 void scan_begin(struct scan *scan, const char *view);

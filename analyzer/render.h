@@ -110,7 +110,7 @@ struct column {
 	unsigned int width;	/* of text; 0: as the unit needs */
 };
 
-enum { RENDER_COLUMNS_MAX = 16 };
+enum { RENDER_COLUMNS_MAX = 24 };
 
 struct table_spec {
 	const char *json_key;	/* "rows", or the name of an extra array */

@@ -107,7 +107,7 @@ static const struct option_spec specs[] = {
 	  "(PCRE2, anywhere in the name)",
 	  FIELD(match) },
 	{ "min-size", 0, OPTION_SIZE, GROUP_FILTER,
-	  SIZED | VIEW_TRACEMALLOC | VIEW_TENSORS,
+	  SIZED | VIEW_TRACEMALLOC | VIEW_TENSORS | VIEW_ALLOCATOR,
 	  "SIZE", NULL, "only rows of at least this size", FIELD(min_size) },
 	{ "by", 0, OPTION_CHOICE, GROUP_FILTER,
 	  VIEW_TYPES | VIEW_RETAINED | VIEW_CYCLES | VIEW_MALLOC, "WHAT",
@@ -123,6 +123,15 @@ static const struct option_spec specs[] = {
 	{ "each", 0, OPTION_FLAG, GROUP_FILTER, VIEW_TENSORS, NULL, NULL,
 	  "a row for each tensor, also where equal ones could share one",
 	  FIELD(each) },
+	{ "segments", 0, OPTION_FLAG, GROUP_FILTER, VIEW_ALLOCATOR, NULL, NULL,
+	  "rows are segments: what was got from the driver", FIELD(segments) },
+	{ "blocks", 0, OPTION_FLAG, GROUP_FILTER, VIEW_ALLOCATOR, NULL, NULL,
+	  "rows are blocks, with the tensor that each is for", FIELD(blocks) },
+	{ "orphans", 0, OPTION_FLAG, GROUP_FILTER, VIEW_ALLOCATOR, NULL, NULL,
+	  "rows are blocks in use that no tensor of Python's is in",
+	  FIELD(orphans) },
+	{ "fits", 0, OPTION_SIZE, GROUP_FILTER, VIEW_ALLOCATOR, "SIZE", NULL,
+	  "would so many bytes have fit, and if not, why", FIELD(fits) },
 	{ "retained", 0, OPTION_FLAG, GROUP_FILTER,
 	  VIEW_TYPES | VIEW_OBJECTS | VIEW_OBJECT, NULL, NULL,
 	  "add what would go with each row, and of objects how many refer to "
@@ -500,6 +509,24 @@ static struct error *check_by(const struct options *options)
 			 other ? " has it)" : "");
 }
 
+/** Of the modes of a view one at most can be meant. */
+static struct error *check_modes(const struct options *options)
+{
+	const struct view *view = options->view;
+	const char *first = NULL;
+
+	for (size_t i = 0; i < view->num_modes; i++) {
+		if (!view->modes[i].chosen(options))
+			continue;
+		if (first)
+			return error_new(ERROR_USAGE, "%s and %s are two kinds "
+					 "of rows", first,
+					 view->modes[i].option);
+		first = view->modes[i].option;
+	}
+	return NULL;
+}
+
 static struct error *check_sort(const struct options *options)
 {
 	const struct view *view = views_shown(options);
@@ -543,7 +570,8 @@ struct error *options_parse(struct options *options, int argc, char **argv)
 	struct parser parser = { .argc = argc, .argv = argv };
 	struct error *err;
 
-	*options = (struct options){ .top = OPTIONS_TOP_DEFAULT };
+	*options = (struct options){ .top = OPTIONS_TOP_DEFAULT,
+				     .fits = OPTIONS_NO_SIZE };
 	options->dumps = calloc((size_t)argc + 1, sizeof(char *));
 	parser.words = calloc((size_t)argc + 1, sizeof(char *));
 	if (!options->dumps || !parser.words)
@@ -558,6 +586,8 @@ struct error *options_parse(struct options *options, int argc, char **argv)
 	err = check_applies(&parser, options);
 	if (!err)
 		err = check_by(options);
+	if (!err)
+		err = check_modes(options);
 	if (!err)
 		err = check_sort(options);
 	if (!err && options->num_dumps == 0)
@@ -744,6 +774,17 @@ static void help_view(FILE *out, const struct view *view)
 	help_columns(out, "Columns, and fields of a row in JSON and CSV",
 		     view->columns, view->num_columns);
 	help_columns(out, "Totals in JSON", view->totals, view->num_totals);
+	for (size_t i = 0; i < view->num_modes; i++) {
+		const struct view *mode = view->modes[i].view;
+		char title[64];
+
+		(void)snprintf(title, sizeof(title), "Columns with %s",
+			       view->modes[i].option);
+		help_columns(out, title, mode->columns, mode->num_columns);
+		(void)snprintf(title, sizeof(title), "Totals with %s",
+			       view->modes[i].option);
+		help_columns(out, title, mode->totals, mode->num_totals);
+	}
 	if (view->grouped) {
 		help_columns(out, "Columns with --by", view->grouped->columns,
 			     view->grouped->num_columns);

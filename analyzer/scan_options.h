@@ -23,6 +23,8 @@ enum group_by { BY_TYPE, BY_OWNER, BY_MODULE, BY_THREAD, BY_ROOT, NUM_BY };
 
 enum { OPTIONS_TOP_DEFAULT = 20 };
 
+#define OPTIONS_NO_SIZE UINT64_MAX
+
 /** What was asked for. Strings are borrowed from the arguments. */
 struct options {
 	const struct view *view;
@@ -44,6 +46,9 @@ struct options {
 	bool retained;		/* add what is retained */
 	bool locals;		/* of threads: variables of frames */
 	bool each;		/* of tensors: no groups of equal ones */
+	bool segments, blocks, orphans;	/* of allocator: rows of these */
+	uint64_t fits;		/* of allocator: bytes; OPTIONS_NO_SIZE: not
+				   asked */
 	bool native_only;	/* of threads: nothing of Python */
 	bool tracebacks;	/* of tracemalloc: whole ones, not lines */
 	const char *sysroot, *tmp_dir;

@@ -17,11 +17,11 @@ static const struct view *const views[] = {
 	&cmd_path_view, &cmd_retained_view, &cmd_cycles_view, &cmd_gc_view,
 	&cmd_refcounts_view, &cmd_threads_view, &cmd_tracemalloc_view,
 	&cmd_memory_view, &cmd_malloc_view, &cmd_shared_view,
-	&cmd_tensors_view, &cmd_info_view,
+	&cmd_tensors_view, &cmd_allocator_view, &cmd_info_view,
 };
 
 static const char *const planned[] = {
-	"allocator", "torch-snapshot", "gpu", "diff", "trend",
+	"torch-snapshot", "gpu", "diff", "trend",
 	"query", "report", "explore", "export", "redact", "bundle",
 };
 
@@ -48,6 +48,9 @@ const struct view *views_shown(const struct options *options)
 {
 	const struct view *view = options->view;
 
+	for (size_t i = 0; i < view->num_modes; i++)
+		if (view->modes[i].chosen(options))
+			return view->modes[i].view;
 	return options->by_given && view->grouped ? view->grouped : view;
 }
 

@@ -35,7 +35,17 @@ enum view_bit {
 	VIEW_MEMORY = 1 << 16,
 	VIEW_SHARED = 1 << 17,
 	VIEW_TENSORS = 1 << 18,
-	VIEW_EVERY = 0x7FFFF,
+	VIEW_ALLOCATOR = 1 << 19,
+	VIEW_EVERY = 0xFFFFF,
+};
+
+struct view;
+
+/** What a view is with an option of its own: other rows. */
+struct view_mode {
+	const char *option;	/* "--blocks" */
+	bool (*chosen)(const struct options *options);
+	const struct view *view;
 };
 
 struct view {
@@ -50,6 +60,8 @@ struct view {
 	unsigned int groups;	/* of --by: a bit for each enum group_by */
 	/* with --by: columns, totals and run() are this one's; NULL: the same */
 	const struct view *grouped;
+	const struct view_mode *modes;	/* the same; at most one is chosen */
+	size_t num_modes;
 	const char *argument;	/* the name of what must follow it, or NULL */
 	bool or_type;		/* … unless --type is given */
 	bool many;		/* takes several dumps, or a manifest of them */
@@ -64,7 +76,7 @@ const struct view *views_get(size_t i);
 /** By name, or NULL. */
 const struct view *views_find(const char *name);
 
-/** What a view is with these options: the one of its groups, or itself. */
+/** What a view is with these options: a mode or group of it, or itself. */
 const struct view *views_shown(const struct options *options);
 
 /** A view that is designed, but not in this version. */
