@@ -289,7 +289,7 @@ static struct error *make(struct allocator *allocator, struct opened *opened,
 
 	if (!err)
 		err = make_devices(allocator);
-	if (err || !with_tensors || allocator->num_devices == 0)
+	if (err || !with_tensors || allocator->caching->kind == CACHING_ABSENT)
 		return err;
 	// Blocks are told of without them too.
 	allocator->tensors_error = tensors_find(opened, values,
@@ -298,6 +298,14 @@ static struct error *make(struct allocator *allocator, struct opened *opened,
 		return NULL;
 	allocator->found = tensors_found(allocator->tensors);
 	join(allocator, image);
+	if (allocator->caching->kind == CACHING_NATIVE &&
+	    allocator->num_devices == 0 && allocator->foreign)
+		findings_add(image->findings, "allocator",
+			     allocator->caching->address, "tensors have %" PRIu64
+			     " bytes of GPUs, but the caching allocator at 0x%"
+			     PRIx64 " has no device that can be read",
+			     allocator->foreign_bytes,
+			     allocator->caching->address);
 	for (size_t i = 0; i < allocator->num_devices; i++)
 		count_orphans(&allocator->devices[i]);
 	return NULL;
@@ -394,8 +402,11 @@ const char *allocator_absence(const struct allocator *allocator,
 		return "no PyTorch with CUDA is in this process";
 	case CACHING_NATIVE:
 		return caching->num_devices ? NULL :
-			"PyTorch has CUDA, which was never initialised: its "
-			"allocator holds nothing";
+			allocator->foreign ?
+			"PyTorch has tensors on a GPU, but no device of its "
+			"allocator can be read" :
+			"PyTorch's allocator has no device: CUDA was never "
+			"initialised in this process";
 	case CACHING_ASYNC:
 		return "PyTorch allocates by cudaMallocAsync: what is reserved, "
 		       "free and cut up is the driver's, and nothing of it is "

@@ -91,11 +91,19 @@ struct list {
 static bool is_list(void *context, const struct caching_vector *vector)
 {
 	struct list *list = context;
-	uint64_t first, count = (vector->last - vector->first) / 8;
+	uint64_t items[DEVICES_MAX], count = (vector->last - vector->first) / 8;
+	bool any = false;
 
 	if (count > DEVICES_MAX ||
-	    !memory_try_u64(list->memory, vector->first, &first) ||
-	    !caching_device_is(list->memory, first))
+	    !memory_try_read(list->memory, vector->first, items, count * 8))
+		return false;
+	for (size_t i = 0; i < count; i++)
+		if (items[i] == 0 || items[i] % 8)
+			return false;
+	// One of them may be damaged.
+	for (size_t i = 0; !any && i < count; i++)
+		any = caching_device_is(list->memory, items[i]);
+	if (!any)
 		return false;
 	list->address = vector->first;
 	list->count = (size_t)count;

@@ -55,8 +55,7 @@ bool caching_set_at(struct memory_reader *memory, uint64_t address,
 		if (set.leftmost != header ||
 		    word_of(bytes, SET_RIGHT) != header || set.count != 0)
 			return false;
-	} else if (set.root % 8 || set.leftmost % 8 || set.count == 0 ||
-		   set.count > ITEMS_MAX ||
+	} else if (set.root % 8 || set.leftmost % 8 ||
 		   !memory_try_u64(memory, set.root + NODE_PARENT * 8,
 				   &parent) ||
 		   parent != header) {
@@ -86,9 +85,13 @@ static bool descend(struct walk *walk, uint64_t node, uint64_t parent)
 			return false;
 		}
 		words = walk->nodes[walk->depth];
+		// What knows its parent is only in its place, so no node comes
+		// up twice; unless it is on both sides of it.
 		if (!memory_try_read(walk->memory, node, words,
 				     sizeof(walk->nodes[0])) ||
-		    words[NODE_PARENT] != parent) {
+		    words[NODE_PARENT] != parent ||
+		    (words[NODE_LEFT] != 0 &&
+		     words[NODE_LEFT] == words[NODE_RIGHT])) {
 			walk->bad = node;
 			return false;
 		}
@@ -112,7 +115,8 @@ bool caching_set_each(struct memory_reader *memory, const struct caching_set *se
 		uint64_t node = walk.at[walk.depth];
 		uint64_t right = words[NODE_RIGHT];
 
-		if (count++ == set->count || !fn(context, words[NODE_ITEM])) {
+		count++;
+		if (!fn(context, words[NODE_ITEM])) {
 			walk.bad = node;
 			fine = false;
 			break;
@@ -152,12 +156,24 @@ bool caching_table_at(struct memory_reader *memory, uint64_t address,
 	return true;
 }
 
+/** Is where to stop where it should be? Then its size is right. */
+static bool has_end(struct memory_reader *memory,
+		    const struct caching_table *table, uint32_t entry)
+{
+	uint64_t end = table->entries + (table->slots + table->lookups) * entry;
+	uint8_t distance;
+
+	return memory_try_read(memory, end, &distance, 1) && distance == 0;
+}
+
 bool caching_table_each(struct memory_reader *memory,
 			const struct caching_table *table, uint32_t entry,
 			bool (*fn)(void *context, uint64_t item), void *context,
 			uint64_t *ret_bad)
 {
-	uint64_t total = table->count ? table->slots + table->lookups : 0;
+	bool whole = has_end(memory, table, entry);
+	uint64_t total = table->count || whole ? table->slots + table->lookups :
+						 0;
 	uint64_t count = 0;
 	uint8_t bytes[BATCH * ENTRY_MAX];
 
@@ -173,7 +189,7 @@ bool caching_table_each(struct memory_reader *memory,
 		for (size_t i = 0; i < num; i++) {
 			if ((int8_t)bytes[i * entry] < 0)
 				continue;
-			if (count++ < table->count &&
+			if ((count++ < table->count || whole) &&
 			    fn(context, address + i * entry + 8))
 				continue;
 			*ret_bad = address + i * entry;
@@ -181,5 +197,5 @@ bool caching_table_each(struct memory_reader *memory,
 		}
 	}
 	*ret_bad = table->entries;
-	return count == table->count;
+	return whole && count == table->count;
 }
