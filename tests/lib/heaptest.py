@@ -45,6 +45,7 @@ BUILD = os.environ.get("HEAPSCAN_BUILD") or os.path.join(SRC, "build", "plain")
 CACHE = (os.environ.get("HEAPSCAN_CACHE")
          or os.path.expanduser("~/.cache/heapscan-tests"))
 TARGET = os.path.join(SRC, "tests", "python", "target.py")
+MAKE_STUBS = os.path.join(SRC, "tests", "torch", "fakecuda", "make_stubs.py")
 
 # The releases that are supported, and so should be tested.
 RELEASES = [(3, minor) for minor in range(8, 16)]
@@ -423,29 +424,44 @@ def with_extensions():
     return found
 
 
-def with_torch():
-    """Interpreters that have PyTorch, by fetch_packages.sh torch; each has
-    .torch, its version; HEAPSCAN_INTERPRETERS applies as well."""
+def with_torch(devices=0):
+    """Interpreters that have PyTorch, by fetch_torch.sh; each has .torch, its
+    version; HEAPSCAN_INTERPRETERS applies as well, to names like
+    "3.12.1-torch-2.15.0". They are wheels for CUDA, which run with the libraries
+    of tests/torch/fakecuda in place of NVIDIA's, and with so many devices."""
     wanted = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS", ""))
     found = []
-    pattern = os.path.join(glob.escape(CACHE), "packages", "*-torch")
-    for folder in sorted(glob.glob(pattern)):
-        if not os.path.exists(os.path.join(folder, "installed")):
-            continue            # being fetched just now, or given up
-        with open(os.path.join(folder, "installed")) as installed:
-            version = re.search(r"^torch==([0-9.]+)", installed.read(), re.M)
-        if not version:
-            continue
+    folders = glob.glob(os.path.join(glob.escape(CACHE), "torch", "*",
+                                     "installed"))
+    for folder in sorted(map(os.path.dirname, folders), key=_by_numbers):
+        version = os.path.basename(folder)
+        with open(os.path.join(folder, "python")) as python:
+            command = [python.read().strip()]
         try:
-            interpreter = Interpreter(
-                "torch", [os.path.join(folder, "bin", "python3")])
+            interpreter = Interpreter("torch-" + version, command)
         except (OSError, subprocess.TimeoutExpired) as error:
             print("# %s %s" % (folder, error))
             continue
-        interpreter.torch = version[1]
-        if wanted.search(interpreter.name):
-            found.append(interpreter)
+        if not wanted.search(interpreter.name):
+            continue
+        interpreter.torch = version
+        site = os.path.join(folder, "site")
+        stubs = folder + "-fakecuda"
+        done = run([sys.executable, MAKE_STUBS, os.path.join(site, "torch"),
+                    stubs])
+        if done.returncode:
+            raise RuntimeError("fakecuda: " + done.stderr[-1000:])
+        interpreter.env.update(PYTHONPATH=site, LD_LIBRARY_PATH=stubs,
+                               FAKECUDA_DEVICES=str(devices))
+        if done.stdout.strip():
+            interpreter.env["LD_PRELOAD"] = done.stdout.strip()
+        found.append(interpreter)
     return found
+
+
+def _by_numbers(path):
+    return [int(digits) for digits in re.findall(r"\d+",
+                                                 os.path.basename(path))]
 
 
 def absent_releases(found):

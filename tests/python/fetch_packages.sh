@@ -14,15 +14,10 @@
 # 1 and 2, and, for one release, what large data is kept in.
 #
 # usage: fetch_packages.sh [--refresh] [RELEASE...]
-#        fetch_packages.sh [--refresh] torch [RELEASE...]
 #
 #   --refresh   ask for newer packages of an environment that is there already;
 #               without it such a one is left alone, without network
 #   RELEASE     3.11 3.12 3.13 unless told, and 3.8 to 3.13 for extensions
-#   torch       nothing but PyTorch, one release of it for each of 3.10 to 3.13,
-#               the newest for 3.12, for test_tensors.py: 3.12.1-torch. Only when
-#               asked for: each is 2 to 3 GB to fetch and 3 to 7 GB on disk, as
-#               their wheels need NVIDIA's libraries to be loaded at all.
 #
 # Only wheels are taken, nothing is compiled, and the index is the one that pip
 # is configured with. What cannot be had is listed with its reason, and is no
@@ -37,22 +32,14 @@ declare -A extensions=(
 	[3.12]="greenlet gevent numpy pandas pyarrow"
 	[3.13]="greenlet gevent"
 )
-declare -A torches=(
-	[3.10]="torch==1.13.1 numpy<2"
-	[3.11]="torch==2.5.1 numpy"
-	[3.12]="torch numpy"
-	[3.13]="torch==2.8.0 numpy"
-)
 refresh=no
-torch=no
 releases=()
 for argument; do
 	case $argument in
 	--refresh) refresh=yes ;;
-	torch) torch=yes ;;
 	3.*) releases+=("$argument") ;;
 	*)
-		echo "usage: ${0##*/} [--refresh] [torch] [RELEASE...]" >&2
+		echo "usage: ${0##*/} [--refresh] [RELEASE...]" >&2
 		exit 2 ;;
 	esac
 done
@@ -61,10 +48,6 @@ for release in "${!extensions[@]}"; do
 		unset "extensions[$release]"
 	fi
 done
-if [[ $torch == yes ]]; then
-	((${#releases[@]})) || releases=(3.10 3.11 3.12 3.13)
-	extensions=()
-fi
 ((${#releases[@]})) || releases=(3.11 3.12 3.13)
 
 cache=${HEAPSCAN_CACHE:-$HOME/.cache/heapscan-tests}/packages
@@ -146,10 +129,6 @@ for release in "${releases[@]}"; do
 	fi
 	version=$("$python" -c 'import platform; print(platform.python_version())')
 	folder=$cache/$version-packages
-	if [[ $torch == yes ]]; then
-		folder=$cache/$version-torch
-		read -ra packages <<<"${torches[$release]:-torch numpy}"
-	fi
 	if [[ -e $folder/installed && $refresh == no ]]; then
 		echo "have ${folder##*/}"
 	elif fetch "$python" "$folder"; then

@@ -157,5 +157,5 @@ for each in found:
         test(each)
 if not found:
     heaptest.skip("tensors of PyTorch", "PyTorch is not here: "
-                  "tests/python/fetch_packages.sh torch fetches it")
+                  "tests/python/fetch_torch.sh fetches it")
 heaptest.finish()
