@@ -41,7 +41,7 @@ PACKAGE_OF_liblz4            := liblz4-dev
 PACKAGE_OF_nettle            := nettle-dev
 
 # Building needs the first list, testing the second as well.
-BUILD_PACKAGES := gcc make pkg-config libc6-dev $(foreach p,$(PKGS),$(PACKAGE_OF_$(p)))
+BUILD_PACKAGES := gcc make pkg-config libc6-dev libiberty-dev $(foreach p,$(PKGS),$(PACKAGE_OF_$(p)))
 TEST_PACKAGES  := python3 python3-dev python3-dbg gdb gdb-multiarch lldb elfutils binutils zstd xz-utils lz4 gzip \
 	clang libclang-rt-dev clang-tidy gcc-aarch64-linux-gnu man-db mandoc
 
@@ -68,7 +68,7 @@ endif
 SANITIZE_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
 	-DHEAPSCAN_VERSION='"$(VERSION)"' $(WARNINGS) $(CFLAGS) $(PKG_CFLAGS) $(SANITIZE_FLAGS)
-ALL_LIBS   = $(PKG_LIBS) -lpthread -lm -ldl
+ALL_LIBS   = $(PKG_LIBS) -liberty -lpthread -lm -ldl
 
 # --- what is built from what -------------------------------------------------
 

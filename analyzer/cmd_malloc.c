@@ -389,7 +389,7 @@ static void put_classes(struct malloc_view *view)
 		.columns = class_columns, .num_columns = NUM_CLASS_COLUMNS });
 	for (size_t i = 0; i < shown && !scan_unread(view->scan); i++) {
 		const struct cxx_class *one = &view->classes.items[i];
-		char text[CXX_NAME_MAX];
+		char text[DEMANGLE_MAX];
 
 		render_row(render, (struct cell[NUM_CLASS_COLUMNS]){
 			[CLASS_NAME] = cell_text(cxx_name(one->symbol, text)),

@@ -355,7 +355,7 @@ static void put_lost(struct owners_view *view)
 		.columns = lost_columns, .num_columns = NUM_LOST_COLUMNS });
 	for (size_t i = 0; i < shown && !scan_unread(view->scan); i++) {
 		const struct lost_group *one = &view->lost.items[i];
-		char text[CXX_NAME_MAX];
+		char text[DEMANGLE_MAX];
 
 		render_row(render, (struct cell[NUM_LOST_COLUMNS]){
 			[LOST_CLASS] = cell_text(

@@ -122,51 +122,8 @@ void cxx_classes_sort(struct cxx_classes *classes)
 		      largest_first);
 }
 
-const char *cxx_name(const char *symbol, char text[CXX_NAME_MAX])
+const char *cxx_name(const char *symbol, char text[DEMANGLE_MAX])
 {
-	const char *at = symbol;
-	size_t used = 0, size;
-	bool nested, std;
-
-	if (strncmp(at, "_ZTV", 4) != 0)
-		return symbol;
-	at += 4;
-	nested = *at == 'N';
-	at += nested;
-	std = strncmp(at, "St", 2) == 0;
-	if (std) {
-		memcpy(text, "std", 3);
-		used = 3;
-		at += 2;
-	}
-	while (*at >= '1' && *at <= '9') {
-		char *end;
-
-		size = strtoul(at, &end, 10);
-		if (size > strlen(end) || size + used + 3 > CXX_NAME_MAX)
-			return symbol;
-		if (used) {
-			memcpy(text + used, "::", 2);
-			used += 2;
-		}
-		// The compiler's own name of what has none.
-		if (strncmp(end, "_GLOBAL__N", 10) == 0 && size >= 10) {
-			if (used + 12 + 3 > CXX_NAME_MAX)
-				return symbol;
-			memcpy(text + used, "(anonymous)", 11);
-			used += 11;
-		} else {
-			memcpy(text + used, end, size);
-			used += size;
-		}
-		at = end + size;
-		if (!nested)
-			break;
-	}
-	if (nested && *at++ != 'E')
-		return symbol;
-	if (*at != '\0' || used == 0)
-		return symbol;
-	text[used] = '\0';
-	return text;
+	return strncmp(symbol, "_ZTV", 4) == 0 ?
+		demangle_type(symbol + 4, text) : symbol;
 }

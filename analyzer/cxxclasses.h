@@ -12,9 +12,8 @@
 #include <stdint.h>
 
 #include "image/base/hashmap.h"
+#include "image/demangle.h"
 #include "image/image.h"
-
-enum { CXX_NAME_MAX = 256 };
 
 struct cxx_class {
 	const char *symbol;	/* borrowed of the module */
@@ -48,10 +47,7 @@ struct error *cxx_classes_add(struct cxx_classes *classes, uint64_t word,
 /** Largest first. After this nothing may be added. */
 void cxx_classes_sort(struct cxx_classes *classes);
 
-/**
- * "net::Session" for _ZTVN3net7SessionE. Names with more in them, as those of
- * templates have it, stay as they are.
- */
-const char *cxx_name(const char *symbol, char text[CXX_NAME_MAX]);
+/** "net::Session" for _ZTVN3net7SessionE. */
+const char *cxx_name(const char *symbol, char text[DEMANGLE_MAX]);
 
 #endif

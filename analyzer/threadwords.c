@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "image/demangle.h"
+
 enum { NATIVE_OF_ENDED = 3 };	/* functions above Python's that are told */
 
 static const char *base_name(const char *path)
@@ -28,9 +30,7 @@ const char *thread_words_function(const struct stack_native *native,
 {
 	if (!native->function)
 		return NULL;
-	(void)snprintf(text, THREAD_TEXT_MAX, "%.*s",
-		       (int)strcspn(native->function, "@"), native->function);
-	return text;
+	return demangle(native->function, text);
 }
 
 static void python_where(struct thread_names *names,
@@ -81,7 +81,7 @@ static bool native_where(const struct thread_stack *stack,
 	if (stack->num_python > 0 &&
 	    (native->is_runtime || before >= (ended ? NATIVE_OF_ENDED : 1)))
 		return false;
-	if (ended && (function ? is_plumbing(function) : before > 0))
+	if (ended && (function ? is_plumbing(native->function) : before > 0))
 		return false;
 	if (!function && !module)
 		return false;

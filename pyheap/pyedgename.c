@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "image/demangle.h"
 #include "pyheap/pydict.h"
 #include "pyheap/pystr.h"
 
@@ -288,12 +289,13 @@ static size_t module_name_size(const char *file)
 static void put_static(struct pyh_repr *text, const struct pyh_root *root)
 {
 	const char *module = root->module ? root->module : "?";
+	char name[DEMANGLE_MAX];
 
 	pyh_repr_put(text, "C variable ");
 	pyh_repr_bytes(text, module, module_name_size(module));
 	if (root->name) {
 		pyh_repr_put(text, ":");
-		pyh_repr_put(text, root->name);
+		pyh_repr_put(text, demangle(root->name, name));
 		if (root->index != 0)
 			pyh_repr_format(text, "+%" PRIu64, root->index);
 	} else {

@@ -28,7 +28,7 @@ triplet=$(gcc -print-multiarch)
 
 root=$(dumper/packaging/fetch_root.sh $suite-dev $suite libc6-dev linux-libc-dev \
 	libelf-dev libdw-dev libunwind-dev libzstd-dev libpcre2-dev \
-	libsqlite3-dev zlib1g-dev liblzma-dev liblz4-dev nettle-dev)
+	libsqlite3-dev zlib1g-dev liblzma-dev liblz4-dev nettle-dev libiberty-dev)
 
 # The compiler's own libraries are newer than the suite: they must not be asked
 # for. DT_RPATH, unlike DT_RUNPATH, also holds for what a library needs itself.

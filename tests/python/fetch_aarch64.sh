@@ -35,7 +35,7 @@ stable=bookworm
 newer="testing sid experimental"
 libraries="libc6-dev libelf-dev libdw-dev libunwind-dev libzstd-dev
 	libpcre2-dev libsqlite3-dev zlib1g-dev liblzma-dev liblz4-dev
-	nettle-dev"
+	nettle-dev libiberty-dev"
 
 refresh=no
 releases=()
@@ -63,6 +63,15 @@ fetched()
 			echo "${stamp%/*}"
 			return
 		fi
+	done
+}
+
+# False where it was fetched before it had to hold all that it has to now.
+has_libraries()
+{
+	local package
+	for package in $libraries; do
+		grep -q "^${package}_" "$1/packages" || return
 	done
 }
 
@@ -129,7 +138,8 @@ flock 9
 wanted=()
 for name in qemu sysroot "${releases[@]}"; do
 	folder=$(fetched "$name")
-	if [[ -n $folder && $refresh == no ]]; then
+	if [[ -n $folder && $refresh == no ]] &&
+	   { [[ $name != sysroot ]] || has_libraries "$folder"; }; then
 		echo "have ${folder##*/}"
 	else
 		wanted+=("$name")
