@@ -62,26 +62,51 @@ static bool scan_range(struct memory_reader *memory, uint64_t start,
 	return false;
 }
 
+/** What was captured of the process's own between two addresses. */
+static bool next_range(const struct image *image, uint64_t *at, uint64_t end,
+		       uint64_t *ret_from, uint64_t *ret_to)
+{
+	while (*at < end) {
+		const struct memory_range *range =
+			memory_find_above(image->memory, *at);
+
+		if (!range || range->start >= end)
+			return false;
+		*ret_from = range->start > *at ? range->start : *at;
+		*ret_from = (*ret_from + 7) & ~UINT64_C(7);
+		*ret_to = range->end < end ? range->end : end;
+		*at = range->end;
+		if (range->state == MEMORY_CAPTURED &&
+		    range->source == MEMORY_FROM_CORE)
+			return true;
+	}
+	return false;
+}
+
 bool caching_scan(const struct image *image, struct memory_reader *memory,
 		  uint64_t start, uint64_t end,
 		  bool (*fn)(void *context, const struct caching_vector *vector),
 		  void *context)
 {
-	const struct memory_range *range;
+	uint64_t at = start, from, to;
 
-	for (uint64_t at = start; at < end; at = range->end) {
-		uint64_t from, to;
-
-		range = memory_find_above(image->memory, at);
-		if (!range || range->start >= end)
-			break;
-		from = range->start > start ? range->start : start;
-		to = range->end < end ? range->end : end;
-		if (range->state == MEMORY_CAPTURED &&
-		    range->source == MEMORY_FROM_CORE &&
-		    scan_range(memory, (from + 7) & ~UINT64_C(7), to, fn,
-			       context))
+	while (next_range(image, &at, end, &from, &to))
+		if (scan_range(memory, from, to, fn, context))
 			return true;
-	}
+	return false;
+}
+
+bool caching_scan_words(const struct image *image, struct memory_reader *memory,
+			uint64_t start, uint64_t end,
+			bool (*fn)(void *context, uint64_t word),
+			void *context)
+{
+	uint64_t at = start, from, to, word;
+
+	while (next_range(image, &at, end, &from, &to))
+		for (; from + 8 <= to; from += 8)
+			if (memory_try_u64(memory, from, &word) && word != 0 &&
+			    fn(context, word))
+				return true;
 	return false;
 }

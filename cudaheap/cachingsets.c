@@ -110,18 +110,18 @@ bool caching_set_each(struct memory_reader *memory, const struct caching_set *se
 	uint64_t count = 0;
 	bool fine = descend(&walk, set->root, set->address + SET_HEADER);
 
-	while (fine && walk.depth > 0) {
+	// What hangs on other branches than a damaged one is read all the same.
+	while (walk.depth > 0) {
 		const uint64_t *words = walk.nodes[--walk.depth];
 		uint64_t node = walk.at[walk.depth];
 		uint64_t right = words[NODE_RIGHT];
 
 		count++;
 		if (!fn(context, words[NODE_ITEM])) {
-			walk.bad = node;
-			fine = false;
-			break;
+			*ret_bad = node;
+			return false;
 		}
-		fine = descend(&walk, right, node);
+		fine &= descend(&walk, right, node);
 	}
 	if (fine && count != set->count) {
 		walk.bad = set->address;

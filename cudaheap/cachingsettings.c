@@ -20,7 +20,6 @@
 #include <string.h>
 
 #include "cudaheap/cachingscan.h"
-#include "image/symbols.h"
 
 enum {
 	DIVISIONS = 16, DIVISION_MAX = 1 << 16,
@@ -164,37 +163,32 @@ static bool is_settings(void *context, const struct caching_vector *vector)
 	return true;
 }
 
-/** Up to 2.8: a pointer to it, exported as all that is inline is. */
-static bool read_pointed(const struct image *image, struct search *search,
-			 struct module *module)
+static bool is_object(struct search *search, uint64_t object)
 {
-	static const char *const names[] = {
-		"_ZZN3c104cuda20CUDACachingAllocator19CUDAAllocatorConfig"
-		"8instanceEvE10s_instance",
-		"_ZZN3c103hip19HIPCachingAllocator18HIPAllocatorConfig"
-		"8instanceEvE10s_instance",
-	};
+	for (uint32_t at = 8; object % 8 == 0 && at <= OBJECT_MAX; at += 8) {
+		struct caching_vector vector = { .address = object + at };
 
-	search->old = true;
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		struct caching_vector vector;
-		struct symbol symbol;
-		uint64_t object;
-
-		if (!symbols_lookup(module, image->memory, names[i], &symbol) ||
-		    !memory_try_u64(search->memory, symbol.address, &object) ||
-		    object == 0 || object % 8)
-			continue;
-		for (uint32_t at = 8; at <= OBJECT_MAX; at += 8) {
-			vector.address = object + at;
-			if (memory_try_read(search->memory, vector.address,
-					    &vector.first, 24) &&
-			    is_settings(search, &vector))
-				return true;
-		}
+		if (!memory_try_read(search->memory, vector.address,
+				     &vector.first, 24))
+			return false;
+		if (is_settings(search, &vector))
+			return true;
 	}
-	search->old = false;
 	return false;
+}
+
+/**
+ * Up to 2.8 a pointer leads to it that is a variable of one of the libraries
+ * that have its inline function, whichever was loaded first. The allocator's
+ * library knows by its table of addresses where that is.
+ */
+static bool leads_to_settings(void *context, uint64_t word)
+{
+	struct search *search = context;
+	uint64_t object;
+
+	return word % 8 == 0 && memory_try_u64(search->memory, word, &object) &&
+	       object != 0 && is_object(search, object);
 }
 
 static void read_settings(const struct image *image,
@@ -208,11 +202,14 @@ static void read_settings(const struct image *image,
 		struct module *module = modules_get(image->modules, i);
 		const char *name = caching_base_name(module);
 
+		search.old = true;
 		if ((strncmp(name, "libc10_cuda", 11) == 0 ||
 		     strncmp(name, "libc10_hip", 10) == 0) &&
-		    read_pointed(image, &search, module))
+		    caching_scan_words(image, memory, module->start,
+				       module->end, leads_to_settings, &search))
 			return;
 	}
+	search.old = false;
 	for (size_t i = 0; i < count; i++) {
 		struct module *module = modules_get(image->modules, i);
 
