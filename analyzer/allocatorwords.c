@@ -31,8 +31,7 @@ const char *allocator_pool_text(bool small, bool private, const uint64_t id[2],
 	if (!private)
 		return size;
 	(void)snprintf(text, ALLOCATOR_POOL_MAX,
-		       "%s, private (%" PRIu64 ", %" PRIu64 ")", size, id[0],
-		       id[1]);
+		       "%s (%" PRIu64 ", %" PRIu64 ")", size, id[0], id[1]);
 	return text;
 }
 

@@ -14,7 +14,7 @@ enum { ALLOCATOR_POOL_MAX = 64 };
 /** "native", "cudaMallocAsync"; NULL: there is none. */
 const char *allocator_kind_name(enum caching_kind kind);
 
-/** "large", "small, private (0, 1)". */
+/** "large", "small (0, 1)": of a private pool. */
 const char *allocator_pool_text(bool small, bool private, const uint64_t id[2],
 				char text[ALLOCATOR_POOL_MAX]);
 

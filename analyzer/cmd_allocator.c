@@ -394,7 +394,7 @@ static void put_pools(const struct allocator_view *view)
 
 	render_table(render, &(struct table_spec){
 		.json_key = "pools",
-		.title = "POOLS  a free block serves its own pool and stream",
+		.title = "POOLS  by size",
 		.columns = pool_columns, .num_columns = NUM_POOL_COLUMNS });
 	for (size_t i = 0; i < view->allocator->num_devices; i++) {
 		const struct allocator_device *device =

@@ -37,7 +37,7 @@ static const struct column block_columns[NUM_BLOCK_COLUMNS] = {
 	[BLOCK_ADDRESS] = { .key = "address", .title = "address", .unit = UNIT_ADDRESS,
 		.about = "on the device: data_ptr() of what begins there" },
 	[BLOCK_POOL] = { .key = "pool", .title = "pool", .unit = UNIT_TEXT,
-		.about = "small or large, and whether private" },
+		.about = "small or large; of a private pool with its id" },
 	[BLOCK_STREAM] = { .key = "stream", .title = "stream", .unit = UNIT_TEXT,
 		.about = "0, or its handle", .hidden = true },
 	[BLOCK_SEGMENT] = { .key = "segment", .title = "segment", .unit = UNIT_ADDRESS,

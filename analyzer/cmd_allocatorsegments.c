@@ -42,7 +42,8 @@ static const struct column segment_columns[NUM_SEGMENT_COLUMNS] = {
 	[SEGMENT_ADDRESS] = { .key = "address", .title = "address", .unit = UNIT_ADDRESS,
 		.about = "on the device" },
 	[SEGMENT_POOL] = { .key = "pool", .title = "pool", .unit = UNIT_TEXT,
-		.about = "segment_type: small or large, and whether private" },
+		.about = "segment_type: small or large; of a private pool with its "
+			 "id" },
 	[SEGMENT_POOL_ID] = { .key = "pool_id", .title = "pool id", .unit = UNIT_TEXT,
 		.about = "segment_pool_id: \"(0, 0)\" for those of the device",
 		.hidden = true },

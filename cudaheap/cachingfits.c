@@ -66,17 +66,20 @@ uint64_t caching_page(bool small)
 uint64_t caching_returnable(const struct torch_device *device,
 			    const struct torch_block *block)
 {
+	const struct torch_pool *pool = &device->pools[block->pool];
 	const struct torch_segment *segment;
 	uint64_t page, start, end;
 
-	if (block->state != CACHING_FREE || block->segment == UINT32_MAX)
+	// A private pool keeps all that it has for as long as it is used.
+	if (block->state != CACHING_FREE || block->segment == UINT32_MAX ||
+	    (pool->owner && pool->use_count > 0))
 		return 0;
 	segment = &device->segments[block->segment];
 	if (!segment->is_expandable)
 		return segment->is_whole ? block->size : 0;
 	// Whole pages; where they begin, the segment's own address shows, as
 	// they lie one behind the other.
-	page = caching_page(device->pools[block->pool].is_small);
+	page = caching_page(pool->is_small);
 	start = segment->address + round_up(block->data - segment->address, page);
 	end = segment->address +
 	      (block->data + block->size - segment->address) / page * page;

@@ -40,17 +40,17 @@ sys.stdin.read()
 VIEWS = ["overview", "suspects", "types", "objects", "object", "collections",
          "duplicates", "path", "retained", "cycles", "gc", "refcounts",
          "threads", "tracemalloc", "memory", "malloc", "shared", "tensors",
-         "info"]
+         "allocator", "info"]
 # Those that need no argument and answer about any process; the others have
 # tests of their own.
 PLAIN_VIEWS = [view for view in VIEWS
                if view not in ("object", "path", "threads", "tracemalloc",
-                               "tensors")]
-LATER = """allocator torch-snapshot gpu
+                               "tensors", "allocator")]
+LATER = """torch-snapshot gpu
     diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--batch=d", "--gpu-core=f"]
 OPTIONS = """format output color values fail-if dot top sort type match min-size
-    by tracebacks locals native-only each retained sysroot debuginfod memory threads tmp index no-index no-progress
+    by tracebacks locals native-only each segments blocks orphans fits retained sysroot debuginfod memory threads tmp index no-index no-progress
     quiet verbose completion help version""".split()
 
 

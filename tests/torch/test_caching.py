@@ -86,7 +86,7 @@ def same_segments(core, expected, requested):
         row = rows[at]
         got = (row["size"], row["allocated"], row["active"],
                row.get("requested"), int(row["stream"], 0),
-               row["pool"].partition(",")[0], row["pool_id"], row["expandable"])
+               row["pool"].split()[0], row["pool_id"], row["expandable"])
         assert got == (size, allocated, active, asked if requested else None,
                        stream, "small" if small else "large", ids[pool],
                        bool(expandable)), (at, got, expected[at])
