@@ -13,6 +13,7 @@
 #include "analyzer/cmd.h"
 #include "analyzer/coverage.h"
 #include "analyzer/dump_header.h"
+#include "analyzer/overview_gpu.h"
 #include "analyzer/overview_heap.h"
 #include "analyzer/overview_memory.h"
 #include "analyzer/overview_threads.h"
@@ -340,11 +341,12 @@ static void tell_values(struct scan *scan)
 /** The lines above the first table. */
 static void tell_head(struct scan *scan, const struct dump_header *header,
 		      const struct overview_memory *memory,
-		      const char *why_none)
+		      const struct overview_gpu *gpu, const char *why_none)
 {
 	dump_header_line(header, &scan->render);
 	tell_dumped(scan, header);
 	tell_runtime(scan, header, why_none);
+	overview_gpu_head(scan, gpu);
 	tell_complete(scan, header, memory);
 	render_gap(&scan->render);
 }
@@ -356,6 +358,7 @@ static struct error *without_types(struct scan *scan, struct error *err)
 	struct render *render = &scan->render;
 	struct overview_threads threads;
 	struct overview_memory memory;
+	struct overview_gpu gpu;
 	char why[RENDER_NAME_MAX];
 	struct dump_header header;
 
@@ -367,7 +370,10 @@ static struct error *without_types(struct scan *scan, struct error *err)
 			   scan->options->values);
 	overview_memory_gather(scan, &memory);
 	overview_memory_reclaim(scan, &memory);
-	tell_head(scan, &header, &memory, err->message);
+	overview_gpu_gather(scan, &gpu);
+	tell_head(scan, &header, &memory, &gpu, err->message);
+	overview_gpu_tell(scan, &gpu);
+	overview_gpu_deinit(&gpu);
 	overview_memory_tell(scan, &memory);
 	overview_memory_deinit(&memory);
 	overview_threads_gather(scan, &threads);
@@ -384,13 +390,13 @@ static struct error *without_types(struct scan *scan, struct error *err)
 
 /** The document up to the first section. */
 static void begin(struct scan *scan, const struct overview_memory *memory,
-		  struct dump_header *header)
+		  const struct overview_gpu *gpu, struct dump_header *header)
 {
 	scan_begin(scan, "overview");
 	dump_header_gather(header, scan->opened,
 			   opened_runtime_if_found(scan->opened),
 			   scan->options->values);
-	tell_head(scan, header, memory, NULL);
+	tell_head(scan, header, memory, gpu, NULL);
 }
 
 /** All sections, in their order. */
@@ -399,6 +405,7 @@ static struct error *tell_sections(struct scan *scan,
 				   const struct type_rows *rows,
 				   const struct whole *whole,
 				   const struct overview_memory *memory,
+				   const struct overview_gpu *gpu,
 				   const struct overview_threads *threads)
 {
 	bool crashed = overview_threads_crashed(scan, threads);
@@ -415,6 +422,8 @@ static struct error *tell_sections(struct scan *scan,
 		render_gap(&scan->render);
 	}
 	lines = whole_tell_suspects(scan, whole, memory->ledger);
+	lines += overview_gpu_lines(gpu);
+	overview_gpu_tell(scan, gpu);
 	overview_memory_tell(scan, memory);
 	tell_types(scan, rows, lines + whole_lines_of_largest(whole) +
 				       whole_lines_of_state(whole) +
@@ -446,6 +455,7 @@ static struct error *run(struct scan *scan)
 	CLEANUP(whole_deinit) struct whole whole = { 0 };
 	CLEANUP(overview_memory_deinit) struct overview_memory memory = { 0 };
 	CLEANUP(overview_threads_deinit) struct overview_threads threads = { 0 };
+	CLEANUP(overview_gpu_deinit) struct overview_gpu gpu = { 0 };
 	CLEANUP(type_rows_deinit) struct type_rows rows = { 0 };
 	struct error *err;
 
@@ -453,8 +463,9 @@ static struct error *run(struct scan *scan)
 	if (err)
 		return without_types(scan, err);
 	overview_memory_gather(scan, &memory);
+	overview_gpu_gather(scan, &gpu);
 	if (streams) {
-		begin(scan, &memory, &header);
+		begin(scan, &memory, &gpu, &header);
 		(void)fflush(scan->output->file);
 	}
 	whole_analyse(scan, &whole);
@@ -464,8 +475,8 @@ static struct error *run(struct scan *scan)
 	if (err)
 		return err;
 	if (!streams)
-		begin(scan, &memory, &header);
-	err = tell_sections(scan, &counts, &rows, &whole, &memory,
+		begin(scan, &memory, &gpu, &header);
+	err = tell_sections(scan, &counts, &rows, &whole, &memory, &gpu,
 			    &threads);
 	if (err)
 		return err;
