@@ -9,6 +9,7 @@
  */
 #include "cudaheap/cachingallocator.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -209,6 +210,48 @@ static bool look_in(const struct image *image, struct module *module,
 	return true;
 }
 
+static bool is_library(const struct module *module, size_t which)
+{
+	return strncmp(caching_base_name(module), libraries[which].library,
+		       strlen(libraries[which].library)) == 0;
+}
+
+/** Two copies of PyTorch in one process have an allocator each. */
+static void look_for_another(const struct image *image,
+			     const struct module *first,
+			     struct memory_reader *memory)
+{
+	for (size_t i = 0; i < modules_count(image->modules); i++) {
+		struct module *module = modules_get(image->modules, i);
+		struct list list = { .memory = memory };
+
+		if (module == first ||
+		    (!is_library(module, 0) && !is_library(module, 1)) ||
+		    !caching_scan(image, memory, module->start, module->end,
+				  is_list, &list))
+			continue;
+		findings_add(image->findings, "allocator", list.address,
+			     "%s has a caching allocator too, with its devices "
+			     "at 0x%" PRIx64 ": that one is not told of",
+			     module->path, list.address);
+	}
+}
+
+/** PyTorch may be a part of another library, or of the program. */
+static void find_in_all(const struct image *image,
+			struct caching_allocator *allocator, struct list *list)
+{
+	const struct caching_allocator before = *allocator;
+
+	for (size_t i = 0; i < modules_count(image->modules); i++) {
+		allocator->kind = CACHING_UNKNOWN;
+		if (look_in(image, modules_get(image->modules, i),
+			    COUNT(libraries), allocator, list))
+			return;
+	}
+	*allocator = before;
+}
+
 /** In the libraries that have it, by name; then in all, if CUDA is there. */
 static void find(const struct image *image, struct caching_allocator *allocator,
 		 struct list *list)
@@ -219,20 +262,19 @@ static void find(const struct image *image, struct caching_allocator *allocator,
 	for (size_t i = 0; i < COUNT(libraries) * count; i++) {
 		struct module *module = modules_get(image->modules, i % count);
 		size_t which = i / count;
-		size_t size = strlen(libraries[which].library);
 
-		cuda |= strncmp(caching_base_name(module), "libcuda.so", 10) == 0;
-		if (strncmp(caching_base_name(module), libraries[which].library,
-			    size) != 0)
+		cuda |= strncmp(caching_base_name(module), "libcuda.so", 10) ==
+			0;
+		if (!is_library(module, which))
 			continue;
 		allocator->kind = CACHING_UNKNOWN;
-		if (look_in(image, module, which, allocator, list))
-			return;
+		if (!look_in(image, module, which, allocator, list))
+			continue;
+		look_for_another(image, module, list->memory);
+		return;
 	}
-	for (size_t i = 0; cuda && i < count; i++)
-		if (look_in(image, modules_get(image->modules, i),
-			    COUNT(libraries), allocator, list))
-			return;
+	if (cuda)
+		find_in_all(image, allocator, list);
 }
 
 struct error *caching_allocator_open(struct image *image,

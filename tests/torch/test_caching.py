@@ -22,17 +22,23 @@ DAMAGE = {"next": True, "prev": True, "overlap": False, "size": False,
           "device": False}
 
 
-def built(*options):
-    """The program, beside its library."""
-    folder = heaptest.tmp("caching" + "".join(options))
+def built(*options, library="c10_cuda", driver=False):
+    """The program, beside its library, and what passes for CUDA's."""
+    folder = heaptest.tmp("caching" + "".join(options) + library)
     os.makedirs(folder)
     program = os.path.join(folder, "program")
-    gcc = [heaptest.tool("gcc", "gcc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1",
-           SOURCE]
-    for argv in ([*options, "-fPIC", "-shared", "-fvisibility=hidden", "-o",
-                  os.path.join(folder, "libc10_cuda.so")],
-                 ["-DPROGRAM", "-o", program, "-L" + folder, "-lc10_cuda",
-                  "-Wl,-rpath," + folder]):
+    gcc = [heaptest.tool("gcc", "gcc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1"]
+    more = []
+    if driver:
+        more = [["-fPIC", "-shared", "-x", "c", "/dev/null", "-o",
+                 os.path.join(folder, "libcuda.so.1")]]
+    for argv in (*more,
+                 [*options, SOURCE, "-fPIC", "-shared", "-fvisibility=hidden",
+                  "-o", os.path.join(folder, "lib%s.so" % library)],
+                 ["-DPROGRAM", SOURCE, "-o", program, "-L" + folder,
+                  "-l" + library, "-Wl,-rpath," + folder,
+                  *(["-Wl,--no-as-needed", "-l:libcuda.so.1"] if driver
+                    else [])]):
         done = heaptest.run(gcc + argv)
         assert done.returncode == 0, done.stderr
     return program
@@ -187,6 +193,9 @@ with heaptest.case("the allocator's structures are built"):
             as_laid_out(exported, release, "symbol")
         with heaptest.case("allocator of %s without symbols" % release):
             as_laid_out(stripped, release, "structure")
+    with heaptest.case("allocator in a library of another name"):
+        as_laid_out(built("-DSTRIPPED", library="all", driver=True), "2.6",
+                    "structure")
     for what, whole in DAMAGE.items():
         for release in ("1.13", "2.6"):
             with heaptest.case("allocator of %s, damaged: %s" % (release, what)):
