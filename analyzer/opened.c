@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "analyzer/analysis.h"
 #include "analyzer/index.h"
@@ -18,8 +19,11 @@
 #include "image/base/tempfile.h"
 #include "image/base/workers.h"
 #include "image/live/live.h"
+#include "image/live/room.h"
 #include "pyheap/pyevidence.h"
 #include "pyheap/pykeep.h"
+
+static const uint64_t CACHE_LEAST = UINT64_C(64) << 20;
 
 struct opened {
 	const struct options *options;	/* borrowed */
@@ -92,6 +96,21 @@ static struct error *capture(const char *name, const struct options *options,
 	return image_open_fd(fd, name, image_options, ret);
 }
 
+/**
+ * Bytes for decompressed frames. The analysis goes over all of memory many times,
+ * so where the machine has room, they are worth more than what is asked for
+ * everything else.
+ */
+static uint64_t cache_bytes(const struct options *options)
+{
+	uint64_t eighth = room_left(getpid()) / 8;
+
+	// The rest of the budget is for what the commands collect.
+	if (options->memory)
+		return options->memory / 4;
+	return eighth > CACHE_LEAST ? eighth : CACHE_LEAST;
+}
+
 static struct image_options image_options_from(const struct options *options)
 {
 	return (struct image_options){
@@ -100,8 +119,7 @@ static struct image_options image_options_from(const struct options *options)
 				   "" : options->sysroot,
 		.debuginfod = options->debuginfod,
 		.tmp_dir = options->tmp_dir,
-		// The rest of the budget is for what the commands collect.
-		.cache_bytes = options->memory / 4,
+		.cache_bytes = cache_bytes(options),
 		.progress = progress_tell,
 	};
 }

@@ -149,7 +149,8 @@ static const struct option_spec specs[] = {
 	  "many dumps, one summary row each", 0 },
 
 	{ "memory", 0, OPTION_SIZE, GROUP_BUDGET, VIEW_EVERY, "SIZE", NULL,
-	  "memory to use for caches and for sorting (default 1GiB)",
+	  "memory to use for caches and for sorting (default: 1GiB, and an "
+	  "eighth of what is free for the dump decompressed)",
 	  FIELD(memory) },
 	{ "threads", 0, OPTION_COUNT, GROUP_BUDGET, VIEW_EVERY, "N", NULL,
 	  "threads to use (default: one per processor)", FIELD(threads) },

@@ -113,6 +113,22 @@ static void look(const struct cgroup *cgroup, const struct margin *margin,
 		};
 }
 
+uint64_t room_left(pid_t pid)
+{
+	CLEANUP(cgroup_deinit) struct cgroup cgroup = { 0 };
+	struct cgroup_use use;
+	uint64_t left = meminfo("MemAvailable");
+
+	cgroup_find(pid, &cgroup);
+	if (cgroup_read_fullest(&cgroup, &use) && use.working != UINT64_MAX) {
+		uint64_t own = use.limit > use.working ?
+			use.limit - use.working : 0;
+
+		left = own < left ? own : left;
+	}
+	return left;
+}
+
 struct error *room_check(const struct procinfo *info)
 {
 	CLEANUP(cgroup_deinit) struct cgroup cgroup = { 0 };

@@ -29,6 +29,9 @@ struct room {
 	bool of_cgroup;		/* else of the machine */
 };
 
+/** Bytes that a process could take now: of the machine, or of its cgroup. */
+uint64_t room_left(pid_t pid);
+
 /** Looks at it again and again. */
 struct room_watch {
 	struct cgroup cgroup;
