@@ -15,6 +15,9 @@ truth is one line, "TRUTH " and JSON:
     settings    of the allocator, and its backend
     more        what a scenario has to say
 
+cuda_target.py each runs them all, one after another in forked processes, each in a
+folder of its name, where "printed" has what it prints.
+
 torch.cuda.memory._snapshot() is beside, in the working folder: snapshot.pickle. All
 of it is of one moment; nothing on a device changes until it is ready, or after.
 """
@@ -24,10 +27,12 @@ import json
 import os
 import pickle
 import sys
+import traceback
 
 EXPANDABLE = {"oom_expandable", "expandable"}
+EXPAND = "expandable_segments:True"
 if len(sys.argv) > 1 and sys.argv[1] in EXPANDABLE:
-    os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
+    os.environ["PYTORCH_CUDA_ALLOC_CONF"] = EXPAND
 
 import torch
 from torch import nn
@@ -158,17 +163,15 @@ def training():
 
 
 def exhaust(fraction):
-    """Fill the device with pieces, free every second one, ask for a fraction of
-    the whole: the exception that comes of it, while it is being handled."""
-    piece = total() // 64
+    """Large segments cut into pieces, of which every second one is free, and a
+    request of a fraction of the whole: the exception that comes of it, while it
+    is being handled."""
+    large = [torch.empty(total() // 8, dtype=torch.uint8, device="cuda")
+             for _ in range(7)]
+    del large[:]
     small = [torch.empty(100 * i, device="cuda") for i in range(1, 40)]
-    pieces = []
-    try:
-        while True:
-            pieces.append(torch.empty(piece, dtype=torch.uint8,
-                                      device="cuda"))
-    except torch.cuda.OutOfMemoryError:
-        pass
+    pieces = [torch.empty(total() // 80, dtype=torch.uint8, device="cuda")
+              for _ in range(68)]
     del pieces[::2], small[::3]
     wanted = int(total() * fraction)
     try:
@@ -178,18 +181,17 @@ def exhaust(fraction):
         kept = error
         ready(more={"wanted": wanted, "message": str(error),
                     "pieces": len(pieces), "small": len(small),
-                    "kept": str(type(kept))})
+                    "kept": type(kept).__name__})
 
 
 def oom():
-    # Pieces are large enough for segments of their own: half of them is free,
-    # but a single one of what is asked for is not there before they are given
-    # back, and then nothing is left over that is as large.
-    exhaust(0.6)
+    """Half of the memory is free, in pieces: a fifth does not fit."""
+    exhaust(0.2)
 
 
 def oom_expandable():
-    exhaust(0.6)
+    """The same, where pieces are put together: a fifth would fit."""
+    exhaust(0.7)
 
 
 def fragments():
@@ -417,6 +419,35 @@ SCENARIOS = [training, oom, oom_expandable, fragments, expandable, streams,
              graphs, mempool, views, kvcache, kept_graphs, saved, pinned,
              devices, history, untouched, many]
 
+def each():
+    """All of them, with what importing torch costs paid once."""
+    for scenario in SCENARIOS:
+        child = os.fork()
+        if child:
+            _, status = os.waitpid(child, 0)
+            print(scenario.__name__, status, flush=True)
+            continue
+        os.mkdir(scenario.__name__)
+        os.chdir(scenario.__name__)
+        for name, number, flags in (
+                ("/dev/null", 0, os.O_RDONLY),
+                ("printed", 1, os.O_WRONLY | os.O_CREAT)):
+            os.dup2(os.open(name, flags), number)
+        os.dup2(1, 2)
+        sys.argv[1:] = [scenario.__name__]
+        if scenario.__name__ in EXPANDABLE:
+            os.environ["PYTORCH_CUDA_ALLOC_CONF"] = EXPAND
+        try:
+            scenario()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+
 if __name__ == "__main__":
     torch.manual_seed(1)
-    {each.__name__: each for each in SCENARIOS}[sys.argv[1]]()
+    if sys.argv[1] == "each":
+        each()
+    else:
+        {one.__name__: one for one in SCENARIOS}[sys.argv[1]]()
