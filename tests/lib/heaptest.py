@@ -446,15 +446,15 @@ def with_torch(devices=0):
             continue
         interpreter.torch = version
         site = os.path.join(folder, "site")
-        stubs = folder + "-fakecuda"
         done = run([sys.executable, MAKE_STUBS, os.path.join(site, "torch"),
-                    stubs])
+                    folder + "-fakecuda"])
         if done.returncode:
             raise RuntimeError("fakecuda: " + done.stderr[-1000:])
+        stubs, preload, _ = done.stdout.split("\n")
         interpreter.env.update(PYTHONPATH=site, LD_LIBRARY_PATH=stubs,
                                FAKECUDA_DEVICES=str(devices))
-        if done.stdout.strip():
-            interpreter.env["LD_PRELOAD"] = done.stdout.strip()
+        if preload:
+            interpreter.env["LD_PRELOAD"] = preload
         found.append(interpreter)
     return found
 

@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make every library of NVIDIA's that a wheel of PyTorch needs.
 
-    make_stubs.py FOLDER_OF_TORCH INTO
+    make_stubs.py FOLDER_OF_TORCH BESIDE
 
-FOLDER_OF_TORCH is the installed package, with its lib/ in it. INTO gets a shared
-library for each name that its libraries need and that is NVIDIA's. What does
+FOLDER_OF_TORCH is the installed package, with its lib/ in it. BESIDE-HASH, a new
+folder, gets a shared library for each name that its libraries need and that is
+NVIDIA's. What does
 something comes from the C sources beside this file; every other symbol that the
 wheel leaves undefined is a stub: a function that returns 0. Version nodes are as
 the wheel asks for them.
 
 Made again only when the sources here or the wheel's libraries are others. Prints
-INTO/preload's contents: what LD_PRELOAD must name, as a wheel may bring a
-runtime of its own.
+the folder, which LD_LIBRARY_PATH must name, and a line that LD_PRELOAD must be: it
+is empty unless the wheel brings a runtime of its own.
 """
 
 import collections
@@ -46,14 +47,15 @@ Symbol = collections.namedtuple("Symbol", "name kind version library")
 
 
 class Library:
-    """The dynamic part of an ELF file: .needed, .soname, .undefined, .defined."""
+    """Of an ELF file what the linker has: .needed, .undefined, .defined. And of a
+    runtime that was linked into it, .inside: where its functions are."""
 
     SECTION = struct.Struct("<IIQQQQIIQQ")
     SYMBOL = struct.Struct("<IBBHQQ")
 
     def __init__(self, path):
-        self.needed, self.soname = [], None
-        self.undefined, self.defined = [], set()
+        self.needed, self.undefined, self.defined = [], [], set()
+        self.name, self.inside = os.path.basename(path), {}
         with open(path, "rb") as file:
             self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if self.data[:6] != b"\x7fELF\x02\x01":
@@ -69,6 +71,8 @@ class Library:
             versions = self._versions(by_type.get(0x6ffffffe), strings)
             self._symbols(by_type[11], strings, by_type.get(0x6fffffff),
                           versions)
+        if 2 in by_type and self.name == "libc10_cuda.so":
+            self._runtime_inside(by_type[2], sections[by_type[2][6]])
         self.data.close()
 
     def _string(self, strings, offset):
@@ -80,8 +84,6 @@ class Library:
             tag, value = struct.unpack_from("<qQ", self.data, at)
             if tag == 1:
                 self.needed.append(self._string(strings, value))
-            elif tag == 14:
-                self.soname = self._string(strings, value)
 
     def _versions(self, section, strings):
         """Index of a version that is needed: its name and of which library."""
@@ -115,6 +117,16 @@ class Library:
             version, library = versions.get(index, (None, None))
             self.undefined.append(Symbol(self._string(strings, name),
                                          info & 15, version, library))
+
+
+    def _runtime_inside(self, section, strings):
+        table = self.data[section[4]:section[4] + section[5]]
+        for name, info, _, where, value, _ in self.SYMBOL.iter_unpack(table):
+            begin = strings[4] + name
+            if info & 15 == 2 and where and self.data[begin:begin + 4] == b"cuda":
+                name = self._string(strings, name)
+                if re.fullmatch(r"cuda[A-Z]\w*(?<!_pts[zd])(?<!_ptds)", name):
+                    self.inside[name] = value
 
 
 def stem(library):
@@ -167,7 +179,15 @@ def wanted(torch):
         library = next(name for name in needed if stem(name) == of)
         for name in names:
             made[library].setdefault(name, Symbol(name, -1, None, library))
-    return made, bundled
+    # Functions of a runtime inside are to jump to those of the fake one.
+    inside = {}
+    for library in libraries:
+        if library.inside:
+            inside[library.name] = library.inside
+            runtime = next(name for name in needed if stem(name) == "cudart")
+            for name in library.inside:
+                made[runtime].setdefault(name, Symbol(name, 2, None, runtime))
+    return made, bundled, inside
 
 
 def stub(symbol):
@@ -180,17 +200,26 @@ def stub(symbol):
         symbol.name, NOT_SUPPORTED if symbol.kind == -1 else 0)
 
 
+def patches(inside):
+    """The table that runtime.c goes by."""
+    return "const struct { const char *library; unsigned long at; void *to; }" \
+        " fake_patches[] = {\n%s{ 0, 0, 0 } };\n" % "".join(
+            '{ "%s", %#x, (void *)%s },\n' % (library, at, name)
+            for library, functions in sorted(inside.items())
+            for name, at in sorted(functions.items()))
+
+
 def compile_library(output, sources, options):
     done = subprocess.run(
-        [os.environ.get("CC", "cc"), "-std=gnu17", "-O1", "-g", "-fPIC",
-         "-shared", "-Wall", "-Wextra", "-Wno-builtin-declaration-mismatch",
+        [os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-O1",
+         "-g", "-fPIC", "-shared", "-Wall", "-Wextra", "-Wno-builtin-declaration-mismatch",
          "-o", output, *sources, *options], capture_output=True, text=True)
     if done.returncode or done.stderr:
         raise RuntimeError("%s: %s" % (os.path.basename(output), done.stderr))
 
 
 def make(torch, into):
-    made, bundled = wanted(torch)
+    made, bundled, inside = wanted(torch)
     compile_library(os.path.join(into, "libfakecuda.so"),
                     [os.path.join(HERE, "memory.c"),
                      os.path.join(HERE, "streams.c")],
@@ -203,6 +232,8 @@ def make(torch, into):
             file.write("/* %s: what PyTorch needs of it. */\n" % name)
             file.writelines(stub(symbols[key]) + "\n"
                             for key in sorted(symbols))
+            if stem(name) == "cudart":
+                file.write(patches(inside))
         # A library has one node, and all of its symbols are in it.
         nodes = {symbol.version for symbol in symbols.values()
                  if symbol.version}
@@ -222,9 +253,9 @@ def make(torch, into):
         compile_library(os.path.join(into, name), [stubs] + (
             [os.path.join(HERE, source)] if source else []), options)
         if name in bundled:
-            preload.append(os.path.join(into, name))
+            preload.append(name)
     with open(os.path.join(into, "preload"), "w") as file:
-        file.write(":".join(preload))
+        file.write(" ".join(preload))
 
 
 def fingerprint(torch):
@@ -238,28 +269,25 @@ def fingerprint(torch):
     return digest.hexdigest()
 
 
-def up_to_date(torch, into):
-    """Make what is not there yet; returns what to preload."""
-    torch, into = os.path.abspath(torch), os.path.abspath(into)
-    expected = fingerprint(torch)
-    mark = os.path.join(into, "made-of")
+def up_to_date(torch, beside):
+    """Make what is not there yet; returns the folder and what to preload. The
+    sources are part of its name: other working trees use others."""
+    torch = os.path.abspath(torch)
+    into = "%s-%s" % (os.path.abspath(beside), fingerprint(torch)[:12])
+    made, new = os.path.join(into, "preload"), into + ".new"
     os.makedirs(os.path.dirname(into), exist_ok=True)
-    with open(into + ".lock", "w") as lock:
+    with open(os.path.abspath(beside) + ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            with open(mark) as file:
-                same = file.read() == expected
-        except FileNotFoundError:
-            same = False
-        if not same:
+        if not os.path.exists(made):
+            shutil.rmtree(new, ignore_errors=True)
             shutil.rmtree(into, ignore_errors=True)
-            os.makedirs(into)
-            make(torch, into)
-            with open(mark, "w") as file:
-                file.write(expected)
-    with open(os.path.join(into, "preload")) as file:
-        return file.read()
+            os.makedirs(new)
+            make(torch, new)
+            os.rename(new, into)
+    with open(made) as file:
+        names = file.read().split()
+    return into, ":".join(os.path.join(into, name) for name in names)
 
 
 if __name__ == "__main__":
-    print(up_to_date(*sys.argv[1:3]))
+    print(*up_to_date(*sys.argv[1:3]), sep="\n")

@@ -10,6 +10,7 @@
 #include "fake.h"
 
 #include <dlfcn.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -752,6 +753,39 @@ int cudaGraphRetainUserObject(void *graph, void *object, unsigned count,
 	return 0;
 }
 
+/* ---- A runtime that is linked into a library of PyTorch's: that of 1.13 has one
+ * in libc10_cuda.so. Its functions are known by name and address, and are made
+ * to jump here, in memory. */
+
+/* Of make_stubs.py; the last one has no library. */
+extern const struct {
+	const char *library;
+	unsigned long at;
+	void *to;
+} fake_patches[];
+
+static int patch(struct dl_phdr_info *about, size_t size, void *unused)
+{
+	const char *name = strrchr(about->dlpi_name, '/');
+
+	(void)size, (void)unused;
+	for (size_t i = 0; name && fake_patches[i].library; i++) {
+		/* jmp *0(%rip), and where to. */
+		unsigned char code[14] = { 0xff, 0x25 };
+		char *at = (char *)about->dlpi_addr + fake_patches[i].at;
+		char *page = (char *)((uintptr_t)at & ~(uintptr_t)4095);
+
+		if (strcmp(name + 1, fake_patches[i].library) != 0)
+			continue;
+		memcpy(code + 6, &fake_patches[i].to, 8);
+		if (mprotect(page, 8192, PROT_READ | PROT_WRITE | PROT_EXEC))
+			abort();
+		memcpy(at, code, sizeof(code));
+		mprotect(page, 8192, PROT_READ | PROT_EXEC);
+	}
+	return 0;
+}
+
 /* ---- Kernels */
 
 /* PyTorch's spin kernel, in each library that has one. */
@@ -760,8 +794,14 @@ static const void *spinning[8];
 void **__cudaRegisterFatBinary(void *binary)
 {
 	static void *handle;
+	static bool patched;
 
 	(void)binary;
+	/* Called as libraries that need the patched one are loaded. */
+	if (!patched) {
+		patched = true;
+		dl_iterate_phdr(patch, NULL);
+	}
 	return &handle;
 }
 
