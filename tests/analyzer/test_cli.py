@@ -133,7 +133,9 @@ def test_refusals(core):
     for option in LATER_OPTIONS:
         refused("option of another version: " + option, [core, option],
                 "not in this version")
-    refused("a planned view first", ["allocator", core], "not in this version")
+    refused("a planned view first", ["gpu", core], "not in this version")
+    refused("two modes", [core, "allocator", "--blocks", "--segments"],
+            "two kinds of rows")
     refused("no dump", [], "--help")
     refused("unknown option", [core, "--tpo", "3"], "did you mean --top")
     refused("unknown letter", [core, "-x"], "-x")
