@@ -83,6 +83,9 @@ static inline void allocator_release(struct allocator **allocator)
 	allocator_close(*allocator);
 }
 
+/** Say what the driver had free of each device, in bytes; UINT64_MAX: nothing. */
+void allocator_set_free(struct allocator *allocator, uint64_t bytes);
+
 enum { ALLOCATOR_OWNER_MAX = 256 };
 
 /**

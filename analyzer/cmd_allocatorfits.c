@@ -394,6 +394,8 @@ static struct error *run(struct scan *scan)
 	if (err)
 		return err;
 	view.allocator = allocator;
+	if (scan->options->device_free != OPTIONS_NO_SIZE)
+		allocator_set_free(allocator, scan->options->device_free);
 	err = take_rows(&view);
 	progress_clear();
 	if (!err)

@@ -132,6 +132,9 @@ static const struct option_spec specs[] = {
 	  FIELD(orphans) },
 	{ "fits", 0, OPTION_SIZE, GROUP_FILTER, VIEW_ALLOCATOR, "SIZE", NULL,
 	  "would so many bytes have fit, and if not, why", FIELD(fits) },
+	{ "device-free", 0, OPTION_SIZE, GROUP_FILTER, VIEW_ALLOCATOR, "SIZE",
+	  NULL, "what the driver had free of each device, as an error message "
+	  "or nvidia-smi says", FIELD(device_free) },
 	{ "retained", 0, OPTION_FLAG, GROUP_FILTER,
 	  VIEW_TYPES | VIEW_OBJECTS | VIEW_OBJECT, NULL, NULL,
 	  "add what would go with each row, and of objects how many refer to "
@@ -572,7 +575,8 @@ struct error *options_parse(struct options *options, int argc, char **argv)
 	struct error *err;
 
 	*options = (struct options){ .top = OPTIONS_TOP_DEFAULT,
-				     .fits = OPTIONS_NO_SIZE };
+				     .fits = OPTIONS_NO_SIZE,
+				     .device_free = OPTIONS_NO_SIZE };
 	options->dumps = calloc((size_t)argc + 1, sizeof(char *));
 	parser.words = calloc((size_t)argc + 1, sizeof(char *));
 	if (!options->dumps || !parser.words)

@@ -49,6 +49,7 @@ struct options {
 	bool segments, blocks, orphans;	/* of allocator: rows of these */
 	uint64_t fits;		/* of allocator: bytes; OPTIONS_NO_SIZE: not
 				   asked */
+	uint64_t device_free;	/* the same: what each device had free */
 	bool native_only;	/* of threads: nothing of Python */
 	bool tracebacks;	/* of tracemalloc: whole ones, not lines */
 	const char *sysroot, *tmp_dir;

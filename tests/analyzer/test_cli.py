@@ -50,7 +50,7 @@ LATER = """torch-snapshot gpu
     diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--batch=d", "--gpu-core=f"]
 OPTIONS = """format output color values fail-if dot top sort type match min-size
-    by tracebacks locals native-only each segments blocks orphans fits retained sysroot debuginfod memory threads tmp index no-index no-progress
+    by tracebacks locals native-only each segments blocks orphans fits device-free retained sysroot debuginfod memory threads tmp index no-index no-progress
     quiet verbose completion help version""".split()
 
 

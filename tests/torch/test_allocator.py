@@ -113,6 +113,15 @@ def same_stats(told, rows):
             assert row["model"] == name, row
 
 
+def outside(core, told):
+    """What is neither PyTorch's nor free."""
+    row = answer(core, "--device-free", told["free"][0])["rows"][0]
+    if row["reserved"]:
+        assert row["outside"] == (told["totals"][0] - told["free"][0] -
+                                  row["reserved"]), row
+        assert "outside" not in answer(core)["rows"][0]
+
+
 def same_settings(told, totals):
     settings = told["settings"]
     if not settings:
@@ -203,15 +212,6 @@ def ask(target, size, stream):
     raise AssertionError("no answer for %d bytes" % size)
 
 
-def expected(row, free):
-    """By what the driver had, which the dump does not tell."""
-    if row["fits"] == "cached":
-        return "cached"
-    if row["asked"] <= free:
-        return "driver"
-    return "released" if row["missing"] <= free else "oom"
-
-
 def probes(told, segments, blocks):
     """Sizes at and beside what is free, and at each limit."""
     free = sorted({row["size"] for row in blocks
@@ -227,10 +227,16 @@ def fits(core, target, told, segments, blocks):
     """What a free block is for leaves things as they are; then, by size, what the
     driver is asked for."""
     asked, done = [], set()
+    free = told["free"][0]
     for size in probes(told, segments, blocks):
-        for row in answer(core, "--fits", size)["rows"]:
+        for row in answer(core, "--fits", size, "--device-free",
+                          free)["rows"]:
             if row["device"] == "cuda:0":
                 asked.append((size, row))
+    unknown = answer(core, "--fits", "1T")["rows"][0]
+    assert unknown["fits"] == "depends", unknown
+    nothing = answer(core, "--fits", "1T", "--device-free", free)["rows"][0]
+    assert nothing["fits"] == "no", nothing
     for size, row in asked:
         if row["fits"] == "cached":
             said = ask(target, size, row["stream"])
@@ -241,8 +247,11 @@ def fits(core, target, told, segments, blocks):
     if others:
         size, row = others[-1]
         said = ask(target, size, "0")
-        assert said == expected(row, told["free"][0]), (size, row, said)
+        assert said == row["fits"], (size, row, said)
         done.add(said)
+    # It has given back all that it can, and that is not enough.
+    done.add(ask(target, 1 << 40, "0"))
+    assert "oom" in done
     print("# %d sizes: %s" % (len(asked), ", ".join(sorted(done))))
 
 
@@ -285,6 +294,7 @@ def compare(interpreter, scenario, environment):
         same_blocks(told, blocks)
         same_stats(told, document["rows"])
         same_settings(told, document["totals"])
+        outside(core, told)
         whole(segments, blocks)
         owned(told, blocks, scenario)
         orphans(core, document["totals"], scenario)
