@@ -487,64 +487,6 @@ static struct error *order_blocks(struct reading *reading)
 
 /* --- statistics --------------------------------------------------------------- */
 
-static struct torch_stat stat_at(const uint8_t *bytes, uint32_t offset)
-{
-	struct torch_stat stat;
-
-	memcpy(&stat, bytes + offset, sizeof(stat));
-	return stat;
-}
-
-static void stats_at(const uint8_t *bytes, uint32_t offset,
-		     struct torch_stat ret[TORCH_STAT_KINDS])
-{
-	memcpy(ret, bytes + offset, TORCH_STAT_KINDS * sizeof(*ret));
-}
-
-static int64_t number_at(const uint8_t *bytes, uint32_t offset)
-{
-	return (int64_t)word_of(bytes, offset);
-}
-
-static void read_stats(struct reading *reading)
-{
-	enum { ARRAY = sizeof(struct torch_stat) * TORCH_STAT_KINDS };
-	const struct caching_layout *layout = &reading->device->layout;
-	struct torch_device_stats *stats = &reading->device->stats;
-	uint8_t bytes[POOLS_TO];
-	uint32_t at = layout->retries;
-
-	_Static_assert(ARRAY == 96, "as PyTorch's StatArray");
-	if (!memory_try_read(reading->memory,
-			     reading->device->address + CACHING_STATS, bytes,
-			     layout->large - CACHING_STATS))
-		return;		// it was there before
-	stats_at(bytes, 0 * ARRAY, stats->allocation);
-	stats_at(bytes, 1 * ARRAY, stats->segment);
-	stats_at(bytes, 2 * ARRAY, stats->active);
-	stats_at(bytes, 3 * ARRAY, stats->inactive_split);
-	stats_at(bytes, 4 * ARRAY, stats->allocated_bytes);
-	stats_at(bytes, 5 * ARRAY, stats->reserved_bytes);
-	stats_at(bytes, layout->active_bytes, stats->active_bytes);
-	stats_at(bytes, layout->active_bytes + ARRAY,
-		 stats->inactive_split_bytes);
-	stats->has_requested = layout->requested_bytes != 0;
-	if (stats->has_requested)
-		stats_at(bytes, layout->requested_bytes,
-			 stats->requested_bytes);
-	stats->num_alloc_retries = number_at(bytes, at);
-	stats->num_ooms = number_at(bytes, at + 8);
-	stats->oversize_allocations = stat_at(bytes, at + 16);
-	stats->oversize_segments = stat_at(bytes, at + 48);
-	stats->has_counters = layout->num_counters >= 3;
-	if (stats->has_counters) {
-		stats->num_sync_all_streams = number_at(bytes, at + 80);
-		stats->num_device_alloc = number_at(bytes, at + 88);
-		stats->num_device_free = number_at(bytes, at + 96);
-	}
-	stats->max_split_size = number_at(bytes, layout->max_split_size);
-}
-
 /** The allocator has counted all along: what it says must be what there is. */
 static void compare(struct reading *reading)
 {
@@ -619,7 +561,7 @@ static struct error *read_all(struct reading *reading)
 		reading->err = order_blocks(reading);
 	if (reading->err)
 		return reading->err;
-	read_stats(reading);
+	caching_stats_read(reading->memory, reading->device);
 	compare(reading);
 	return NULL;
 }

@@ -20,6 +20,10 @@ bool caching_device_is(struct memory_reader *memory, uint64_t address);
 struct error *caching_device_read(struct image *image,
 				  struct memory_reader *memory, uint32_t end,
 				  struct torch_device *device);
+/** The statistics alone, once the layout is known. */
+void caching_stats_read(struct memory_reader *memory,
+			struct torch_device *device);
+
 void caching_device_deinit(struct torch_device *device);
 
 #endif
