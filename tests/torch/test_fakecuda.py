@@ -17,7 +17,8 @@ import heaptest
 SCRIPT = os.path.join(HERE, "cuda_target.py")
 CAPACITY = 3 << 30
 # What is not in every release.
-SINCE = {"oom_expandable": (2, 1), "expandable": (2, 1), "mempool": (2, 5)}
+SINCE = {"oom_expandable": (2, 1), "expandable": (2, 1), "mempool": (2, 5),
+         "history": (2, 0)}
 
 
 class Scenario:
@@ -107,7 +108,7 @@ def special(name, scenario):
 
 
 def all_scenarios(interpreter):
-    folder = heaptest.tmp("each")
+    folder = heaptest.tmp("each-" + interpreter.torch)
     os.mkdir(folder)
     done = heaptest.run(
         [*interpreter.argv, SCRIPT, "each"], cwd=folder, timeout=600,

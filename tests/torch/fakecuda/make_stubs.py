@@ -35,6 +35,9 @@ NVIDIA = re.compile(r"lib(cu|nv|nccl)[A-Za-z0-9_-]*\.so")
 # The sources of those that do something.
 SOURCES = {"cudart": "runtime.c", "cuda": "driver.c", "nvidia-ml": "nvml.c",
            "cublas": "cublas.c", "cublasLt": "cublas.c"}
+# How names of their functions begin, where not as the library's.
+BEGINNINGS = {"cudart": "_*cuda[A-Z]", "cuda": "cu[A-Z]", "nvidia-ml": "nvml",
+              "cufile": "cuFile", "nvshmem_host": "nvshmem"}
 # What is looked up by name while the program runs, and in no symbol table.
 BY_NAME = {"cuda": rb"\0(cu[A-Z][A-Za-z0-9]+(?:_v\d)?)(?=\0)",
            "nvidia-ml": rb"\0(nvml[A-Z][A-Za-z0-9]+(?:_v\d)?)(?=\0)"}
@@ -71,7 +74,7 @@ class Library:
             versions = self._versions(by_type.get(0x6ffffffe), strings)
             self._symbols(by_type[11], strings, by_type.get(0x6fffffff),
                           versions)
-        if 2 in by_type and self.name == "libc10_cuda.so":
+        if 2 in by_type and not any("cudart" in name for name in self.needed):
             self._runtime_inside(by_type[2], sections[by_type[2][6]])
         self.data.close()
 
@@ -158,24 +161,21 @@ def wanted(torch):
               and (name not in bundled or stem(name) == "cudart")}
     needed |= {"libcuda.so.1", "libnvidia-ml.so.1"}
     made = {name: {} for name in needed}
-    by_stem = sorted(((stem(name).lower().replace("_host", ""), name)
-                      for name in needed), key=lambda pair: -len(pair[0]))
+    by_name = [(BEGINNINGS.get(stem(name), "_*" + stem(name)), name)
+               for name in sorted(needed, key=len, reverse=True)]
     defined = set().union(*(library.defined for library in libraries))
     for library in libraries:
         for symbol in library.undefined:
             name = symbol.library
             if name is None and symbol.name not in defined:
                 # Without a version any library may have it: by its name.
-                lower = symbol.name.lower().lstrip("_")
-                name = next((of for begin, of in by_stem
-                             if lower.startswith(begin)), None)
-                if name is None and re.match("cu[A-Z]", symbol.name):
-                    name = "libcuda.so.1"
+                name = next((of for begin, of in by_name
+                             if re.match(begin, symbol.name)), None)
             if name in made:
                 made[name].setdefault(symbol.name, symbol)
-    by_name = look_up_by_name(
+    looked_up = look_up_by_name(
         path for path in paths if re.search("c10_cuda|nvrtc", path))
-    for of, names in by_name.items():
+    for of, names in looked_up.items():
         library = next(name for name in needed if stem(name) == of)
         for name in names:
             made[library].setdefault(name, Symbol(name, -1, None, library))

@@ -754,7 +754,7 @@ int cudaGraphRetainUserObject(void *graph, void *object, unsigned count,
 }
 
 /* ---- A runtime that is linked into a library of PyTorch's: that of 1.13 has one
- * in libc10_cuda.so. Its functions are known by name and address, and are made
+ * in libc10_cuda.so and in libtorch_python.so. Their functions are known by name and address, and are made
  * to jump here, in memory. */
 
 /* Of make_stubs.py; the last one has no library. */
