@@ -274,7 +274,10 @@ analyze:
 		clang-tidy --quiet --warnings-as-errors='*' --checks='$(TIDY_CHECKS)' $(SOURCES) -- $(ANALYZE_FLAGS) 2>/dev/null; \
 	else echo "clang-tidy is not installed: left out"; fi
 
-headers:
-	$(Q)for h in $(HEADERS); do \
-		$(CC) $(ALL_CFLAGS) -fsyntax-only -x c $$h || exit 1; \
-	done; echo "$(words $(HEADERS)) headers compile alone"
+# Each is a target of its own, so that they are compiled beside each other.
+headers: $(addprefix header/,$(HEADERS))
+	@echo "$(words $(HEADERS)) headers compile alone"
+
+.PHONY: $(addprefix header/,$(HEADERS))
+$(addprefix header/,$(HEADERS)): header/%:
+	$(Q)$(CC) $(ALL_CFLAGS) -fsyntax-only -x c $*
