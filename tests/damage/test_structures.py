@@ -664,6 +664,31 @@ def s_pointers(s, address, cache={}):
 FINDING = re.compile(r"^heapscan: ([a-z-]+)(?: at (0x[0-9a-f]+))?: ", re.M)
 
 
+def alike(one, other, end=False):
+    """How many characters two texts begin, or end, with alike."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if (one[len(one) - middle:] == other[len(other) - middle:] if end
+                else one[:middle] == other[:middle]):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def unlike(one, other):
+    """The lines that only one of two texts has, as two sets. Most damages change
+    few of very many lines: those before and behind are left out first."""
+    begin = one.rfind("\n", 0, alike(one, other)) + 1
+    one, other = one[begin:], other[begin:]
+    line = one.find("\n", len(one) - alike(one, other, end=True))
+    end = len(one) - line - 1 if line >= 0 else 0
+    one, other = (set(text[:len(text) - end].splitlines())
+                  for text in (one, other))
+    return one - other, other - one
+
+
 class Result:
     """What a build says of a subject that is not damaged, and of it damaged."""
 
@@ -672,10 +697,10 @@ class Result:
         self.checked = 0
         done = self.objects()
         assert done.status == 0, done
-        self.lines = set(done.out.splitlines())
+        self.text = done.out
         self.findings = set(FINDING.findall(done.err))
         counts = collections.Counter(
-            row.type for row in self.rows(self.lines).values())
+            row.type for row in self.rows(self.text.splitlines()).values())
         for name, count in subject.told["counts"].items():
             assert counts[name] == count, "%s: expected %d, got %d" % (
                 name, count, counts[name])
@@ -701,9 +726,7 @@ class Result:
     def differences(self, out):
         """(address, row before or None, row after or None) of all objects that
         are not what they were."""
-        lines = set(out.splitlines())
-        before = self.rows(self.lines - lines)
-        after = self.rows(lines - self.lines)
+        before, after = map(self.rows, unlike(self.text, out))
         for address in before.keys() | after.keys():
             old, new = before.get(address), after.get(address)
             # Names, counts and evidence are not what an object is.

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where structure members are, by debug information; runs inside gdb.
 
-    HEAPSCAN_ROWS=FILE gdb -nx -batch -x gdb_layouts.py PROGRAM
+    HEAPSCAN_ROWS=FILE HEAPSCAN_FILES=FILE gdb -nx -batch -x gdb_layouts.py
 
-FILE has "STRUCT MEMBER" lines, MEMBER "-" for the structure's size. Prints
-"ROW STRUCT MEMBER OFFSET SIZE" for those that the program's debug information
-knows."""
+The first FILE has "STRUCT MEMBER" lines, MEMBER "-" for the structure's size,
+the second a path of a program or library a line. Prints "ROW STRUCT MEMBER
+OFFSET SIZE" for those that debug information knows: that of the first of these
+that knows it. No more of them are read than it takes."""
 
 import os
 
@@ -48,17 +49,30 @@ def locate(parent, path):
     return offset, at.sizeof
 
 
+def find_row(row):
+    structure, member = row
+    parent = find_type(structure)
+    if parent is None:
+        return False
+    found = (0, parent.sizeof) if member == "-" else locate(parent, member)
+    if found:
+        print("ROW", structure, member, *found)
+    return bool(found)
+
+
 def main():
     with open(os.environ["HEAPSCAN_ROWS"]) as rows:
-        for row in rows:
-            structure, member = row.split()
-            parent = find_type(structure)
-            if parent is None:
+        missing = [row.split() for row in rows]
+    with open(os.environ["HEAPSCAN_FILES"]) as files:
+        for path in files.read().splitlines():
+            if not missing:
+                break
+            try:
+                gdb.execute("file " + path, to_string=True)
+            except gdb.error as error:
+                print("# %s: %s" % (path, error))
                 continue
-            found = ((0, parent.sizeof) if member == "-"
-                     else locate(parent, member))
-            if found:
-                print("ROW", structure, member, *found)
+            missing = [row for row in missing if not find_row(row)]
 
 
 main()

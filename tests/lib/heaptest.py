@@ -261,7 +261,8 @@ class Interpreter:
         self.root, self.command, self.env = root, command, {}
         about = ("import sys; print(*sys.version_info[:3], sys.abiflags or '-',"
                  " hasattr(sys, 'gettotalrefcount'))")
-        done = run([*self.argv, "-I", "-c", about], timeout=60,
+        # Every test asks all of them: without site, which costs more than this.
+        done = run([*self.argv, "-IS", "-c", about], timeout=60,
                    env=self.environment())
         if done.returncode:
             raise OSError("does not run: " + done.stderr.strip()[-300:])
@@ -285,8 +286,8 @@ class Interpreter:
         without another root keeps that of the caller."""
         if self.root is None:
             return self.command
-        return [sys.executable, os.path.join(LIB, "enter_root.py"), self.root,
-                folder, *self.command]
+        return [sys.executable, "-S", os.path.join(LIB, "enter_root.py"),
+                self.root, folder, *self.command]
 
     def environment(self):
         """The environment to start it in: nothing of ours that Python obeys."""

@@ -172,23 +172,24 @@ def other_name(interpreter, row):
 def by_debug_information(interpreter, rows):
     gdb = heaptest.tool("gdb", "gdb")
     files, debug_folder = binaries(interpreter)
-    wanted, found = heaptest.tmp("rows"), {}
-    for path in files:
-        missing = sorted(row for row in rows if row not in found)
-        names = {other_name(interpreter, row): row for row in missing}
-        with open(wanted, "w") as file:
-            for name in names:
-                file.write("%s %s\n" % name)
-        done = heaptest.run(
-            [gdb, "-nx", "-batch", "-iex",
-             "set debug-file-directory " + debug_folder, "-iex",
-             "set auto-load off", "-x", GDB_SCRIPT, path],
-            env=dict(os.environ, HEAPSCAN_ROWS=wanted, DEBUGINFOD_URLS=""))
-        for line in done.stdout.splitlines():
-            match = re.match(r"ROW (\S+) (\S+) (\d+) (\d+)$", line)
-            if match:
-                found[names[match[1], match[2]]] = (int(match[3]),
-                                                    int(match[4]))
+    wanted, programs, found = heaptest.tmp("rows"), heaptest.tmp("files"), {}
+    names = {other_name(interpreter, row): row for row in sorted(rows)}
+    with open(wanted, "w") as file:
+        file.writelines("%s %s\n" % name for name in names)
+    with open(programs, "w") as file:
+        file.writelines(path + "\n" for path in files)
+    # One gdb for all of them: its start takes longer than most files.
+    done = heaptest.run(
+        [gdb, "-nx", "-batch", "-iex",
+         "set debug-file-directory " + debug_folder, "-iex",
+         "set auto-load off", "-x", GDB_SCRIPT],
+        env=dict(os.environ, HEAPSCAN_ROWS=wanted, HEAPSCAN_FILES=programs,
+                 DEBUGINFOD_URLS=""))
+    assert done.returncode == 0, done.stderr[-600:]
+    for line in done.stdout.splitlines():
+        match = re.match(r"ROW (\S+) (\S+) (\d+) (\d+)$", line)
+        if match:
+            found[names[match[1], match[2]]] = int(match[3]), int(match[4])
     if not found:
         raise heaptest.Skip("no debug information")
     return found

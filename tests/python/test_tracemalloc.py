@@ -25,20 +25,25 @@ class Subject:
 
     def __init__(self, interpreter, core, said):
         self.interpreter, self.core, self.said = interpreter, core, said
+        self.answers = {}
 
     def root(self):
         return "--sysroot", self.interpreter.root or "/"
 
-    def answer(self, *args, core=None, allow=(0,)):
+    def answer(self, *args):
+        """The JSON of heapscan; asked once more, the text of before."""
+        if args in self.answers:
+            return json.loads(self.answers[args])
         texts = set()
         for threads in (1, 3):
-            done = heaptest.heapscan(core or self.core, *args, "-f", "json",
+            done = heaptest.heapscan(self.core, *args, "-f", "json",
                                      "--threads", threads, *self.root())
-            assert done.returncode in allow, "exit %d: %s" % (done.returncode,
-                                                              done.stderr)
+            assert done.returncode == 0, "exit %d: %s" % (done.returncode,
+                                                          done.stderr)
             texts.add(done.stdout)
         assert len(texts) == 1, "the answer depends on --threads"
-        return json.loads(texts.pop())
+        self.answers[args] = texts.pop()
+        return json.loads(self.answers[args])
 
 
 def start(interpreter, nframe, **options):
