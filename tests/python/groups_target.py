@@ -30,6 +30,10 @@ NEW = sys.version_info[:2]
 # What the header of an object is longer by in free-threaded builds.
 FREE = 16 if "t" in getattr(sys, "abiflags", "") else 0
 HEAP = {}
+# What large containers are filled with: the same for all of them, or most of the
+# heap were numbers.
+NUMBERS = list(range(60000))
+KEYS = ["key%d" % i for i in range(43691)]
 
 
 # ---- Containers
@@ -95,10 +99,10 @@ def dicts(kind):
     # From 2^8 and 2^16 slots on the index has wider entries.
     large = (170, 171, 43690, 43691) if kind is dict else (171,)
     for n in (1, 4, 5, 6, 10, 11, 21, 22, 85, 86, *large):
-        made.append(kind((i, i) for i in range(n)))
-        made.append(kind(("key%d" % i, i) for i in range(n)))
-        made.append(kind(kind((i, i) for i in range(n))))
-        partly = kind((i, i) for i in range(n))
+        made.append(kind((i, i) for i in NUMBERS[:n]))
+        made.append(kind((KEYS[i], i) for i in NUMBERS[:n]))
+        made.append(kind(kind((i, i) for i in NUMBERS[:n])))
+        partly = kind((i, i) for i in NUMBERS[:n])
         for i in range(n * 3 // 4):
             del partly[i]
         made.append(partly)
@@ -118,11 +122,11 @@ def sets(kind):
     # Above 50,000 items sets grow by less.
     large = (60000,) if kind is set else ()
     for n in (1, 3, 4, 5, 6, 8, 9, 12, 18, 19, 20, 40, 77, 1000, *large):
-        made.append(kind(range(n)))
-        made.append(kind(set(range(n))))
+        made.append(kind(NUMBERS[:n]))
+        made.append(kind(set(NUMBERS[:n])))
         if hasattr(kind, "add"):
             grown = kind()
-            for i in range(n):
+            for i in NUMBERS[:n]:
                 grown.add(i)
             made.append(grown)
             for i in range(n * 3 // 4):
