@@ -70,6 +70,7 @@ class Index:
             self.data = bytearray(file.read())
         (self.magic, self.version, count, self.key, _, _, self.file_size,
          self.pieces, self.checksum) = HEADER.unpack_from(self.data)
+        self.changed = set()        # columns that are to be sealed
         self.entries = [ENTRY.unpack_from(self.data,
                                           HEADER.size + i * ENTRY.size)
                         for i in range(count)]
@@ -89,20 +90,25 @@ class Index:
         offset, size = self.place(column)
         assert 0 <= at <= size - len(data), (column, at, size)
         self.data[offset + at:offset + at + len(data)] = data
+        self.changed.add(COLUMNS[column])
 
     def head_size(self):
         return HEADER.size + len(self.entries) * ENTRY.size + self.pieces * 8
 
     def seal_columns(self):
+        """Make the checksums of changed columns right: those of all take long in
+        Python."""
         at = HEADER.size + len(self.entries) * ENTRY.size
         piece = 0
-        for _, width, count, offset, _ in self.entries:
+        for number, width, count, offset, _ in self.entries:
             size = width * count
             for begin in range(0, size, PIECE):
                 end = min(begin + PIECE, size)
-                struct.pack_into("<Q", self.data, at + piece * 8, mixhash(
-                    self.data[offset + begin:offset + end], piece))
+                if number in self.changed:
+                    struct.pack_into("<Q", self.data, at + piece * 8, mixhash(
+                        self.data[offset + begin:offset + end], piece))
                 piece += 1
+        self.changed.clear()
 
     def seal(self):
         """Make the head's checksum right."""

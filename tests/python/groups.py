@@ -50,8 +50,9 @@ class Subject:
         return json.loads(text)
 
 
-def subjects():
-    """One for each interpreter; a failure to make one is a result."""
+def subjects(*args):
+    """One for each interpreter; a failure to make one is a result. args: of the
+    target."""
     interpreters = heaptest.interpreters(few=True)
     for interpreter in interpreters:
         if interpreter.name.endswith("-loader"):
@@ -59,7 +60,7 @@ def subjects():
         census, core = heaptest.tmp("census"), heaptest.tmp("core")
         with heaptest.case("%s: the target runs" % interpreter.name):
             subject = None
-            with heaptest.start_target(interpreter, SCRIPT,
+            with heaptest.start_target(interpreter, SCRIPT, args,
                                        census=census) as target:
                 heaptest.plain_core(target.pid, core)
             subject = Subject(interpreter, core, census)

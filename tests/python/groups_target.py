@@ -4,7 +4,7 @@ containers in every state that makes them hold more or less than they need,
 values that are equal without being the same object, and things that belong to
 one object, to several, or to none.
 
-usage: groups_target.py --census TO
+usage: groups_target.py [--many] --census TO
 
 Like target.py it forks: the twin writes down what Python says, and the parent,
 blocked in waitpid, is dumped. The file (a path, or fd:N) has lines of JSON:
@@ -13,6 +13,9 @@ blocked in waitpid, is dumped. The file (a path, or fd:N) has lines of JSON:
     ["value", address, type, key, size]      key: equal where values are
     ["owned", type, owner, count, size]
     ["thing", name, address]                 to be damaged
+
+With --many there are also so many equal texts that whoever compares them needs
+megabytes.
 """
 
 import argparse
@@ -619,7 +622,8 @@ def twin(to, pid):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--census")
-    to, pid = parser.parse_args().census, os.getpid()
+    parser.add_argument("--many", action="store_true")
+    arguments, pid = parser.parse_args(), os.getpid()
     HEAP["containers"] = all_containers()
     HEAP["instances"] = instances()
     HEAP["values"] = all_values()
@@ -629,12 +633,14 @@ def main():
         set=S(range(100)), deque=Q(range(200)), odict=O(a=1),
         bytearray=B(100), array=A("i", range(10)),
         text=Text("damaged text"), pair=Pair([1, 2, 3]))
+    if arguments.many:
+        HEAP["many"] = [["many%d" % i for i in NUMBERS] for _ in range(2)]
     gc.collect()
     gc.disable()
     if ctypes.PyDLL(None).fork():
         os.waitpid(-1, 0)
         os._exit(0)
-    twin(to, pid)
+    twin(arguments.census, pid)
 
 
 if __name__ == "__main__":
