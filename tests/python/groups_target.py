@@ -33,8 +33,8 @@ NEW = sys.version_info[:2]
 # What the header of an object is longer by in free-threaded builds.
 FREE = 16 if "t" in getattr(sys, "abiflags", "") else 0
 HEAP = {}
-# What large containers are filled with: the same for all of them, or most of the
-# heap were numbers.
+# What large containers are filled with: the same for all of them, or most of
+# the heap were numbers.
 NUMBERS = list(range(60000))
 KEYS = ["key%d" % i for i in range(43691)]
 
@@ -634,7 +634,8 @@ def main():
         bytearray=B(100), array=A("i", range(10)),
         text=Text("damaged text"), pair=Pair([1, 2, 3]))
     if arguments.many:
-        HEAP["many"] = [["many%d" % i for i in NUMBERS] for _ in range(2)]
+        HEAP["many"] = [["many%d" % i for i in NUMBERS[:40000]]
+                        for _ in range(2)]
     gc.collect()
     gc.disable()
     if ctypes.PyDLL(None).fork():
