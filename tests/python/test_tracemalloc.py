@@ -335,6 +335,8 @@ def main():
               and not one.name.endswith("-loader")]
     for interpreter in tested:
         name = interpreter.name
+        # Of each of the two layouts of tables one release.
+        ends = interpreter in (tested[0], tested[-1])
         for nframe in (1, 10):
             suffix = ", %d frame%s" % (nframe, "s" * (nframe > 1))
             with heaptest.case(name + ": the target runs" + suffix):
@@ -352,15 +354,13 @@ def main():
                 with heaptest.case(name + ": options of tracemalloc"):
                     options(subject)
                 with heaptest.case(name + ": damaged tables"):
-                    # Of each of the two layouts of tables one release.
-                    ends = interpreter in (tested[0], tested[-1])
                     damaged(subject, builds if ends else builds[:1])
             os.unlink(subject.core)
         with heaptest.case(name + ": not tracing"):
             not_tracing(interpreter)
         with heaptest.case(name + ": heapdump's dumps"):
             by_heapdump(interpreter)
-        for value in ("malloc", "debug"):
+        for value in ("malloc", "debug") if ends else ():
             with heaptest.case("%s: PYTHONMALLOC=%s" % (name, value)):
                 lines(subject_of(interpreter, 3,
                                  env={"PYTHONMALLOC": value}))

@@ -76,7 +76,7 @@ def generator(n):
 
 
 def allocate():
-    for i in range(200):
+    for i in range(100):
         KEPT.append(first_caller(i))
         KEPT.append(second_caller(i))
     KEPT.append(list(generator(200)))
