@@ -30,6 +30,10 @@ import time
 import tracemalloc
 
 KEPT = []
+# Looked up before anything is traced: what ctypes makes for a moment to do so
+# may be kept to be reused by either side.
+RAW = ctypes.pythonapi.PyMem_RawMalloc
+TRACK = ctypes.pythonapi.PyTraceMalloc_Track
 
 
 class Node:
@@ -76,7 +80,7 @@ def generator(n):
 
 
 def allocate():
-    for i in range(100):
+    for i in range(200):
         KEPT.append(first_caller(i))
         KEPT.append(second_caller(i))
     KEPT.append(list(generator(200)))
@@ -94,14 +98,12 @@ def allocate():
     exec(compile(wide, "wide.py", "exec"), space)
     KEPT.append(space)
     # Raw memory, without and with a domain of its own.
-    raw = ctypes.pythonapi.PyMem_RawMalloc
-    raw.restype, raw.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    KEPT.append([raw(12345) for _ in range(5)])
-    track = ctypes.pythonapi.PyTraceMalloc_Track
-    track.argtypes = [ctypes.c_uint, ctypes.c_size_t, ctypes.c_size_t]
+    RAW.restype, RAW.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    KEPT.append([RAW(12345) for _ in range(5)])
+    TRACK.argtypes = [ctypes.c_uint, ctypes.c_size_t, ctypes.c_size_t]
     for domain in (7, 1 << 20):
         for i in range(20):
-            track(domain, 0x1000 + 16 * i, 1000 + i)
+            TRACK(domain, 0x1000 + 16 * i, 1000 + i)
     # Freed again: buckets that lists were taken out of.
     for thing in KEPT[::3]:
         if isinstance(thing, list):
