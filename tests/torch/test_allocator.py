@@ -274,6 +274,21 @@ def stripped(core, segments):
     assert rows == segments
 
 
+def overview(core, document):
+    """The first screen has the devices that have memory, and one sum of each."""
+    used = [row for row in document["rows"] if row["reserved"] or row["ooms"]]
+    done = heaptest.heapscan(core, "-f", "json", "-q")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["allocator"] == used
+    done = heaptest.heapscan(core, "-q")
+    assert len(done.stdout.splitlines()) <= 60, done.stdout
+    assert re.search(r"^  GPU       cuda:0 \S+ GiB = \S+ MiB allocated \+ \S+ MiB "
+                     r"reserved and free \+ \S+ GiB free or outside PyTorch$",
+                     done.stdout, re.M), done.stdout
+    assert re.search(r"^ALLOCATOR +allocated +reserved .*\n  cuda:0 ",
+                     done.stdout, re.M), done.stdout
+
+
 def compare(interpreter, scenario, environment):
     core = heaptest.tmp("allocator.core")
     with heaptest.start_target(interpreter, SCRIPT, args=(scenario,),
@@ -305,6 +320,7 @@ def compare(interpreter, scenario, environment):
         if scenario == "streams":
             assert document["totals"]["pending"] > 0 or environment, document
     if scenario == "fragments" and not environment:
+        overview(core, document)
         stripped(core, segments)
     os.remove(core)
 
