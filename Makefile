@@ -87,10 +87,13 @@ $(call lib_of,cudaheap):   $(patsubst %.c,$(B)/%.o,$(wildcard cudaheap/*.c))
 $(call lib_of,analyzer/graph): $(patsubst %.c,$(B)/%.o,$(wildcard analyzer/graph/*.c))
 
 HEAPDUMP_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard dumper/*.c))
+# What is preloaded into programs (--on-oom): of glibc alone.
+ONOOM         := $(B)/libheapdump-onoom.so
+ONOOM_OBJS    := $(patsubst %.c,$(B)/%.o,$(wildcard dumper/onoom/*.c))
 HEAPSCAN_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard analyzer/*.c))
 UNIT_TESTS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*.c))
 TEST_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
-HEADERS       := $(wildcard image/*.h image/*/*.h pyheap/*.h pyheap/*/*.h cudaheap/*.h dumper/*.h analyzer/*.h analyzer/*/*.h tests/lib/*.h)
+HEADERS       := $(wildcard image/*.h image/*/*.h pyheap/*.h pyheap/*/*.h cudaheap/*.h dumper/*.h dumper/*/*.h analyzer/*.h analyzer/*/*.h tests/lib/*.h)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -98,7 +101,7 @@ HEADERS       := $(wildcard image/*.h image/*/*.h pyheap/*.h pyheap/*/*.h cudahe
 
 all: programs
 
-programs: $(B)/heapdump $(B)/heapscan
+programs: $(B)/heapdump $(B)/heapscan $(ONOOM)
 
 help:
 	@sed -n '4,17s/^# \{0,3\}//p' Makefile
@@ -108,6 +111,11 @@ $(B)/heapdump: $(HEAPDUMP_OBJS) $(LIBS)
 
 $(B)/heapscan: $(HEAPSCAN_OBJS) $(LIBS)
 	$(Q)$(CC) $(SANITIZE_FLAGS) $(LDFLAGS) $^ $(ALL_LIBS) -o $@
+
+# It goes into programs that have no sanitizer; and at a throw nothing is bound.
+$(ONOOM_OBJS): private SANITIZE_FLAGS := -fPIC -fvisibility=hidden
+$(ONOOM): $(ONOOM_OBJS)
+	$(Q)$(CC) -shared $(LDFLAGS) -Wl,-z,now -Wl,-z,defs -Wl,-soname,$(@F) $^ -ldl -o $@
 
 # Of no library of the machine it runs on: for images of musl, or of nothing.
 STATIC_PKGS := libelf libzstd libpcre2-8 zlib liblzma liblz4 nettle
@@ -180,6 +188,8 @@ demo: packages
 install: programs
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(B)/heapdump $(B)/heapscan $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/lib/heapscan
+	install -m 644 $(ONOOM) $(DESTDIR)$(PREFIX)/lib/heapscan
 	install -m 644 docs/heapdump.1 docs/heapscan.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	$(B)/heapdump --completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/heapdump
@@ -245,7 +255,7 @@ fuzz:
 			-artifact_prefix=$(FUZZ_BUILD)/$$f- $(FUZZ_BUILD)/corpus/$$f $$saved || exit 1; \
 	done
 
-SOURCES := $(wildcard image/*.c image/*/*.c pyheap/*.c cudaheap/*.c dumper/*.c analyzer/*.c analyzer/*/*.c)
+SOURCES := $(wildcard image/*.c image/*/*.c pyheap/*.c cudaheap/*.c dumper/*.c dumper/onoom/*.c analyzer/*.c analyzer/*/*.c)
 # Left out: what both analyzers of Debian 12 report of sound code. They do not
 # follow __attribute__((cleanup)), nor memory that is stored through a pointer
 # (leaks are what the sanitizers' run in `make check` finds); clang 14 loses

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -113,11 +114,13 @@ bool child_command_stop_wanted(void)
 
 /** In the child: no way back. What fails is told through the pipe. */
 __attribute__((noreturn))
-static void become_command(char **command, int report)
+static void become_command(char **command, char **settings, int report)
 {
 	int os_errno;
 
 	child_command_reset_signals();
+	for (size_t i = 0; settings[i]; i++)
+		(void)putenv(settings[i]);
 	(void)execvp(command[0], command);
 	os_errno = errno;
 	if (write(report, &os_errno, sizeof(os_errno)) < 0)
@@ -125,7 +128,8 @@ static void become_command(char **command, int report)
 	_exit(os_errno == ENOENT ? CHILD_NOT_FOUND : CHILD_NOT_EXECUTABLE);
 }
 
-struct error *child_command_start(char **command, pid_t *ret, int *ret_status)
+struct error *child_command_start(char **command, char **settings, pid_t *ret,
+				  int *ret_status)
 {
 	int ends[2], os_errno = 0;
 	sigset_t all, before;
@@ -140,7 +144,7 @@ struct error *child_command_start(char **command, pid_t *ret, int *ret_status)
 	(void)sigprocmask(SIG_SETMASK, &all, &before);
 	child = fork();
 	if (child == 0)
-		become_command(command, ends[1]);
+		become_command(command, settings, ends[1]);
 	if (child > 0)
 		set_receiver(child);
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);

@@ -36,9 +36,11 @@ void child_command_catch(const sigset_t *own);
 /**
  * Start it; returns once it is the program that was asked for.
  *
+ * @param settings  NAME=VALUE to be added to its environment, then NULL
  * @param ret_status  what to exit with where it cannot be started
  */
-struct error *child_command_start(char **command, pid_t *ret, int *ret_status);
+struct error *child_command_start(char **command, char **settings, pid_t *ret,
+				  int *ret_status);
 
 /**
  * True once it has ended; reaps it.

@@ -26,6 +26,7 @@
 #include "dumper/dump_tree.h"
 #include "dumper/let_go.h"
 #include "dumper/name_wait.h"
+#include "dumper/oom_listen.h"
 #include "dumper/samples_file.h"
 #include "dumper/signal_name.h"
 #include "image/base/escape.h"
@@ -42,7 +43,7 @@ static const uint64_t HOUSEKEEPING_NS = 500000000;
 
 enum {
 	ARMED_MAX = TRIGGERS_MAX + 2,
-	FDS_MAX = ARMED_MAX + 4,
+	FDS_MAX = ARMED_MAX + 5,
 	DEFAULT_PERCENT = 90,	/* of the cgroup's limit */
 	NEARLY_FULL_PERCENT = 90,	/* see oom_reason() */
 	RETRIES_MAX = 6,	/* after 1, 2, 4 … seconds; then each minute */
@@ -67,6 +68,7 @@ struct watch {
 	pid_t command;		/* the process of -- CMD; 0: none */
 	int command_status;	/* once command_ended */
 	bool command_ended;
+	struct oom_listener listener;	/* of --on-oom */
 	/* of the process that is being watched */
 	struct target target;
 	bool ended;
@@ -133,6 +135,10 @@ static void say_start(const struct watch *watch)
 	if (cmdline)
 		script = procinfo_script(cmdline, size, &unused);
 	out = open_memstream(&list, &list_size);
+	if (out && watch->listener.fd >= 0)
+		(void)fputs(watch->num_armed ? "lack of memory in any of its "
+			    "processes; " : "lack of memory in any of its "
+			    "processes", out);
 	for (size_t i = 0; out && i < watch->num_armed; i++)
 		(void)fprintf(out, "%s%s", i ? "; " : "",
 			      trigger_describe(&watch->armed[i].trigger, text));
@@ -358,11 +364,12 @@ static void note_outcome(struct watch *watch, enum dump_exit status,
 		watch->through = true;
 }
 
-static enum dump_exit dump(struct watch *watch, const char *trigger,
-			   const char *reason, const struct freeze_standing *held)
+static enum dump_exit dump_process(struct watch *watch, pid_t pid,
+				   const char *trigger, const char *reason,
+				   const struct freeze_standing *held)
 {
 	struct dump_request request = {
-		.pid = watch->target.pid,
+		.pid = pid,
 		.config = &watch->config,
 		.trigger = trigger,
 		.reason = reason,
@@ -375,6 +382,15 @@ static enum dump_exit dump(struct watch *watch, const char *trigger,
 	};
 	enum dump_exit status;
 
+	(void)sigprocmask(SIG_SETMASK, &watch->open_mask, NULL);
+	status = dump_tree(watch->options, &request, &watch->after);
+	(void)sigprocmask(SIG_SETMASK, &watch->quiet_mask, NULL);
+	return status;
+}
+
+static enum dump_exit dump(struct watch *watch, const char *trigger,
+			   const char *reason, const struct freeze_standing *held)
+{
 	if (!held)
 		end_deathwatch(watch);
 	// Its number may be another process's by now.
@@ -385,10 +401,7 @@ static enum dump_exit dump(struct watch *watch, const char *trigger,
 					watch->target.pid, trigger));
 		return DUMP_EXIT_FAILED;
 	}
-	(void)sigprocmask(SIG_SETMASK, &watch->open_mask, NULL);
-	status = dump_tree(watch->options, &request, &watch->after);
-	(void)sigprocmask(SIG_SETMASK, &watch->quiet_mask, NULL);
-	return status;
+	return dump_process(watch, watch->target.pid, trigger, reason, held);
 }
 
 /**
@@ -529,6 +542,46 @@ static void see_signals(struct watch *watch)
 			armed_fire(armed, reason);
 		}
 	}
+}
+
+/** One thread of some process waits for its answer. */
+static void dump_report(struct watch *watch, struct oom_report *report)
+{
+	const struct watch_options *wishes = watch->wishes;
+	uint64_t pause = pause_after(watch, OOM_PAUSE_SECONDS * SECOND);
+	bool allowed = wishes->count > 0 ||
+		       watch->listener.num_dumped < OOM_DUMPS_MAX;
+	enum dump_exit status;
+
+	if (!allowed || watch->through || now_ns() < dump_allowed_at(watch) ||
+	    !oom_report_is_due(&watch->listener, report, pause))
+		return;
+	// A process can have one tracer only.
+	if (report->pid == watch->target.pid)
+		end_deathwatch(watch);
+	status = dump_process(watch, report->pid, "on-oom", report->reason,
+			      NULL);
+	note_outcome(watch, status, /* by_trigger= */ true);
+	if (status == DUMP_EXIT_OK || status == DUMP_EXIT_PARTIAL)
+		oom_report_dumped(&watch->listener, report);
+	else	/* it does not happen again: nothing to retry */
+		watch->failed = true;
+	if (wishes->count == 0 && watch->listener.num_dumped == OOM_DUMPS_MAX)
+		say(watch, "%d dumps for lack of memory: no more without "
+		    "--count", OOM_DUMPS_MAX);
+}
+
+static void see_lack_of_memory(struct watch *watch)
+{
+	struct oom_report report;
+
+	while (!atomic_load(watch->stop) &&
+	       oom_listener_take(&watch->listener, &report)) {
+		dump_report(watch, &report);
+		oom_report_answer(&report, watch->wishes->count == 0 ||
+				  watch->through);
+	}
+	resume_deathwatch(watch);
 }
 
 static void see_pressure(struct watch *watch, struct armed *armed)
@@ -742,7 +795,7 @@ static void sleep_on(const struct watch *watch, struct pollfd *fds,
 }
 
 /** Where each descriptor of a wait is in the list. */
-enum { AT_TARGET, AT_SIGNALS, AT_DEATH, AT_CGROUP, AT_ARMED };
+enum { AT_TARGET, AT_SIGNALS, AT_DEATH, AT_CGROUP, AT_OOM, AT_ARMED };
 
 static void wait_for_events(struct watch *watch)
 {
@@ -755,6 +808,8 @@ static void wait_for_events(struct watch *watch)
 			       0 },
 		[AT_CGROUP] = { watch->through ? -1 : watch->cgroup_fd, POLLIN,
 				0 },
+		// Nobody is left waiting for a watcher that dumps no more.
+		[AT_OOM] = { watch->listener.fd, POLLIN, 0 },
 	};
 	size_t count = AT_ARMED;
 
@@ -772,6 +827,8 @@ static void wait_for_events(struct watch *watch)
 	for (size_t i = 0; i < watch->num_armed; i++)
 		if (fds[AT_ARMED + i].revents & POLLPRI)
 			see_pressure(watch, &watch->armed[i]);
+	if (fds[AT_OOM].revents)
+		see_lack_of_memory(watch);
 	// The last, and before the process is gone for good.
 	if (fds[AT_DEATH].revents)
 		see_death(watch);
@@ -873,10 +930,18 @@ static struct error *watch_name(struct watch *watch)
 /** The command comes first: it runs and is waited for whatever fails here. */
 static struct error *watch_command(struct watch *watch)
 {
-	struct error *err = child_command_start(watch->wishes->command,
-						&watch->command,
-						&watch->command_status);
+	static char *nothing[] = { NULL };
+	struct error *err = NULL;
 
+	if (watch->wishes->on_oom)
+		err = error_context(oom_listener_open(&watch->listener),
+				    "--on-oom");
+	if (err)
+		return err;
+	err = child_command_start(watch->wishes->command,
+				  watch->wishes->on_oom ?
+					watch->listener.settings : nothing,
+				  &watch->command, &watch->command_status);
 	if (err) {
 		watch->command_ended = true;
 		return err;
@@ -892,6 +957,7 @@ static struct error *watch_command(struct watch *watch)
 		error_free(err);
 		watch->command_ended = true;
 	}
+	oom_listener_close(&watch->listener);
 	// Orphans are reaped meanwhile.
 	while (!watch->command_ended) {
 		watch->command_ended = child_command_has_ended(
@@ -1002,6 +1068,7 @@ int cmd_watch(const struct dump_options *options, const atomic_bool *stop)
 		.samples = { .fd = -1 },
 		.signal_fd = -1,
 		.cgroup_fd = -1,
+		.listener = { .fd = -1 },
 		.interval_ns = interval,
 		.end_ns = wishes->for_ns ? now_ns() + wishes->for_ns :
 					   UINT64_MAX,
@@ -1024,6 +1091,7 @@ int cmd_watch(const struct dump_options *options, const atomic_bool *stop)
 	after_dump_finish(&watch.after, wishes->command ?
 			  child_command_end_wanted() : stop);
 	samples_file_close(&watch.samples);
+	oom_listener_close(&watch.listener);
 	dump_config_deinit(&watch.config);
 	close_fd(&watch.signal_fd);
 	return watch.command_ended ? watch.command_status : (int)status;

@@ -435,6 +435,10 @@ static const struct option_row rows[] = {
 	  "this signal to heapdump, each time" },
 	{ "on-exit", 0, NULL, GROUP_TRIGGER, watch_set_on_exit,
 	  "death by a signal, at that moment; not by SIGKILL" },
+	{ "on-oom", 0, NULL, GROUP_TRIGGER, watch_set_on_oom,
+	  "with -- CMD: the first torch.OutOfMemoryError, std::bad_alloc or "
+	  "MemoryError of each of its processes, at the throw; a small "
+	  "library is preloaded into them for that" },
 	{ "json", 0, NULL, GROUP_TALK, set_json,
 	  "one object about each finished dump" },
 	{ "quiet", 'q', NULL, GROUP_TALK, set_quiet, "errors only" },
@@ -447,7 +451,6 @@ static const struct option_row rows[] = {
 	{ "help", 'h', NULL, GROUP_TALK, set_help, "this text" },
 	{ "version", 0, NULL, GROUP_TALK, set_version, "the version" },
 	{ "arm", 0, NULL, GROUP_LATER, NULL, "start with GPU images possible" },
-	{ "on-oom", 0, NULL, GROUP_LATER, NULL, "dump at an OutOfMemoryError" },
 };
 
 enum {
@@ -630,8 +633,13 @@ static struct error *set_command(struct dump_options *options, char **command)
 
 static void default_method(struct dump_options *options)
 {
-	if (options->num_methods == 0)
-		options->methods[options->num_methods++] = DUMP_METHOD_SNAPSHOT;
+	if (options->num_methods > 0)
+		return;
+	options->methods[options->num_methods++] = DUMP_METHOD_SNAPSHOT;
+	// Where memory is short a snapshot may be refused, and what has
+	// happened does not come again.
+	if (options->watch.on_oom)
+		options->methods[options->num_methods++] = DUMP_METHOD_STOP;
 }
 
 /** Others write whole cores, of which nothing can be left out in time. */
@@ -768,7 +776,7 @@ void dump_options_help(FILE *out)
 	(void)fputs(
 "Usage: heapdump [options] PID...\n"
 "       heapdump --watch [triggers] [options] PID | --wait-name REGEX\n"
-"       heapdump [triggers] [options] -- CMD ARGS...\n"
+"       heapdump [--on-oom] [triggers] [options] -- CMD ARGS...\n"
 "       heapdump --list | --demo\n"
 "\n"
 "Writes the memory of a running process to a file that heapscan explains and\n"
@@ -783,6 +791,8 @@ void dump_options_help(FILE *out)
 "  heapdump --watch --rss 8G -o /var/dumps 4242     when it has grown\n"
 "  heapdump -o /var/dumps -- python3 train.py       at 90 % of its limit, or\n"
 "                                      when it dies of a signal\n"
+"  heapdump --on-oom -o /var/dumps -- torchrun train.py    and at the first\n"
+"                                      OutOfMemoryError of each process\n"
 "  heapdump -o - 4242 | ssh host 'cat >dump.core.zst'\n"
 "  heapscan FILE --top 20              what is in it?\n",
 		    out);

@@ -95,6 +95,14 @@ struct error *watch_set_on_exit(struct dump_options *options, const char *value)
 	return add_trigger(options, TRIGGER_ON_EXIT, value);
 }
 
+struct error *watch_set_on_oom(struct dump_options *options, const char *value)
+{
+	(void)value;
+	note(options, "on-oom");
+	options->watch.on_oom = true;
+	return NULL;
+}
+
 struct error *watch_set_watch(struct dump_options *options, const char *value)
 {
 	(void)value;
@@ -244,6 +252,10 @@ struct error *watch_options_check(const struct dump_options *options)
 	err = check_whom(options);
 	if (err)
 		return err;
+	if (watch->on_oom && !watch->command)
+		return error_new(ERROR_USAGE, "--on-oom goes with -- CMD, which "
+				 "is started with a library in it; for what "
+				 "runs already see ON-OOM in the manual page");
 	if (options->dry_run)
 		return error_new(ERROR_USAGE, "--dry-run and watching exclude "
 				 "each other");

@@ -18,6 +18,7 @@ struct watch_options {
 	char **command;		/* behind "--", NULL at its end; NULL: none */
 	struct trigger triggers[TRIGGERS_MAX];
 	size_t num_triggers;
+	bool on_oom;		/* of any process of command */
 	bool baseline;
 	bool children;
 	uint64_t count;		/* of dumps; 0: no limit */
@@ -53,6 +54,7 @@ struct error *watch_set_on_signal(struct dump_options *options,
 				  const char *value);
 struct error *watch_set_on_exit(struct dump_options *options,
 				const char *value);
+struct error *watch_set_on_oom(struct dump_options *options, const char *value);
 struct error *watch_set_baseline(struct dump_options *options,
 				 const char *value);
 struct error *watch_set_count(struct dump_options *options, const char *value);

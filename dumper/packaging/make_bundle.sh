@@ -10,6 +10,7 @@
 #   heapscan-VERSION-x86_64/bin/{heapdump,heapscan}   glibc 2.31 or newer
 #                          /bin/heapdump-static       no library at all
 #                          /lib/                      all but glibc's own
+#                          /lib/heapscan/             what --on-oom preloads
 #                          /share/                    manual pages, completions,
 #                                                     the libraries' licences
 #
@@ -84,6 +85,9 @@ for program in $build/heapdump $build/heapscan "$static"; do
 	strip --strip-unneeded "$tree/bin/${program##*/}"
 	copy_libraries "$tree/bin/${program##*/}"
 done
+install -d "$tree/lib/heapscan"
+install -m 644 $build/libheapdump-onoom.so "$tree/lib/heapscan"
+strip --strip-unneeded "$tree/lib/heapscan/libheapdump-onoom.so"
 # libelf.so.1 is of libelf1, libpcre2-8.so.0 of libpcre2-8-0, libz.so.1 of zlib1g.
 for library in "$tree"/lib/*.so.*; do
 	base=${library##*/}

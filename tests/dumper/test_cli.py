@@ -32,7 +32,7 @@ WATCHING = {
     "on-exit": (None,), "baseline": (None,), "count": ("2", "0", "x"),
     "cooldown": ("5m", "long"), "for": ("1h", "0"),
     "interval": ("1s", "0", "1us"), "samples": ("x", "")}
-LATER = {"arm": None, "on-oom": None}
+LATER = {"arm": None}
 
 
 def refused(*args):

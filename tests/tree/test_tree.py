@@ -12,7 +12,8 @@ import sys
 MAY_USE = {
     "analyzer": ["analyzer", "analyzer/graph", "pyheap", "cudaheap", "image/live", "image", "image/base"],
     "analyzer/graph": ["analyzer/graph", "image/base"],
-    "dumper": ["dumper", "pyheap", "cudaheap", "image/live", "image", "image/base"],
+    "dumper": ["dumper", "dumper/onoom", "pyheap", "cudaheap", "image/live", "image", "image/base"],
+    "dumper/onoom": ["dumper/onoom"],
     "pyheap": ["pyheap", "image", "image/base"],
     "pyheap/layouts": ["pyheap", "image", "image/base"],
     "cudaheap": ["cudaheap", "image", "image/base"],

@@ -1,0 +1,190 @@
+/*
+ * MemoryErrors of CPython, before they are raised.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Two hooks, both set before the program begins and so before Python does:
+ *
+ *  - The allocator of the raw domain (PyMem_SetAllocator(), the C API's means
+ *    to that end): what pymalloc does not serve, and what it wants for itself,
+ *    is asked of it. When it has nothing, Python raises MemoryError, but not
+ *    always by making one: it has some ready (3.12 and later), or makes it
+ *    only when a handler is reached (3.11 and before), when what was on the
+ *    stack of values is gone. So this is the moment. Wrapped are the functions
+ *    that may fail; freeing goes where it went.
+ *  - tp_new of MemoryError, for those that are raised by name, as numpy does,
+ *    whose class inherits it. The field is found where PyStaticMethod_Type has
+ *    the function that it is known to have there, between two others.
+ *
+ * A Python that is not the program itself nor one of the libraries that it was
+ * linked with is not there yet, and is not hooked. It could not be later: a
+ * class that has inherited tp_new must have the same as MemoryError has.
+ */
+#include <dlfcn.h>
+#include <link.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "dumper/onoom/onoom_tell.h"
+
+enum {
+	DOMAIN_RAW = 0,		/* PYMEM_DOMAIN_RAW */
+	/* Fewer bytes than any release's type objects have (3.8: 408). */
+	TYPE_SIZE = 384,
+	TYPE_WORDS = TYPE_SIZE / sizeof(uintptr_t),
+	NAME_AT = 3,		/* tp_name, of builds with the GIL */
+};
+
+/* PyMemAllocatorEx of Include/cpython/pymem.h, 3.5 and later. */
+struct allocator {
+	void *context;
+	void *(*malloc)(void *context, size_t size);
+	void *(*calloc)(void *context, size_t count, size_t size);
+	void *(*realloc)(void *context, void *block, size_t size);
+	void (*free)(void *context, void *block);
+};
+
+typedef void *new_fn(void *type, void *args, void *keywords);
+
+static struct allocator python;		/* its own functions */
+static new_fn *python_new;
+static int (*is_initialized)(void);
+static size_t name_at;		/* index of tp_name in the words of a type */
+
+/* --- the hooks ------------------------------------------------------------------ */
+
+static void refused(size_t size)
+{
+	if (is_initialized())
+		onoom_tell(ONOOM_REFUSED, NULL, NULL, size);
+}
+
+static void *hooked_malloc(void *context, size_t size)
+{
+	void *block = python.malloc(context, size);
+
+	if (__builtin_expect(!block, 0))
+		refused(size);
+	return block;
+}
+
+static void *hooked_calloc(void *context, size_t count, size_t size)
+{
+	void *block = python.calloc(context, count, size);
+
+	if (__builtin_expect(!block, 0))
+		refused(count * size);
+	return block;
+}
+
+static void *hooked_realloc(void *context, void *old, size_t size)
+{
+	void *block = python.realloc(context, old, size);
+
+	if (__builtin_expect(!block, 0))
+		refused(size);
+	return block;
+}
+
+static void *hooked_new(void *type, void *args, void *keywords)
+{
+	if (is_initialized())
+		onoom_tell(ONOOM_RAISED, ((char **)type)[name_at], NULL, 0);
+	return python_new(type, args, keywords);
+}
+
+/* --- setting them ----------------------------------------------------------------- */
+
+static void hook_allocator(void)
+{
+	void (*get)(int, struct allocator *) =
+		(void (*)(int, struct allocator *))
+		dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
+	void (*set)(int, struct allocator *) =
+		(void (*)(int, struct allocator *))
+		dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+	struct allocator hooked;
+
+	if (!get || !set)
+		return;
+	get(DOMAIN_RAW, &python);
+	hooked = (struct allocator){
+		.context = python.context,
+		.malloc = hooked_malloc,
+		.calloc = hooked_calloc,
+		.realloc = hooked_realloc,
+		.free = python.free,
+	};
+	set(DOMAIN_RAW, &hooked);
+}
+
+static int is_code(struct dl_phdr_info *module, size_t size, void *context)
+{
+	uintptr_t address = *(const uintptr_t *)context;
+
+	(void)size;
+	for (size_t i = 0; i < module->dlpi_phnum; i++) {
+		const ElfW(Phdr) *header = &module->dlpi_phdr[i];
+		uintptr_t start = module->dlpi_addr + header->p_vaddr;
+
+		if (header->p_type == PT_LOAD && (header->p_flags & PF_X) &&
+		    address >= start && address - start < header->p_memsz)
+			return 1;
+	}
+	return 0;
+}
+
+/** The index of tp_new in the words of any type; 0: not to be found. */
+static size_t find_field(void)
+{
+	const uintptr_t *type = dlsym(RTLD_DEFAULT, "PyStaticMethod_Type");
+	uintptr_t alloc = (uintptr_t)dlsym(RTLD_DEFAULT, "PyType_GenericAlloc");
+	uintptr_t new = (uintptr_t)dlsym(RTLD_DEFAULT, "PyType_GenericNew");
+	uintptr_t free = (uintptr_t)dlsym(RTLD_DEFAULT, "PyObject_GC_Del");
+
+	for (size_t i = 1; type && new && i + 1 < TYPE_WORDS; i++)
+		if (type[i - 1] == alloc && type[i] == new &&
+		    type[i + 1] == free)
+			return i;
+	return 0;
+}
+
+/** Where the name of that type is, whatever stands before it. */
+static bool find_name(const uintptr_t *memory_error)
+{
+	// The name follows the header of objects of variable size, which has
+	// three words or, in free-threaded builds, five.
+	for (name_at = NAME_AT; name_at <= NAME_AT + 2; name_at += 2) {
+		uintptr_t name = memory_error[name_at];
+
+		// Not a number: sizes are far below any address.
+		if (name > UINT16_MAX &&
+		    strcmp((const char *)name, "MemoryError") == 0)
+			return true;
+	}
+	return false;
+}
+
+static void hook_new(void)
+{
+	uintptr_t **memory_error = dlsym(RTLD_DEFAULT, "PyExc_MemoryError");
+	size_t at = find_field();
+
+	if (!memory_error || !*memory_error || at == 0 ||
+	    !find_name(*memory_error) ||
+	    !dl_iterate_phdr(is_code, &(*memory_error)[at]))
+		return;
+	python_new = (new_fn *)(*memory_error)[at];
+	(*memory_error)[at] = (uintptr_t)hooked_new;
+}
+
+__attribute__((constructor))
+static void hook_python(void)
+{
+	is_initialized = (int (*)(void))dlsym(RTLD_DEFAULT, "Py_IsInitialized");
+	if (!onoom_is_wanted() || !is_initialized || is_initialized())
+		return;
+	hook_allocator();
+	hook_new();
+}
