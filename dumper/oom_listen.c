@@ -20,7 +20,6 @@
 
 #include "image/base/guard.h"
 #include "image/base/units.h"
-#include "image/live/procinfo.h"
 
 enum {
 	PATIENCE_MS = 1000,
@@ -176,59 +175,36 @@ void oom_demangle(const char *mangled, char *text, size_t size)
 		(void)snprintf(text, size, "%s", mangled);
 }
 
-/** The thread's id here, where the process has namespaces of its own. */
-static pid_t thread_here(pid_t pid, pid_t inside)
-{
-	CLEANUP(free_pointer) pid_t *threads = NULL;
-	size_t count = 0;
-	struct error *err = procinfo_threads(pid, &threads, &count);
-	pid_t found = inside;
-
-	for (size_t i = 0; !err && i < count; i++) {
-		struct procinfo info;
-		struct error *gone = procinfo_read_thread(pid, threads[i],
-							  &info);
-
-		if (!gone && info.inside_pid == inside)
-			found = threads[i];
-		error_free(gone);
-	}
-	error_free(err);
-	return found;
-}
-
-/** As much of what was said as makes a line, up to the end of a sentence. */
+/** As much of what was said as makes a line: whole sentences, no last dot. */
 static int first_sentences(const char *text)
 {
 	size_t length = strnlen(text, TOLD_MAX);
 
-	if (text[length] == '\0')
-		return (int)length;
 	for (size_t i = length; i > 1; i--)
-		if (text[i] == ' ' && text[i - 1] == '.')
-			return (int)i;
+		if ((text[i] == ' ' || text[i] == '\0') && text[i - 1] == '.')
+			return (int)i - 1;
 	return (int)length;
 }
 
+/** The thread by the number that it has for itself, as in the dump. */
 static void make_reason(const struct onoom_message *message,
 			struct oom_report *report)
 {
-	pid_t tid = thread_here(report->pid, message->tid);
 	char type[ONOOM_TYPE_MAX + 16], size[UNITS_TEXT_MAX];
 
 	if (message->kind == ONOOM_REFUSED)
 		(void)snprintf(report->reason, sizeof(report->reason),
 			       "MemoryError in thread %d: Python was refused %s",
-			       tid, units_size(message->size, size));
+			       message->tid, units_size(message->size, size));
 	else if (message->kind == ONOOM_THROWN) {
 		oom_demangle(message->type, type, sizeof(type));
 		(void)snprintf(report->reason, sizeof(report->reason),
-			       "%.100s in thread %d%s%.*s", type, tid,
+			       "%.100s in thread %d%s%.*s", type, message->tid,
 			       message->text[0] ? ": " : "",
 			       first_sentences(message->text), message->text);
 	} else {
 		(void)snprintf(report->reason, sizeof(report->reason),
-			       "%.100s in thread %d", message->type, tid);
+			       "%.100s in thread %d", message->type, message->tid);
 	}
 }
 
