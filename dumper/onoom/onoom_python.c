@@ -12,8 +12,8 @@
  *    stack of values is gone. So this is the moment. Wrapped are the functions
  *    that may fail; freeing goes where it went.
  *  - tp_new of MemoryError, for those that are raised by name, as numpy does,
- *    whose class inherits it. The field is found where PyStaticMethod_Type has
- *    the function that it is known to have there, between two others.
+ *    whose class inherits it. The field is the one between those that have
+ *    PyType_GenericAlloc and PyObject_GC_Del in PyStaticMethod_Type.
  *
  * A Python that is not the program itself nor one of the libraries that it was
  * linked with is not there yet, and is not hooked. It could not be later: a
@@ -140,13 +140,13 @@ static size_t find_field(void)
 {
 	const uintptr_t *type = dlsym(RTLD_DEFAULT, "PyStaticMethod_Type");
 	uintptr_t alloc = (uintptr_t)dlsym(RTLD_DEFAULT, "PyType_GenericAlloc");
-	uintptr_t new = (uintptr_t)dlsym(RTLD_DEFAULT, "PyType_GenericNew");
 	uintptr_t free = (uintptr_t)dlsym(RTLD_DEFAULT, "PyObject_GC_Del");
 
-	for (size_t i = 1; type && new && i + 1 < TYPE_WORDS; i++)
-		if (type[i - 1] == alloc && type[i] == new &&
-		    type[i + 1] == free)
-			return i;
+	// PyType_GenericNew is between them, but optimisers make copies of it.
+	for (size_t i = 1; type && alloc && free && i + 1 < TYPE_WORDS; i++)
+		if (type[i - 1] == alloc && type[i + 1] == free)
+			return dl_iterate_phdr(is_code, (void *)&type[i]) ? i :
+									    0;
 	return 0;
 }
 

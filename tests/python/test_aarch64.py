@@ -33,6 +33,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
 import census_compare
 import elfcore
 import heaptest
+import oomlistener
 
 FETCHED = os.path.join(heaptest.CACHE, "aarch64")
 HOW = "tests/python/fetch_aarch64.sh fetches it"
@@ -313,6 +314,28 @@ def run_unit_tests(programs):
                 "exit %d: %s" % (done.returncode, failed or done.stderr)
 
 
+def tell_of_memory(interpreter, library):
+    """The library of --on-oom: what each of its two hooks of Python tells."""
+    script = ("import sys\n"
+              "for step in (lambda: bytearray(1 << 62), lambda: exec("
+              "'raise MemoryError')):\n"
+              " try: step()\n"
+              " except MemoryError: print('caught')\n")
+    with oomlistener.Listener(library) as listener:
+        given = [word for setting in listener.environment().items()
+                 for word in ("-E", "=".join(setting))]
+        emulated, *rest = interpreter.argv
+        done = heaptest.run([emulated, *given, *rest, "-c", script],
+                            env=interpreter.environment())
+    assert done.stdout == "caught\ncaught\n", done.stdout + done.stderr
+    # Up to 3.11 the first is made, too, when its handler is reached.
+    told = [one[:2] for one in listener.heard]
+    made = (oomlistener.RAISED, "MemoryError")
+    assert told == [(oomlistener.REFUSED, ""), *[made] * (
+        2 if interpreter.version < (3, 12) else 1)], told
+    assert listener.heard[0][3] >= 1 << 62, listener.heard
+
+
 def same_answers(scan, dump, label, *options):
     """Both builds of heapscan say the same of a dump."""
     for view in ("types", "info"):
@@ -351,6 +374,10 @@ def test_build(core):
     heaptest.skip("aarch64's heapdump dumps a process",
                   "qemu-user emulates no ptrace; it was built and started")
     run_unit_tests(programs)
+    for interpreter, _ in guests():
+        with heaptest.case("%s: lack of memory is told" % interpreter):
+            tell_of_memory(interpreter,
+                           heaptest.tmp("aarch64/libheapdump-onoom.so"))
     scan = programs("heapscan")
     if core:
         same_answers(scan, core, "a core of aarch64", *NO_FILES)
