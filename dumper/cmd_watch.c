@@ -544,8 +544,12 @@ static void see_signals(struct watch *watch)
 	}
 }
 
-/** One thread of some process waits for its answer. */
-static void dump_report(struct watch *watch, struct oom_report *report)
+/**
+ * One thread of some process waits for its answer.
+ *
+ * @return whether that process shall tell no more
+ */
+static bool dump_report(struct watch *watch, struct oom_report *report)
 {
 	const struct watch_options *wishes = watch->wishes;
 	uint64_t pause = pause_after(watch, OOM_PAUSE_SECONDS * SECOND);
@@ -553,9 +557,11 @@ static void dump_report(struct watch *watch, struct oom_report *report)
 		       watch->listener.num_dumped < OOM_DUMPS_MAX;
 	enum dump_exit status;
 
-	if (!allowed || watch->through || now_ns() < dump_allowed_at(watch) ||
+	if (!allowed || watch->through)
+		return true;
+	if (now_ns() < dump_allowed_at(watch) ||
 	    !oom_report_is_due(&watch->listener, report, pause))
-		return;
+		return false;
 	// A process can have one tracer only.
 	if (report->pid == watch->target.pid)
 		end_deathwatch(watch);
@@ -569,6 +575,7 @@ static void dump_report(struct watch *watch, struct oom_report *report)
 	if (wishes->count == 0 && watch->listener.num_dumped == OOM_DUMPS_MAX)
 		say(watch, "%d dumps for lack of memory: no more without "
 		    "--count", OOM_DUMPS_MAX);
+	return wishes->count == 0 || watch->through;
 }
 
 static void see_lack_of_memory(struct watch *watch)
@@ -577,9 +584,9 @@ static void see_lack_of_memory(struct watch *watch)
 
 	while (!atomic_load(watch->stop) &&
 	       oom_listener_take(&watch->listener, &report)) {
-		dump_report(watch, &report);
-		oom_report_answer(&report, watch->wishes->count == 0 ||
-				  watch->through);
+		bool over = dump_report(watch, &report);
+
+		oom_report_answer(&report, over);
 	}
 	resume_deathwatch(watch);
 }

@@ -4,7 +4,6 @@
  */
 #include "dumper/oom_listen.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -20,6 +19,7 @@
 
 #include "image/base/guard.h"
 #include "image/base/units.h"
+#include "image/demangle.h"
 
 enum {
 	PATIENCE_MS = 1000,
@@ -77,9 +77,10 @@ static struct error *make_settings(struct oom_listener *listener,
 
 	if (err)
 		return err;
-	// The user's own libraries stay behind it.
-	if (asprintf(&listener->settings[0], "LD_PRELOAD=%s%s%s", path,
-		     before && *before ? ":" : "", before ? before : "") < 0)
+	// Of the user's own libraries some insist on being the first.
+	if (asprintf(&listener->settings[0], "LD_PRELOAD=%s%s%s",
+		     before ? before : "", before && *before ? ":" : "",
+		     path) < 0)
 		listener->settings[0] = NULL;
 	if (asprintf(&listener->settings[1], ONOOM_VARIABLE "=%s:%.*s", name,
 		     (int)sizeof(listener->secret), listener->secret) < 0)
@@ -147,34 +148,6 @@ void oom_listener_close(struct oom_listener *listener)
 
 /* --- what a report says ------------------------------------------------------------- */
 
-void oom_demangle(const char *mangled, char *text, size_t size)
-{
-	const char *at = mangled;
-	size_t used = 0;
-	bool nested = *at == 'N';
-
-	at += nested;
-	if (strncmp(at, "St", 2) == 0) {
-		used = (size_t)snprintf(text, size, "std::");
-		at += 2;
-	}
-	for (bool first = true; isdigit((unsigned char)*at); first = false) {
-		size_t length = 0;
-
-		while (isdigit((unsigned char)*at) && length < size)
-			length = 10 * length + (size_t)(*at++ - '0');
-		if (length > strlen(at) || used + length + 3 > size)
-			break;
-		used += (size_t)snprintf(text + used, size - used, "%s%.*s",
-					 first ? "" : "::", (int)length, at);
-		at += length;
-		if (!nested)
-			break;
-	}
-	if (used == 0 || strcmp(at, nested ? "E" : "") != 0)
-		(void)snprintf(text, size, "%s", mangled);
-}
-
 /** As much of what was said as makes a line: whole sentences, no last dot. */
 static int first_sentences(const char *text)
 {
@@ -190,22 +163,22 @@ static int first_sentences(const char *text)
 static void make_reason(const struct onoom_message *message,
 			struct oom_report *report)
 {
-	char type[ONOOM_TYPE_MAX + 16], size[UNITS_TEXT_MAX];
+	char type[DEMANGLE_MAX], size[UNITS_TEXT_MAX];
 
 	if (message->kind == ONOOM_REFUSED)
 		(void)snprintf(report->reason, sizeof(report->reason),
 			       "MemoryError in thread %d: Python was refused %s",
 			       message->tid, units_size(message->size, size));
-	else if (message->kind == ONOOM_THROWN) {
-		oom_demangle(message->type, type, sizeof(type));
+	else if (message->kind == ONOOM_THROWN)
 		(void)snprintf(report->reason, sizeof(report->reason),
-			       "%.100s in thread %d%s%.*s", type, message->tid,
+			       "%.100s in thread %d%s%.*s",
+			       demangle_type(message->type, type), message->tid,
 			       message->text[0] ? ": " : "",
 			       first_sentences(message->text), message->text);
-	} else {
+	else
 		(void)snprintf(report->reason, sizeof(report->reason),
-			       "%.100s in thread %d", message->type, message->tid);
-	}
+			       "%.100s in thread %d", message->type,
+			       message->tid);
 }
 
 /** Words come from another process, if from one that knows the secret. */

@@ -72,10 +72,4 @@ void oom_report_dumped(struct oom_listener *listener,
  */
 void oom_report_answer(struct oom_report *report, bool over);
 
-/**
- * What a type is called in C++ of whose mangled name nothing but names of
- * namespaces and classes is made; else the mangled name.
- */
-void oom_demangle(const char *mangled, char *text, size_t size);
-
 #endif

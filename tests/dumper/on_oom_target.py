@@ -116,6 +116,11 @@ def made():
           sys.getsizeof(first), repr(third))
 
 
+def recipe(path):
+    with open(path, encoding="utf-8") as file:
+        exec(file.read(), {})
+
+
 def environ(name):
     print(os.environ.get(name))
 

@@ -136,6 +136,19 @@ def test_suite(bundle, suite, libc):
             done = root.run("/bundle/bin/" + program, "--version")
             assert done.returncode == 0, done.stderr
             assert done.stdout.startswith(program.split("-")[0] + " ")
+    for program in ("heapdump", "heapdump-static"):
+        with heaptest.case("%s: %s --on-oom, with the library of the bundle"
+                           % (suite, program)):
+            name = "oom." + program
+            os.mkdir(os.path.join(root.shared, name))
+            done = root.run("/bundle/bin/" + program, "--on-oom", "--json",
+                            "-o", "/shared/" + name, "--", "/usr/bin/python3",
+                            "-c", "bytearray(1 << 62)")
+            assert done.returncode == 1, done.stderr
+            report, = re.findall(r"^\{.*", done.stderr, re.M)
+            assert re.search(r"MemoryError in thread \d+: Python was refused "
+                             r"4\.00 EiB", report), report
+            assert len(os.listdir(os.path.join(root.shared, name))) == 1
     process, pid = root.start("/usr/bin/python3", "/shared/target.py")
     try:
         for program in ("heapdump", "heapdump-static"):

@@ -29,7 +29,7 @@ WATCHING = {
             "full 1000001 1000000"),
     "oom-event": (None,), "threads": ("5", "0", "-1", "five"),
     "fds": ("5", "1.5"), "on-signal": ("USR1", "SIGNOTHING", "0", "KILL"),
-    "on-exit": (None,), "baseline": (None,), "count": ("2", "0", "x"),
+    "on-exit": (None,), "on-oom": (None,), "baseline": (None,), "count": ("2", "0", "x"),
     "cooldown": ("5m", "long"), "for": ("1h", "0"),
     "interval": ("1s", "0", "1us"), "samples": ("x", "")}
 LATER = {"arm": None}

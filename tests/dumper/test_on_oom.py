@@ -295,7 +295,8 @@ def test_cxx():
                           for frame in thread["native"])
         assert re.search(r"__cxa_throw .*throw_one", native), native
     for kind, name in (("rmm", "rmm::detail::bad_alloc"),
-                       ("new", "std::bad_alloc"), ("second", "Second")):
+                       ("new", "std::bad_alloc"), ("second", "Second"),
+                       ("derived", "(anonymous namespace)::Hidden")):
         with heaptest.case("C++: %s by its name" % name):
             seen = Outcome([*SYSTEM, TARGET, "thrown=%s,%s" % (shared(), kind)])
             _, reason = seen.only()
@@ -399,7 +400,7 @@ def test_unharmed():
                               "mapped=libmine.so", "mapped=" + LIBRARY,
                               "named"), env={"LD_PRELOAD": own})
         assert seen.out.splitlines()[:3] == [
-            LIBRARY + ":" + own, "True", "True"], seen.out
+            own + ":" + LIBRARY, "True", "True"], seen.out
         seen.only()
     with heaptest.case("without --on-oom nothing is preloaded"):
         done = heaptest.heapdump("--threads", 500, "--", *python(
@@ -566,6 +567,25 @@ def test_failing_watcher():
             listener.socket.close()
 
 
+def test_excepthook():
+    with heaptest.case("docs/production.md: a MemoryError by sys.excepthook"):
+        with open(os.path.join(heaptest.SRC, "docs", "production.md"),
+                  encoding="utf-8") as page:
+            recipe, = [block for block in re.findall(
+                r"^```python\n(.*?)^```", page.read(), re.M | re.S)
+                if "sys.excepthook = " in block]
+        folder, path = new_folder("hook"), heaptest.tmp("hook.py")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(recipe.replace("/var/dumps", folder))
+        env = {"PATH": os.path.abspath(heaptest.BUILD) + os.pathsep
+               + os.environ["PATH"]}
+        done = without([*SYSTEM, TARGET, "recipe=" + path, "uncaught"], env)
+        assert done.returncode == 1 and done.stderr.endswith("MemoryError\n")
+        dump, = dumps_in(folder)
+        # The traceback holds frames; what they computed is no more.
+        assert counts(dump)["__main__.Marker"] == 1235
+
+
 # ---- The command line, and where the library is
 
 def test_usage():
@@ -623,6 +643,7 @@ def main():
     test_how_often()
     test_unharmed()
     test_failing_watcher()
+    test_excepthook()
     test_usage()
     heaptest.finish()
 

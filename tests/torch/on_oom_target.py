@@ -2,7 +2,7 @@
 """A program of test_on_oom.py whose memory for tensors runs out in a function that
 holds some. It prints one line of JSON about each tensor there is just before.
 
-usage: on_oom_target.py cpu|cuda
+usage: on_oom_target.py cpu|cuda [RECIPE.py]
 """
 import gc
 import json
@@ -51,6 +51,9 @@ def train(device):
 
 def main():
     device = sys.argv[1]
+    if len(sys.argv) > 2:
+        with open(sys.argv[2], encoding="utf-8") as recipe:
+            exec(recipe.read(), {})
     for wrong in (lambda: torch.ones(3).view(2), lambda: torch.ones(3)[7]):
         try:
             wrong()

@@ -22,21 +22,26 @@ def rows(dump, *words):
     return json.loads(done.stdout)["rows"]
 
 
-def check(interpreter, device, says, env):
-    """One dump of a training step that fails; what it holds."""
-    folder = heaptest.tmp("%s.%s" % (interpreter.name, device))
+CPU = ("RuntimeError [enforce fail at ",
+       r"c10::Error in thread \d+: DefaultCPUAllocator: can't allocate memory: "
+       r"you tried to allocate 1125899906842624 bytes")
+CUDA = ("OutOfMemoryError CUDA out of memory. Tried to allocate 1048576.00 GiB",
+        r"c10::OutOfMemoryError in thread \d+: CUDA out of memory\. Tried to "
+        r"allocate 1048576\.00 GiB")
+
+
+def new_folder(interpreter, what):
+    folder = heaptest.tmp("%s.%s" % (interpreter.name, what))
     os.mkdir(folder)
-    done = heaptest.heapdump(
-        "--on-oom", "--json", "--max-pause", "60s", "-o", folder, "--",
-        *interpreter.argv, TARGET, device,
-        env=dict(interpreter.environment(), **env))
-    assert done.returncode == 1, (done.returncode, done.stderr[-500:])
-    *lines, last = done.stdout.splitlines()
+    return folder
+
+
+def check_dump(folder, out, says):
+    """All tensors that the target told of are in the only dump, and so is the
+    function that failed; returns its path."""
+    *lines, last = out.splitlines()
     assert last.startswith(says[0]), last
     path, = glob.glob(glob.escape(folder) + "/*.zst")
-    report = json.loads(re.search(r"^\{.*", done.stderr, re.M)[0])
-    assert report["trigger"] == "on-oom" and report["complete"], report
-    assert re.match(says[1], report["reason"]), report["reason"]
     said = [json.loads(line) for line in lines]
     assert len(said) > 20, len(said)
     found = {int(row["address"], 16): row for row in rows(path, "tensors")}
@@ -47,29 +52,62 @@ def check(interpreter, device, says, env):
         assert row["device"] == one["device"], (row, one)
         assert int(row["data_ptr"], 16) == one["data"], (row, one)
         assert row["bytes"] == one["bytes"], (row, one)
-    tid = int(re.search(r" in thread (\d+)", report["reason"])[1])
     thread, = [row for row in rows(path, "threads", "--locals")
-               if row["tid"] == tid]
+               if row["name"] == "MainThread"]
     names = [frame["function"] for frame in thread["python"]]
-    assert names == ["forward", "train", "main", "<module>"], names
+    assert names[-4:] == ["forward", "train", "main", "<module>"], names
     held = {row["name"] for row in thread["locals"]
-            if row["frame"] == 0 and row["type"].endswith("Tensor")}
+            if row["frame"] == len(names) - 4
+            and row["type"].endswith("Tensor")}
     assert {"hidden", "doubled", "batch"} <= held, held
+    return path
+
+
+def check(interpreter, device, says):
+    """One dump of a training step that fails; what it holds."""
+    folder = new_folder(interpreter, device)
+    done = heaptest.heapdump(
+        "--on-oom", "--json", "--max-pause", "60s", "-o", folder, "--",
+        *interpreter.argv, TARGET, device, env=interpreter.environment())
+    assert done.returncode == 1, (done.returncode, done.stderr[-500:])
+    report = json.loads(re.search(r"^\{.*", done.stderr, re.M)[0])
+    assert report["trigger"] == "on-oom" and report["complete"], report
+    assert re.match(says[1], report["reason"]), report["reason"]
+    path = check_dump(folder, done.stdout, says)
+    assert path == report["path"], report
     os.unlink(path)
 
 
+def check_observer(interpreter):
+    """The recipe of docs/production.md, which preloads nothing."""
+    with open(os.path.join(heaptest.SRC, "docs", "production.md"),
+              encoding="utf-8") as page:
+        recipe, = [block for block in re.findall(
+            r"^```python\n(.*?)^```", page.read(), re.M | re.S)
+            if "_cuda_attachOutOfMemoryObserver" in block]
+    folder = new_folder(interpreter, "observer")
+    path = heaptest.tmp("observer.py")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(recipe.replace("/var/dumps", folder))
+    env = interpreter.environment()
+    env["PATH"] = os.path.abspath(heaptest.BUILD) + os.pathsep + env["PATH"]
+    done = heaptest.run([*interpreter.argv, TARGET, "cuda", path], env=env)
+    assert done.returncode == 1, (done.returncode, done.stderr[-500:])
+    os.unlink(check_dump(folder, done.stdout, CUDA))
+
+
 def main():
-    found = heaptest.with_torch()
+    found = heaptest.with_torch(devices=1)
     if not found:
-        raise heaptest.Skip("no PyTorch: see tests/python/fetch_packages.sh")
+        raise heaptest.Skip("no PyTorch: see tests/python/fetch_torch.sh")
     for interpreter in found:
-        with heaptest.case("%s, PyTorch %s: memory of the machine" % (
-                interpreter.name, interpreter.torch)):
-            check(interpreter, "cpu", (
-                "RuntimeError [enforce fail at ",
-                r"c10::Error in thread \d+: DefaultCPUAllocator: can't "
-                r"allocate memory: you tried to allocate 1125899906842624 "
-                r"bytes"), {})
+        for device, says, what in (("cpu", CPU, "memory of the machine"),
+                                   ("cuda", CUDA, "memory of a GPU")):
+            with heaptest.case("PyTorch %s: %s" % (interpreter.torch, what)):
+                check(interpreter, device, says)
+        with heaptest.case("PyTorch %s: by its own observer"
+                           % interpreter.torch):
+            check_observer(interpreter)
     heaptest.finish()
 
 
