@@ -791,7 +791,7 @@ void dump_options_help(FILE *out)
 "  heapdump --watch --rss 8G -o /var/dumps 4242     when it has grown\n"
 "  heapdump -o /var/dumps -- python3 train.py       at 90 % of its limit, or\n"
 "                                      when it dies of a signal\n"
-"  heapdump --on-oom -o /var/dumps -- torchrun train.py    and at the first\n"
+"  heapdump --on-oom -o /var/dumps -- python3 train.py    and at the first\n"
 "                                      OutOfMemoryError of each process\n"
 "  heapdump -o - 4242 | ssh host 'cat >dump.core.zst'\n"
 "  heapscan FILE --top 20              what is in it?\n",
