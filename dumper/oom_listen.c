@@ -148,14 +148,20 @@ void oom_listener_close(struct oom_listener *listener)
 
 /* --- what a report says ------------------------------------------------------------- */
 
-/** As much of what was said as makes a line: whole sentences, no last dot. */
+/**
+ * As much of what was said as makes a line: whole sentences without the last
+ * dot, or whole words where those would be less than half of it.
+ */
 static int first_sentences(const char *text)
 {
-	size_t length = strnlen(text, TOLD_MAX);
+	size_t length = strnlen(text, TOLD_MAX), least = length / 2;
 
-	for (size_t i = length; i > 1; i--)
+	for (size_t i = length; i > least; i--)
 		if ((text[i] == ' ' || text[i] == '\0') && text[i - 1] == '.')
 			return (int)i - 1;
+	for (size_t i = length; i > least; i--)
+		if (text[i] == ' ' || text[i] == '\0')
+			return (int)i;
 	return (int)length;
 }
 
