@@ -90,9 +90,10 @@ fetch()
 	install "$python" "$new/site" "torch==$version" || return 1
 	install "$python" "$new/site" "${modules[@]}" "$numpy" || return 1
 	"$python" -m pip --disable-pip-version-check freeze \
-		--path "$new/site" >"$new/installed"
+		--path "$new/site" >"$cache/installed"
 	rm -rf "$folder"
 	mv "$new" "$folder"
+	mv "$cache/installed" "$folder/installed"
 }
 
 mkdir -p "$cache"
