@@ -220,6 +220,11 @@ static struct error *try_place(struct image *image,
 		    best.fit.moved == 0)
 			break;
 	}
+	// Structures that lead to each other may be anybody's. By those alone
+	// it is a runtime only with something of Python behind them.
+	if (place->by == PYH_FIND_BY_INVARIANTS && !best.fit.types &&
+	    !best.fit.namespaces && !best.fit.gc)
+		best.score = 0;
 	if (!err && best.score != 0)
 		err = try_again(image, reader, guess, &best);
 	if (err)
