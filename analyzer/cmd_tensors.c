@@ -9,30 +9,9 @@
 
 #include "analyzer/cmd.h"
 #include "analyzer/scan_progress.h"
-#include "analyzer/tensors.h"
-#include "analyzer/typefilter.h"
+#include "analyzer/tensor_rows.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
-
-enum tensor_column {
-	TENSOR_BYTES,
-	TENSOR_COUNT,		/* of equal ones */
-	TENSOR_ADDRESS,
-	TENSOR_ROLE,
-	TENSOR_DTYPE,
-	TENSOR_SHAPE,
-	TENSOR_STRIDES,
-	TENSOR_DEVICE,
-	TENSOR_VIEW,
-	TENSOR_TYPE,
-	TENSOR_PATH,
-	TENSOR_DATA,
-	TENSOR_STORAGE,
-	TENSOR_REQUIRES_GRAD,
-	TENSOR_GRAD,
-	TENSOR_GRAD_FN,
-	NUM_TENSOR_COLUMNS
-};
 
 static const struct column tensor_columns[NUM_TENSOR_COLUMNS] = {
 	[TENSOR_BYTES] = { .key = "bytes", .title = "bytes", .unit = UNIT_BYTES,
@@ -40,15 +19,17 @@ static const struct column tensor_columns[NUM_TENSOR_COLUMNS] = {
 			 "once" },
 	[TENSOR_COUNT] = { .key = "count", .title = "count", .unit = UNIT_COUNT,
 		.about = "in text without --each: tensors that are equal in "
-			 "all but where they are", .no_key = true },
+			 "all but where they are" },
 	[TENSOR_ADDRESS] = { .key = "address", .title = "address", .unit = UNIT_ADDRESS,
-		.about = "of its Python object", .no_key = true, .width = 18 },
+		.about = "of its Python object; of what only C++ holds, of its "
+			 "TensorImpl", .width = 18 },
 	[TENSOR_ROLE] = { .key = "role", .title = "role", .unit = UNIT_TEXT,
 		.about = "parameter, gradient, optimizer (its state), buffer, "
-			 "activation (a result that backward() can go back "
-			 "through) or other", .no_key = true, .whole = true },
+			 "input (received from another process), activation (a "
+			 "result that backward() can go back through, or saved "
+			 "for it), array (NumPy's) or other", .whole = true },
 	[TENSOR_DTYPE] = { .key = "dtype", .title = "dtype", .unit = UNIT_TEXT,
-		.about = "of its items", .no_key = true, .whole = true },
+		.about = "of its items", .whole = true },
 	[TENSOR_SHAPE] = { .key = "shape", .title = "shape", .unit = UNIT_TEXT,
 		.about = "its sizes: [32, 64]; of sparse and other kinds absent",
 		.no_key = true },
@@ -56,15 +37,20 @@ static const struct column tensor_columns[NUM_TENSOR_COLUMNS] = {
 		.about = "items from one to the next, of each dimension",
 		.hidden = true, .no_key = true },
 	[TENSOR_DEVICE] = { .key = "device", .title = "device", .unit = UNIT_TEXT,
-		.about = "where its data is", .no_key = true, .whole = true },
+		.about = "where its data is", .whole = true },
 	[TENSOR_VIEW] = { .key = "view", .title = "view", .unit = UNIT_BOOL,
 		.about = "another tensor has the same storage, and counts for "
 			 "it", .no_key = true },
 	[TENSOR_TYPE] = { .key = "type", .title = "type", .unit = UNIT_TEXT,
-		.about = "class of its Python object", .no_key = true },
+		.about = "class of its Python object, or in C++" },
 	[TENSOR_PATH] = { .key = "path", .title = "path", .unit = UNIT_TEXT,
-		.about = "where it is found; of equal ones the first of the "
-			 "largest", .no_key = true },
+		.about = "where it is found; of equal ones with * for what "
+			 "differs; graph: in which node of autograd's",
+		.no_key = true },
+	[TENSOR_MEMORY] = { .key = "memory", .title = "memory", .unit = UNIT_TEXT,
+		.about = "pinned, shared (and as what), file, numpy (an array's), "
+			 "borrowed (of other code), ipc; else the device's "
+			 "own", .hidden = true, .no_key = true },
 	[TENSOR_DATA] = { .key = "data_ptr", .title = "data", .unit = UNIT_ADDRESS,
 		.about = "of its first item", .hidden = true, .no_key = true },
 	[TENSOR_STORAGE] = { .key = "storage", .title = "storage", .unit = UNIT_ADDRESS,
@@ -79,13 +65,12 @@ static const struct column tensor_columns[NUM_TENSOR_COLUMNS] = {
 	[TENSOR_GRAD_FN] = { .key = "grad_fn", .title = "of", .unit = UNIT_TEXT,
 		.about = "the function whose result it is", .hidden = true,
 		.no_key = true },
-};
-
-enum {
-	TOTAL_COUNT, TOTAL_STORAGES, TOTAL_BYTES, TOTAL_CPU, TOTAL_OTHER_DEVICES,
-	TOTAL_PARAMETERS, TOTAL_GRADIENTS, TOTAL_OPTIMIZER, TOTAL_BUFFERS,
-	TOTAL_ACTIVATIONS, TOTAL_REST, TOTAL_UNREAD,
-	NUM_TOTALS
+	[TENSOR_HELD] = { .key = "held", .title = "held", .unit = UNIT_TEXT,
+		.about = "by what: python, graph (autograd's), tensor (another "
+			 "one), c++", .hidden = true, .no_key = true },
+	[TENSOR_IMPL] = { .key = "impl", .title = "impl", .unit = UNIT_ADDRESS,
+		.about = "address of its c10::TensorImpl", .hidden = true,
+		.no_key = true },
 };
 
 static const struct column tensor_totals[NUM_TOTALS] = {
@@ -107,12 +92,26 @@ static const struct column tensor_totals[NUM_TOTALS] = {
 		.about = "the same" },
 	[TOTAL_BUFFERS] = { .key = "buffers", .unit = UNIT_BYTES,
 		.about = "the same" },
+	[TOTAL_INPUTS] = { .key = "inputs", .unit = UNIT_BYTES,
+		.about = "the same" },
 	[TOTAL_ACTIVATIONS] = { .key = "activations", .unit = UNIT_BYTES,
 		.about = "the same" },
+	[TOTAL_ARRAYS] = { .key = "arrays", .unit = UNIT_BYTES,
+		.about = "the same, with --arrays" },
 	[TOTAL_REST] = { .key = "other", .unit = UNIT_BYTES,
 		.about = "the same" },
+	[TOTAL_CXX] = { .key = "cxx", .unit = UNIT_COUNT,
+		.about = "tensors that no reference of Python holds" },
+	[TOTAL_CXX_BYTES] = { .key = "cxx_bytes", .unit = UNIT_BYTES,
+		.about = "of storages that only these have" },
 	[TOTAL_UNREAD] = { .key = "unread", .unit = UNIT_COUNT,
-		.about = "objects whose tensors cannot be read" },
+		.about = "tensors that cannot be read" },
+	[TOTAL_RELEASED] = { .key = "released", .unit = UNIT_COUNT,
+		.about = "tensors that are gone but for weak references" },
+	[TOTAL_BARE] = { .key = "bare", .unit = UNIT_BYTES,
+		.about = "of storages that no tensor has; not in bytes" },
+	[TOTAL_NODES] = { .key = "nodes", .unit = UNIT_COUNT,
+		.about = "of autograd's graph" },
 };
 
 static struct error *run(struct scan *scan);
@@ -127,161 +126,13 @@ const struct view cmd_tensors_view = {
 	.num_totals = NUM_TOTALS,
 	.run = run,
 	.remark =
-"Tensors that Python objects stand for, those with the largest storages first.\n"
+"Tensors, those with the largest storages first: those that Python objects stand\n"
+"for, and those that only C++ code holds, as what is saved for backward().\n"
 "Several may share one storage: it counts once, for the one that has all of it.\n"
-"In text, tensors of one role, type, dtype, shape and device make one row; --each\n"
-"and the other formats have a row for each. Paths go by the names that modules\n"
-"have for what is in them. What only C++ code holds (saved for backward()) is not\n"
-"shown, nor are the data of other devices.\n",
+"In text, tensors of one role, type, dtype, shape, device and path (but for\n"
+"numbers in it) make one row; --each and the other formats have a row for each.\n"
+"Paths go by the names that modules have for what is in them.\n",
 };
-
-struct view_row {
-	uint32_t tensor;	/* its number; of equal ones the first */
-	uint64_t bytes;		/* that it counts for; of a tensor alone those of
-				   its storage */
-	uint64_t count;
-};
-
-struct tensor_view {
-	struct scan *scan;
-	struct tensors *tensors;
-	struct tensors_found all;
-	struct view_row *rows;
-	size_t num_rows;
-	uint64_t totals[NUM_TOTALS];
-	bool grouped;
-};
-
-/* --- rows --------------------------------------------------------------------------- */
-
-static uint64_t storage_bytes(const struct tensor_view *view,
-			      const struct tensor *tensor)
-{
-	return tensor->storage == TENSORS_NONE ? 0 :
-		       view->all.storages[tensor->storage].bytes;
-}
-
-static void add_up(struct tensor_view *view, const struct tensor *tensor,
-		   uint64_t bytes)
-{
-	static const int of_roles[] = {
-		[TENSOR_OTHER] = TOTAL_REST,
-		[TENSOR_PARAMETER] = TOTAL_PARAMETERS,
-		[TENSOR_GRADIENT] = TOTAL_GRADIENTS,
-		[TENSOR_OPTIMIZER] = TOTAL_OPTIMIZER,
-		[TENSOR_BUFFER] = TOTAL_BUFFERS,
-		[TENSOR_ACTIVATION] = TOTAL_ACTIVATIONS,
-	};
-	uint8_t device = view->all.storages[tensor->storage].device;
-
-	view->totals[TOTAL_STORAGES]++;
-	view->totals[TOTAL_BYTES] += bytes;
-	view->totals[device ? TOTAL_OTHER_DEVICES : TOTAL_CPU] += bytes;
-	view->totals[of_roles[tensor->role]] += bytes;
-}
-
-/** Each tensor that the filters let through; those that count first. */
-static struct error *take_rows(struct tensor_view *view)
-{
-	const struct options *options = view->scan->options;
-	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
-	CLEANUP(free_pointer) uint8_t *seen =
-		calloc(view->all.num_storages + 1, 1);
-	struct error *err = typefilter_create(options->type, options->match,
-					      &filter);
-
-	view->rows = calloc(view->all.count + 1, sizeof(*view->rows));
-	if (!err && (!view->rows || !seen))
-		err = error_no_memory();
-	for (size_t i = 0; !err && i < view->all.count * 2; i++) {
-		size_t number = i % view->all.count;
-		const struct tensor *tensor = &view->all.items[number];
-		uint64_t bytes = storage_bytes(view, tensor);
-		const struct pyh_type *type;
-		bool pass;
-
-		if (tensor->view != (i >= view->all.count) ||
-		    bytes < options->min_size)
-			continue;
-		(void)tensors_object(view->tensors, number, &type);
-		err = typefilter_pass(filter, type, &pass);
-		if (err || !pass)
-			continue;
-		view->totals[TOTAL_COUNT]++;
-		if (tensor->storage != TENSORS_NONE && !seen[tensor->storage]) {
-			seen[tensor->storage] = 1;
-			add_up(view, tensor, bytes);
-		} else if (view->grouped) {
-			bytes = 0;
-		}
-		view->rows[view->num_rows++] = (struct view_row){
-			.tensor = (uint32_t)number, .bytes = bytes,
-			.count = 1 };
-	}
-	return err;
-}
-
-/** Equal ones: 0. */
-static int by_kind(const struct tensor_view *view, uint32_t a, uint32_t b)
-{
-	const struct tensor *x = &view->all.items[a], *y = &view->all.items[b];
-	const struct pyh_type *types[2];
-
-	if (x->role != y->role)
-		return x->role < y->role ? -1 : 1;
-	if (x->shape_hash != y->shape_hash)
-		return x->shape_hash < y->shape_hash ? -1 : 1;
-	(void)tensors_object(view->tensors, a, &types[0]);
-	(void)tensors_object(view->tensors, b, &types[1]);
-	return types[0]->id < types[1]->id ? -1 : types[0]->id > types[1]->id;
-}
-
-/** Equal ones together, the one with most bytes first. */
-static int in_groups(const void *a, const void *b, void *context)
-{
-	const struct view_row *x = a, *y = b;
-	int order = by_kind(context, x->tensor, y->tensor);
-
-	if (order)
-		return order;
-	if (x->bytes != y->bytes)
-		return x->bytes > y->bytes ? -1 : 1;
-	return x->tensor < y->tensor ? -1 : x->tensor > y->tensor;
-}
-
-static int largest_first(const void *a, const void *b, void *context)
-{
-	const struct view_row *x = a, *y = b;
-	const struct tensor_view *view = context;
-	bool of_x = view->all.items[x->tensor].view;
-	bool of_y = view->all.items[y->tensor].view;
-
-	if (x->bytes != y->bytes)
-		return x->bytes > y->bytes ? -1 : 1;
-	if (of_x != of_y)
-		return of_x ? 1 : -1;
-	return x->tensor < y->tensor ? -1 : x->tensor > y->tensor;
-}
-
-static void group_rows(struct tensor_view *view)
-{
-	size_t kept = 0;
-
-	qsort_r(view->rows, view->num_rows, sizeof(*view->rows), in_groups,
-		view);
-	for (size_t i = 0; i < view->num_rows; i++) {
-		const struct view_row *row = &view->rows[i];
-
-		if (kept > 0 && by_kind(view, view->rows[kept - 1].tensor,
-					row->tensor) == 0) {
-			view->rows[kept - 1].bytes += row->bytes;
-			view->rows[kept - 1].count++;
-		} else {
-			view->rows[kept++] = *row;
-		}
-	}
-	view->num_rows = kept;
-}
 
 /* --- cells --------------------------------------------------------------------------- */
 
@@ -294,7 +145,9 @@ enum {
 struct texts {
 	struct torch_tensor read;
 	char shape[LIST_MAX], strides[LIST_MAX];
-	char device[32], grad_fn[TORCH_CLASS_MAX], path[TENSOR_PATH_MAX];
+	char grad_fn[TORCH_CLASS_MAX], path[TENSOR_PATH_MAX],
+		memory[TENSOR_PATH_MAX];
+	struct tensor_row_texts keys;
 };
 
 /** "[32, 64]" */
@@ -312,19 +165,7 @@ static const char *list_text(const int64_t *numbers, uint32_t count,
 	return text;
 }
 
-static const char *device_text(const struct tensor *tensor, char text[32])
-{
-	const char *name = torch_device_name(tensor->device);
-
-	if (!name)
-		return NULL;
-	if (tensor->index < 0 || tensor->device == 0)
-		return name;
-	(void)snprintf(text, 32, "%s:%d", name, tensor->index);
-	return text;
-}
-
-static void fill_shape(const struct tensor_view *view, uint32_t number,
+static void fill_shape(const struct tensor_rows *view, uint32_t number,
 		       struct texts *texts, struct cell *cells)
 {
 	struct torch_tensor *read = &texts->read;
@@ -338,7 +179,7 @@ static void fill_shape(const struct tensor_view *view, uint32_t number,
 }
 
 /** data_ptr of the gradient, where a Python object stands for it or not. */
-static struct cell grad_cell(const struct tensor_view *view,
+static struct cell grad_cell(const struct tensor_rows *view,
 			     const struct tensor *tensor)
 {
 	uint64_t data;
@@ -347,33 +188,40 @@ static struct cell grad_cell(const struct tensor_view *view,
 		       cell_number(UNIT_ADDRESS, data) : cell_unknown();
 }
 
-static struct error *fill(const struct tensor_view *view,
-			  const struct view_row *row, struct texts *texts,
+static const char *held_text(enum tensor_held held)
+{
+	static const char *const names[] = {
+		[TENSOR_BY_PYTHON] = "python", [TENSOR_BY_GRAPH] = "graph",
+		[TENSOR_BY_TENSOR] = "tensor", [TENSOR_BY_CXX] = "c++",
+	};
+
+	return names[held];
+}
+
+static struct error *fill(const struct tensor_rows *view,
+			  const struct tensor_row *row, struct texts *texts,
 			  struct cell cells[NUM_TENSOR_COLUMNS])
 {
 	const struct tensor *tensor = &view->all.items[row->tensor];
-	const struct pyh_type *type;
 	struct error *err;
 
 	for (int i = 0; i < NUM_TENSOR_COLUMNS; i++)
-		cells[i] = cell_unknown();
-	cells[TENSOR_ADDRESS] = cell_number(
-		UNIT_ADDRESS, tensors_object(view->tensors, row->tensor, &type));
-	cells[TENSOR_TYPE] = cell_text(type->name);
+		cells[i] = tensor_row_key(view, row, i, &texts->keys);
 	if (tensor->storage != TENSORS_NONE) {
-		const struct torch_storage *storage =
+		const struct tensor_storage *storage =
 			&view->all.storages[tensor->storage];
 
-		cells[TENSOR_BYTES] = cell_number(UNIT_BYTES, row->bytes);
 		cells[TENSOR_STORAGE] = cell_number(UNIT_ADDRESS,
-						    storage->data);
+						    storage->read.data);
 		cells[TENSOR_DATA] = cell_number(UNIT_ADDRESS, tensor->data);
+		cells[TENSOR_MEMORY] = cell_text(
+			tensor_memory_text(storage, texts->memory));
 	}
-	cells[TENSOR_COUNT] = cell_number(UNIT_COUNT, row->count);
-	cells[TENSOR_ROLE] = cell_text(tensor_role_name(tensor->role));
-	cells[TENSOR_DTYPE] = cell_text(torch_dtype_name(tensor->dtype));
-	cells[TENSOR_DEVICE] = cell_text(device_text(tensor, texts->device));
 	cells[TENSOR_VIEW] = cell_number(UNIT_BOOL, tensor->view);
+	cells[TENSOR_HELD] = cell_text(held_text(tensor->held));
+	if (!tensor->array)
+		cells[TENSOR_IMPL] = cell_number(UNIT_ADDRESS,
+						 tensor->address);
 	if (tensor->knows_requires_grad)
 		cells[TENSOR_REQUIRES_GRAD] = cell_number(
 			UNIT_BOOL, tensor->requires_grad);
@@ -381,14 +229,16 @@ static struct error *fill(const struct tensor_view *view,
 	cells[TENSOR_GRAD_FN] = cell_text(tensors_grad_fn(
 		view->tensors, row->tensor, texts->grad_fn));
 	fill_shape(view, row->tensor, texts, cells);
-	err = tensors_path(view->tensors, row->tensor, texts->path);
+	err = view->grouped && row->count > 1 ?
+		tensors_starred(view->tensors, row->tensor, texts->path) :
+		tensors_path(view->tensors, row->tensor, texts->path);
 	cells[TENSOR_PATH] = cell_text(*texts->path ? texts->path : NULL);
 	return err;
 }
 
 /* --- printing ------------------------------------------------------------------------ */
 
-static const struct column *columns_of(const struct tensor_view *view)
+static const struct column *columns_of(const struct tensor_rows *view)
 {
 	static struct column columns[NUM_TENSOR_COLUMNS];
 
@@ -401,15 +251,15 @@ static const struct column *columns_of(const struct tensor_view *view)
 	return columns;
 }
 
-static void print_more(struct tensor_view *view, size_t shown)
+static void print_more(struct tensor_rows *view, size_t shown)
 {
 	struct cell cells[NUM_TENSOR_COLUMNS];
 	char number[UNITS_TEXT_MAX], text[64];
 	uint64_t bytes = 0, count = 0;
 
-	for (size_t i = shown; i < view->num_rows; i++) {
-		bytes += view->rows[i].bytes;
-		count += view->rows[i].count;
+	for (size_t i = shown; i < view->count; i++) {
+		bytes += view->items[i].bytes;
+		count += view->items[i].count;
 	}
 	for (int i = 0; i < NUM_TENSOR_COLUMNS; i++)
 		cells[i] = cell_unknown();
@@ -421,7 +271,7 @@ static void print_more(struct tensor_view *view, size_t shown)
 	render_rest(&view->scan->render, cells);
 }
 
-static struct error *print_rows(struct tensor_view *view, struct texts *texts)
+static struct error *print_rows(struct tensor_rows *view, struct texts *texts)
 {
 	struct scan *scan = view->scan;
 	uint64_t top = scan->options->top;
@@ -429,18 +279,18 @@ static struct error *print_rows(struct tensor_view *view, struct texts *texts)
 	struct error *err = NULL;
 	size_t shown = 0;
 
-	for (; !err && shown < view->num_rows && (top == 0 || shown < top) &&
+	for (; !err && shown < view->count && (top == 0 || shown < top) &&
 	       !scan_unread(scan); shown++) {
-		err = fill(view, &view->rows[shown], texts, cells);
+		err = fill(view, &view->items[shown], texts, cells);
 		if (!err)
 			render_row(&scan->render, cells);
 	}
-	if (view->num_rows > shown)
+	if (view->count > shown)
 		print_more(view, shown);
 	return err;
 }
 
-static void put_remarks(const struct tensor_view *view)
+static void put_remarks(const struct tensor_rows *view)
 {
 	static const struct {
 		int total;
@@ -448,10 +298,11 @@ static void put_remarks(const struct tensor_view *view)
 	} parts[] = {
 		{ TOTAL_PARAMETERS, "parameters" }, { TOTAL_GRADIENTS, "gradients" },
 		{ TOTAL_OPTIMIZER, "optimizer" }, { TOTAL_BUFFERS, "buffers" },
-		{ TOTAL_ACTIVATIONS, "activations" }, { TOTAL_REST, "other" },
+		{ TOTAL_INPUTS, "inputs" }, { TOTAL_ACTIVATIONS, "activations" },
+		{ TOTAL_ARRAYS, "arrays" }, { TOTAL_REST, "other" },
 	};
 	struct render *render = &view->scan->render;
-	char line[256] = "", text[UNITS_TEXT_MAX];
+	char line[256] = "", text[UNITS_TEXT_MAX], more[UNITS_TEXT_MAX];
 	size_t used = 0;
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
@@ -463,12 +314,25 @@ static void put_remarks(const struct tensor_view *view)
 	render_gap(render);
 	if (*line)
 		render_line(render, "%s", line);
+	if (view->totals[TOTAL_CXX])
+		render_line(render, "%s held by C++ alone%s%s",
+			    units_count(view->totals[TOTAL_CXX], text),
+			    view->totals[TOTAL_CXX_BYTES] ? ", " : "",
+			    view->totals[TOTAL_CXX_BYTES] ?
+				    units_size(view->totals[TOTAL_CXX_BYTES],
+					       more) : "");
+	if (view->all.bare_bytes)
+		render_line(render, "storages without a tensor: %s",
+			    units_size(view->all.bare_bytes, text));
 	if (view->all.unread)
-		render_line(render, "of %s objects the tensors cannot be read; "
-			    "-v says why", units_count(view->all.unread, text));
+		render_line(render, "%s tensors cannot be read; -v says why",
+			    units_count(view->all.unread, text));
+	if (view->all.unswept)
+		render_line(render, "C++ may hold more than is known: %s",
+			    view->all.unswept);
 }
 
-static struct error *print(struct tensor_view *view)
+static struct error *print(struct tensor_rows *view)
 {
 	struct scan *scan = view->scan;
 	struct cell totals[NUM_TOTALS];
@@ -478,7 +342,6 @@ static struct error *print(struct tensor_view *view)
 
 	if (!cells)
 		return error_no_memory();
-	view->totals[TOTAL_UNREAD] = view->all.unread;
 	for (int i = 0; i < NUM_TOTALS; i++)
 		totals[i] = cell_number(tensor_totals[i].unit, view->totals[i]);
 	scan_begin(scan, "tensors");
@@ -506,32 +369,48 @@ static struct error *print(struct tensor_view *view)
 	return err;
 }
 
+/** Every row that the filters let through, shown or not. */
+static void hold_rows(struct tensor_rows *view)
+{
+	struct gate *gate = &view->scan->gate;
+
+	for (size_t i = 0; i < view->count && gate_open(gate); i++) {
+		struct cell cells[NUM_TENSOR_COLUMNS];
+		struct tensor_row_texts texts;
+
+		for (int column = 0; column < NUM_TENSOR_COLUMNS; column++)
+			cells[column] = tensor_row_key(view, &view->items[i],
+						       column, &texts);
+		gate_row(gate, cells);
+	}
+}
+
 static struct error *run(struct scan *scan)
 {
 	CLEANUP(tensors_release) struct tensors *tensors = NULL;
-	struct tensor_view view = {
-		.scan = scan,
+	CLEANUP(tensor_rows_deinit) struct tensor_rows view = {
+		.scan = scan, .sort = TENSOR_BYTES,
 		.grouped = !scan->options->each &&
 			   (scan->options->format == RENDER_TEXT ||
 			    scan->options->format == RENDER_MD),
 	};
-	struct error *err = tensors_find(scan->opened, scan->options->values,
-					 &tensors);
+	const char *sort = scan->options->sort;
+	struct error *err;
 
+	for (int i = 0; sort && i < NUM_TENSOR_COLUMNS; i++)
+		if (strcmp(tensor_columns[i].key, sort) == 0)
+			view.sort = i;
+	err = tensors_find(scan->opened, &(struct tensors_options){
+		.values = scan->options->values,
+		.arrays = scan->options->arrays }, &tensors);
 	if (err)
 		return err;
 	view.tensors = tensors;
 	view.all = tensors_found(tensors);
-	if (view.all.count > 0)
-		err = take_rows(&view);
-	if (!err && view.grouped && view.num_rows)
-		group_rows(&view);
-	if (!err && view.num_rows)
-		qsort_r(view.rows, view.num_rows, sizeof(*view.rows),
-			largest_first, &view);
+	err = tensor_rows_make(&view);
 	progress_clear();
-	if (!err)
-		err = print(&view);
-	free(view.rows);
-	return err;
+	if (err)
+		return err;
+	hold_rows(&view);
+	return print(&view);
 }

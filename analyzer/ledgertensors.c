@@ -81,8 +81,8 @@ static struct error *tell_storage(struct telling *telling, uint64_t address)
 	uint32_t known;
 
 	if (address == 0 || hashmap_get(&telling->storages, address, &known) ||
-	    torch_storage_read(&telling->layout, &telling->memory, address,
-			       &storage) != TORCH_READ)
+	    torch_storage_read(&telling->layout, telling->making->image,
+			       &telling->memory, address, &storage) != TORCH_READ)
 		return NULL;
 	err = hashmap_put(&telling->storages, address, 1);
 	return err ? err : add_block(telling, &storage);

@@ -93,7 +93,7 @@ static const struct option_spec specs[] = {
 	{ "top", 'n', OPTION_COUNT, GROUP_FILTER, VIEW_EVERY, "N", NULL,
 	  "rows of the table (default 20; 0: all)", FIELD(top) },
 	{ "sort", 0, OPTION_TEXT, GROUP_FILTER,
-	  SORTED | VIEW_TRACEMALLOC | VIEW_MALLOC,
+	  SORTED | VIEW_TRACEMALLOC | VIEW_MALLOC | VIEW_TENSORS,
 	  "KEY", NULL,
 	  "order by this column (default size, or what is wasted), numbers "
 	  "largest first", FIELD(sort) },
@@ -135,6 +135,8 @@ static const struct option_spec specs[] = {
 	{ "device-free", 0, OPTION_SIZE, GROUP_FILTER, VIEW_ALLOCATOR, "SIZE",
 	  NULL, "what the driver had free of each device, as an error message "
 	  "or nvidia-smi says", FIELD(device_free) },
+	{ "arrays", 0, OPTION_FLAG, GROUP_FILTER, VIEW_TENSORS, NULL, NULL,
+	  "NumPy's arrays as well", FIELD(arrays) },
 	{ "retained", 0, OPTION_FLAG, GROUP_FILTER,
 	  VIEW_TYPES | VIEW_OBJECTS | VIEW_OBJECT, NULL, NULL,
 	  "add what would go with each row, and of objects how many refer to "

@@ -63,6 +63,7 @@ static unsigned int kind_of_name(const char *name)
 		{ "torch.nn.parameter.Parameter", TENSORNAMES_PARAMETER },
 		{ "torch.nn.modules.module.Module", TENSORNAMES_MODULE },
 		{ "torch.optim.optimizer.Optimizer", TENSORNAMES_OPTIMIZER },
+		{ "torch._C._FunctionBase", TENSORNAMES_FUNCTION },
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)

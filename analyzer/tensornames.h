@@ -26,6 +26,7 @@ enum {
 	TENSORNAMES_PARAMETER = 1 << 1,
 	TENSORNAMES_MODULE = 1 << 2,
 	TENSORNAMES_OPTIMIZER = 1 << 3,
+	TENSORNAMES_FUNCTION = 1 << 4,	/* of autograd, in Python */
 };
 
 /** TENSORNAMES_… of a type. */

@@ -4,7 +4,6 @@
  */
 #include "cudaheap/torchtensor.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "image/modules.h"
@@ -15,10 +14,10 @@ enum {
 	/* of a StorageImpl, behind its counts: {data, deleter, what the deleter
 	   gets}, device, index; bytes, whether these are an object of their own,
 	   resizable, received */
-	STORAGE_DEVICE = 24, STORAGE_BYTES = 32, STORAGE_SYMBOLIC = 40,
-	STORAGE_RECEIVED = 42, STORAGE_SIZE = 48,
+	STORAGE_DELETER = 8, STORAGE_CONTEXT = 16, STORAGE_DEVICE = 24,
+	STORAGE_BYTES = 32, STORAGE_SYMBOLIC = 40, STORAGE_RECEIVED = 42,
+	STORAGE_SIZE = 48,
 	DEVICES_MAX = 32,
-	CLASS_RAW_MAX = 512,
 };
 
 /* No storage is larger than half the address space. */
@@ -234,6 +233,7 @@ enum torch_read torch_tensor_of(const struct torch_layout *layout,
 }
 
 enum torch_read torch_storage_read(const struct torch_layout *layout,
+				   const struct image *image,
 				   struct memory_reader *memory,
 				   uint64_t address, struct torch_storage *ret)
 {
@@ -247,7 +247,8 @@ enum torch_read torch_storage_read(const struct torch_layout *layout,
 			     layout->counts + STORAGE_SIZE))
 		return TORCH_MISSING;
 	size = (int64_t)word_of(fields, STORAGE_BYTES);
-	if (!is_counted(layout, bytes) || size < 0 || size >= BYTES_MAX ||
+	if (!is_counted(layout, bytes) ||
+	    !has_table(image, word_of(bytes, 0)) || size < 0 || size >= BYTES_MAX ||
 	    fields[STORAGE_DEVICE] >= DEVICES_MAX ||
 	    fields[STORAGE_SYMBOLIC] > 1 || fields[STORAGE_RECEIVED] > 1)
 		return TORCH_BAD;
@@ -258,41 +259,8 @@ enum torch_read torch_storage_read(const struct torch_layout *layout,
 		.device = fields[STORAGE_DEVICE],
 		.index = (int8_t)fields[STORAGE_DEVICE + 1],
 		.received = fields[STORAGE_RECEIVED],
+		.deleter = word_of(fields, STORAGE_DELETER),
+		.context = word_of(fields, STORAGE_CONTEXT),
 	};
 	return TORCH_READ;
-}
-
-/* --- classes --------------------------------------------------------------------- */
-
-/**
- * In front of the functions is a pointer to a std::type_info, whose second word
- * leads to the mangled name: "N5torch8autograd9generated14AddmmBackward0E".
- */
-const char *torch_class(struct memory_reader *memory, uint64_t object,
-			char text[TORCH_CLASS_MAX])
-{
-	uint64_t table, info, name;
-	char raw[CLASS_RAW_MAX];
-	const char *at = raw;
-	bool found = false;
-
-	if (!memory_try_u64(memory, object, &table) || table % 8 ||
-	    !memory_try_u64(memory, table - 8, &info) || info % 8 ||
-	    !memory_try_u64(memory, info + 8, &name) ||
-	    !memory_try_string(memory, name, raw, sizeof(raw)))
-		return NULL;
-	at += *at == '*';	// a class that is nobody else's
-	at += *at == 'N';
-	while (*at >= '1' && *at <= '9') {
-		char *part;
-		size_t size = strtoul(at, &part, 10);
-
-		if (size > strlen(part) || size >= TORCH_CLASS_MAX)
-			return NULL;
-		memcpy(text, part, size);
-		text[size] = '\0';
-		at = part + size;
-		found = true;
-	}
-	return found && (*at == 'E' || *at == '\0') ? text : NULL;
 }

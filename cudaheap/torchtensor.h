@@ -12,13 +12,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cudaheap/torchclass.h"
 #include "cudaheap/torchlayout.h"
 #include "image/image.h"
 
-enum {
-	TORCH_DIMENSIONS_MAX = 64,	/* PyTorch's own limit */
-	TORCH_CLASS_MAX = 128,		/* bytes of the name of a class */
-};
+enum { TORCH_DIMENSIONS_MAX = 64 };	/* PyTorch's own limit */
 
 struct torch_storage {
 	uint64_t address;	/* of the StorageImpl */
@@ -27,6 +25,8 @@ struct torch_storage {
 	uint8_t device;
 	int8_t index;		/* which of these devices; -1: there is one */
 	bool received;		/* memory of another process */
+	uint64_t deleter;	/* the function that is to free it; 0: none */
+	uint64_t context;	/* what that is given */
 };
 
 struct torch_tensor {
@@ -66,6 +66,7 @@ enum torch_read torch_tensor_read(const struct torch_layout *layout,
 				  uint64_t address, struct torch_tensor *ret);
 
 enum torch_read torch_storage_read(const struct torch_layout *layout,
+				   const struct image *image,
 				   struct memory_reader *memory,
 				   uint64_t address, struct torch_storage *ret);
 
@@ -81,14 +82,5 @@ unsigned int torch_dtype_size(uint16_t dtype);
 
 /** "cpu", "cuda"; NULL: no such device is known. */
 const char *torch_device_name(uint8_t device);
-
-/**
- * What class a C++ object is of, by what its table of functions says: the last
- * part of its name, "AddmmBackward0".
- *
- * @return text, or NULL where that was not captured or is none
- */
-const char *torch_class(struct memory_reader *memory, uint64_t object,
-			char text[TORCH_CLASS_MAX]);
 
 #endif

@@ -349,9 +349,11 @@ static bool try_word(void *context, uint64_t at, uint64_t word)
 
 	if (word % 64 || search->tried >= TRIED_MAX)
 		return search->tried < TRIED_MAX;
+	// Most words of a module's data lead into the module itself.
+	if (word >= heap->module->start && word < heap->module->end)
+		return true;
 	range = memory_find(search->probe.memory, word);
-	if (!range || range->state != MEMORY_CAPTURED ||
-	    (word >= heap->module->start && word < heap->module->end))
+	if (!range || range->state != MEMORY_CAPTURED)
 		return true;
 	search->tried++;
 	for (size_t i = 0; i < sizeof(geometries) / sizeof(*geometries); i++) {

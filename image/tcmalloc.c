@@ -122,8 +122,9 @@ static bool try_word(void *context, uint64_t at, uint64_t word)
 
 	if (word % 8 || search->tried >= TRIED_MAX)
 		return search->tried < TRIED_MAX;
-	if (!is_writable(memory, word) ||
-	    (word >= heap->module->start && word < heap->module->end))
+	// Most words of a module's data lead into the module itself.
+	if ((word >= heap->module->start && word < heap->module->end) ||
+	    !is_writable(memory, word))
 		return true;
 	search->tried++;
 	for (unsigned int log2 = 12; log2 <= 18; log2++) {

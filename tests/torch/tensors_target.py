@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training loop on the CPU with PyTorch, and tensors of other kinds, for
 test_tensors.py: prints every tensor that gc.get_objects() and what it holds lead
-to, as torch itself tells it, and waits."""
+to, and every tensor that autograd's graph has saved, as torch itself tells it, and
+waits."""
 
 import gc
 import json
@@ -42,6 +43,21 @@ class Own(torch.Tensor):
     """A subclass with attributes."""
 
 
+class Doubled(torch.autograd.Function):
+    """A function in Python, which saves what it is given and more."""
+
+    @staticmethod
+    def forward(ctx, x):
+        mask = x > 0
+        ctx.save_for_backward(x, mask)
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, mask = ctx.saved_tensors
+        return grad * 2 * mask
+
+
 def others():
     """Tensors of each kind, by a name."""
     kinds = {
@@ -70,6 +86,33 @@ def others():
     except (ImportError, RuntimeError):
         pass            # torch was built for another numpy
     return kinds
+
+
+def make_arrays():
+    """NumPy's arrays of each kind, by a name; None: it is not here."""
+    try:
+        import numpy
+    except ImportError:
+        return None
+    plain = numpy.arange(5000, dtype="float64").reshape(50, 100)
+    return {"plain": plain, "view": plain[1:, ::2],
+            "fortran": numpy.zeros((3, 4), order="F", dtype="complex64"),
+            "objects": numpy.array([object(), None], dtype=object),
+            "text": numpy.array(["a", "bcd"]),
+            "days": numpy.zeros(9, dtype="datetime64[D]"),
+            "fields": numpy.zeros(4, dtype=[("a", "i4"), ("b", "f8")])}
+
+
+def about_array(name, array):
+    kinds = {"O": "object", "U": "str", "M": "datetime64", "V": "void"}
+    owner = array
+    while owner.base is not None:
+        owner = owner.base
+    return {"id": id(array), "name": name, "shape": list(array.shape),
+            "strides": [step // array.itemsize for step in array.strides],
+            "dtype": kinds.get(array.dtype.kind, array.dtype.name),
+            "data": array.ctypes.data, "bytes": owner.nbytes,
+            "view": owner is not array}
 
 
 def all_tensors(kinds):
@@ -103,8 +146,7 @@ def about(tensor, names, roles):
         said["shape"] = list(tensor.shape)
         said["strides"] = list(tensor.stride())
         said["data"] = tensor.data_ptr()
-        storage = (tensor.untyped_storage() if hasattr(
-            tensor, "untyped_storage") else tensor.storage())
+        storage = storage_of(tensor)
         said["bytes"] = storage.nbytes()
         said["storage"] = (storage.data_ptr() if tensor.device.type == "cpu"
                            else 0)
@@ -113,6 +155,53 @@ def about(tensor, names, roles):
     if tensor.grad_fn is not None:
         said["grad_fn"] = tensor.grad_fn.name()
     return said
+
+
+def tensors_in(thing):
+    if isinstance(thing, torch.Tensor):
+        yield thing
+    elif isinstance(thing, (tuple, list)):
+        for one in thing:
+            yield from tensors_in(one)
+
+
+def saved_of(node):
+    """What a node keeps, by its own attributes."""
+    for name in dir(node):
+        if name.startswith("_saved_"):
+            try:
+                yield from tensors_in(getattr(node, name))
+            except RuntimeError:
+                pass    # released, or changed since
+    if isinstance(node, torch.autograd.function.BackwardCFunction):
+        yield from tensors_in(node.saved_tensors)
+
+
+def graph_of(results):
+    """Every node that results lead to: its name, and what it has saved."""
+    seen, todo, found = set(), [one.grad_fn for one in results], []
+    while todo:
+        node = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        todo += [next for next, _ in node.next_functions if next is not None]
+        # By its C++ class: that of a function in Python is PyNode.
+        name = node.name()
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            name = "PyNode"
+        found.append({"node": name.rpartition("::")[2], "saved": [
+            {"data": one.data_ptr(), "shape": list(one.shape),
+             "strides": list(one.stride()), "dtype": str(one.dtype)[6:],
+             "bytes": storage_of(one).nbytes(),
+             "storage": storage_of(one).data_ptr()}
+            for one in saved_of(node) if one.layout == torch.strided]})
+    return found
+
+
+def storage_of(tensor):
+    return (tensor.untyped_storage() if hasattr(tensor, "untyped_storage")
+            else tensor.storage())
 
 
 def main():
@@ -133,6 +222,13 @@ def main():
     out = model(x)
     loss = nn.functional.cross_entropy(out, y)
     kinds = others()
+    # What a program forgets that keeps its losses: the graph of each.
+    val_losses = []
+    for _ in range(3):
+        hidden = nn.functional.gelu(Doubled.apply(model.embed(x)))
+        val_losses.append(torch.stack([hidden.sum(), hidden.norm()]).sum())
+    del hidden
+    arrays = make_arrays()
     gradients = [parameter.grad for parameter in model.parameters()]
 
     roles, names = {}, {}
@@ -148,15 +244,20 @@ def main():
         for value in state.values():
             if isinstance(value, torch.Tensor):
                 roles[id(value)] = "optimizer"
-    for result in out, loss:
+    for result in [out, loss] + val_losses:
         roles[id(result)] = "activation"
     for name, tensor in kinds.items():
         names[id(tensor)] = name
         roles.setdefault(id(tensor), "other")
     gc.collect()
     listed = [about(tensor, names, roles) for tensor in all_tensors(kinds)]
-    print("TENSORS " + json.dumps({"version": torch.__version__,
-                                   "tensors": listed}), flush=True)
+    print("TENSORS " + json.dumps({
+        "version": torch.__version__, "tensors": listed,
+        "nodes": graph_of([out, loss] + val_losses),
+        "val_nodes": graph_of(val_losses), "input": id(x),
+        "arrays": arrays and [about_array(name, one)
+                              for name, one in arrays.items()],
+        "numpy": "numpy" in kinds}), flush=True)
     print("READY %d" % os.getpid(), flush=True)
     sys.stdin.readline()
 
