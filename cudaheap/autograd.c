@@ -82,24 +82,41 @@ static struct error *add_edge(struct reading *reading, uint64_t word)
 		      graph->nodes[reading->node].first_edge, number);
 }
 
-/** Of count words the first is a tensor, or a SavedVariable with one? */
+/**
+ * Is there a SavedVariable? Behind the tensor it has a shared_ptr, which has both
+ * of its words or none, and later its flags, of which the first says that it is
+ * none after all.
+ */
+static bool is_saved_variable(const struct autograd *graph,
+			      const uint64_t *words, size_t count)
+{
+	uint8_t bytes[NUM_FLAGS];
+
+	if (count < 3 || (words[1] == 0) != (words[2] == 0) || words[1] % 8 ||
+	    words[2] % 8)
+		return false;
+	if (graph->flags == 0)
+		return true;
+	if (graph->flags + NUM_FLAGS > count * 8)
+		return false;
+	memcpy(bytes, (const uint8_t *)words + graph->flags, NUM_FLAGS);
+	for (int i = 0; i < NUM_FLAGS; i++)
+		if (bytes[i] > (i > 0))
+			return false;
+	return true;
+}
+
+/** @param first  of a class's own: that may be no more than a tensor */
 static struct error *add_saved(struct reading *reading, const uint64_t *words,
-			       size_t count)
+			       size_t count, bool first)
 {
 	struct autograd *graph = reading->graph;
-	uint32_t flags = graph->flags, number;
+	uint32_t number;
 
 	if (words[0] == 0 || words[0] % 8 ||
-	    !hashmap_get(reading->options->tensors, words[0], &number))
+	    !hashmap_get(reading->options->tensors, words[0], &number) ||
+	    (!first && !is_saved_variable(graph, words, count)))
 		return NULL;
-	if (flags && flags + NUM_FLAGS <= count * 8) {
-		uint8_t bytes[NUM_FLAGS];
-
-		memcpy(bytes, (const uint8_t *)words + flags, NUM_FLAGS);
-		for (int i = 0; i < NUM_FLAGS; i++)
-			if (bytes[i] > 1)
-				return NULL;
-	}
 	return append(&graph->saved, &graph->num_saved, &graph->room_saved,
 		      graph->nodes[reading->node].first_saved, number - 1);
 }
@@ -140,7 +157,7 @@ static struct error *look_at_vector(struct reading *reading, uint64_t start,
 	for (size_t i = 0; !err && i < count; i++) {
 		err = add_edge(reading, words[i]);
 		if (!err && saved)
-			err = add_saved(reading, words + i, count - i);
+			err = add_saved(reading, words + i, count - i, false);
 	}
 	return err;
 }
@@ -181,7 +198,8 @@ static struct error *look_at_place(struct reading *reading,
 			continue;
 		err = add_edge(reading, words[i]);
 		if (!err)
-			err = add_saved(reading, words + i, count - i);
+			err = add_saved(reading, words + i, count - i,
+					own && i * 8 == own);
 		if (!err && more && options->more &&
 		    options->more(options->context, words[i], &other))
 			err = look_at_place(reading, &other, 0, false);

@@ -7,9 +7,9 @@
  * places that only its class knows. No class is modelled here: whatever word of a
  * node's memory behind what all nodes have is the address of a tensor is one that
  * it keeps. That holds for vectors in there, too: three words, begin, end and
- * room. Where a place is that of a torch::autograd::SavedVariable, its flags must
- * be flags: memory of a block that was used before, and of which a class makes no
- * use, may have addresses left in it. Edges are a vector near the start.
+ * room. What follows must be what follows in a torch::autograd::SavedVariable:
+ * memory of a block that was used before, and of which a class makes no use, may
+ * have addresses left in it. Edges are a vector near the start.
  *
  * How long it is what all nodes have, those tell that add up gradients: the first
  * that is their own is the tensor whose gradient that is.

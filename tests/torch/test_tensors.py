@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""heapscan tensors against what PyTorch itself says of every tensor, and the
-ledger of a training loop on the CPU against the kernel's numbers: on each release
-of PyTorch that is here."""
+"""heapscan tensors against what PyTorch itself says of every tensor, and of what
+autograd's graph has saved, and the ledger of a training loop on the CPU against the
+kernel's numbers: on each release of PyTorch that is here."""
 
 import json
 import os
@@ -64,10 +64,13 @@ def all_same(interpreter, said, document):
         same(one, rows[one["id"]])
     # What gc does not lead to is held by C++ alone, as gradients are, or was
     # made by torch for itself.
-    more = len(rows) - len(said)
+    known = {one["id"] for one in said}
+    more = [row for address, row in rows.items() if address not in known]
     print("# %s: torch %s, %d tensors, %d more" % (
-        interpreter, interpreter.torch, len(said), more))
-    assert more <= len(said) // 10, (more, len(said))
+        interpreter, interpreter.torch, len(said), len(more)))
+    of_python = [row for row in more if row["held"] == "python"
+                 and row["role"] != "array"]
+    assert len(of_python) <= len(said) // 10, of_python
     named = [one for one in said if one["role"] in ("parameter", "buffer")]
     for one in named:
         path = rows[one["id"]]["path"]
@@ -89,25 +92,84 @@ def storages_once(document):
                                   if not row["view"])
     assert totals["count"] == len(rows) and totals["unread"] == 0
     assert any(len(group) > 1 for group in by.values())
-    parts = ("parameters", "gradients", "optimizer", "buffers", "activations",
-             "other")
+    parts = ("parameters", "gradients", "optimizer", "buffers", "inputs",
+             "activations", "arrays", "other")
     assert sum(totals[part] for part in parts) == totals["bytes"]
 
 
+def key_of(row):
+    return (int(row.get("data_ptr") or "0", 16), row.get("shape"),
+            row.get("strides"), row.get("dtype"))
+
+
+def saved(document, truth):
+    """All that nodes have saved is there, with what saved it, and what is said to
+    be saved by one, is."""
+    expected, rows = {}, {}
+    for node in truth["nodes"]:
+        for one in node["saved"]:
+            key = (one["data"], str(one["shape"]), str(one["strides"]),
+                   one["dtype"])
+            expected.setdefault(key, set()).add(node["node"])
+            sizes = {row["bytes"] for row in document["rows"]
+                     if row.get("storage")
+                     and int(row["storage"], 16) == one["storage"]}
+            assert not one["storage"] or sizes == {one["bytes"]}, (one, sizes)
+    for row in document["rows"]:
+        rows.setdefault(key_of(row), []).append(row)
+    assert len(expected) > 40, len(expected)
+    missing = [key for key in expected if key not in rows]
+    assert not missing, missing
+    graph = [row for row in document["rows"] if row["held"] == "graph"]
+    assert len(graph) > 20, len(graph)
+    for row in graph:
+        names = set(row["path"].partition("graph: ")[2].split(", "))
+        assert names & expected.get(key_of(row), set()), (
+            row, expected.get(key_of(row)))
+        assert row["role"] in ("activation", "input"), row
+    # Only what the losses keep: of each a list's item is the root.
+    of_losses = [row["path"] for row in graph if "gelu" in row["path"].lower()
+                 and "val_losses[" in row["path"]]
+    assert of_losses, sorted({row["path"] for row in graph})
+    assert document["totals"]["nodes"] >= len(truth["nodes"])
+
+
+def input_batch(document, truth):
+    rows = {int(row["address"], 16): row for row in document["rows"]}
+    row = rows[truth["input"]]
+    assert row["role"] == "input", row
+    assert re.match(r"shared /dev/shm/torch_\d+_", row["memory"]), row
+    memory = {row.get("memory") for row in document["rows"]
+              if row["role"] == "parameter"}
+    assert memory == {None}, memory
+    if truth["numpy"]:
+        assert any(row.get("memory") == "numpy" for row in document["rows"])
+
+
+def arrays(document, truth):
+    rows = {int(row["address"], 16): row for row in document["rows"]
+            if row["role"] == "array"}
+    for one in truth["arrays"] or ():
+        row = rows[one["id"]]
+        for key in "shape", "strides":
+            assert row[key] == str(one[key]), (one, row)
+        for key in "dtype", "bytes", "view":
+            assert row[key] == one[key], (one, row)
+        assert int(row["data_ptr"], 16) == one["data"], (one, row)
+
+
 def grouped(dump, document):
-    done = heaptest.heapscan(dump, "tensors", "-n", "0", "-q")
+    done = heaptest.heapscan(dump, "tensors", "-n", "0", "-q", "--sort",
+                             "bytes")
     assert done.returncode == 0, done.stderr
+    # Of one storage each: the largest first.
     lines = [line for line in done.stdout.splitlines()
              if re.search(r" parameter +float32 +\[1024, 256\] ", line)]
     alike = [row for row in document["rows"] if row["role"] == "parameter"
              and row["shape"] == "[1024, 256]"]
     assert len(lines) == 1 and re.search(r"B +%d +parameter" % len(alike),
                                          lines[0]), (lines, len(alike))
-    each = heaptest.heapscan(dump, "tensors", "--each", "-n", "0", "-q",
-                             "--type", "torch.nn.parameter.Parameter")
-    assert each.stdout.count(" parameter ") == sum(
-        row["type"] == "torch.nn.parameter.Parameter"
-        for row in document["rows"]), each.stdout
+    assert "model.encoder.layers.*.linear1" in lines[0] or "…" in lines[0]
 
 
 def ledger(dump, pid_resident, said):
@@ -133,17 +195,24 @@ def test(interpreter):
     label = "%s with PyTorch %s: " % (interpreter, interpreter.torch)
     dump = heaptest.tmp("torch.dump")
     with heaptest.start_target(interpreter, SCRIPT, timeout=600) as target:
-        said = json.loads(re.search(r"^TENSORS (.*)$", target.printed(),
-                                    re.M)[1])["tensors"]
+        truth = json.loads(re.search(r"^TENSORS (.*)$", target.printed(),
+                                     re.M)[1])
         done = heaptest.heapdump("-q", "--max-pause", "5m", "-o", dump,
                                  target.pid)
         assert done.returncode == 0, done.stderr
         pages = resident(target.pid)
+    said = truth["tensors"]
     with heaptest.case(label + "tensors are as torch says"):
-        document = answer(dump, "tensors", "-n", "0")
+        document = answer(dump, "tensors", "--arrays", "-n", "0")
         all_same(interpreter, said, document)
     with heaptest.case(label + "storages count once"):
         storages_once(document)
+    with heaptest.case(label + "what autograd's graph has saved"):
+        saved(document, truth)
+    with heaptest.case(label + "where the bytes of a storage are"):
+        input_batch(document, truth)
+    with heaptest.case(label + "arrays of NumPy"):
+        arrays(document, truth)
     with heaptest.case(label + "equal ones make one row of text"):
         grouped(dump, document)
     with heaptest.case(label + "each byte has one row"):

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""heapscan tensors on structures that mirror.c makes, of each layout that PyTorch
+has had, without PyTorch: what is told of each, and what is said when they are
+damaged. Words of these structures are overwritten one after the other, and at
+random: heapscan ends in time, with an answer and, where that is less than before,
+a finding or a count that says so."""
+
+import json
+import os
+import random
+import re
+import struct
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import damage
+import elfcore
+import heaptest
+
+SCRIPT = os.path.join(HERE, "mirror_target.py")
+U64 = struct.Struct("<Q")
+# Bytes of counts and of the slot for the Python object, where a Python object has
+# its tensor, where a node's own begins, where a SavedVariable has its flags.
+LAYOUTS = {"1.13 to 2.2": (24, 16, 8, 392, 56),
+           "2.3 to 2.9": (16, 16, 8, 472, 48),
+           "2.10 and later": (16, 8, 0, 464, 40)}
+RANDOM = int(os.environ.get("HEAPSCAN_DAMAGES", "12"))
+
+
+def build(interpreter):
+    done = heaptest.run([*interpreter.argv, "-c", "import sysconfig; print("
+                         "sysconfig.get_path('include'))"],
+                        env=interpreter.environment())
+    include = done.stdout.strip()
+    if not os.path.exists(os.path.join(include, "Python.h")):
+        raise heaptest.Skip("no Python.h at " + include)
+    folder = heaptest.tmp("mirror")
+    os.makedirs(folder, exist_ok=True)
+    done = heaptest.run([heaptest.tool("gcc", "gcc"), "-O1", "-g", "-shared",
+                         "-fPIC", "-Wall", "-Wextra", "-I", include, "-o",
+                         os.path.join(folder, "mirror.so"),
+                         os.path.join(HERE, "mirror.c")])
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def paths(rows, address):
+    return rows[address].get("path", ""), rows[address]["role"]
+
+
+def all_told(made, document):
+    rows = {int(row["address"], 16): row for row in document["rows"]}
+    for address, items in made["plain"].items():
+        row = rows[int(address)]
+        assert (row["shape"], row["dtype"], row["role"], row["held"]) == (
+            "[%d]" % items, "float32", "other", "python"), row
+        assert row["bytes"] == items * 4, row
+    assert rows[made["leaf"]]["requires_grad"] is True
+    assert rows[made["result"]]["grad_fn"] == "GeluBackward0"
+    assert rows[made["result"]]["role"] == "activation"
+    at = made["addresses"]
+    for name, size in (("saved", 800), ("listed", 1200)):
+        path, role = paths(rows, at[name])
+        assert role == "activation", rows[at[name]]
+        assert re.search(r"result.* graph: GeluBackward0$", path), path
+        assert rows[at[name]]["bytes"] == size
+    assert paths(rows, at["values"])[0] == "C++: Reducer", rows[at["values"]]
+    assert re.search(r"sparse.* in its SparseTensorImpl$",
+                     paths(rows, at["base"])[0]), rows[at["base"]]
+    bases = [row for row in document["rows"]
+             if row.get("path", "").endswith(": what it is a view of")]
+    assert [row["bytes"] for row in bases] == [3200], bases
+    assert at["gone"] not in rows and at["broken"] not in rows
+    totals = document["totals"]
+    assert totals["released"] == 1 and totals["unread"] == 0, totals
+    # What was in a node's memory before is nobody's.
+    left = [row for row in document["rows"] if row.get("bytes") == 4]
+    assert len(left) == 1 and left[0]["held"] != "graph", left
+    return rows
+
+
+def same_as_before(row, before):
+    keys = "shape", "dtype", "bytes", "role", "path", "held"
+    return all(row.get(key) == before.get(key) for key in keys)
+
+
+def spoil(label, dump, made, rows):
+    """Words of the structures, one by one."""
+    core = elfcore.ElfCore(dump)
+    chosen = random.Random(label)
+    at = made["addresses"]
+    places = []
+    for name in ("saved", "values", "outer", "inner", "owner", "result"):
+        places += [at[name] + 8 * word for word in range(24)]
+        places.append(at[name] + 8 * chosen.randrange(24, 60))
+    for address in list(made["plain"])[:4]:
+        impl = int(rows[int(address)]["impl"], 16)
+        places += [impl + 8 * word for word in range(20)]
+    values = (0, 1, (1 << 64) - 1, 1 << 63, at["outer"], at["saved"] + 4,
+              0x4141414141414141)
+    for number in range(RANDOM):
+        address = chosen.choice(places)
+        value = chosen.choice(values)
+        segment = core.segment_at(address)
+        change = (segment.offset + address - segment.vaddr,
+                  U64.pack(value))
+        for program in damage.builds()[-1:]:
+            with heaptest.case("%s: %#x at %#x" % (label, value, address)), \
+                    damage.patched(dump, change):
+                answer = program.answer("tensors", dump, "-n", "0", "-q",
+                                        "--no-index", mebibytes=64)
+                now = {int(row["address"], 16): row
+                       for row in answer["rows"]}
+                # A word is part of what leads to others, but most tensors have
+                # nothing to do with it.
+                same = sum(address in now and
+                           same_as_before(now[address], rows[address])
+                           for address in rows)
+                assert same >= len(rows) - 8, (same, len(rows))
+
+
+def test(interpreter, folder, releases):
+    label = "%s, as in %s: " % (interpreter, releases)
+    dump = heaptest.tmp("mirror.core")
+    with heaptest.start_target(interpreter, SCRIPT,
+                               args=(folder, *LAYOUTS[releases])) as target:
+        made = json.loads(re.search(r"^MADE (.*)$", target.printed(),
+                                    re.M)[1])
+        done = heaptest.heapdump("-q", "--no-compress", "-o", dump,
+                                 target.pid)
+        assert done.returncode == 0, done.stderr
+    rows = {}
+    with heaptest.case(label + "all is told"):
+        done = heaptest.heapscan(dump, "tensors", "-n", "0", "-f", "json",
+                                 "-v", "--no-index")
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        rows = all_told(made, document)
+        assert "half made" in done.stderr, done.stderr
+    if rows:
+        spoil(label, dump, made, rows)
+    os.remove(dump)
+
+
+found = heaptest.interpreters(few=True)[-1:]
+for each in found:
+    with heaptest.case("%s: structures as PyTorch has them" % each):
+        where = build(each)
+        for name in LAYOUTS:
+            test(each, where, name)
+if not found:
+    heaptest.skip("structures as PyTorch has them", "no interpreter is here")
+heaptest.finish()
