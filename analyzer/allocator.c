@@ -51,6 +51,18 @@ static bool block_of(const struct allocator *allocator,
 	return true;
 }
 
+bool allocator_block(const struct allocator *allocator,
+		     const struct torch_storage *storage, uint64_t *ret)
+{
+	struct allocator_device *device;
+	size_t block;
+
+	if (!block_of(allocator, storage, &device, &block))
+		return false;
+	*ret = device->device->blocks[block].data;
+	return true;
+}
+
 /** A tensor in a block that is free, or which reaches beyond it, is damage. */
 static void check_block(struct image *image, const struct torch_block *block,
 			const struct torch_storage *storage)
@@ -86,7 +98,8 @@ static void join(struct allocator *allocator, struct image *image)
 	size_t block;
 
 	for (size_t i = 0; i < found->num_storages; i++) {
-		const struct torch_storage *storage = &found->storages[i];
+		const struct torch_storage *storage =
+			&found->storages[i].read;
 
 		if (block_of(allocator, storage, &device, &block))
 			check_block(image, &device->device->blocks[block],
@@ -98,8 +111,10 @@ static void join(struct allocator *allocator, struct image *image)
 		const struct tensor *tensor = &found->items[i];
 		struct allocator_owner *owner;
 
+		// What only another C++ object has is nobody's for a person.
 		if (tensor->storage == TENSORS_NONE ||
-		    !block_of(allocator, &found->storages[tensor->storage],
+		    tensor->held == TENSOR_BY_CXX ||
+		    !block_of(allocator, &found->storages[tensor->storage].read,
 			      &device, &block))
 			continue;
 		owner = &device->owners[block];
@@ -292,8 +307,9 @@ static struct error *make(struct allocator *allocator, struct opened *opened,
 	if (err || !with_tensors || allocator->caching->kind == CACHING_ABSENT)
 		return err;
 	// Blocks are told of without them too.
-	allocator->tensors_error = tensors_find(opened, values,
-						&allocator->tensors);
+	allocator->tensors_error = tensors_find(
+		opened, &(struct tensors_options){ .values = values },
+		&allocator->tensors);
 	if (allocator->tensors_error)
 		return NULL;
 	allocator->found = tensors_found(allocator->tensors);

@@ -85,6 +85,9 @@ static inline void allocator_release(struct allocator **allocator)
 
 /** Say what the driver had free of each device, in bytes; UINT64_MAX: nothing. */
 void allocator_set_free(struct allocator *allocator, uint64_t bytes);
+/** Where the block of a storage begins, on its device; false: it is in none. */
+bool allocator_block(const struct allocator *allocator,
+		     const struct torch_storage *storage, uint64_t *ret);
 
 enum { ALLOCATOR_OWNER_MAX = 256 };
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/allocator.h"
 #include "analyzer/cmd.h"
 #include "analyzer/scan_progress.h"
 #include "analyzer/tensor_rows.h"
@@ -56,6 +57,10 @@ static const struct column tensor_columns[NUM_TENSOR_COLUMNS] = {
 	[TENSOR_STORAGE] = { .key = "storage", .title = "storage", .unit = UNIT_ADDRESS,
 		.about = "where the data of its storage begins: the same for "
 			 "all that share it", .hidden = true, .no_key = true },
+	[TENSOR_BLOCK] = { .key = "block", .title = "block", .unit = UNIT_ADDRESS,
+		.about = "of the caching allocator, that its storage is in: as "
+			 "allocator --blocks has it", .hidden = true,
+		.no_key = true },
 	[TENSOR_REQUIRES_GRAD] = { .key = "requires_grad", .title = "grad?", .unit = UNIT_BOOL,
 		.about = "as the tensor itself says", .hidden = true,
 		.no_key = true },
@@ -204,6 +209,7 @@ static struct error *fill(const struct tensor_rows *view,
 {
 	const struct tensor *tensor = &view->all.items[row->tensor];
 	struct error *err;
+	uint64_t block;
 
 	for (int i = 0; i < NUM_TENSOR_COLUMNS; i++)
 		cells[i] = tensor_row_key(view, row, i, &texts->keys);
@@ -214,6 +220,9 @@ static struct error *fill(const struct tensor_rows *view,
 		cells[TENSOR_STORAGE] = cell_number(UNIT_ADDRESS,
 						    storage->read.data);
 		cells[TENSOR_DATA] = cell_number(UNIT_ADDRESS, tensor->data);
+		if (view->allocator &&
+		    allocator_block(view->allocator, &storage->read, &block))
+			cells[TENSOR_BLOCK] = cell_number(UNIT_ADDRESS, block);
 		cells[TENSOR_MEMORY] = cell_text(
 			tensor_memory_text(storage, texts->memory));
 	}
@@ -385,8 +394,21 @@ static void hold_rows(struct tensor_rows *view)
 	}
 }
 
+/** The allocator of GPU memory, where a tensor has some. */
+static struct error *find_blocks(struct tensor_rows *view,
+				 struct allocator **ret)
+{
+	for (size_t i = 0; i < view->all.num_storages; i++)
+		if (view->all.storages[i].read.device != 0 &&
+		    view->all.storages[i].read.data != 0)
+			return allocator_open(view->scan->opened, false, false,
+					      ret);
+	return NULL;
+}
+
 static struct error *run(struct scan *scan)
 {
+	CLEANUP(allocator_release) struct allocator *allocator = NULL;
 	CLEANUP(tensors_release) struct tensors *tensors = NULL;
 	CLEANUP(tensor_rows_deinit) struct tensor_rows view = {
 		.scan = scan, .sort = TENSOR_BYTES,
@@ -407,7 +429,10 @@ static struct error *run(struct scan *scan)
 		return err;
 	view.tensors = tensors;
 	view.all = tensors_found(tensors);
-	err = tensor_rows_make(&view);
+	err = find_blocks(&view, &allocator);
+	view.allocator = allocator;
+	if (!err)
+		err = tensor_rows_make(&view);
 	progress_clear();
 	if (err)
 		return err;

@@ -28,6 +28,7 @@ enum tensor_column {
 	TENSOR_MEMORY,
 	TENSOR_DATA,
 	TENSOR_STORAGE,
+	TENSOR_BLOCK,
 	TENSOR_REQUIRES_GRAD,
 	TENSOR_GRAD,
 	TENSOR_GRAD_FN,
@@ -53,10 +54,13 @@ struct tensor_row {
 				   put together */
 };
 
+struct allocator;
+
 struct tensor_rows {
 	struct scan *scan;
 	struct tensors *tensors;
 	struct tensors_found all;
+	struct allocator *allocator;	/* NULL: nothing is on a GPU */
 	struct tensor_row *items;
 	size_t count;
 	uint64_t totals[NUM_TOTALS];

@@ -3,6 +3,7 @@
  * keeps the graph alive; see tensorsparts.h.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +39,32 @@ static bool accumulates(void *context, uint64_t node)
 		return false;
 	class = torch_table_class(&tensors->classes, table, text);
 	return class && strcmp(class, "AccumulateGrad") == 0;
+}
+
+const char *tensors_node_name(struct tensors *tensors, uint64_t node,
+			      char text[TORCH_CLASS_MAX])
+{
+	const struct heapgraph *heap = tensors->analysis->heap;
+	const char *class, *name, *dot;
+	uint64_t table, object;
+	uint32_t number;
+
+	if (!memory_try_u64(&tensors->memory, node, &table))
+		return NULL;
+	class = torch_table_class(&tensors->classes, table, text);
+	// Of one that is written in Python the first of its own is the object.
+	if (!class || strcmp(class, "PyNode") != 0 || !tensors->graph.own ||
+	    !memory_try_u64(&tensors->memory, node + tensors->graph.own,
+			    &object) || object == 0)
+		return class;
+	number = heapgraph_find(heap, object);
+	if (number == GRAPH_NONE ||
+	    !(tensornames_kind(tensors->names, number) & TENSORNAMES_FUNCTION))
+		return class;
+	name = heapgraph_type(heap, number)->name;
+	dot = strrchr(name, '.');
+	(void)snprintf(text, TORCH_CLASS_MAX, "%s", dot ? dot + 1 : name);
+	return text;
 }
 
 static struct error *read_graph(struct tensors *tensors)

@@ -142,14 +142,10 @@ static struct error *graph_path(struct tensors *tensors,
 	append(text, *text ? " graph: " : "graph: ");
 	for (int i = 0; i < 2 && tensor->nodes[i] != TENSORS_NONE; i++) {
 		char class[TORCH_CLASS_MAX];
-		uint64_t node =
-			tensors->graph.nodes[tensor->nodes[i]].address;
-		const char *name = NULL;
-		uint64_t table;
+		const char *name = tensors_node_name(
+			tensors, tensors->graph.nodes[tensor->nodes[i]].address,
+			class);
 
-		if (memory_try_u64(&tensors->memory, node, &table))
-			name = torch_table_class(&tensors->classes, table,
-						 class);
 		if (i)
 			append(text, ", ");
 		append(text, name ? name : "?");

@@ -12,6 +12,7 @@
 #include "image/base/findings.h"
 #include "image/base/guard.h"
 #include "image/base/mixhash.h"
+#include "image/modules.h"
 
 const char *tensor_role_name(enum tensor_role role)
 {
@@ -29,6 +30,16 @@ const char *tensor_role_name(enum tensor_role role)
 	return names[role];
 }
 
+/** Why there may be more that only C++ holds, or NULL. */
+static const char *unswept(const struct tensors *tensors)
+{
+	if (!tensors->heap)
+		return NULL;
+	if (tensors->classes.num_anchors[TORCH_KIND_TENSOR] == 0)
+		return "what classes are derived from was not captured";
+	return torchheap_unread(tensors->heap);
+}
+
 struct tensors_found tensors_found(const struct tensors *tensors)
 {
 	return (struct tensors_found){
@@ -39,8 +50,7 @@ struct tensors_found tensors_found(const struct tensors *tensors)
 		.bare = tensors->bare, .bare_bytes = tensors->bare_bytes,
 		.nodes = tensors->graph.count,
 		.releases = tensors->layout.releases,
-		.unswept = tensors->heap ? torchheap_unread(tensors->heap) :
-					   NULL,
+		.unswept = unswept(tensors),
 	};
 }
 
@@ -110,11 +120,7 @@ const char *tensors_grad_fn(struct tensors *tensors, size_t i,
 {
 	uint64_t node = tensors->items[i].grad_fn;
 
-	uint64_t table;
-
-	return node && memory_try_u64(&tensors->memory, node, &table) ?
-		       torch_table_class(&tensors->classes, table, text) :
-		       NULL;
+	return node ? tensors_node_name(tensors, node, text) : NULL;
 }
 
 /* --- layout ------------------------------------------------------------------------ */
@@ -493,6 +499,27 @@ static struct error *tell_views(struct tensors *tensors)
 
 /* --- all of it ------------------------------------------------------------------------- */
 
+/** Each has tensors of its own, and may have laid them out in its own way. */
+static void tell_copies(const struct tensors *tensors)
+{
+	const struct modules *modules = tensors->image->modules;
+	const struct module *first = NULL;
+
+	for (size_t i = 0; i < modules_count(modules); i++) {
+		const struct module *module = modules_get(modules, i);
+		const char *name = strrchr(module->path, '/');
+
+		if (!name || strcmp(name, "/libc10.so") != 0)
+			continue;
+		if (first && strcmp(first->path, module->path) != 0)
+			findings_add(tensors->image->findings, "tensor",
+				     module->start, "two copies of PyTorch are "
+				     "in the process: tensors of one may be "
+				     "missing");
+		first = module;
+	}
+}
+
 static struct error *find_torchs(struct tensors *tensors)
 {
 	const uint32_t *objects;
@@ -503,6 +530,7 @@ static struct error *find_torchs(struct tensors *tensors)
 	// Without one nothing says how they would be laid out.
 	if (count == 0)
 		return NULL;
+	tell_copies(tensors);
 	err = find_layout(tensors, tensors->runtime, objects, count);
 	if (!err)
 		err = read_objects(tensors, objects, count);

@@ -64,6 +64,13 @@ struct error *tensors_count_bare(struct tensors *tensors);
 /** Which nodes saved which tensors, and whose graph they are. */
 struct error *tensors_find_graph(struct tensors *tensors);
 
+/**
+ * "GeluBackward0"; of a function in Python the name that this has. NULL: not
+ * known.
+ */
+const char *tensors_node_name(struct tensors *tensors, uint64_t node,
+			      char text[TORCH_CLASS_MAX]);
+
 /* --- tensorholders.c */
 
 /** Who holds those that no object, no node and no gradient accounts for. */

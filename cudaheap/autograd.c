@@ -146,7 +146,7 @@ static struct error *read_words(struct reading *reading, uint64_t start,
 	return NULL;
 }
 
-/** @param saved  there may be tensors in it; else only edges */
+/** @param saved  tensors are looked for; else nodes */
 static struct error *look_at_vector(struct reading *reading, uint64_t start,
 				    uint64_t end, bool saved)
 {
@@ -154,11 +154,9 @@ static struct error *look_at_vector(struct reading *reading, uint64_t start,
 	struct error *err = read_words(reading, start, end - start, &words);
 	size_t count = words ? (end - start) / 8 : 0;
 
-	for (size_t i = 0; !err && i < count; i++) {
-		err = add_edge(reading, words[i]);
-		if (!err && saved)
-			err = add_saved(reading, words + i, count - i, false);
-	}
+	for (size_t i = 0; !err && i < count; i++)
+		err = saved ? add_saved(reading, words + i, count - i, false) :
+			      add_edge(reading, words[i]);
 	return err;
 }
 
@@ -196,10 +194,8 @@ static struct error *look_at_place(struct reading *reading,
 					     is_own);
 		if (err || !is_own)
 			continue;
-		err = add_edge(reading, words[i]);
-		if (!err)
-			err = add_saved(reading, words + i, count - i,
-					own && i * 8 == own);
+		err = add_saved(reading, words + i, count - i,
+				own && i * 8 == own);
 		if (!err && more && options->more &&
 		    options->more(options->context, words[i], &other))
 			err = look_at_place(reading, &other, 0, false);

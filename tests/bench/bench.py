@@ -5,7 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 
 usage: bench.py [--sizes 1,10,30] [--python PYTHON] [--tmp DIR] [--pyheap DIR]
                 [--only types|analysis|dump|content|peers|pause|service|
-                        stacks|malloc]
+                        stacks|malloc|tensors]
 
 Makes its own heaps (millions of objects each), dumps them plain and
 compressed, and prints what heapscan and heapdump reach beside what the
@@ -25,6 +25,7 @@ import threading
 import time
 
 import analysis
+import held
 import pause
 import stacks
 
@@ -486,8 +487,10 @@ def main():
     parser.add_argument("--service-millions", type=float, default=10)
     parser.add_argument("--stacks-gib", type=float, default=8)
     parser.add_argument("--malloc-millions", type=float, default=5)
+    parser.add_argument("--tensors", type=int, default=50000)
     parser.add_argument("--only", choices=("types", "analysis", "dump", "content", "peers",
-                                           "pause", "service", "stacks", "malloc"))
+                                           "pause", "service", "stacks", "malloc",
+                                           "tensors"))
     args = parser.parse_args()
     for name, bench in (("types", bench_types),
                         ("analysis", analysis.bench_analysis),
@@ -496,7 +499,8 @@ def main():
                         ("pause", pause.bench_pause),
                         ("service", pause.bench_service),
                         ("stacks", stacks.bench_stacks),
-                        ("malloc", stacks.bench_malloc)):
+                        ("malloc", stacks.bench_malloc),
+                        ("tensors", held.bench_tensors)):
         if args.only in (None, name):
             bench(args)
 

@@ -93,8 +93,10 @@ static void count_owners(uint8_t *object, uint32_t strong, uint32_t weak)
 static uint8_t *make_storage(size_t bytes)
 {
 	uint8_t *object = made(TABLE(storage), layout.counts + 80);
-	uint8_t *data = bytes ? calloc(1, bytes) : NULL;
+	uint8_t *data = bytes ? malloc(bytes) : NULL;
 
+	if (data)
+		memset(data, (int)bytes, bytes);
 	count_owners(object, 1, 1);
 	put(object, layout.counts, (uintptr_t)data);
 	put(object, layout.counts + 8, (uintptr_t)free);
@@ -183,23 +185,29 @@ static PyObject *wrap(uint8_t *object)
 	return (PyObject *)wrapper;
 }
 
-/** make(counts, slot, wrapper, own, flags) -> (objects, {name: address}) */
+/**
+ * make(counts, slot, wrapper, own, flags, plain=40, more=0) -> (plain ones, four
+ * others, {name: address}); storages of plain ones have `more` bytes more.
+ */
 static PyObject *make(PyObject *self, PyObject *args)
 {
 	uint8_t *leaf, *result, *saved, *listed, *values, *based, *base, *broken;
 	uint8_t *gone, *outer, *inner, *counts, *bucket, *owner, *coo;
+	unsigned int plain = 40, more = 0;
 	PyObject *list;
 
 	(void)self;
-	if (!PyArg_ParseTuple(args, "IIIII", &layout.counts, &layout.slot,
-			      &layout.wrapper, &layout.own, &layout.flags))
+	if (!PyArg_ParseTuple(args, "IIIII|II", &layout.counts, &layout.slot,
+			      &layout.wrapper, &layout.own, &layout.flags,
+			      &plain, &more))
 		return NULL;
-	list = PyList_New(0);
-	for (unsigned int i = 0; i < 40; i++)
-		if (PyList_Append(list, wrap(make_tensor(
-				TABLE(tensor), make_storage(64 + i * 4),
-				16 + i))))
-			return NULL;
+	list = PyList_New(plain);
+	for (unsigned int i = 0; list && i < plain; i++)
+		PyList_SET_ITEM(list, i, wrap(make_tensor(
+				TABLE(tensor), make_storage(64 + i * 4 + more),
+				16 + i + more / 4)));
+	if (!list)
+		return NULL;
 	/* a leaf, and what was made of it by two nodes */
 	leaf = make_tensor(TABLE(tensor), make_storage(400), 100);
 	make_meta(leaf, TABLE(meta), NULL, NULL);

@@ -186,11 +186,7 @@ def graph_of(results):
             continue
         seen.add(node)
         todo += [next for next, _ in node.next_functions if next is not None]
-        # By its C++ class: that of a function in Python is PyNode.
-        name = node.name()
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            name = "PyNode"
-        found.append({"node": name.rpartition("::")[2], "saved": [
+        found.append({"node": node.name().rpartition("::")[2], "saved": [
             {"data": one.data_ptr(), "shape": list(one.shape),
              "strides": list(one.stride()), "dtype": str(one.dtype)[6:],
              "bytes": storage_of(one).nbytes(),
@@ -244,8 +240,8 @@ def main():
         for value in state.values():
             if isinstance(value, torch.Tensor):
                 roles[id(value)] = "optimizer"
-    for result in [out, loss] + val_losses:
-        roles[id(result)] = "activation"
+    roles.update((id(result), "activation")
+                 for result in [out, loss] + val_losses)
     for name, tensor in kinds.items():
         names[id(tensor)] = name
         roles.setdefault(id(tensor), "other")

@@ -124,7 +124,7 @@ def saved(document, truth):
     assert len(graph) > 20, len(graph)
     for row in graph:
         names = set(row["path"].partition("graph: ")[2].split(", "))
-        assert names & expected.get(key_of(row), set()), (
+        assert names <= expected.get(key_of(row), set()), (
             row, expected.get(key_of(row)))
         assert row["role"] in ("activation", "input"), row
     # Only what the losses keep: of each a list's item is the root.
