@@ -106,16 +106,15 @@ static bool is_saved_variable(const struct autograd *graph,
 	return true;
 }
 
-/** @param first  of a class's own: that may be no more than a tensor */
 static struct error *add_saved(struct reading *reading, const uint64_t *words,
-			       size_t count, bool first)
+			       size_t count)
 {
 	struct autograd *graph = reading->graph;
 	uint32_t number;
 
 	if (words[0] == 0 || words[0] % 8 ||
 	    !hashmap_get(reading->options->tensors, words[0], &number) ||
-	    (!first && !is_saved_variable(graph, words, count)))
+	    !is_saved_variable(graph, words, count))
 		return NULL;
 	return append(&graph->saved, &graph->num_saved, &graph->room_saved,
 		      graph->nodes[reading->node].first_saved, number - 1);
@@ -155,7 +154,7 @@ static struct error *look_at_vector(struct reading *reading, uint64_t start,
 	size_t count = words ? (end - start) / 8 : 0;
 
 	for (size_t i = 0; !err && i < count; i++)
-		err = saved ? add_saved(reading, words + i, count - i, false) :
+		err = saved ? add_saved(reading, words + i, count - i) :
 			      add_edge(reading, words[i]);
 	return err;
 }
@@ -194,8 +193,7 @@ static struct error *look_at_place(struct reading *reading,
 					     is_own);
 		if (err || !is_own)
 			continue;
-		err = add_saved(reading, words + i, count - i,
-				own && i * 8 == own);
+		err = add_saved(reading, words + i, count - i);
 		if (!err && more && options->more &&
 		    options->more(options->context, words[i], &other))
 			err = look_at_place(reading, &other, 0, false);

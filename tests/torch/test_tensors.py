@@ -172,7 +172,7 @@ def grouped(dump, document):
     assert "model.encoder.layers.*.linear1" in lines[0] or "…" in lines[0]
 
 
-def ledger(dump, pid_resident, said):
+def ledger(dump, pid_resident, tensors):
     document = answer(dump, "memory")
     totals = document["totals"]
     assert totals["balanced"] is True
@@ -182,9 +182,12 @@ def ledger(dump, pid_resident, said):
     assert totals["unexplained"] < totals["total"] * 0.05, document["rows"]
     by = {row["category"]: row["bytes"] for row in document["rows"]}
     assert by["shared memory"] >= 1 << 20, by       # the tensor in it
-    # A chunk has some bytes more than were asked for.
-    private = {one["storage"]: one["bytes"] for one in said
-               if one.get("storage") and one["name"] != "shared"}
+    # A chunk has some bytes more than were asked for. Told are those that
+    # objects stand for, whose types have a module, and gradients.
+    private = {row["storage"]: row["bytes"] for row in tensors["rows"]
+               if row.get("bytes") and not row.get("memory")
+               and row["role"] != "array"
+               and ("." in row["type"] or row["role"] == "gradient")}
     expected = sum(private.values())
     got = by["data of tensors"] + by.get("data of arrays", 0)
     assert abs(got - expected) <= expected * 0.002 + 200 * len(private), (
@@ -216,7 +219,7 @@ def test(interpreter):
     with heaptest.case(label + "equal ones make one row of text"):
         grouped(dump, document)
     with heaptest.case(label + "each byte has one row"):
-        ledger(dump, pages, said)
+        ledger(dump, pages, document)
     os.remove(dump)
 
 
