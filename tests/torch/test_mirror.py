@@ -99,25 +99,23 @@ def spoil(label, dump, made, rows):
         places += [impl + 8 * word for word in range(20)]
     values = (0, 1, (1 << 64) - 1, 1 << 63, at["outer"], at["saved"] + 4,
               0x4141414141414141)
-    for number in range(RANDOM):
+    program = damage.builds()[-1]
+    for _ in range(RANDOM):
         address = chosen.choice(places)
         value = chosen.choice(values)
         segment = core.segment_at(address)
         change = (segment.offset + address - segment.vaddr,
                   U64.pack(value))
-        for program in damage.builds()[-1:]:
-            with heaptest.case("%s: %#x at %#x" % (label, value, address)), \
-                    damage.patched(dump, change):
-                answer = program.answer("tensors", dump, "-n", "0", "-q",
-                                        "--no-index", mebibytes=64)
-                now = {int(row["address"], 16): row
-                       for row in answer["rows"]}
-                # A word is part of what leads to others, but most tensors have
-                # nothing to do with it.
-                same = sum(address in now and
-                           same_as_before(now[address], rows[address])
-                           for address in rows)
-                assert same >= len(rows) - 8, (same, len(rows))
+        with heaptest.case("%s%#x at %#x" % (label, value, address)), \
+                damage.patched(dump, change):
+            answer = program.answer("tensors", dump, "-n", "0", "-q",
+                                    "--no-index", mebibytes=64)
+            now = {int(row["address"], 16): row for row in answer["rows"]}
+            # A word is part of what leads to others, but most tensors have
+            # nothing to do with it.
+            same = sum(one in now and same_as_before(now[one], rows[one])
+                       for one in rows)
+            assert same >= len(rows) - 8, (same, len(rows))
 
 
 def test(interpreter, folder, releases):
