@@ -20,6 +20,8 @@ enum {
 	/* where a SavedVariable has its flags, by that and by how owners of
 	   tensors are counted */
 	FLAGS_LONG = 56, FLAGS = 48, FLAGS_INTRUSIVE = 40,
+	/* … and how long one is */
+	SAVED_LONG = 112, SAVED = 104, SAVED_INTRUSIVE = 80,
 	SAMPLES = 64,		/* nodes that add up gradients */
 	NUM_FLAGS = 5,		/* of a SavedVariable: bools */
 };
@@ -129,6 +131,15 @@ static bool is_vector(const uint64_t words[3])
 	       (words[1] - words[0]) % 8 == 0;
 }
 
+/** … that can be one of SavedVariables: other words may look like a vector. */
+static bool is_saved_vector(const struct autograd *graph,
+			    const uint64_t words[3])
+{
+	return graph->saved_size &&
+	       (words[1] - words[0]) % graph->saved_size == 0 &&
+	       (words[2] - words[0]) % graph->saved_size == 0;
+}
+
 /** A copy: what it leads to is read in between. */
 static struct error *read_words(struct reading *reading, uint64_t start,
 				uint64_t size, uint64_t **ret)
@@ -152,8 +163,9 @@ static struct error *look_at_vector(struct reading *reading, uint64_t start,
 	CLEANUP(free_pointer) uint64_t *words = NULL;
 	struct error *err = read_words(reading, start, end - start, &words);
 	size_t count = words ? (end - start) / 8 : 0;
+	size_t step = saved ? reading->graph->saved_size / 8 : 1;
 
-	for (size_t i = 0; !err && i < count; i++)
+	for (size_t i = 0; !err && i < count; i += step)
 		err = saved ? add_saved(reading, words + i, count - i) :
 			      add_edge(reading, words[i]);
 	return err;
@@ -188,7 +200,8 @@ static struct error *look_at_place(struct reading *reading,
 
 		if (!is_own && i * 8 > EDGES_MOST)
 			continue;
-		if (i + 3 <= count && is_vector(words + i))
+		if (i + 3 <= count && is_vector(words + i) &&
+		    (!is_own || is_saved_vector(reading->graph, words + i)))
 			err = look_at_vector(reading, words[i], words[i + 1],
 					     is_own);
 		if (err || !is_own)
@@ -231,9 +244,17 @@ static void find_own(const struct autograd_options *options,
 			graph->knows_own = true;
 		}
 	// A SavedVariable has what a node has: owners are counted in either.
-	if (graph->knows_own)
-		graph->flags = graph->own == OWN_INTRUSIVE ? FLAGS_INTRUSIVE :
-			       options->long_counts ? FLAGS_LONG : FLAGS;
+	if (!graph->knows_own)
+		return;
+	graph->flags = FLAGS;
+	graph->saved_size = SAVED;
+	if (graph->own == OWN_INTRUSIVE) {
+		graph->flags = FLAGS_INTRUSIVE;
+		graph->saved_size = SAVED_INTRUSIVE;
+	} else if (options->long_counts) {
+		graph->flags = FLAGS_LONG;
+		graph->saved_size = SAVED_LONG;
+	}
 }
 
 struct error *autograd_make(const struct autograd_options *options,

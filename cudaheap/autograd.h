@@ -55,6 +55,8 @@ struct autograd {
 	bool knows_own;			/* false: the least of any release */
 	uint32_t flags;			/* offset in a SavedVariable; 0: not known,
 					   and not checked */
+	uint32_t saved_size;		/* of one; 0: not known, and vectors of
+					   them not looked at */
 };
 
 struct autograd_options {

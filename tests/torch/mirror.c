@@ -193,7 +193,7 @@ static PyObject *make(PyObject *self, PyObject *args)
 {
 	uint8_t *leaf, *result, *saved, *listed, *values, *based, *base, *broken;
 	uint8_t *gone, *outer, *inner, *counts, *bucket, *owner, *coo;
-	unsigned int plain = 40, more = 0;
+	unsigned int plain = 40, more = 0, size;
 	PyObject *list;
 
 	(void)self;
@@ -225,11 +225,12 @@ static PyObject *make(PyObject *self, PyObject *args)
 	put(outer, layout.own + 8 + layout.flags, 0x4545454545454545);
 	/* a list of saved ones */
 	listed = make_tensor(TABLE(tensor), make_storage(1200), 300);
-	bucket = calloc(1, layout.flags + 64);
-	put(bucket, 0, (uintptr_t)listed);
+	size = layout.flags + (layout.flags == 40 ? 40 : 56);
+	bucket = calloc(2, size);
+	put(bucket, size, (uintptr_t)listed);
 	put(outer, layout.own + 64, (uintptr_t)bucket);
-	put(outer, layout.own + 72, (uintptr_t)bucket + layout.flags + 64);
-	put(outer, layout.own + 80, (uintptr_t)bucket + layout.flags + 64);
+	put(outer, layout.own + 72, (uintptr_t)bucket + 2 * size);
+	put(outer, layout.own + 80, (uintptr_t)bucket + 2 * size);
 	result = make_tensor(TABLE(tensor), make_storage(1600), 400);
 	make_meta(result, TABLE(meta), outer, NULL);
 	/* of a C++ object, by way of a vector */

@@ -50,7 +50,11 @@ def same(said, row):
     grad = row.get("grad")
     assert (int(grad, 16) if grad else None) == said.get("grad"), (row, said)
     if "grad_fn" in said:
-        assert row.get("grad_fn") == said["grad_fn"], (row, said)
+        # Of a function in Python: its name, or, where its object is not found
+        # (2.15), the class of its node.
+        assert row.get("grad_fn") == said["grad_fn"] or (
+            said["grad_fn"] == "DoubledBackward"
+            and row.get("grad_fn") == "PyNode"), (row, said)
     if said["role"]:
         assert row["role"] == said["role"], (row, said)
 
