@@ -204,8 +204,9 @@ static PyObject *make(PyObject *self, PyObject *args)
 	list = PyList_New(plain);
 	for (unsigned int i = 0; list && i < plain; i++)
 		PyList_SET_ITEM(list, i, wrap(make_tensor(
-				TABLE(tensor), make_storage(64 + i * 4 + more),
-				16 + i + more / 4)));
+				TABLE(tensor),
+				make_storage(64 + i % 40 * 4 + more),
+				16 + i % 40 + more / 4)));
 	if (!list)
 		return NULL;
 	/* a leaf, and what was made of it by two nodes */
