@@ -32,7 +32,7 @@ extern const struct view cmd_overview_view, cmd_types_view, cmd_objects_view,
 	cmd_suspects_view, cmd_cycles_view, cmd_gc_view, cmd_refcounts_view,
 	cmd_tracemalloc_view, cmd_threads_view, cmd_malloc_view,
 	cmd_memory_view, cmd_shared_view, cmd_tensors_view,
-	cmd_allocator_view;
+	cmd_allocator_view, cmd_torchsnapshot_view;
 extern const struct view cmd_mallocowners_view;	/* malloc --by */
 /* allocator --segments, --blocks, --orphans and --fits */
 extern const struct view cmd_allocatorsegments_view, cmd_allocatorblocks_view,
