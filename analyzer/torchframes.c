@@ -213,11 +213,15 @@ static void plain_name(const char *symbol, char *text, size_t size)
 		at++;
 	while (isdigit((unsigned char)*at)) {
 		unsigned long length = strtoul(at, (char **)&at, 10);
+		bool anonymous = strncmp(at, "_GLOBAL__N_", 11) == 0;
 
-		if (length > strlen(at) || used + length + 3 > size)
+		if (length > strlen(at) || used + length + 32 > size)
 			return;
 		used += (size_t)snprintf(text + used, size - used, "%s%.*s",
-					 used ? "::" : "", (int)length, at);
+					 used ? "::" : "",
+					 anonymous ? 21 : (int)length,
+					 anonymous ? "(anonymous namespace)" :
+						     at);
 		at += length;
 	}
 }

@@ -18,7 +18,7 @@ enum {
 	RELEASE_FRAMES = 201,	/* blocks have frames and addresses, events times,
 				   segments are expandable and in pools */
 	RELEASE_SETTINGS = 202,
-	RELEASE_ANNOTATIONS = 206,
+	RELEASE_ANNOTATIONS = 205,
 	RELEASE_COMPILE = 209,	/* events have compile_context, */
 	RELEASE_USER = 210,	/* user_metadata, */
 	RELEASE_POOL = 212,	/* pool_id */
@@ -290,6 +290,11 @@ static void put_settings(struct snapshot *snapshot)
 	char key[16];
 
 	pickle_dict(pickle, "allocator_settings");
+	if (!settings->source) {
+		// Not known: a default would be a guess.
+		pickle_end(pickle);
+		return;
+	}
 	pickle_string(pickle, "PYTORCH_CUDA_ALLOC_CONF", settings->conf);
 	pickle_i64(pickle, "max_split_size", settings->max_split_size);
 	pickle_double(pickle, "garbage_collection_threshold",
