@@ -210,10 +210,11 @@ static void put_segments(struct snapshot *snapshot)
 /* --- events --------------------------------------------------------------- */
 
 static void put_text(struct snapshot *snapshot, const char *key,
-		     uint64_t address)
+		     uint64_t address, bool always)
 {
 	if (address && torch_string_read(snapshot->source->memory, address,
-					 snapshot->text))
+					 snapshot->text) &&
+	    (always || snapshot->text[0]))
 		pickle_string(&snapshot->pickle, key, snapshot->text);
 }
 
@@ -238,7 +239,7 @@ static void put_event(struct snapshot *snapshot,
 	if (snapshot->release >= RELEASE_POOL)
 		pickle_pair(pickle, "pool_id", event->pool[0], event->pool[1]);
 	for (int i = 0; i < TORCH_TRACE_STRINGS; i++)
-		put_text(snapshot, keys[i], event->strings[i]);
+		put_text(snapshot, keys[i], event->strings[i], i < 2);
 	if (event->context)
 		put_frames(snapshot, event->context);
 	pickle_end(pickle);
@@ -410,6 +411,13 @@ static void put_all(struct snapshot *snapshot)
 		put_settings(snapshot);
 	if (snapshot->release >= RELEASE_ANNOTATIONS)
 		put_annotations(snapshot);
+	if (snapshot->release >= RELEASE_HOST) {
+		// Pinned memory of the process is not looked at.
+		pickle_list(&snapshot->pickle, "host_segments");
+		pickle_end(&snapshot->pickle);
+		pickle_list(&snapshot->pickle, "host_traces");
+		pickle_end(&snapshot->pickle);
+	}
 	put_findings(snapshot);
 }
 
