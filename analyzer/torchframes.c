@@ -4,7 +4,6 @@
  */
 #include "analyzer/torchframes.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,8 @@
 #include "cudaheap/torchtrace.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
+#include "image/demangle.h"
+#include "image/sourcelines.h"
 #include "image/symbols.h"
 
 enum {
@@ -35,6 +36,7 @@ struct torchframes {
 	struct pyh_runtime *runtime;		/* borrowed; NULL: none */
 	struct thread_names *names;		/* NULL: without Python */
 	struct memory_reader memory;
+	struct source_lines *lines;		/* NULL: no memory for them */
 	/* numbers in the pickle */
 	struct hashmap contexts, texts, natives;
 	struct hashmap codes;			/* the first of known */
@@ -55,6 +57,8 @@ struct error *torchframes_open(struct opened *opened, struct torchframes **ret)
 		err = memory_reader_init(&frames->memory,
 					 frames->image->memory);
 	}
+	if (!err)
+		err = source_lines_create(frames->image, &frames->lines);
 	if (!err) {
 		struct error *why_not = thread_names_open(opened,
 							  &frames->names);
@@ -78,6 +82,7 @@ void torchframes_close(struct torchframes *frames)
 	if (!frames)
 		return;
 	thread_names_close(frames->names);
+	source_lines_destroy(frames->lines);
 	memory_reader_deinit(&frames->memory);
 	hashmap_deinit(&frames->contexts);
 	hashmap_deinit(&frames->texts);
@@ -194,46 +199,30 @@ static void put_python(struct torchframes *frames, struct pickle *pickle,
 
 /* --- frames of C++ -------------------------------------------------------- */
 
+/** What is known of a place in machine code; texts are borrowed. */
+struct place {
+	const char *function, *file;	/* NULL: not known */
+	int line;
+};
+
 /**
- * "_ZN2at6native5emptyEv": "at::native::empty". What does not begin with names
- * stays as it is.
+ * Where an address to return to is: the call is in front of it. As addr2line
+ * tells PyTorch, it is in the function that was inlined there.
  */
-static void plain_name(const char *symbol, char *text, size_t size)
-{
-	const char *at = symbol;
-	size_t used = 0;
-
-	(void)snprintf(text, size, "%s", symbol);
-	if (strncmp(at, "_Z", 2) != 0)
-		return;
-	at += 2;
-	if (*at == 'N')
-		at++;
-	while (*at == 'K' || *at == 'V' || *at == 'L')
-		at++;
-	while (isdigit((unsigned char)*at)) {
-		unsigned long length = strtoul(at, (char **)&at, 10);
-		bool anonymous = strncmp(at, "_GLOBAL__N_", 11) == 0;
-
-		if (length > strlen(at) || used + length + 32 > size)
-			return;
-		used += (size_t)snprintf(text + used, size - used, "%s%.*s",
-					 used ? "::" : "",
-					 anonymous ? 21 : (int)length,
-					 anonymous ? "(anonymous namespace)" :
-						     at);
-		at += length;
-	}
-}
-
-/** Where an address to return to is: the call is in front of it. */
-static const char *symbol_of(struct torchframes *frames, uint64_t pc)
+static struct place place_of(struct torchframes *frames, uint64_t pc)
 {
 	struct module *module = modules_find(frames->image->modules, pc - 1);
+	const struct source_place *places;
+	struct place place = { NULL, NULL, 0 };
 	struct symbol symbol;
 
-	return module && symbols_at(module, frames->image->memory, pc - 1,
-				    &symbol) ? symbol.name : NULL;
+	if (module && source_lines_at(frames->lines, pc - 1, &places) > 0)
+		place = (struct place){ places->function, places->file,
+					places->line };
+	if (module && !place.function &&
+	    symbols_at(module, frames->image->memory, pc - 1, &symbol))
+		place.function = symbol.name;
+	return place;
 }
 
 static void put_unknown(struct torchframes *frames, struct pickle *pickle,
@@ -246,9 +235,9 @@ static void put_unknown(struct torchframes *frames, struct pickle *pickle,
 }
 
 static void put_native(struct torchframes *frames, struct pickle *pickle,
-		       uint64_t pc, const char *symbol)
+		       uint64_t pc, const struct place *place)
 {
-	char text[TEXT_MAX];
+	char text[DEMANGLE_MAX];
 	uint32_t number;
 
 	if (hashmap_get(&frames->natives, pc, &number)) {
@@ -257,14 +246,15 @@ static void put_native(struct torchframes *frames, struct pickle *pickle,
 	}
 	pickle_dict(pickle, NULL);
 	remember(frames, &frames->natives, pc, pickle_keep(pickle));
-	if (symbol) {
-		plain_name(symbol, text, sizeof(text));
-		pickle_string(pickle, "name", text);
-	} else {
+	if (place->function)
+		pickle_string(pickle, "name", demangle(place->function, text));
+	else
 		put_unknown(frames, pickle, "name");
-	}
-	put_unknown(frames, pickle, "filename");
-	pickle_u64(pickle, "line", 0);
+	if (place->file)
+		pickle_string(pickle, "filename", place->file);
+	else
+		put_unknown(frames, pickle, "filename");
+	pickle_u64(pickle, "line", place->line > 0 ? (uint64_t)place->line : 0);
 	pickle_end(pickle);
 }
 
@@ -276,12 +266,13 @@ static void put_all(struct torchframes *frames, struct pickle *pickle,
 	size_t python = 0;
 
 	for (size_t i = 0; i < context->num_native; i++) {
-		const char *symbol = symbol_of(frames, context->native[i]);
+		struct place place = place_of(frames, context->native[i]);
 
-		if (symbol && strstr(symbol, "PyEval_EvalFrame") &&
+		if (place.function &&
+		    strstr(place.function, "PyEval_EvalFrame") &&
 		    python < context->num_python)
 			put_python(frames, pickle, &context->python[python++]);
-		put_native(frames, pickle, context->native[i], symbol);
+		put_native(frames, pickle, context->native[i], &place);
 	}
 	for (; python < context->num_python; python++)
 		put_python(frames, pickle, &context->python[python]);

@@ -136,8 +136,10 @@ static bool is_event(const struct torch_trace_layout *layout,
 	    word_of(bytes, EVENT_ADDRESS) > ADDRESS_MAX ||
 	    word_of(bytes, EVENT_SIZE) > ADDRESS_MAX)
 		return false;
-	if (layout->time && ((int8_t)bytes[EVENT_DEVICE] != device ||
-			     word_of(bytes, layout->time) == 0))
+	// A snapshot is of all devices, and says that it is of the first.
+	if (layout->time && (word_of(bytes, layout->time) == 0 ||
+			     ((int8_t)bytes[EVENT_DEVICE] != device &&
+			      action != TORCH_SNAPSHOT)))
 		return false;
 	for (uint32_t i = 0; i < layout->num_strings; i++) {
 		uint32_t at = strings + i * STRING_SIZE;
