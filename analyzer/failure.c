@@ -9,6 +9,7 @@
 
 #include "analyzer/heapgraph.h"
 #include "analyzer/opened.h"
+#include "cudaheap/cachingfits.h"
 #include "cudaheap/torchtrace.h"
 #include "image/base/guard.h"
 
@@ -16,8 +17,6 @@ enum {
 	MESSAGE_MAX = 8192,		/* bytes of a message that are parsed */
 	EVENTS_BACK = 1 << 20,		/* that are looked back */
 };
-
-#define PAGE (UINT64_C(2) << 20)	/* of expandable segments, the smaller */
 
 /** What all functions here need. */
 struct search {
@@ -132,6 +131,26 @@ static bool within(const struct torch_oom_size *size, uint64_t bytes)
 	return size->known && apart <= size->error;
 }
 
+/** Bytes of whole pages that are in a free block wherever it lies. */
+static uint64_t whole_pages(const struct torch_device *device,
+			    const struct torch_block *block)
+{
+	const struct torch_pool *pool;
+	uint64_t page;
+
+	if (block->pool >= device->num_pools)
+		return 0;
+	pool = &device->pools[block->pool];
+	page = caching_page(pool->is_small);
+	// Those of private pools are nobody else's.
+	if (pool->owner || block->size < page)
+		return 0;
+	if (block->segment < device->num_segments &&
+	    device->segments[block->segment].is_whole)
+		return block->size;
+	return (block->size / page - 1) * page;
+}
+
 static void add_up(const struct torch_device *device,
 		   struct failure_device *ret)
 {
@@ -147,10 +166,7 @@ static void add_up(const struct torch_device *device,
 		ret->pieces++;
 		ret->largest = block->size > ret->largest ? block->size :
 							    ret->largest;
-		// Those of private pools are nobody else's.
-		if (block->pool < device->num_pools &&
-		    !device->pools[block->pool].owner)
-			ret->pages += block->size / PAGE * PAGE;
+		ret->pages += whole_pages(device, block);
 	}
 	for (size_t i = 0; i < device->num_segments; i++)
 		ret->expandable |= device->segments[i].is_expandable;
@@ -249,6 +265,7 @@ static enum failure_verdict judge(struct failure *failure)
 static enum failure_expandable judge_expandable(const struct failure *failure)
 {
 	const struct torch_oom *oom = &failure->oom;
+	uint64_t page;
 
 	if (oom->kind != TORCH_OOM_TRIED)
 		return EXPANDABLE_UNKNOWN;
@@ -266,7 +283,8 @@ static enum failure_expandable judge_expandable(const struct failure *failure)
 	if (!failure->device.known || !failure->device.as_then)
 		return EXPANDABLE_MIGHT;
 	// Whole pages of what is free can go to who asks, and no more than that.
-	return oom->free.bytes / PAGE * PAGE + failure->device.pages >=
+	page = caching_page(false);
+	return oom->free.bytes / page * page + failure->device.pages >=
 	       oom->requested.bytes ? EXPANDABLE_WOULD : EXPANDABLE_MIGHT;
 }
 

@@ -95,23 +95,21 @@ def devices():
 
 
 def oom():
-    """In pieces, so that what is free would have been enough."""
+    """What is free would have been enough in one piece."""
     record(max_entries=100000)
-    total = torch.cuda.get_device_properties(0).total_memory
-    piece = 64 << 20
-    for _ in range(total // piece):
-        try:
-            KEPT.append(empty(piece // 2))
-            KEPT.append(empty(piece // 2))
-        except torch.cuda.OutOfMemoryError:
-            break
-    del KEPT[::2]
-    error = None
+    piece = 100 << 20
+    while torch.cuda.mem_get_info()[0] >= piece:
+        whole = empty(piece)
+        del whole
+        KEPT.append(empty(52 << 20))     # not into what is left of others
     try:
-        empty(total // 4)
-    except torch.cuda.OutOfMemoryError as caught:
-        error = caught
-    return error
+        ask(200 << 20)
+    except torch.cuda.OutOfMemoryError as error:
+        finish(sys.argv[2], str(error))
+
+
+def ask(size):
+    return empty(size)
 
 
 def conf():
@@ -128,21 +126,22 @@ def annotated():
             step(2)
 
 
-def finish(scenario, path, error=None):
+def finish(path, message=None):
     gc.collect()
-    snapshot = torch.cuda.memory._snapshot()
+    said = {"snapshot": torch.cuda.memory._snapshot(), "message": message,
+            "allocated": torch.cuda.memory_allocated()}
     with open(path, "wb") as file:
-        pickle.dump(snapshot, file)
-    print("WROTE", flush=True)
+        pickle.dump(said, file)
     print("READY %d" % os.getpid(), flush=True)
     sys.stdin.read()
+    sys.exit()
 
 
 def main():
     scenario, path = sys.argv[1:]
     torch.cuda.init()
     KEPT.append(globals()[scenario]())
-    finish(scenario, path)
+    finish(path)
 
 
 if __name__ == "__main__":
