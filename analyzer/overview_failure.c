@@ -78,6 +78,7 @@ void overview_failure_gather(struct scan *scan,
 	// Why there are no stacks, that section says.
 	if (threads->why_not || !threads->names)
 		return;
+	torch_folder(opened_image(scan->opened), failure->folder);
 	failure->why_not = failure_find(scan->opened, threads->names,
 					&threads->stacks,
 					whole->analysis ?
@@ -172,12 +173,6 @@ static void tell_head(struct scan *scan, const struct overview_failure *of)
 	render_line_see(&scan->render, line.text, "allocator");
 }
 
-/** A place in PyTorch itself says nothing of the program. */
-static bool is_torchs(const char *file)
-{
-	return strstr(file, "/torch/") != NULL;
-}
-
 /** "evaluate train.py:208 < main train.py:251": the program's own. */
 static void say_places(const struct overview_failure *of, struct render *render,
 		       struct line *line)
@@ -196,7 +191,7 @@ static void say_places(const struct overview_failure *of, struct render *render,
 			if (!thread_names_long_str(of->threads->names,
 						   place->filename, file,
 						   sizeof(file)) ||
-			    (own && is_torchs(file)))
+			    (own && torch_has_file(of->folder, file)))
 				continue;
 			base = strrchr(file, '/');
 			thread_names_code(of->threads->names, place, name);

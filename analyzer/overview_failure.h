@@ -11,12 +11,14 @@
 #include "analyzer/failure.h"
 #include "analyzer/overview_heap.h"
 #include "analyzer/overview_threads.h"
+#include "analyzer/torchversion.h"
 
 struct scan;
 
 struct overview_failure {
 	struct failure failure;
 	const struct overview_threads *threads;	/* borrowed */
+	char folder[TORCH_FOLDER_MAX];	/* of PyTorch's own files */
 	struct error *why_not;	/* owned */
 };
 

@@ -11,6 +11,7 @@
 
 #include "analyzer/opened.h"
 #include "analyzer/threadnames.h"
+#include "analyzer/torchversion.h"
 #include "cudaheap/torchtrace.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
@@ -44,6 +45,7 @@ struct torchframes {
 	size_t num_known, room;
 	struct error *failed;
 	uint32_t unknown_text;			/* of "??", or NONE */
+	char folder[TORCH_FOLDER_MAX];
 };
 
 struct error *torchframes_open(struct opened *opened, struct torchframes **ret)
@@ -54,6 +56,7 @@ struct error *torchframes_open(struct opened *opened, struct torchframes **ret)
 	if (!err) {
 		frames->unknown_text = NONE;
 		frames->image = opened_image(opened);
+		torch_folder(frames->image, frames->folder);
 		err = memory_reader_init(&frames->memory,
 					 frames->image->memory);
 	}
@@ -303,12 +306,6 @@ void torchframes_put(void *of, struct pickle *pickle, const char *key,
 	pickle_end(pickle);
 }
 
-/** A place in PyTorch itself says nothing of the program. */
-static bool is_torchs(const char *filename)
-{
-	return strstr(filename, "/torch/") != NULL;
-}
-
 void torchframes_place(struct torchframes *frames, uint64_t gathered,
 		       char text[TORCHFRAMES_PLACE])
 {
@@ -329,7 +326,8 @@ void torchframes_place(struct torchframes *frames, uint64_t gathered,
 		    !thread_names_str(frames->names, frame.name, name) ||
 		    !thread_names_long_str(frames->names, frame.filename, file,
 					   sizeof(file)) ||
-		    (is_torchs(file) && i + 1 < context.num_python))
+		    (torch_has_file(frames->folder, file) &&
+		     i + 1 < context.num_python))
 			continue;
 		base = strrchr(file, '/');
 		(void)snprintf(text, TORCHFRAMES_PLACE,

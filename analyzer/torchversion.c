@@ -5,9 +5,11 @@
 #include "analyzer/torchversion.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "analyzer/opened.h"
+#include "image/modules.h"
 #include "pyheap/pystr.h"
 
 static void look(void *context, const struct pyh_visit *visit)
@@ -43,4 +45,29 @@ struct error *torch_version(struct opened *opened, char text[TORCH_VERSION_MAX])
 		text[0] = '\0';
 	memory_reader_deinit(&memory);
 	return NULL;
+}
+
+void torch_folder(const struct image *image, char text[TORCH_FOLDER_MAX])
+{
+	static const char library[] = "/torch/lib/libc10.so";
+	size_t size = sizeof(library) - 1;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < modules_count(image->modules); i++) {
+		const char *path = modules_get(image->modules, i)->path;
+		size_t length = strlen(path);
+
+		if (length >= size && length < TORCH_FOLDER_MAX &&
+		    strcmp(path + length - size, library) == 0)
+			(void)snprintf(text, TORCH_FOLDER_MAX, "%.*s",
+				       (int)(length - strlen("lib/libc10.so")),
+				       path);
+	}
+}
+
+bool torch_has_file(const char folder[TORCH_FOLDER_MAX], const char *file)
+{
+	size_t size = strlen(folder);
+
+	return size > 0 && strncmp(file, folder, size) == 0;
 }

@@ -8,6 +8,8 @@
 #ifndef ANALYZER_TORCHVERSION_H
 #define ANALYZER_TORCHVERSION_H
 
+#include <stdbool.h>
+
 #include "image/base/error.h"
 
 enum { TORCH_VERSION_MAX = 64 };
@@ -19,5 +21,15 @@ struct opened;
  * Takes a look at all objects.
  */
 struct error *torch_version(struct opened *opened, char text[TORCH_VERSION_MAX]);
+
+enum { TORCH_FOLDER_MAX = 4096 };
+
+struct image;
+
+/** "/…/torch/", where PyTorch's own files are; "" where it has none. */
+void torch_folder(const struct image *image, char text[TORCH_FOLDER_MAX]);
+
+/** Is a source file one of those? A place there says nothing of the program. */
+bool torch_has_file(const char folder[TORCH_FOLDER_MAX], const char *file);
 
 #endif
