@@ -16,7 +16,8 @@
 #include "image/base/units.h"
 
 enum {
-	LINES_MAX = 7,		/* with the head and the gap */
+	LINES_MAX = 8,		/* with the head and the gap */
+	COLUMNS = 118,		/* of a line, so that none of it is left out */
 	PLACES_TOLD = 3,
 	TEXT_MAX = 512,		/* bytes of a line that is put together */
 	MESSAGE_MAX = 4096,
@@ -173,13 +174,18 @@ static void tell_head(struct scan *scan, const struct overview_failure *of)
 	render_line_see(&scan->render, line.text, "allocator");
 }
 
-/** "evaluate train.py:208 < main train.py:251": the program's own. */
+/**
+ * "evaluate train.py:208 < main train.py:251": the program's own.
+ *
+ * @param room  bytes that the line may have; the first is told in any case
+ */
 static void say_places(const struct overview_failure *of, struct render *render,
-		       struct line *line)
+		       struct line *line, size_t room)
 {
 	const struct failure *failure = &of->failure;
 	char file[MESSAGE_MAX], name[THREAD_TEXT_MAX], safe[RENDER_NAME_MAX];
 	char base_name[RENDER_NAME_MAX];
+	struct line next;
 	int told = 0;
 
 	for (int own = 1; own >= 0 && told == 0; own--)
@@ -195,11 +201,15 @@ static void say_places(const struct overview_failure *of, struct render *render,
 				continue;
 			base = strrchr(file, '/');
 			thread_names_code(of->threads->names, place, name);
-			say(line, "%s%s %s:%" PRIu32,
-			    told++ ? " < " : ":  ",
+			next.used = 0;
+			say(&next, "%s%s %s:%" PRIu32, told ? " < " : ":  ",
 			    render_name(render, name, 40, safe),
 			    render_name(render, base ? base + 1 : file, 30,
 					base_name), place->line);
+			if (told && line->used + next.used > room)
+				return;
+			told++;
+			say(line, "%s", next.text);
 		}
 }
 
@@ -227,7 +237,7 @@ static void tell_request(struct scan *scan, const struct overview_failure *of)
 	else
 		say(&line, "for memory; how much is not said");
 	if (failure->num_places > 0)
-		say_places(of, &scan->render, &line);
+		say_places(of, &scan->render, &line, COLUMNS);
 	else
 		say(&line, "; where is not in the dump");
 	render_line(&scan->render, "%s", line.text);
@@ -249,9 +259,12 @@ static void tell_state(struct scan *scan, const struct failure *failure)
 	if (oom->others.known)
 		say(&line, ", other processes %s",
 		    size_of(&oom->others, texts[2]));
-	if (oom->allocated.known)
-		say(&line, "; PyTorch had %s in use",
+	if (oom->allocated.known) {
+		render_line(&scan->render, "%s.", line.text);
+		line.used = 0;
+		say(&line, "  PyTorch had %s in use",
 		    size_of(&oom->allocated, texts[3]));
+	}
 	if (oom->cached.known) {
 		say(&line, " and %s free", size_of(&oom->cached, texts[0]));
 		if (device->known && device->as_then && device->pieces)
@@ -351,7 +364,7 @@ static void put_json(struct scan *scan, const struct overview_failure *of)
 
 	for (int i = 0; i < NUM_FAILURE_COLUMNS; i++)
 		cells[i] = cell_unknown();
-	say_places(of, &scan->render, &place);
+	say_places(of, &scan->render, &place, sizeof(place.text));
 	cells[FAILURE_TYPE] = cell_text(failure->type);
 	cells[FAILURE_STATE] = cell_text(states[failure->how]);
 	if (failure->stack && failure->stack->core)
