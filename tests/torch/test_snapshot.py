@@ -235,9 +235,10 @@ def why(dump, said):
                     r"\.py:\d+ < oom snapshot_target\.py:\d+$",
                     failure["place"]), failure
     screen = heaptest.heapscan(dump, "-q").stdout
-    lines = screen.splitlines()
-    assert len(lines) <= 60 and max(map(len, lines)) <= 120, screen
     section = screen[screen.index("WHY IT FAILED"):].split("\n\n")[0]
+    assert len(screen.splitlines()) <= 60, screen
+    assert max(map(len, section.splitlines())) <= 120, section
+    assert "…" not in section, section
     assert "empty() asked cuda:0 for 200.0 MiB:  empty snapshot_target.py:" in (
         section), section
     assert "in %d pieces, the largest 48.0 MiB" % len(free) in section, section
@@ -303,6 +304,14 @@ def refused(dump):
         assert not os.path.exists(path)
 
 
+def has_runtime(interpreter):
+    """Up to 1.13 CUDA's runtime is a part of the wheel, and wants a real driver."""
+    library = os.path.join(interpreter.env["PYTHONPATH"], "torch", "lib",
+                           "libc10_cuda.so")
+    with open(library, "rb") as file:
+        return b"cuGetExportTable\0" in file.read()
+
+
 def test(interpreter):
     label = "torch %s: " % interpreter.torch
     viewer, kept = viewer_of(interpreter), None
@@ -332,9 +341,15 @@ def main():
                       "tests/python/fetch_torch.sh fetches them")
     # The oldest and the newest, unless told otherwise.
     if not os.environ.get("HEAPSCAN_INTERPRETERS"):
-        found = found[:1] + found[1:][-1:]
+        able = [one for one in found if not has_runtime(one)]
+        found = [one for one in found if one not in able[1:-1]]
     for interpreter in found:
-        test(interpreter)
+        if has_runtime(interpreter):
+            heaptest.skip("torch %s: its snapshot" % interpreter.torch, "CUDA's "
+                          "runtime is a part of its libc10_cuda.so, and wants a "
+                          "real driver")
+        else:
+            test(interpreter)
     heaptest.finish()
 
 
