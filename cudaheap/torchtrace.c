@@ -4,6 +4,7 @@
  */
 #include "cudaheap/torchtrace.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -282,6 +283,11 @@ struct pair {
 	uint64_t count;
 };
 
+/** ns = at + rate × cycles */
+struct line {
+	double at, rate;
+};
+
 static bool are_pairs(const struct pair *pairs)
 {
 	if (pairs[0].ns < NS_MIN || pairs[0].ns > NS_MAX ||
@@ -296,29 +302,77 @@ static bool are_pairs(const struct pair *pairs)
 	return true;
 }
 
-/** The straight line through them with the least squares. */
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static double median(double *numbers, size_t count)
+{
+	qsort(numbers, count, sizeof(*numbers), by_size);
+	return numbers[count / 2];
+}
+
+/** The straight line through those that are true with the least squares. */
+static void fit_squares(const double *x, const double *y, const double *off,
+			double most, struct line *line)
+{
+	double mean_x = 0, mean_y = 0, xx = 0, xy = 0, count = 0;
+
+	for (int i = 0; i < PAIRS; i++) {
+		if (fabs(off[i]) > most)
+			continue;
+		count++;
+		mean_x += x[i];
+		mean_y += y[i];
+	}
+	mean_x /= count;
+	mean_y /= count;
+	for (int i = 0; i < PAIRS; i++) {
+		if (fabs(off[i]) > most)
+			continue;
+		xx += (x[i] - mean_x) * (x[i] - mean_x);
+		xy += (x[i] - mean_x) * (y[i] - mean_y);
+	}
+	if (xx > 0 && xy > 0)
+		line->rate = xy / xx;
+	line->at = mean_y - line->rate * mean_x;
+}
+
+/**
+ * The line through them. Where the process was interrupted in the middle of one it
+ * is wrong by as much: what most of them say decides which are taken.
+ */
 static void fit_line(const struct pair *pairs, struct torch_clock *ret)
 {
-	const struct pair *middle = &pairs[PAIRS / 2];
-	double mean_x = 0, mean_y = 0, xx = 0, xy = 0;
+	double x[PAIRS], y[PAIRS], off[PAIRS], some[PAIRS];
+	struct line line = { 0, 0 };
+	size_t count = 0;
 
 	for (int i = 0; i < PAIRS; i++) {
-		mean_x += (double)(int64_t)(pairs[i].count - middle->count) /
-			  PAIRS;
-		mean_y += (double)(pairs[i].ns - middle->ns) / PAIRS;
+		x[i] = (double)(pairs[i].count - pairs[0].count);
+		y[i] = (double)(pairs[i].ns - pairs[0].ns);
 	}
+	for (int i = 0; i < PAIRS / 2; i++)
+		if (x[i + PAIRS / 2] > x[i])
+			some[count++] = (y[i + PAIRS / 2] - y[i]) /
+					(x[i + PAIRS / 2] - x[i]);
+	if (count == 0 || (line.rate = median(some, count)) <= 0)
+		return;
+	for (int i = 0; i < PAIRS; i++)
+		some[i] = y[i] - line.rate * x[i];
+	line.at = median(some, PAIRS);
 	for (int i = 0; i < PAIRS; i++) {
-		double x = (double)(int64_t)(pairs[i].count - middle->count) -
-			   mean_x;
-		double y = (double)(pairs[i].ns - middle->ns) - mean_y;
-
-		xx += x * x;
-		xy += x * y;
+		off[i] = y[i] - line.rate * x[i] - line.at;
+		some[i] = fabs(off[i]);
 	}
-	ret->is_known = xx > 0 && xy > 0;
-	ret->rate = ret->is_known ? xy / xx : 0;
-	ret->cycles = middle->count + (uint64_t)(int64_t)mean_x;
-	ret->ns = middle->ns + (int64_t)mean_y;
+	fit_squares(x, y, off, 3 * median(some, PAIRS) + 1, &line);
+	ret->is_known = true;
+	ret->rate = line.rate;
+	ret->cycles = pairs[0].count;
+	ret->ns = pairs[0].ns + (int64_t)line.at;
 }
 
 void torch_clock_find(struct memory_reader *memory,
