@@ -89,14 +89,31 @@ static bool string_at(const uint8_t *bytes, uint64_t address,
 	return true;
 }
 
+/** The same of wheels up to 2.6: a pointer to text behind {length, room, count}. */
+static bool old_string_at(struct memory_reader *memory, const uint8_t *bytes,
+			  uint64_t *ret_text, uint64_t *ret_size)
+{
+	uint64_t head[2];
+
+	*ret_text = word_of(bytes, 0);
+	if (*ret_text < 24 || *ret_text % 8 ||
+	    !memory_try_read(memory, *ret_text - 24, head, sizeof(head)) ||
+	    head[0] > head[1] || head[1] > STRING_MAX)
+		return false;
+	*ret_size = head[0];
+	return true;
+}
+
 bool torch_string_read(struct memory_reader *memory, uint64_t address,
 		       char text[TORCH_TRACE_TEXT])
 {
 	uint8_t bytes[STRING_SIZE];
 	uint64_t at, size;
 
-	if (!memory_try_read(memory, address, bytes, sizeof(bytes)) ||
-	    !string_at(bytes, address, &at, &size))
+	if (!memory_try_read(memory, address, bytes, sizeof(bytes)))
+		return false;
+	if (!string_at(bytes, address, &at, &size) &&
+	    !old_string_at(memory, bytes, &at, &size))
 		return false;
 	if (size > TORCH_TRACE_TEXT - 1)
 		size = TORCH_TRACE_TEXT - 1;
@@ -505,7 +522,7 @@ enum {
 	/* of that: buckets, their number, first node, number of nodes, load */
 	MAP_FIRST = 16, MAP_COUNT = 24, MAP_LOAD = 32,
 	/* of a node */
-	NODE_KEY = 8, NODE_VALUE = 40,
+	NODE_KEY = 8, NODE_VALUE = 40, NODE_VALUE_OLD = 16,
 	PAIRS_MAX = 256,	/* of one annotation */
 };
 
@@ -583,11 +600,15 @@ bool torch_annotation_each(struct memory_reader *memory,
 	node = word_of(bytes, NOTE_MAP + MAP_FIRST);
 	count = word_of(bytes, NOTE_MAP + MAP_COUNT);
 	for (uint64_t k = 0; k < count; k++) {
-		uint64_t at = node;
+		uint64_t at = node, text, size;
+		uint8_t key[STRING_SIZE];
 
-		if (at == 0 || !memory_try_u64(memory, at, &node))
+		if (at == 0 || !memory_try_u64(memory, at, &node) ||
+		    !memory_try_read(memory, at + NODE_KEY, key, sizeof(key)))
 			return false;
-		fn(context, at + NODE_KEY, at + NODE_VALUE);
+		fn(context, at + NODE_KEY,
+		   at + (string_at(key, at + NODE_KEY, &text, &size) ?
+				 NODE_VALUE : NODE_VALUE_OLD));
 	}
 	return node == 0;
 }
