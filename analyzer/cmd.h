@@ -32,11 +32,12 @@ extern const struct view cmd_overview_view, cmd_types_view, cmd_objects_view,
 	cmd_suspects_view, cmd_cycles_view, cmd_gc_view, cmd_refcounts_view,
 	cmd_tracemalloc_view, cmd_threads_view, cmd_malloc_view,
 	cmd_memory_view, cmd_shared_view, cmd_tensors_view,
-	cmd_allocator_view;
+	cmd_allocator_view, cmd_torchsnapshot_view;
 extern const struct view cmd_mallocowners_view;	/* malloc --by */
-/* allocator --segments, --blocks, --orphans and --fits */
+/* allocator --segments, --blocks, --orphans, --history and --fits */
 extern const struct view cmd_allocatorsegments_view, cmd_allocatorblocks_view,
-	cmd_allocatororphans_view, cmd_allocatorfits_view;
+	cmd_allocatororphans_view, cmd_allocatorfits_view,
+	cmd_allocatorhistory_view;
 
 /** Start the document of a view and its envelope. */
 void scan_begin(struct scan *scan, const char *view);

@@ -90,6 +90,11 @@ static bool wants_orphans(const struct options *options)
 	return options->orphans;
 }
 
+static bool wants_history(const struct options *options)
+{
+	return options->history;
+}
+
 static bool wants_fits(const struct options *options)
 {
 	return options->fits != OPTIONS_NO_SIZE;
@@ -99,6 +104,7 @@ static const struct view_mode modes[] = {
 	{ "--segments", wants_segments, &cmd_allocatorsegments_view },
 	{ "--blocks", wants_blocks, &cmd_allocatorblocks_view },
 	{ "--orphans", wants_orphans, &cmd_allocatororphans_view },
+	{ "--history", wants_history, &cmd_allocatorhistory_view },
 	{ "--fits", wants_fits, &cmd_allocatorfits_view },
 };
 

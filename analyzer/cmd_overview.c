@@ -13,6 +13,7 @@
 #include "analyzer/cmd.h"
 #include "analyzer/coverage.h"
 #include "analyzer/dump_header.h"
+#include "analyzer/overview_failure.h"
 #include "analyzer/overview_gpu.h"
 #include "analyzer/overview_heap.h"
 #include "analyzer/overview_memory.h"
@@ -40,7 +41,8 @@ const struct view cmd_overview_view = {
 	.num_totals = NUM_TYPE_TOTALS,
 	.run = run,
 	.remark =
-"Which process, when and why it was dumped, how complete the dump is; suspects;\n"
+"Which process, when and why it was dumped, how complete the dump is; why memory\n"
+"of a device ran out, where an exception says that it did; suspects;\n"
 "the types that take the most memory; who keeps most of the rest alive; garbage\n"
 "and reference counts. --top bounds the table of types, which gives way where it\n"
 "would not fit into 60 lines.\n",
@@ -406,7 +408,8 @@ static struct error *tell_sections(struct scan *scan,
 				   const struct whole *whole,
 				   const struct overview_memory *memory,
 				   const struct overview_gpu *gpu,
-				   const struct overview_threads *threads)
+				   const struct overview_threads *threads,
+				   const struct overview_failure *failure)
 {
 	bool crashed = overview_threads_crashed(scan, threads);
 	struct cell totals[NUM_TYPE_TOTALS];
@@ -421,7 +424,9 @@ static struct error *tell_sections(struct scan *scan,
 		overview_threads_tell(scan, threads);
 		render_gap(&scan->render);
 	}
-	lines = whole_tell_suspects(scan, whole, memory->ledger);
+	overview_failure_tell(scan, failure);
+	lines = whole_tell_suspects(scan, whole, memory->ledger) +
+		overview_failure_lines(failure);
 	lines += overview_gpu_lines(gpu);
 	overview_gpu_tell(scan, gpu);
 	overview_memory_tell(scan, memory);
@@ -456,6 +461,7 @@ static struct error *run(struct scan *scan)
 	CLEANUP(overview_memory_deinit) struct overview_memory memory = { 0 };
 	CLEANUP(overview_threads_deinit) struct overview_threads threads = { 0 };
 	CLEANUP(overview_gpu_deinit) struct overview_gpu gpu = { 0 };
+	CLEANUP(overview_failure_deinit) struct overview_failure failure = { 0 };
 	CLEANUP(type_rows_deinit) struct type_rows rows = { 0 };
 	struct error *err;
 
@@ -471,13 +477,14 @@ static struct error *run(struct scan *scan)
 	whole_analyse(scan, &whole);
 	overview_memory_reclaim(scan, &memory);
 	overview_threads_gather(scan, &threads);
+	overview_failure_gather(scan, &threads, &whole, &failure);
 	err = type_rows_collect(scan, &counts, &rows);
 	if (err)
 		return err;
 	if (!streams)
 		begin(scan, &memory, &gpu, &header);
 	err = tell_sections(scan, &counts, &rows, &whole, &memory, &gpu,
-			    &threads);
+			    &threads, &failure);
 	if (err)
 		return err;
 	tell_next(scan, &header, &whole, &memory,

@@ -259,7 +259,8 @@ static int scan_dump(const struct options *options)
 	if (!err)
 		err = check_pattern(options);
 	if (!err)
-		err = output_open(&output, options->output);
+		err = output_open(&output, options->output,
+				  views_shown(options)->private_file);
 	if (!err && options->view->many) {
 		scan.family = &family;
 		err = family_of(options->dumps, options->num_dumps, &family);

@@ -46,7 +46,7 @@ struct options {
 	bool retained;		/* add what is retained */
 	bool locals;		/* of threads: variables of frames */
 	bool each;		/* of tensors: no groups of equal ones */
-	bool segments, blocks, orphans;	/* of allocator: rows of these */
+	bool segments, blocks, orphans, history;	/* of allocator: rows of these */
 	uint64_t fits;		/* of allocator: bytes; OPTIONS_NO_SIZE: not
 				   asked */
 	uint64_t device_free;	/* the same: what each device had free */

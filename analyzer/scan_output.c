@@ -68,7 +68,8 @@ static int make_pending(char *template)
 	return fd >= 0 ? fd : -os_errno;
 }
 
-static struct error *open_temporary(struct output *output, const char *path)
+static struct error *open_temporary(struct output *output, const char *path,
+				    bool private)
 {
 	mode_t mask = umask(0);
 	int fd;
@@ -85,8 +86,8 @@ static struct error *open_temporary(struct output *output, const char *path)
 		free(TAKE(output->temporary));
 		return err;
 	}
-	// The answer holds names, not memory: a file like any other.
-	(void)fchmod(fd, 0666 & ~mask);
+	// Most answers hold names, not memory: files like any other.
+	(void)fchmod(fd, (private ? 0600 : 0666) & ~mask);
 	output->file = fdopen(fd, "w");
 	if (!output->file) {
 		(void)close(fd);
@@ -96,7 +97,8 @@ static struct error *open_temporary(struct output *output, const char *path)
 	return NULL;
 }
 
-struct error *output_open(struct output *output, const char *path)
+struct error *output_open(struct output *output, const char *path,
+			  bool private)
 {
 	struct error *err = NULL;
 
@@ -106,7 +108,7 @@ struct error *output_open(struct output *output, const char *path)
 	} else {
 		output->path = path;
 		err = is_special(path) ? open_special(output, path) :
-					 open_temporary(output, path);
+					 open_temporary(output, path, private);
 	}
 	if (err)
 		return err;

@@ -21,8 +21,11 @@ struct output {
  * Open path, NULL or "-" being standard output. A file is written under a
  * temporary name beside it; what is no regular file (/dev/null, a FIFO) is
  * written to directly.
+ *
+ * @param private  the file is for its owner alone
  */
-struct error *output_open(struct output *output, const char *path);
+struct error *output_open(struct output *output, const char *path,
+			  bool private);
 
 /**
  * Flush, and give the file its name.

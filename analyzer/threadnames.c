@@ -81,8 +81,13 @@ struct memory_reader *thread_names_memory(struct thread_names *names)
 bool thread_names_str(struct thread_names *names, uint64_t str,
 		      char text[THREAD_TEXT_MAX])
 {
-	return str != 0 && pyh_name_read(&names->naming, str, text,
-					 THREAD_TEXT_MAX);
+	return thread_names_long_str(names, str, text, THREAD_TEXT_MAX);
+}
+
+bool thread_names_long_str(struct thread_names *names, uint64_t str, char *text,
+			   size_t size)
+{
+	return str != 0 && pyh_name_read(&names->naming, str, text, size);
 }
 
 void thread_names_code(struct thread_names *names,

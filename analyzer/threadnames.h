@@ -29,6 +29,10 @@ struct memory_reader *thread_names_memory(struct thread_names *names);
 bool thread_names_str(struct thread_names *names, uint64_t str,
 		      char text[THREAD_TEXT_MAX]);
 
+/** The same, as much of it as there is room for. */
+bool thread_names_long_str(struct thread_names *names, uint64_t str, char *text,
+			   size_t size);
+
 /** The qualified name of a frame's function or, up to 3.10, its name. */
 void thread_names_code(struct thread_names *names,
 		       const struct pyh_frame *frame,

@@ -17,11 +17,12 @@ static const struct view *const views[] = {
 	&cmd_path_view, &cmd_retained_view, &cmd_cycles_view, &cmd_gc_view,
 	&cmd_refcounts_view, &cmd_threads_view, &cmd_tracemalloc_view,
 	&cmd_memory_view, &cmd_malloc_view, &cmd_shared_view,
-	&cmd_tensors_view, &cmd_allocator_view, &cmd_info_view,
+	&cmd_tensors_view, &cmd_allocator_view,
+	&cmd_torchsnapshot_view, &cmd_info_view,
 };
 
 static const char *const planned[] = {
-	"torch-snapshot", "gpu", "diff", "trend",
+	"gpu", "diff", "trend",
 	"query", "report", "explore", "export", "redact", "bundle",
 };
 

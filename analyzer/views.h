@@ -36,7 +36,8 @@ enum view_bit {
 	VIEW_SHARED = 1 << 17,
 	VIEW_TENSORS = 1 << 18,
 	VIEW_ALLOCATOR = 1 << 19,
-	VIEW_EVERY = 0xFFFFF,
+	VIEW_TORCH_SNAPSHOT = 1 << 20,
+	VIEW_EVERY = 0x1FFFFF,
 };
 
 struct view;
@@ -65,6 +66,7 @@ struct view {
 	const char *argument;	/* the name of what must follow it, or NULL */
 	bool or_type;		/* … unless --type is given */
 	bool many;		/* takes several dumps, or a manifest of them */
+	bool private_file;	/* -o is for the user alone: not names only */
 	/* A longer remark for `heapscan VIEW --help`. */
 	const char *remark;
 };

@@ -35,19 +35,26 @@ static uint64_t exception_at(const struct pyh_runtime *runtime,
 	return address;
 }
 
-/** The innermost entry is the last one. */
-static uint64_t last_traceback(const struct pyh_runtime *runtime,
-			       struct memory_reader *memory, uint64_t traceback)
+/** The innermost entries are the last ones: those, the innermost first. */
+static size_t last_tracebacks(const struct pyh_runtime *runtime,
+			      struct memory_reader *memory, uint64_t traceback,
+			      uint64_t *ret, size_t most)
 {
-	for (int i = 0; i < PYH_TRACEBACKS_MAX; i++) {
-		uint64_t next = object_at(runtime, memory, traceback,
-					  PYH_TRACEBACK_TB_NEXT);
+	uint64_t ring[PYH_PLACES_MAX];
+	size_t count = 0, kept;
 
-		if (next == 0)
-			return traceback;
-		traceback = next;
+	for (; traceback != 0; count++) {
+		if (count == PYH_TRACEBACKS_MAX)
+			return 0;
+		ring[count % PYH_PLACES_MAX] = traceback;
+		traceback = object_at(runtime, memory, traceback,
+				      PYH_TRACEBACK_TB_NEXT);
 	}
-	return 0;
+	kept = count < most ? count : most;
+	kept = kept < PYH_PLACES_MAX ? kept : PYH_PLACES_MAX;
+	for (size_t i = 0; i < kept; i++)
+		ret[i] = ring[(count - 1 - i) % PYH_PLACES_MAX];
+	return kept;
 }
 
 static bool read_place(const struct pyh_runtime *runtime,
@@ -56,7 +63,6 @@ static bool read_place(const struct pyh_runtime *runtime,
 {
 	uint64_t frame, line, at;
 
-	traceback = last_traceback(runtime, memory, traceback);
 	frame = object_at(runtime, memory, traceback, PYH_TRACEBACK_TB_FRAME);
 	if (frame == 0 || !pyh_frame_of_object(runtime, memory, frame, ret) ||
 	    !pyh_field(runtime, memory, traceback, PYH_TRACEBACK_TB_LINENO,
@@ -71,11 +77,46 @@ static bool read_place(const struct pyh_runtime *runtime,
 	return true;
 }
 
+size_t pyh_exception_places(const struct pyh_runtime *runtime,
+			    struct memory_reader *memory, uint64_t address,
+			    struct pyh_frame *ret, size_t most)
+{
+	uint64_t tracebacks[PYH_PLACES_MAX];
+	uint64_t first = object_at(runtime, memory, address,
+				   PYH_EXCEPTION_TRACEBACK);
+	size_t count = last_tracebacks(runtime, memory, first, tracebacks,
+				       most), i = 0;
+
+	while (i < count && read_place(runtime, memory, tracebacks[i], &ret[i]))
+		i++;
+	return i;
+}
+
+uint64_t pyh_exception_argument(const struct pyh_runtime *runtime,
+				struct memory_reader *memory, uint64_t address)
+{
+	uint64_t args = object_at(runtime, memory, address,
+				  PYH_EXCEPTION_ARGS);
+	uint64_t type = object_at(runtime, memory, args, PYH_OBJECT_OB_TYPE);
+	uint64_t flags, count, item;
+
+	if (args == 0 || type == 0 || !pyh_has(runtime, PYH_TUPLE_OB_ITEM) ||
+	    !pyh_field(runtime, memory, type, PYH_TYPE_TP_FLAGS, &flags) ||
+	    !(flags & PYH_TPFLAGS_TUPLE_SUBCLASS) ||
+	    !pyh_field(runtime, memory, args, PYH_VAR_OB_SIZE, &count) ||
+	    count == 0 ||
+	    !memory_try_u64(memory, args + pyh_offset(runtime,
+						      PYH_TUPLE_OB_ITEM),
+			    &item))
+		return 0;
+	return item;
+}
+
 bool pyh_exception_read(const struct pyh_runtime *runtime,
 			struct memory_reader *memory, uint64_t address,
 			struct pyh_exception *ret)
 {
-	uint64_t ignored, traceback;
+	uint64_t ignored;
 
 	*ret = (struct pyh_exception){ 0 };
 	ret->address = exception_at(runtime, memory, address, &ret->type);
@@ -87,9 +128,7 @@ bool pyh_exception_read(const struct pyh_runtime *runtime,
 	ret->context = exception_at(runtime, memory,
 				    object_at(runtime, memory, address,
 					      PYH_EXCEPTION_CONTEXT), &ignored);
-	traceback = object_at(runtime, memory, address,
-			      PYH_EXCEPTION_TRACEBACK);
-	ret->has_place = traceback != 0 &&
-			 read_place(runtime, memory, traceback, &ret->place);
+	ret->has_place = pyh_exception_places(runtime, memory, address,
+					      &ret->place, 1) == 1;
 	return true;
 }

@@ -17,6 +17,7 @@
 enum {
 	PYH_EXCEPTIONS_MAX = 64,	/* of a chain that is followed */
 	PYH_TRACEBACKS_MAX = 1 << 16,
+	PYH_PLACES_MAX = 32,	/* that are told of one exception */
 };
 
 /** Addresses of objects; 0: none, or not to be had. */
@@ -32,5 +33,19 @@ struct pyh_exception {
 bool pyh_exception_read(const struct pyh_runtime *runtime,
 			struct memory_reader *memory, uint64_t address,
 			struct pyh_exception *ret);
+
+/**
+ * The places that it went through, from where it was raised outwards.
+ *
+ * @param most  of them at ret; PYH_PLACES_MAX is of use
+ * @return how many there are
+ */
+size_t pyh_exception_places(const struct pyh_runtime *runtime,
+			    struct memory_reader *memory, uint64_t address,
+			    struct pyh_frame *ret, size_t most);
+
+/** The first of its arguments, which is its message mostly; 0: it has none. */
+uint64_t pyh_exception_argument(const struct pyh_runtime *runtime,
+				struct memory_reader *memory, uint64_t address);
 
 #endif

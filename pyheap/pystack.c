@@ -270,6 +270,19 @@ bool pyh_frame_of_object(const struct pyh_runtime *runtime,
 	return true;
 }
 
+bool pyh_frame_of_code(const struct pyh_runtime *runtime,
+		       struct memory_reader *memory, uint64_t code, int64_t at,
+		       struct pyh_frame *ret)
+{
+	struct pyh_frame frame = { .code = code };
+
+	if (code == 0 || !read_code(runtime, memory, &frame))
+		return false;
+	frame.line = pyh_line(runtime, memory, code, at);
+	*ret = frame;
+	return true;
+}
+
 /* --- variables ------------------------------------------------------------- */
 
 /** Up to 3.10: how many there are of all kinds. */

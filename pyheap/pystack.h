@@ -79,6 +79,16 @@ bool pyh_frame_of_object(const struct pyh_runtime *runtime,
 			 struct memory_reader *memory, uint64_t object,
 			 struct pyh_frame *ret);
 
+/**
+ * What code says of a place in it, where no frame is left: names and the line.
+ *
+ * @param at  bytes from the start of its bytecode
+ * @return false where there is no code at the address
+ */
+bool pyh_frame_of_code(const struct pyh_runtime *runtime,
+		       struct memory_reader *memory, uint64_t code, int64_t at,
+		       struct pyh_frame *ret);
+
 /** Return false to end the walk. */
 typedef bool pyh_local_fn(void *context, uint64_t index, uint64_t address);
 

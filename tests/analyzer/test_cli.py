@@ -40,17 +40,17 @@ sys.stdin.read()
 VIEWS = ["overview", "suspects", "types", "objects", "object", "collections",
          "duplicates", "path", "retained", "cycles", "gc", "refcounts",
          "threads", "tracemalloc", "memory", "malloc", "shared", "tensors",
-         "allocator", "info"]
+         "allocator", "torch-snapshot", "info"]
 # Those that need no argument and answer about any process; the others have
 # tests of their own.
 PLAIN_VIEWS = [view for view in VIEWS
                if view not in ("object", "path", "threads", "tracemalloc",
-                               "tensors", "allocator")]
-LATER = """torch-snapshot gpu
+                               "tensors", "allocator", "torch-snapshot")]
+LATER = """gpu
     diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--batch=d", "--gpu-core=f"]
 OPTIONS = """format output color values fail-if dot top sort type match min-size
-    by tracebacks locals native-only each segments blocks orphans fits device-free retained sysroot debuginfod memory threads tmp index no-index no-progress
+    by tracebacks locals native-only each segments blocks orphans history fits device-free retained sysroot debuginfod memory threads tmp index no-index no-progress
     quiet verbose completion help version""".split()
 
 

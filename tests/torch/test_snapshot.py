@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""heapscan torch-snapshot against torch.cuda.memory._snapshot() of the same moment,
+and what PyTorch's own viewer makes of it: on each release of PyTorch that is here.
+
+What cannot be equal, and why:
+
+time_us           PyTorch measures how its clock ran once more when asked; here there
+                  is only the measurement from when it was imported: checked to 2 ms
+                  and to 1 in 10,000 of the time since the first event
+name, filename    of C++ frames: PyTorch's addr2line has arguments, templates' and
+                  sources' names; here are symbols: checked to be in those, and to be
+                  as many
+the last event    a snapshot is itself an event, which it does not have yet
+new settings      of 2.12 and later (NEW_SETTINGS), which are not read
+"""
+
+import importlib.util
+import json
+import os
+import pickle
+import random
+import re
+import stat
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "lib"))
+import heaptest
+
+SCRIPT = os.path.join(HERE, "snapshot_target.py")
+NEW_SETTINGS = {"graph_capture_record_stream_reuse", "max_cached_size",
+                "max_round_threshold"}
+SCENARIOS = {
+    "plain": {}, "history": {}, "stacks": {}, "wrapped": {}, "streams": {},
+    "pools": {}, "devices": {}, "oom": {}, "annotated": {},
+    "conf": {"PYTORCH_CUDA_ALLOC_CONF":
+             "expandable_segments:True,roundup_power2_divisions:4"},
+}
+
+
+def load(path):
+    with open(path, "rb") as file:
+        return pickle.load(file)
+
+
+def segments_of(snapshot):
+    """1.13 has nothing but them."""
+    return snapshot["segments"] if isinstance(snapshot, dict) else snapshot
+
+
+def is_pythons(frame):
+    return frame["filename"].endswith(".py") or frame["filename"][:1] == "<"
+
+
+def same_frames(ours, live, where, names):
+    """Those of Python are equal; of C++ there are as many, with the same names but
+    for what PyTorch adds. Where among them the others stand depends on names."""
+    split = [[[frame for frame in frames if is_pythons(frame) == python]
+              for python in (True, False)] for frames in (ours, live)]
+    assert split[0][0] == split[1][0], (where, split[0][0], split[1][0])
+    assert len(split[0][1]) == len(split[1][1]), where
+    for frame, theirs in zip(split[0][1], split[1][1]):
+        plain = re.sub(r"<.*", "", frame["name"]).rstrip("…")
+        if plain != "??":
+            names[plain not in theirs["name"]] += 1
+
+
+def same(ours, live, where, names):
+    """Equal but for frames of C++ and the clock."""
+    assert set(ours) == set(live), (where, set(ours) ^ set(live))
+    for key in ours:
+        if key == "frames":
+            same_frames(ours[key], live[key], where, names)
+        elif key == "history":
+            assert len(ours[key]) == len(live[key]), where
+            for a, b in zip(ours[key], live[key]):
+                same(a, b, where + " history", names)
+        elif key not in ("time_us", "blocks"):
+            assert ours[key] == live[key], (where, key, ours[key], live[key])
+
+
+def same_segments(ours, live, names):
+    assert len(ours) == len(live) > 0, (len(ours), len(live))
+    for a, b in zip(ours, live):
+        same(a, b, "segment 0x%x" % b["address"], names)
+        assert len(a["blocks"]) == len(b["blocks"]), b
+        for one, other in zip(a["blocks"], b["blocks"]):
+            same(one, other, "block of 0x%x" % b["address"], names)
+
+
+def same_times(ours, live):
+    if not live or "time_us" not in live[0]:
+        return
+    first = live[0]["time_us"]
+    for a, b in zip(ours, live):
+        apart = abs(a["time_us"] - b["time_us"])
+        assert apart < 2000 + (b["time_us"] - first) / 1e4, (a, b)
+    times = [event["time_us"] for event in ours]
+    assert times == sorted(times)
+
+
+def same_traces(ours, live, most, names):
+    assert len(ours) == len(live)
+    for device, (a, b) in enumerate(zip(ours, live)):
+        if b:
+            assert a[-1]["action"] == "snapshot", a[-1]
+        if a and a[-1]["action"] == "snapshot":
+            # A full ring has lost its oldest for it.
+            b = b[len(b) + 1 - most:] if len(b) == most else b
+            a = a[:-1]
+        assert len(a) == len(b), (device, len(a), len(b))
+        for i, (one, other) in enumerate(zip(a, b)):
+            same(one, other, "event %d of %d" % (i, device), names)
+        same_times(a, b)
+
+
+def same_rest(ours, live):
+    """Settings and annotations."""
+    mine = ours.get("allocator_settings")
+    if "allocator_settings" in live:
+        expected = {key: value for key, value
+                    in live["allocator_settings"].items()
+                    if key not in NEW_SETTINGS}
+        assert mine == expected, (mine, expected)
+    notes = live.get("external_annotations", [])
+    assert len(ours.get("external_annotations", [])) == len(notes)
+    for a, b in zip(ours.get("external_annotations", []), notes):
+        assert dict(a, time_us=0) == dict(b, time_us=0), (a, b)
+        assert abs(a["time_us"] - b["time_us"]) < 10000, (a, b)
+
+
+def viewer_of(interpreter):
+    """PyTorch's own, without PyTorch."""
+    path = os.path.join(interpreter.env["PYTHONPATH"], "torch", "cuda",
+                        "_memory_viz.py")
+    spec = importlib.util.spec_from_file_location("_memory_viz", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def viewed(viewer, ours, live):
+    """Its functions say the same of both, and make a page."""
+    for name in "segsum", "trace":
+        function = getattr(viewer, name, None)
+        if not function:
+            continue
+        if name == "trace" and "device_traces" not in live:
+            continue
+        told = function(ours)
+        assert told and isinstance(told, str)
+        if name == "segsum":
+            assert told == function(live)
+    for name in "segment_plot", "trace_plot":
+        function = getattr(viewer, name, None)
+        if function:
+            page = function(ours)
+            assert "<script" in page, page[:200]
+
+
+def dump_of(interpreter, scenario, variables):
+    live, dump = heaptest.tmp(scenario + ".live"), heaptest.tmp(scenario)
+    with heaptest.start_target(interpreter, SCRIPT, [scenario, live],
+                               timeout=600,
+                               env=dict(variables, FAKECUDA_MEMORY="1g")) as target:
+        done = heaptest.heapdump("-q", "--max-pause", "5m", "-o", dump,
+                                 target.pid)
+        assert done.returncode == 0, done.stderr
+    return dump, load(live)
+
+
+def compare(interpreter, viewer, scenario, dump, said):
+    live = said["snapshot"]
+    path = heaptest.tmp(scenario + ".pickle")
+    done = heaptest.heapscan(dump, "torch-snapshot", "-o", path)
+    assert done.returncode == 0, done.stderr
+    ours, names = load(path), [0, 0]
+    assert "heapscan" not in ours, ours["heapscan"]
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    same_segments(ours["segments"], segments_of(live), names)
+    if isinstance(live, dict):
+        assert set(ours) == set(live), set(ours) ^ set(live)
+        most = 50 if scenario == "wrapped" else 100000
+        same_traces(ours["device_traces"], live["device_traces"], most, names)
+        same_rest(ours, live)
+    if scenario == "stacks" and isinstance(live, dict):
+        assert names[0] > 9 * names[1] and names[0] > 100, names
+    viewed(viewer, ours, dict(live) if isinstance(live, dict) else
+           {"segments": live, "device_traces": [[]]})
+    print("# %s, %s: %d segments, %d events, %d of %d names of C++" % (
+        interpreter.torch, scenario, len(ours["segments"]),
+        sum(map(len, ours["device_traces"])), names[0], sum(names)))
+
+
+def size_of(message, words):
+    """A number of the exception's message."""
+    number, unit = re.search(r"([\d.]+) (\w+) ?" + words, message).groups()
+    return float(number) * {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20,
+                            "GiB": 1 << 30}[unit]
+
+
+def near(got, expected):
+    return abs(got - expected) <= max(expected * 0.01, 8 << 10)
+
+
+def why(dump, said):
+    """The overview says why it failed, in the exception's numbers and those of the
+    snapshot."""
+    done = heaptest.heapscan(dump, "-f", "json", "-q")
+    assert done.returncode == 0, done.stderr
+    failure, message = json.loads(done.stdout)["failure"], said["message"]
+    assert failure["state"] == "handled" and failure["kind"] == "tried", failure
+    assert failure["requested"] == 200 << 20
+    assert failure["device"] == "cuda:0"
+    assert failure["allocated"] == said["allocated"] or near(
+        failure["allocated"], said["allocated"]), failure
+    assert near(failure["device_free"], size_of(
+        message, r"(?:is )?free")), (failure, message)
+    assert near(failure["device_total"], 1 << 30), failure
+    free = [block["size"] for segment in segments_of(said["snapshot"])
+            for block in segment["blocks"] if block["state"] == "inactive"]
+    assert failure["as_then"] is True, failure
+    assert failure["pieces"] == len(free), failure
+    assert failure["largest_free"] == max(free), failure
+    assert near(failure["reserved_and_free"], sum(free)), failure
+    traces = said["snapshot"]["device_traces"] if isinstance(
+        said["snapshot"], dict) else [[]]
+    events = [event for event in traces[0] if event["action"] == "oom"]
+    assert failure["exact"] is bool(events), failure
+    if events:
+        assert failure["device_free"] == events[-1]["device_free"], failure
+    assert failure["verdict"] == "pieces", failure
+    assert failure["expandable_segments"] == "would", failure
+    assert re.match(r"empty snapshot_target\.py:\d+ < ask snapshot_target"
+                    r"\.py:\d+ < oom snapshot_target\.py:\d+$",
+                    failure["place"]), failure
+    screen = heaptest.heapscan(dump, "-q").stdout
+    section = screen[screen.index("WHY IT FAILED"):].split("\n\n")[0]
+    assert len(screen.splitlines()) <= 60, screen
+    assert max(map(len, section.splitlines())) <= 120, section
+    assert "…" not in section, section
+    assert "empty() asked cuda:0 for 200.0 MiB:  empty snapshot_target.py:" in (
+        section), section
+    assert "in %d pieces, the largest 48.0 MiB" % len(free) in section, section
+    assert "expandable_segments would have made" in section, section
+    # Nothing of the text itself, unless asked for.
+    assert "Tried to allocate" not in screen, section
+    values = heaptest.heapscan(dump, "-q", "--values").stdout
+    assert "Tried to allocate" in values, values
+
+
+def damaged(dump):
+    """Bytes of the dump changed at random: a file that loads, or an error; never
+    a crash; and where something was left out, the file says so."""
+    generator = random.Random(11)
+    plain = heaptest.tmp("plain.core")
+    heaptest.expand(dump, plain)
+    size = os.path.getsize(plain)
+    partial = 0
+    for i in range(6):
+        with open(plain, "r+b") as core:
+            for _ in range(2000):
+                core.seek(generator.randrange(size // 8) * 8)
+                core.write(generator.randbytes(8))
+        path = heaptest.tmp("damaged.pickle")
+        if os.path.exists(path):
+            os.unlink(path)
+        done = heaptest.heapscan(plain, "torch-snapshot", "-o", path,
+                                 "--no-index", "-q")
+        assert done.returncode in (0, 1, 3), (done.returncode, done.stderr)
+        if done.returncode == 1:
+            assert not os.path.exists(path), i
+            continue
+        ours = load(path)
+        assert {"segments", "device_traces"} <= set(ours), i
+        partial += "heapscan" in ours
+        if done.returncode == 3:
+            assert ours["heapscan"]["complete"] is False
+    return partial
+
+
+def cut(dump):
+    """Half a dump: an error, or a partial file that says so."""
+    plain = heaptest.tmp("cut.core")
+    heaptest.expand(dump, plain)
+    os.truncate(plain, os.path.getsize(plain) * 2 // 3)
+    path = heaptest.tmp("cut.pickle")
+    done = heaptest.heapscan(plain, "torch-snapshot", "-o", path, "--no-index",
+                             "-q")
+    assert done.returncode in (1, 3), (done.returncode, done.stderr)
+    if done.returncode == 3:
+        assert load(path)["heapscan"]["complete"] is False
+    else:
+        assert not os.path.exists(path)
+
+
+def refused(dump):
+    """What makes no sense is said, and nothing is written."""
+    path = heaptest.tmp("refused.pickle")
+    for words, sentence in (((), "needs -o FILE"),
+                            (("-o", path, "-f", "json"), "--format")):
+        done = heaptest.heapscan(dump, "torch-snapshot", *words)
+        assert done.returncode == 2 and sentence in done.stderr, done.stderr
+        assert not os.path.exists(path)
+
+
+def has_runtime(interpreter):
+    """Up to 1.13 CUDA's runtime is a part of the wheel, and wants a real driver."""
+    library = os.path.join(interpreter.env["PYTHONPATH"], "torch", "lib",
+                           "libc10_cuda.so")
+    with open(library, "rb") as file:
+        return b"cuGetExportTable\0" in file.read()
+
+
+def test(interpreter):
+    label = "torch %s: " % interpreter.torch
+    viewer, kept = viewer_of(interpreter), None
+    for scenario, variables in SCENARIOS.items():
+        with heaptest.case(label + "snapshot equals the live one: " + scenario):
+            dump, said = dump_of(interpreter, scenario, variables)
+            if scenario == "history":
+                kept = dump
+            compare(interpreter, viewer, scenario, dump, said)
+        if scenario == "oom":
+            with heaptest.case(label + "why it failed"):
+                why(dump, said)
+        if dump != kept:
+            os.unlink(dump)
+    with heaptest.case(label + "refused"):
+        refused(kept)
+    with heaptest.case(label + "a dump that is cut"):
+        cut(kept)
+    with heaptest.case(label + "a dump that is damaged"):
+        print("# partial files: %d" % damaged(kept))
+
+
+def main():
+    found = heaptest.with_torch(devices=2)
+    if not found:
+        heaptest.skip("torch-snapshot", "no wheel of PyTorch: "
+                      "tests/python/fetch_torch.sh fetches them")
+    # The oldest and the newest, unless told otherwise.
+    if not os.environ.get("HEAPSCAN_INTERPRETERS"):
+        able = [one for one in found if not has_runtime(one)]
+        found = [one for one in found if one not in able[1:-1]]
+    for interpreter in found:
+        if has_runtime(interpreter):
+            heaptest.skip("torch %s: its snapshot" % interpreter.torch, "CUDA's "
+                          "runtime is a part of its libc10_cuda.so, and wants a "
+                          "real driver")
+        else:
+            test(interpreter)
+    heaptest.finish()
+
+
+if __name__ == "__main__":
+    main()
