@@ -17,6 +17,7 @@
 #include "analyzer/overview_gpu.h"
 #include "analyzer/overview_heap.h"
 #include "analyzer/overview_memory.h"
+#include "analyzer/overview_tensors.h"
 #include "analyzer/overview_threads.h"
 #include "analyzer/type_rows.h"
 #include "image/base/guard.h"
@@ -27,6 +28,8 @@ enum {
 	LINES_HEAD = 5,		/* with the gap */
 	LINES_ALWAYS = 10,	/* head and last row of types, gaps, allocator,
 				   coverage, inexact sizes, next, the last line */
+	ROWS_MORE = 5,		/* of tables that do not lead */
+	TYPES_SHORT = 4, TYPES_SHORT_LINES = 2, TYPE_SHORT_MAX = 20,
 };
 
 static struct error *run(struct scan *scan);
@@ -180,7 +183,7 @@ static void tell_complete(struct scan *scan, const struct dump_header *header,
 }
 
 /** At most 60 lines where no more were asked for: the types give way. */
-static uint64_t top_of_types(const struct scan *scan, unsigned int lines)
+static uint64_t top_of_leading(const struct scan *scan, unsigned int lines)
 {
 	uint64_t top = scan->options->top;
 	unsigned int room = lines + LINES_HEAD + LINES_ALWAYS < LINES_MAX ?
@@ -189,11 +192,10 @@ static uint64_t top_of_types(const struct scan *scan, unsigned int lines)
 	return top > 0 && top <= OPTIONS_TOP_DEFAULT && top > room ? room : top;
 }
 
-/** lines: of all sections but this one. */
 static void tell_types(struct scan *scan, const struct type_rows *rows,
-		       unsigned int lines)
+		       uint64_t top)
 {
-	size_t shown = type_rows_shown(rows, top_of_types(scan, lines));
+	size_t shown = type_rows_shown(rows, top);
 	struct column columns[NUM_TYPE_COLUMNS];
 	struct cell cells[NUM_TYPE_COLUMNS];
 	uint64_t running = 0;
@@ -287,31 +289,61 @@ static void next_path(const struct whole *whole, char text[NEXT_MAX])
 			       "retained");
 }
 
-/** Two questions that are right for this dump. */
-static void tell_next(struct scan *scan, const struct dump_header *header,
-		      const struct whole *whole,
-		      const struct overview_memory *memory, bool crashed)
+/** After memory of a device ran out. */
+static void next_of_failure(const struct failure *failure,
+			    char first[NEXT_MAX], char second[NEXT_MAX])
 {
-	CLEANUP(free_pointer) char *path = shell_word(header->path);
-	char *commands[2] = { NULL, NULL }, first[NEXT_MAX] = "objects";
-	const char *dump = path ? path : "DUMP";
-	struct render *render = &scan->render;
+	const struct torch_oom *oom = &failure->oom;
+
+	(void)snprintf(second, NEXT_MAX, "torch-snapshot -o oom.pickle");
+	if (oom->requested.known && oom->free.known)
+		(void)snprintf(first, NEXT_MAX, "allocator --fits %" PRIu64
+			       " --device-free %" PRIu64, oom->requested.bytes,
+			       oom->free.bytes);
+	else if (oom->requested.known)
+		(void)snprintf(first, NEXT_MAX, "allocator --fits %" PRIu64,
+			       oom->requested.bytes);
+	else
+		(void)snprintf(first, NEXT_MAX, "allocator --blocks");
+}
+
+/** What this dump asks for: words behind the file's name. */
+static void choose_next(const struct overview_memory *memory,
+			const struct whole *whole, bool crashed, bool findings,
+			char first[NEXT_MAX], char second[NEXT_MAX])
+{
+	char path[NEXT_MAX] = "objects";
 
 	// Who holds what is not told of every heap.
 	if (whole->analysis)
-		next_path(whole, first);
-	if (asprintf(&commands[0], "heapscan %s %s", dump,
-		     crashed ? "threads --locals" : first) < 0)
-		commands[0] = NULL;
-	if ((crashed ?
-		     asprintf(&commands[1], "heapscan %s %s", dump, first) :
-		     asprintf(&commands[1],
-			      header->findings ? "heapscan %s -v" :
-			      overview_memory_elsewhere(memory) ?
-						 "heapscan %s memory" :
-			      whole->analysis ? "heapscan %s retained" :
-						"heapscan %s types", dump)) < 0)
-		commands[1] = NULL;
+		next_path(whole, path);
+	(void)strcpy(first, crashed ? "threads --locals" : path);
+	(void)strcpy(second, crashed ? path :
+		     findings ? "-v" :
+		     overview_memory_elsewhere(memory) ? "memory" :
+		     whole->analysis ? "retained" : "types");
+}
+
+/** Two questions that are right for this dump. */
+static void tell_next(struct scan *scan, const struct dump_header *header,
+		      const struct whole *whole,
+		      const struct overview_memory *memory,
+		      const struct overview_failure *failure, bool crashed)
+{
+	CLEANUP(free_pointer) char *path = shell_word(header->path);
+	char *commands[2] = { NULL, NULL }, words[2][NEXT_MAX];
+	const char *dump = path ? path : "DUMP";
+	struct render *render = &scan->render;
+
+	if (failure->failure.how != FAILURE_NONE && !crashed)
+		next_of_failure(&failure->failure, words[0], words[1]);
+	else
+		choose_next(memory, whole, crashed, header->findings > 0,
+			    words[0], words[1]);
+	for (int i = 0; i < 2; i++)
+		if (asprintf(&commands[i], "heapscan %s %s", dump,
+			     words[i]) < 0)
+			commands[i] = NULL;
 	if (render->format == RENDER_JSON) {
 		json_array(&render->json, "next");
 		for (int i = 0; i < 2; i++)
@@ -401,6 +433,61 @@ static void begin(struct scan *scan, const struct overview_memory *memory,
 	tell_head(scan, header, memory, gpu, NULL);
 }
 
+/** Where tensors lead, people need no more than a line: "dict 118 61.9 MiB". */
+static void tell_types_short(struct scan *scan, const struct type_rows *rows)
+{
+	char line[TYPES_SHORT * (TYPE_SHORT_MAX + 2 * UNITS_TEXT_MAX) + 16];
+	char count[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX];
+	char name[RENDER_NAME_MAX];
+	size_t used = (size_t)snprintf(line, sizeof(line), "TYPES    ");
+
+	for (size_t i = 0; i < rows->num_rows && i < TYPES_SHORT &&
+	     used < sizeof(line); i++) {
+		struct cell cells[NUM_TYPE_COLUMNS];
+
+		type_rows_cells(rows, i, 0, cells);
+		used += (size_t)snprintf(
+			line + used, sizeof(line) - used, "%s %s %s %s",
+			i ? "," : "",
+			render_name(&scan->render, cells[TYPE_NAME].text,
+				    TYPE_SHORT_MAX, name),
+			units_count(rows->rows[i].total.count, count),
+			units_size(rows->rows[i].total.size, size));
+	}
+	render_line_see(&scan->render, line, "types");
+	render_gap(&scan->render);
+}
+
+/** Rows of a table that does not lead. */
+static uint64_t top_of_others(const struct scan *scan)
+{
+	uint64_t top = scan->options->top;
+
+	return top > ROWS_MORE ? ROWS_MORE : top;
+}
+
+/** The two tables that may lead; lines: of all other sections. */
+static struct error *tell_tables(struct scan *scan, const struct type_rows *rows,
+				 const struct overview_memory *memory,
+				 const struct overview_tensors *tensors,
+				 unsigned int lines)
+{
+	bool lead = overview_tensors_lead(tensors, rows->heap.size);
+	uint64_t more = top_of_others(scan), top;
+	struct error *err;
+
+	lines += lead ? TYPES_SHORT_LINES :
+			overview_tensors_lines(tensors, more);
+	top = top_of_leading(scan, lines);
+	err = overview_tensors_tell(scan, tensors, lead ? top : more);
+	overview_memory_tell(scan, memory);
+	if (!err && lead && render_for_people(&scan->render))
+		tell_types_short(scan, rows);
+	else if (!err)
+		tell_types(scan, rows, top);
+	return err;
+}
+
 /** All sections, in their order. */
 static struct error *tell_sections(struct scan *scan,
 				   const struct type_counts *counts,
@@ -408,6 +495,7 @@ static struct error *tell_sections(struct scan *scan,
 				   const struct whole *whole,
 				   const struct overview_memory *memory,
 				   const struct overview_gpu *gpu,
+				   const struct overview_tensors *tensors,
 				   const struct overview_threads *threads,
 				   const struct overview_failure *failure)
 {
@@ -429,12 +517,13 @@ static struct error *tell_sections(struct scan *scan,
 		overview_failure_lines(failure);
 	lines += overview_gpu_lines(gpu);
 	overview_gpu_tell(scan, gpu);
-	overview_memory_tell(scan, memory);
-	tell_types(scan, rows, lines + whole_lines_of_largest(whole) +
-				       whole_lines_of_state(whole) +
-				       overview_memory_lines(memory) +
-				       overview_threads_lines(threads));
-	err = whole_tell_largest(scan, whole);
+	err = tell_tables(scan, rows, memory, tensors,
+			  lines + whole_lines_of_largest(whole) +
+				  whole_lines_of_state(whole) +
+				  overview_memory_lines(memory) +
+				  overview_threads_lines(threads));
+	if (!err)
+		err = whole_tell_largest(scan, whole);
 	if (err)
 		return err;
 	if (!memory->ledger) {
@@ -462,6 +551,7 @@ static struct error *run(struct scan *scan)
 	CLEANUP(overview_threads_deinit) struct overview_threads threads = { 0 };
 	CLEANUP(overview_gpu_deinit) struct overview_gpu gpu = { 0 };
 	CLEANUP(overview_failure_deinit) struct overview_failure failure = { 0 };
+	CLEANUP(overview_tensors_deinit) struct overview_tensors tensors = { 0 };
 	CLEANUP(type_rows_deinit) struct type_rows rows = { 0 };
 	struct error *err;
 
@@ -478,16 +568,17 @@ static struct error *run(struct scan *scan)
 	overview_memory_reclaim(scan, &memory);
 	overview_threads_gather(scan, &threads);
 	overview_failure_gather(scan, &threads, &whole, &failure);
+	overview_tensors_gather(scan, &tensors);
 	err = type_rows_collect(scan, &counts, &rows);
 	if (err)
 		return err;
 	if (!streams)
 		begin(scan, &memory, &gpu, &header);
 	err = tell_sections(scan, &counts, &rows, &whole, &memory, &gpu,
-			    &threads, &failure);
+			    &tensors, &threads, &failure);
 	if (err)
 		return err;
-	tell_next(scan, &header, &whole, &memory,
+	tell_next(scan, &header, &whole, &memory, &failure,
 		  overview_threads_crashed(scan, &threads));
 	tell_values(scan);
 	render_end(&scan->render);

@@ -23,7 +23,11 @@ struct path {
 	const struct pyh_edge *before;	/* the one before edges, or NULL */
 	struct pyh_root place;		/* said behind all steps, if placed */
 	bool placed;
-	struct pyh_repr text;
+	bool by_traceback;		/* and what holds that place */
+	char place_text[PLACE_MAX];	/* what will be said there */
+	size_t place_size;
+	size_t room;			/* bytes for all of it */
+	struct pyh_repr text;		/* its size leaves room for the place */
 };
 
 /** Fields that Python knows by another name than CPython. */
@@ -161,6 +165,25 @@ static void put_name_in(struct path *path, uint64_t key)
 		put_value(path, "__dict__[", key, "]");
 }
 
+/** Leave room behind the steps for where they begin, if it is not too much. */
+static void make_place(struct path *path)
+{
+	struct pyh_repr text = { .runtime = path->naming->runtime,
+				 .memory = path->naming->memory,
+				 .buffer = path->place_text,
+				 .size = PLACE_MAX };
+
+	path->place_text[0] = '\0';
+	if (path->placed)
+		pyh_name_put_place(path->naming, &text, &path->place);
+	if (path->placed && path->by_traceback)
+		pyh_repr_put(&text, " (frame kept by a traceback)");
+	path->place_size =
+		path->text.at + text.at + PYH_EDGE_TEXT_MIN <= path->room ?
+			text.at : 0;
+	path->text.size = path->room - path->place_size;
+}
+
 /* --- steps of several references ------------------------------------------ */
 
 /**
@@ -179,6 +202,11 @@ static bool put_module_name(struct path *path, uint64_t dict, uint64_t key)
 	put_name_in(path, key);
 	// Each interpreter has modules of its own.
 	path->placed = path->root && path->root->kind == PYH_ROOT_INTERPRETER;
+	if (path->by_traceback) {
+		path->by_traceback = false;
+		path->place = path->root ? *path->root : path->place;
+		make_place(path);
+	}
 	return true;
 }
 
@@ -279,6 +307,34 @@ static void put_local(struct path *path, const struct pyh_edge *edge)
 	put_frame_of(path, edge);
 	if (is_field(ahead(path, 0), "cell_contents"))
 		path->at++;
+}
+
+/**
+ * A traceback, a frame that ended by the exception, a variable of that: says
+ * better what this is than who has caught the exception, which is forgotten.
+ */
+static bool put_traceback(struct path *path)
+{
+	const struct pyh_edge *edge = ahead(path, 1);
+	struct pyh_root root = { .kind = PYH_ROOT_LOCAL };
+
+	if (path->room == 0 || !is_field(ahead(path, 0), "tb_frame") ||
+	    !is_slot(edge))
+		return false;
+	root.code = pyh_name_code_of(path->naming, edge->holder, edge->type);
+	if (!pyh_name_of_local(path->naming, root.code, edge->ref.index))
+		root.kind = PYH_ROOT_STACK;
+	root.index = edge->ref.index;
+	path->place = root;
+	path->placed = path->by_traceback = true;
+	path->text.at = path->text.cut = 0;
+	path->text.size = path->room;
+	pyh_name_put_root(path->naming, &path->text, &root);
+	path->at += 2;
+	if (is_field(ahead(path, 0), "cell_contents"))
+		path->at++;
+	make_place(path);
+	return true;
 }
 
 /* --- one reference -------------------------------------------------------- */
@@ -411,7 +467,8 @@ static void put_step(struct path *path)
 		put_local(path, edge);
 	else if (is_own_frame(path))
 		path->at++;
-	else if (!put_closure(path) && !put_globals(path))
+	else if (!put_closure(path) && !put_globals(path) &&
+		 !put_traceback(path))
 		put_single(path, edge);
 }
 
@@ -570,39 +627,22 @@ static struct path path_begin(const struct pyh_naming *naming,
 	};
 }
 
-/** Where the root is, as text; its size, 0 where there is no room for it. */
-static size_t write_place(struct path *path, char place[static PLACE_MAX])
-{
-	struct pyh_repr text = { .runtime = path->naming->runtime,
-				 .memory = path->naming->memory,
-				 .buffer = place, .size = PLACE_MAX };
-
-	place[0] = '\0';
-	if (path->placed)
-		pyh_name_put_place(path->naming, &text, &path->place);
-	return path->text.at + text.at + PYH_EDGE_TEXT_MIN <= path->text.size ?
-		       text.at : 0;
-}
-
 void pyh_path_text(const struct pyh_naming *naming, const struct pyh_root *root,
 		   const struct pyh_edge *edges, size_t count, char *buffer,
 		   size_t size)
 {
 	struct path path = path_begin(naming, edges, count, buffer, size);
-	char place[PLACE_MAX];
-	size_t place_size;
 
 	path.root = root;
+	path.room = size;
 	put_beginning(&path);
-	place_size = write_place(&path, place);
-	path.text.size -= place_size;
+	make_place(&path);
 	while (path.at < path.count && !path.text.full)
 		put_step(&path);
-	if (path.placed)
-		memcpy(buffer + path.text.at, place, place_size);
-	else
-		place_size = 0;
-	buffer[path.text.at + place_size] = '\0';
+	if (!path.placed)
+		path.place_size = 0;
+	memcpy(buffer + path.text.at, path.place_text, path.place_size);
+	buffer[path.text.at + path.place_size] = '\0';
 }
 
 void pyh_step_text(const struct pyh_naming *naming, const struct pyh_root *root,

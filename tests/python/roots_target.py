@@ -105,6 +105,21 @@ generator = numbers()
 next(generator)
 
 
+def failing():
+    held = plant("local of a frame that failed", Thing(),
+                 r"local held in failing\(\) \(frame kept by a traceback\)")
+    held.more = plant("behind that", Thing(),
+                      r"(local held\.more|temporary value) in failing\(\) "
+                      r"\(frame kept by a traceback\)")
+    raise ValueError
+
+
+try:
+    failing()
+except ValueError as error:
+    caught = error
+
+
 # ---- Threads
 
 def block():

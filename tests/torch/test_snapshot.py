@@ -203,6 +203,24 @@ def near(got, expected):
     return abs(got - expected) <= max(expected * 0.01, 8 << 10)
 
 
+def tensors(dump, screen):
+    """The overview's section about tensors is the beginning of that view, and what
+    it says to ask next can be asked."""
+    rows = heaptest.heapscan(dump, "tensors", "-q").stdout.splitlines()
+    section = screen[screen.index("\nTENSORS "):].strip().split("\n\n")[0]
+    lines = section.splitlines()[2:]
+    assert len(lines) >= 5, section
+    assert [line.split("  graph")[0].split()[:5] for line in lines[:4]] == [
+        line.split()[:5] for line in rows[2:6]], (section, rows[:7])
+    assert "\nTYPES     " in screen, screen
+    following = re.findall(r"^(?:next:|     ) heapscan \S+ (.*)$", screen, re.M)
+    assert [words.split()[0] for words in following] == [
+        "allocator", "torch-snapshot"], screen
+    fits = heaptest.heapscan(dump, *following[0].split(), "-q", "-f", "json")
+    assert fits.returncode == 0, fits.stderr
+    assert json.loads(fits.stdout)["rows"][0]["fits"] == "no", fits.stdout
+
+
 def why(dump, said):
     """The overview says why it failed, in the exception's numbers and those of the
     snapshot."""
@@ -243,6 +261,7 @@ def why(dump, said):
         section), section
     assert "in %d pieces, the largest 48.0 MiB" % len(free) in section, section
     assert "expandable_segments would have made" in section, section
+    tensors(dump, screen)
     # Nothing of the text itself, unless asked for.
     assert "Tried to allocate" not in screen, section
     values = heaptest.heapscan(dump, "-q", "--values").stdout
