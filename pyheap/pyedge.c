@@ -11,7 +11,8 @@
 
 enum {
 	VALUE_MAX = 64,		/* bytes of the value of a key */
-	PLACE_MAX = PYH_NAME_MAX + 64,	/* of where a root is */
+	HOLDER_MAX = 80,	/* of who holds a traceback */
+	PLACE_MAX = PYH_NAME_MAX + HOLDER_MAX + 64,	/* of where a root is */
 };
 
 /** A path being written. */
@@ -23,7 +24,8 @@ struct path {
 	const struct pyh_edge *before;	/* the one before edges, or NULL */
 	struct pyh_root place;		/* said behind all steps, if placed */
 	bool placed;
-	bool by_traceback;		/* and what holds that place */
+	bool by_traceback;		/* a traceback holds that place */
+	char holder[HOLDER_MAX];	/* what holds the traceback */
 	char place_text[PLACE_MAX];	/* what will be said there */
 	size_t place_size;
 	size_t room;			/* bytes for all of it */
@@ -176,8 +178,11 @@ static void make_place(struct path *path)
 	path->place_text[0] = '\0';
 	if (path->placed)
 		pyh_name_put_place(path->naming, &text, &path->place);
-	if (path->placed && path->by_traceback)
-		pyh_repr_put(&text, " (frame kept by a traceback)");
+	if (path->placed && path->by_traceback) {
+		pyh_repr_put(&text, " (frame kept by ");
+		pyh_repr_put(&text, path->holder);
+		pyh_repr_put(&text, ")");
+	}
 	path->place_size =
 		path->text.at + text.at + PYH_EDGE_TEXT_MIN <= path->room ?
 			text.at : 0;
@@ -309,9 +314,30 @@ static void put_local(struct path *path, const struct pyh_edge *edge)
 		path->at++;
 }
 
+/** "sys.last_value" of "sys.last_value.__traceback__.tb_next". */
+static void note_holder(struct path *path)
+{
+	static const char *const ends[] = { ".__traceback__", ".tb_next" };
+	const char *text = path->text.buffer;
+	size_t size = path->text.at;
+
+	for (size_t i = 0; i < COUNT(ends); i++) {
+		const char *end = memmem(text, size, ends[i], strlen(ends[i]));
+
+		size = end ? (size_t)(end - text) : size;
+	}
+	if (size == 0 || size >= HOLDER_MAX) {
+		(void)strcpy(path->holder, "a traceback");
+		return;
+	}
+	memcpy(path->holder, text, size);
+	path->holder[size] = '\0';
+}
+
 /**
  * A traceback, a frame that ended by the exception, a variable of that: says
- * better what this is than who has caught the exception, which is forgotten.
+ * better what this is than the way to the exception, of which the beginning goes
+ * behind it.
  */
 static bool put_traceback(struct path *path)
 {
@@ -326,6 +352,7 @@ static bool put_traceback(struct path *path)
 		root.kind = PYH_ROOT_STACK;
 	root.index = edge->ref.index;
 	path->place = root;
+	note_holder(path);
 	path->placed = path->by_traceback = true;
 	path->text.at = path->text.cut = 0;
 	path->text.size = path->room;

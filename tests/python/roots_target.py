@@ -107,10 +107,11 @@ next(generator)
 
 def failing():
     held = plant("local of a frame that failed", Thing(),
-                 r"local held in failing\(\) \(frame kept by a traceback\)")
+                 r"local held in failing\(\) "
+                 r"\(frame kept by roots_target\.py:caught\)")
     held.more = plant("behind that", Thing(),
                       r"(local held\.more|temporary value) in failing\(\) "
-                      r"\(frame kept by a traceback\)")
+                      r"\(frame kept by roots_target\.py:caught\)")
     raise ValueError
 
 
