@@ -217,7 +217,7 @@ static void advise(const struct fits_view *view, struct fit_row *row)
 	if (!settings->source || settings->expandable_segments)
 		return;
 	if (fit->joined >= fit->asked)
-		say(row->help, "expandable_segments:True would help: %s is free "
+		say(row->help, "expandable_segments:True might help: %s is free "
 		    "in pieces, which it maps to one range (whole pages of %s)",
 		    units_size(fit->joined, texts[0]),
 		    units_size(caching_page(fit->small), texts[1]));
