@@ -24,9 +24,12 @@ enum {
 	KNOWN = 1 << 7,		/* in kinds: has been looked at */
 };
 
-enum tensornames_place { PLACE_MODULE, PLACE_PARAMETER, PLACE_BUFFER };
+enum tensornames_place {
+	PLACE_MODULE, PLACE_PARAMETER, PLACE_BUFFER,
+	PLACE_STATE,		/* in what an optimizer knows of a parameter */
+};
 
-/* A module, a parameter or a buffer in a module. */
+/* A module, a parameter or a buffer in a module; a tensor of an optimizer. */
 struct named {
 	uint32_t module;	/* the object that has it */
 	uint64_t key;		/* address of its name */
@@ -186,9 +189,19 @@ static bool is_container(const struct pyh_type *type)
 			      PYH_TPFLAGS_TUPLE_SUBCLASS);
 }
 
+/** What a dict calls the tensors in it. */
+static struct error *name_state(struct tensornames *names, uint32_t optimizer,
+				uint32_t dict)
+{
+	return heapgraph_type(names->heap, dict)->flags &
+			       PYH_TPFLAGS_DICT_SUBCLASS ?
+		name_all(names, optimizer, heapgraph_address(names->heap, dict),
+			 PLACE_STATE) : NULL;
+}
+
 /** What containers lead to from one of them. */
-static struct error *hold_all(struct tensornames *names, uint32_t container,
-			      int depth)
+static struct error *hold_all(struct tensornames *names, uint32_t optimizer,
+			      uint32_t container, int depth)
 {
 	const struct graph *graph = &names->heap->graph;
 	struct error *err = NULL;
@@ -203,9 +216,9 @@ static struct error *hold_all(struct tensornames *names, uint32_t container,
 			err = hashmap_put(&names->optimizers,
 					  (uint64_t)object + 1, 1);
 		else if (depth > 1 && is_container(type))
-			err = hold_all(names, object, depth - 1);
+			err = hold_all(names, optimizer, object, depth - 1);
 	}
-	return err;
+	return err ? err : name_state(names, optimizer, container);
 }
 
 static struct error *look_at_optimizer(struct tensornames *names,
@@ -226,7 +239,7 @@ static struct error *look_at_optimizer(struct tensornames *names,
 
 		if (number != GRAPH_NONE &&
 		    is_container(heapgraph_type(names->heap, number)))
-			err = hold_all(names, number, STATE_DEPTH);
+			err = hold_all(names, optimizer, number, STATE_DEPTH);
 	}
 	return err;
 }
@@ -398,7 +411,9 @@ bool tensornames_text(struct tensornames *names, uint32_t object,
 		*ret_module = named->module;
 		named = named_of(names, named->module);
 	}
-	text[0] = '\0';
+	(void)snprintf(text, size, "%s", steps[0]->place == PLACE_STATE ?
+				"state[*]" : "");
+	used = strlen(text);
 	while (count > 0 && used < size) {
 		char name[NAME_MAX_BYTES];
 		int wrote;

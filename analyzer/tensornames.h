@@ -55,9 +55,9 @@ bool tensornames_is_optimizers(const struct tensornames *names,
 
 /**
  * The names by which modules lead to a tensor: "layers.3.weight", and the
- * outermost of them, from which they begin.
+ * outermost of them, from which they begin; or an optimizer: "state[*].exp_avg".
  *
- * @return false: no module has it
+ * @return false: none of them has it
  */
 bool tensornames_text(struct tensornames *names, uint32_t object,
 		      uint32_t *ret_module, char *text, size_t size);
