@@ -120,7 +120,7 @@ $(ONOOM): $(ONOOM_OBJS)
 # Of no library of the machine it runs on: for images of musl, or of nothing.
 STATIC_PKGS := libelf libzstd libpcre2-8 zlib liblzma liblz4 nettle
 $(B)/heapdump-static: $(HEAPDUMP_OBJS) $(LIBS)
-	$(Q)$(CC) -static-pie $(LDFLAGS) $^ $(shell $(PKG_CONFIG) --static --libs $(STATIC_PKGS)) -lpthread -lm -o $@
+	$(Q)$(CC) -static-pie $(LDFLAGS) $^ $(shell $(PKG_CONFIG) --static --libs $(STATIC_PKGS)) -liberty -lpthread -lm -o $@
 
 static: $(B)/heapdump-static
 

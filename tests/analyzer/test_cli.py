@@ -50,8 +50,9 @@ LATER = """gpu
     diff trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--batch=d", "--gpu-core=f"]
 OPTIONS = """format output color values fail-if dot top sort type match min-size
-    by tracebacks locals native-only each segments blocks orphans history fits device-free retained sysroot debuginfod memory threads tmp index no-index no-progress
-    quiet verbose completion help version""".split()
+    by tracebacks locals native-only each segments blocks orphans history fits
+    device-free arrays retained sysroot debuginfod memory threads tmp index
+    no-index no-progress quiet verbose completion help version""".split()
 
 
 def parsed(*args, **options):
