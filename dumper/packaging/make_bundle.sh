@@ -31,10 +31,13 @@ root=$(dumper/packaging/fetch_root.sh $suite-dev $suite libc6-dev linux-libc-dev
 	libelf-dev libdw-dev libunwind-dev libzstd-dev libpcre2-dev \
 	libsqlite3-dev zlib1g-dev liblzma-dev liblz4-dev nettle-dev libiberty-dev)
 
+# Before the folders that the compiler knows by itself, whose glibc is newer.
+search="-L$root/usr/lib/$triplet -L$root/lib/$triplet"
+
 # The compiler's own libraries are newer than the suite: they must not be asked
 # for. DT_RPATH, unlike DT_RUNPATH, also holds for what a library needs itself.
 make -s -j"$(nproc)" B=$build CC="gcc --sysroot=$root -D_GNU_SOURCE -include dumper/packaging/older_glibc.h" \
-	LDFLAGS='-static-libgcc -Wl,--as-needed -Wl,--disable-new-dtags -Wl,-rpath,\$$ORIGIN/../lib' \
+	LDFLAGS='-static-libgcc -Wl,--as-needed -Wl,--disable-new-dtags -Wl,-rpath,\$$ORIGIN/../lib '"$search" \
 	PKG_CONFIG="env PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_LIBDIR=$root/usr/lib/$triplet/pkgconfig:$root/usr/share/pkgconfig pkg-config" \
 	programs
 
@@ -75,6 +78,18 @@ copy_libraries()
 		copy_libraries "$tree/lib/$library"
 	done
 }
+
+# A program of the suite would not even start with a library that is preloaded
+# and wants a newer glibc.
+for file_built in $build/heapdump $build/heapscan $build/libheapdump-onoom.so; do
+	newest=$(readelf -VW "$file_built" | grep -o 'GLIBC_[0-9.]*' |
+		sort -uV | tail -n 1)
+	if [[ $(printf '%s\n' "$newest" GLIBC_2.31 | sort -V | tail -n 1) != GLIBC_2.31 ]]
+	then
+		echo "make_bundle.sh: $file_built wants $newest" >&2
+		exit 1
+	fi
+done
 
 tree=$build/$name
 rm -rf "$tree"

@@ -145,7 +145,9 @@ def test_suite(bundle, suite, libc):
                             "-o", "/shared/" + name, "--", "/usr/bin/python3",
                             "-c", "bytearray(1 << 62)")
             assert done.returncode == 1, done.stderr
-            report, = re.findall(r"^\{.*", done.stderr, re.M)
+            reports = re.findall(r"^\{.*", done.stderr, re.M)
+            assert len(reports) == 1, done.stderr
+            report = reports[0]
             assert re.search(r"MemoryError in thread \d+: Python was refused "
                              r"4\.00 EiB", report), report
             assert len(os.listdir(os.path.join(root.shared, name))) == 1

@@ -61,7 +61,9 @@ def same_frames(ours, live, where, names):
     assert len(split[0][1]) == len(split[1][1]), where
     for frame, theirs in zip(split[0][1], split[1][1]):
         plain = re.sub(r"<.*", "", frame["name"]).rstrip("…")
-        if plain != "??":
+        # 2.15 knows exported names alone, and takes the next one before a
+        # function that has none of its own.
+        if "??" not in (plain, theirs["name"]):
             names[plain not in theirs["name"]] += 1
 
 
@@ -148,7 +150,7 @@ def viewed(viewer, ours, live):
         if name == "trace" and "device_traces" not in live:
             continue
         told = function(ours)
-        assert told and isinstance(told, str)
+        assert isinstance(told, str) and bool(told) == bool(function(live))
         if name == "segsum":
             assert told == function(live)
     for name in "segment_plot", "trace_plot":
@@ -184,7 +186,7 @@ def compare(interpreter, viewer, scenario, dump, said):
         same_traces(ours["device_traces"], live["device_traces"], most, names)
         same_rest(ours, live)
     if scenario == "stacks" and isinstance(live, dict):
-        assert names[0] > 9 * names[1] and names[0] > 100, names
+        assert names[0] > 2 * names[1] and names[0] > 100, names
     viewed(viewer, ours, dict(live) if isinstance(live, dict) else
            {"segments": live, "device_traces": [[]]})
     print("# %s, %s: %d segments, %d events, %d of %d names of C++" % (
