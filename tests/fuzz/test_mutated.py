@@ -20,7 +20,7 @@ FUZZER = os.path.join(damage.sanitized_folder(), "tests", "fuzz",
                       "fuzz_census")
 IDLE = "print('READY', __import__('os').getpid(), flush=True)\n" \
        "import sys; sys.stdin.read()\n"
-CASES = 300
+CASES = 200
 SECONDS = 600
 
 

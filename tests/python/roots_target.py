@@ -107,11 +107,12 @@ next(generator)
 
 def failing():
     held = plant("local of a frame that failed", Thing(),
-                 r"local held in failing\(\) "
-                 r"\(frame kept by roots_target\.py:caught\)")
+                 r"local held in failing\(\) \(frame kept by "
+                 r"(roots_target\.py:caught|temporary value)\)")
     held.more = plant("behind that", Thing(),
                       r"(local held\.more|temporary value) in failing\(\) "
-                      r"\(frame kept by roots_target\.py:caught\)")
+                      r"\(frame kept by "
+                      r"(roots_target\.py:caught|temporary value)\)")
     raise ValueError
 
 
