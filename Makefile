@@ -61,6 +61,10 @@ MISSING := $(strip $(foreach p,$(PKGS),$(if $(shell $(PKG_CONFIG) --exists $(p) 
 ifneq ($(MISSING),)
 $(error libraries not found: $(MISSING). Install them with "apt-get install -y $(foreach p,$(MISSING),$(PACKAGE_OF_$(p)))")
 endif
+# It has no pkg-config.
+ifneq ($(shell echo | $(CC) -include libiberty/demangle.h -E -x c -o /dev/null - 2>/dev/null && echo y),y)
+$(error libraries not found: libiberty. Install it with "apt-get install -y libiberty-dev")
+endif
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS))
 PKG_LIBS   := $(shell $(PKG_CONFIG) --libs $(PKGS))
 endif
