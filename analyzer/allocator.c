@@ -392,11 +392,13 @@ const char *allocator_guess(const struct allocator *allocator, size_t device,
 	const struct torch_device *torch = allocator->devices[device].device;
 	const struct torch_block *one = &torch->blocks[block];
 	const struct torch_pool *pool = &torch->pools[one->pool];
+	// 1.13 does not keep what was asked for; these sizes are round ones.
+	uint64_t asked = one->requested ? one->requested : one->size;
 
 	if (one->state == CACHING_PENDING)
 		return "freed; a stream may still be using it";
 	for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++)
-		if (one->requested == known[i].bytes)
+		if (asked == known[i].bytes)
 			return known[i].owner;
 	if (pool->owner && pool->knows_id && pool->id[0]) {
 		(void)snprintf(text, ALLOCATOR_OWNER_MAX,

@@ -27,7 +27,9 @@ RUNS = [("fragments", {}, (1, 13)), ("streams", EXPANDABLE, (2, 1)),
         ("training", {}, (1, 13)), ("full", {}, (1, 13)),
         ("raw", {}, (1, 13)), ("unused", {}, (1, 13))]
 # Each is two of these put together: matrix.sh asks for them.
-if ONLY or os.environ.get("HEAPSCAN_TORCH") == "all":
+ALL = ONLY or os.environ.get("HEAPSCAN_TORCH") == "all"
+OLDEST = ("fragments", "raw")           # what 1.13 has otherwise
+if ALL:
     RUNS += [("streams", {}, (1, 13)), ("training", EXPANDABLE, (2, 1)),
              ("fragments", TUNED, (2, 0)), ("full", EXPANDABLE, (2, 1))]
 
@@ -368,35 +370,24 @@ def backend(interpreter):
     os.remove(core)
 
 
-def has_runtime(interpreter):
-    """Is the runtime of CUDA in a library of the allocator itself? Only a driver
-    satisfies that one, and none is here."""
-    site = os.path.join(heaptest.CACHE, "torch", interpreter.torch, "site")
-    with open(os.path.join(site, "torch", "lib", "libc10_cuda.so"), "rb") as file:
-        return b"cuGetExportTable\0" in file.read()
-
-
 found = heaptest.with_torch(devices=2)
 for interpreter in found:
     version = release(interpreter.torch)
     label = "PyTorch %s: " % interpreter.torch
-    with_runtime = has_runtime(interpreter)
-    if with_runtime:
-        heaptest.skip(label + "its allocator", "CUDA's runtime is a part of its "
-                      "libc10_cuda.so, and wants a real driver")
     for scenario, environment, since in RUNS:
         if version < since:
             continue
         name = (label + scenario + " " +
                 environment.get("PYTORCH_CUDA_ALLOC_CONF", ""))
-        if with_runtime or not re.search(ONLY, name):
+        if not re.search(ONLY, name) or (version < (2, 0) and not ALL and
+                                         scenario not in OLDEST):
             continue
         with heaptest.case(name):
             compare(interpreter, scenario, environment)
     if re.search(ONLY, label + "unused"):
         with heaptest.case(label + "CUDA never used"):
             unused(interpreter)
-    if not with_runtime and re.search(ONLY, label + "async"):
+    if version >= (2, 0) and re.search(ONLY, label + "async"):
         with heaptest.case(label + "cudaMallocAsync"):
             backend(interpreter)
 if not found:
