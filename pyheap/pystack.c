@@ -43,10 +43,15 @@ void pyh_threads_each(const struct pyh_runtime *runtime,
 
 	for (size_t i = 0; i < runtime->num_interpreters; i++) {
 		uint64_t at = runtime->interpreters[i].first_thread, interp;
+		uint64_t mark = 0;
 
-		for (; at != 0 && left > 0; left--) {
+		for (size_t n = 0; at != 0 && at != mark && left > 0;
+		     n++, left--) {
 			struct pyh_thread thread;
 
+			// A damaged list may be a circle: see pyh_frames_each().
+			if ((n & (n - 1)) == 0)
+				mark = at;
 			if (!pyh_field(runtime, memory, at, PYH_TSTATE_INTERP,
 				       &interp) ||
 			    interp != runtime->interpreters[i].address)

@@ -57,7 +57,10 @@ struct pyh_frame {
 typedef bool pyh_thread_fn(void *context, const struct pyh_thread *thread);
 typedef bool pyh_frame_fn(void *context, const struct pyh_frame *frame);
 
-/** Each thread of each interpreter, the newest of each first. */
+/**
+ * Each thread of each interpreter, the newest of each first. Of a circle some
+ * are told twice.
+ */
 void pyh_threads_each(const struct pyh_runtime *runtime,
 		      struct memory_reader *memory, pyh_thread_fn *fn,
 		      void *context);
