@@ -94,7 +94,7 @@ HEAPDUMP_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard dumper/*.c))
 # What is preloaded into programs (--on-oom): of glibc alone.
 ONOOM         := $(B)/libheapdump-onoom.so
 ONOOM_OBJS    := $(patsubst %.c,$(B)/%.o,$(wildcard dumper/onoom/*.c))
-HEAPSCAN_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard analyzer/*.c))
+HEAPSCAN_OBJS := $(patsubst %.c,$(B)/%.o,$(filter-out analyzer/graph/%,$(wildcard analyzer/*.c analyzer/*/*.c)))
 UNIT_TESTS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*.c))
 TEST_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
 HEADERS       := $(wildcard image/*.h image/*/*.h pyheap/*.h pyheap/*/*.h cudaheap/*.h dumper/*.h dumper/*/*.h analyzer/*.h analyzer/*/*.h tests/lib/*.h)
@@ -230,7 +230,7 @@ $(B)/tests/tools/%: $(B)/tests/tools/%.o $(TEST_LIB_OBJS) $(LIBS)
 # A fuzz target with a main() that replays files; libFuzzer brings its own.
 FUZZ_MAIN = $(if $(findstring fuzzer,$(SANITIZE)),,$(B)/tests/fuzz/replay_main.o)
 # Of the analyzer what makes a graph of a heap, and stacks; it asks no command line.
-FUZZ_OBJS := $(patsubst %,$(B)/analyzer/%.o,heapgraph heaproots greenlets collector finalizers frozen threadstacks)
+FUZZ_OBJS := $(patsubst %,$(B)/analyzer/%.o,$(addprefix heap/,heapgraph heaproots greenlets collector finalizers frozen) threads/threadstacks)
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(B)/tests/fuzz/replay_main.o $(FUZZ_OBJS) $(TEST_LIB_OBJS) $(LIBS)
 	$(Q)$(CC) $(subst fuzzer-no-link,fuzzer,$(SANITIZE_FLAGS)) $(LDFLAGS) $< $(FUZZ_MAIN) $(FUZZ_OBJS) $(TEST_LIB_OBJS) $(LIBS) $(ALL_LIBS) -o $@
 

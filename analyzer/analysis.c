@@ -6,10 +6,10 @@
 
 #include <stdlib.h>
 
-#include "analyzer/kept.h"
-#include "analyzer/ledger.h"
+#include "analyzer/kept/kept.h"
+#include "analyzer/ledger/ledger.h"
 #include "analyzer/opened.h"
-#include "analyzer/scan_progress.h"
+#include "analyzer/show/scan_progress.h"
 #include "image/base/workers.h"
 
 static struct error *visit_census(void *context, pyh_visit_fn *fn,

@@ -7,12 +7,12 @@
 #ifndef ANALYZER_ANALYSIS_H
 #define ANALYZER_ANALYSIS_H
 
-#include "analyzer/collector.h"
 #include "analyzer/graph/components.h"
 #include "analyzer/graph/dominators.h"
 #include "analyzer/graph/domtree.h"
-#include "analyzer/heapgraph.h"
-#include "analyzer/heaproots.h"
+#include "analyzer/heap/collector.h"
+#include "analyzer/heap/heapgraph.h"
+#include "analyzer/heap/heaproots.h"
 
 struct opened;
 

@@ -10,9 +10,9 @@
 
 #include "analyzer/gate.h"
 #include "analyzer/opened.h"
-#include "analyzer/render.h"
 #include "analyzer/scan_options.h"
-#include "analyzer/scan_output.h"
+#include "analyzer/show/render.h"
+#include "analyzer/show/scan_output.h"
 #include "analyzer/views.h"
 
 /** One run of the program. */

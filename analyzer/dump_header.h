@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "analyzer/render.h"
+#include "analyzer/show/render.h"
 #include "image/image.h"
 #include "pyheap/pyruntime.h"
 

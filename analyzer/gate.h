@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "analyzer/render.h"
+#include "analyzer/show/render.h"
 #include "image/base/error.h"
 
 struct view;

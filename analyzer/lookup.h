@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "analyzer/heapgraph.h"
+#include "analyzer/heap/heapgraph.h"
 #include "image/base/error.h"
 #include "pyheap/pycensus.h"
 #include "pyheap/pyruntime.h"

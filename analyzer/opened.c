@@ -11,10 +11,10 @@
 #include <unistd.h>
 
 #include "analyzer/analysis.h"
-#include "analyzer/index.h"
-#include "analyzer/kept.h"
+#include "analyzer/kept/index.h"
+#include "analyzer/kept/kept.h"
 #include "analyzer/scan_options.h"
-#include "analyzer/scan_progress.h"
+#include "analyzer/show/scan_progress.h"
 #include "image/base/guard.h"
 #include "image/base/tempfile.h"
 #include "image/base/workers.h"

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "analyzer/render.h"
+#include "analyzer/show/render.h"
 #include "image/base/error.h"
 
 struct view;

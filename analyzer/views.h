@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "analyzer/render.h"
+#include "analyzer/show/render.h"
 #include "image/base/error.h"
 
 struct options;

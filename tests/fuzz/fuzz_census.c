@@ -26,14 +26,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "analyzer/collector.h"
 #include "analyzer/graph/components.h"
 #include "analyzer/graph/dominators.h"
 #include "analyzer/graph/domtree.h"
 #include "analyzer/graph/reach.h"
-#include "analyzer/heapgraph.h"
-#include "analyzer/heaproots.h"
-#include "analyzer/threadstacks.h"
+#include "analyzer/heap/collector.h"
+#include "analyzer/heap/heapgraph.h"
+#include "analyzer/heap/heaproots.h"
+#include "analyzer/threads/threadstacks.h"
 #include "image/image.h"
 #include "image/live/live.h"
 #include "image/registers.h"

@@ -8,7 +8,7 @@ is in docs/format.md.
     index.seal()                # the checksums are right again
     index.write(path)
 
-Columns go by their names in analyzer/keptcolumns.h.
+Columns go by their names in analyzer/kept/keptcolumns.h.
 """
 
 import os

@@ -12,8 +12,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "analyzer/chunkowners.h"
-#include "analyzer/mallocheap.h"
+#include "analyzer/malloc/chunkowners.h"
+#include "analyzer/malloc/mallocheap.h"
 #include "analyzer/opened.h"
 #include "analyzer/scan_options.h"
 

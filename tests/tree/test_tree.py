@@ -8,9 +8,16 @@ import re
 import subprocess
 import sys
 
+# What the analyzer finds out, and how it is shown; of one subject a folder.
+SUBJECTS = ["analyzer/" + name for name in (
+    "allocator", "heap", "kept", "ledger", "malloc", "show", "tensors", "threads")]
+BELOW = ["analyzer/graph", "pyheap", "cudaheap", "image/live", "image", "image/base"]
+
 # A file may include its own layer and those to the right of it.
 MAY_USE = {
-    "analyzer": ["analyzer", "analyzer/graph", "pyheap", "cudaheap", "image/live", "image", "image/base"],
+    "analyzer/commands": ["analyzer/commands", "analyzer/overview", "analyzer", *SUBJECTS, *BELOW],
+    "analyzer/overview": ["analyzer/overview", "analyzer", *SUBJECTS, *BELOW],
+    **dict.fromkeys(["analyzer", *SUBJECTS], ["analyzer", *SUBJECTS, *BELOW]),
     "analyzer/graph": ["analyzer/graph", "image/base"],
     "dumper": ["dumper", "dumper/onoom", "pyheap", "cudaheap", "image/live", "image", "image/base"],
     "dumper/onoom": ["dumper/onoom"],
@@ -21,7 +28,7 @@ MAY_USE = {
     "image": ["image", "image/base"],
     "image/base": ["image/base"],
 }
-PRINTERS = re.compile(r"^(dumper/.*_main\.c|analyzer/(.*_main|cmd_.*)\.c)$")
+PRINTERS = re.compile(r"^(dumper/.*_main\.c|analyzer/(.*_main|commands/cmd_.*)\.c)$")
 
 failed = False
 

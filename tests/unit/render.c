@@ -5,8 +5,8 @@
  * The analyzer is a program and not a library, so what is tested is compiled
  * in.
  */
-#include "analyzer/render.c"
-#include "analyzer/textwidth.c"
+#include "analyzer/show/render.c"
+#include "analyzer/show/textwidth.c"
 
 #include "tests/lib/check.h"
 

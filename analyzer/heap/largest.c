@@ -1,0 +1,151 @@
+/*
+ * The largest owners; see largest.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/heap/largest.h"
+
+#include <stdlib.h>
+
+#include "image/base/guard.h"
+
+enum {
+	SHARE_LEAST = 100,	/* a hundredth of the memory in question */
+	STEPS_MAX = 1000,	/* up the tree, to a suspect's ancestors */
+	VISITS_MAX = 1 << 20,	/* objects looked at */
+	BRANCHES_MAX = 1 << 12,	/* that are kept in mind */
+};
+
+struct choosing {
+	const struct analysis *analysis;
+	const struct suspects *suspects;
+	struct largest *result;
+	uint32_t branches[BRANCHES_MAX];
+	size_t num_branches;
+	uint64_t visits;
+};
+
+/** A suspect, or what lives by one. */
+static bool is_said(const struct choosing *choosing, uint32_t object)
+{
+	for (size_t i = 0; i < choosing->suspects->count; i++)
+		if (choosing->suspects->list[i].object == object)
+			return true;
+	return false;
+}
+
+/** A suspect lives by it. */
+static bool leads_to_said(const struct choosing *choosing, uint32_t object)
+{
+	const uint32_t *parent = choosing->analysis->dominators.parent;
+
+	for (size_t i = 0; i < choosing->suspects->count; i++) {
+		uint32_t at = choosing->suspects->list[i].object;
+
+		for (int steps = 0; steps < STEPS_MAX && at < DOMINATOR_ROOT &&
+				    at != GRAPH_NONE; steps++) {
+			if (at == object)
+				return true;
+			at = parent[at];
+		}
+	}
+	return false;
+}
+
+/** Modules, classes and their namespaces, which hold what has nothing else in
+ * common. */
+static bool is_namespace(const struct choosing *choosing, uint32_t object)
+{
+	const struct heapgraph *heap = choosing->analysis->heap;
+	uint32_t parent = choosing->analysis->dominators.parent[object];
+	enum pyh_kind kind = heapgraph_type(heap, object)->kind;
+
+	if (kind == PYH_KIND_MODULE || kind == PYH_KIND_TYPE)
+		return true;
+	if (kind != PYH_KIND_DICT || parent >= heap->count)
+		return false;
+	kind = heapgraph_type(heap, parent)->kind;
+	return kind == PYH_KIND_MODULE || kind == PYH_KIND_TYPE;
+}
+
+/** The branches under an object that are large enough; how much they keep. */
+static uint64_t add_branches(struct choosing *choosing, uint32_t object,
+			     uint64_t *ret_largest)
+{
+	const uint64_t *retained = choosing->analysis->dominators.retained;
+	uint64_t sum = 0;
+	uint32_t count;
+	const uint32_t *children = domtree_children(&choosing->analysis->tree,
+						    object, &count);
+
+	*ret_largest = 0;
+	choosing->visits += (uint64_t)count + 1;
+	for (uint32_t i = 0; i < count; i++) {
+		if (retained[children[i]] < choosing->result->least ||
+		    choosing->num_branches == BRANCHES_MAX)
+			continue;
+		choosing->branches[choosing->num_branches++] = children[i];
+		sum += retained[children[i]];
+		if (retained[children[i]] > *ret_largest)
+			*ret_largest = retained[children[i]];
+	}
+	return sum;
+}
+
+static uint32_t take_largest(struct choosing *choosing)
+{
+	const uint64_t *retained = choosing->analysis->dominators.retained;
+	size_t best = 0;
+	uint32_t object;
+
+	for (size_t i = 1; i < choosing->num_branches; i++) {
+		uint32_t one = choosing->branches[i];
+		uint32_t other = choosing->branches[best];
+
+		if (retained[one] > retained[other] ||
+		    (retained[one] == retained[other] && one < other))
+			best = i;
+	}
+	object = choosing->branches[best];
+	choosing->branches[best] =
+		choosing->branches[--choosing->num_branches];
+	return object;
+}
+
+/** One branch: it is one of them, or those below it are looked at instead. */
+static void look_at(struct choosing *choosing, uint32_t object)
+{
+	uint64_t whole = choosing->analysis->dominators.retained[object];
+	size_t before = choosing->num_branches;
+	bool said = leads_to_said(choosing, object);
+	uint64_t largest, below;
+
+	if (is_said(choosing, object))
+		return;
+	below = add_branches(choosing, object, &largest);
+	if (said || largest >= whole - whole / 10 ||
+	    (below >= whole / 2 && is_namespace(choosing, object)))
+		return;
+	choosing->num_branches = before;
+	choosing->result->objects[choosing->result->count++] = object;
+}
+
+struct error *largest_find(const struct analysis *analysis,
+			   const struct suspects *suspects,
+			   struct largest *ret)
+{
+	CLEANUP(free_pointer) struct choosing *choosing =
+		calloc(1, sizeof(*choosing));
+	uint64_t largest;
+
+	*ret = (struct largest){ .least = suspects->memory / SHARE_LEAST };
+	if (!choosing)
+		return error_no_memory();
+	choosing->analysis = analysis;
+	choosing->suspects = suspects;
+	choosing->result = ret;
+	(void)add_branches(choosing, DOMINATOR_ROOT, &largest);
+	while (choosing->num_branches > 0 && ret->count < LARGEST_MAX &&
+	       choosing->visits < VISITS_MAX)
+		look_at(choosing, take_largest(choosing));
+	return NULL;
+}

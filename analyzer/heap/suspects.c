@@ -1,0 +1,498 @@
+/*
+ * Leak suspects: finding points of accumulation; see suspects.h.
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * From the top of the dominator tree down, as far as branches are large enough
+ * to matter: where most of a branch goes on through one child, that one is
+ * looked at instead; where it divides into many of one type, there it piles up.
+ */
+#include "analyzer/heap/suspects.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/heap/bounded.h"
+#include "analyzer/heap/copies.h"
+#include "analyzer/heap/suspect_words.h"
+#include "analyzer/kept/kept.h"
+#include "analyzer/opened.h"
+#include "image/base/guard.h"
+#include "image/format.h"
+
+enum {
+	SINGLE_SHARE_LEAST = 5,		/* a fifth */
+	SINGLE_BYTES_LEAST = 16 << 20,
+	ELEMENTS_LEAST = 100,		/* that are "many" */
+	CHAIN_LEAST = 1000,		/* links of a chain */
+	CANDIDATES_MAX = 256,
+	VISITS_MAX = 1 << 22,		/* large objects looked at */
+};
+
+struct finding_suspects {
+	const struct analysis *analysis;
+	struct suspects *result;
+	uint64_t least;			/* bytes of a branch that matters */
+	/* sums of children by type, for one parent at a time */
+	uint64_t *sums;
+	uint32_t *counts;
+	uint32_t *samples;
+	struct suspect candidates[CANDIDATES_MAX];
+	size_t num_candidates;
+	uint32_t *pending;		/* branches to be looked at */
+	size_t num_pending, room;
+	uint64_t visits;
+	struct copies copies;
+	struct bounded *bounded;	/* owned */
+};
+
+/* --- what piles up under an object ----------------------------------------- */
+
+/** A dict that a module has as its own. */
+static bool is_namespace(const struct heapgraph *heap, uint32_t object)
+{
+	const struct graph *graph = &heap->graph;
+
+	if (heapgraph_type(heap, object)->kind != PYH_KIND_DICT)
+		return false;
+	for (uint32_t i = graph->in_at[object]; i < graph->in_at[object + 1]; i++)
+		if (graph_in(graph->in[i], GRAPH_MASK_STRONG) &&
+		    heapgraph_type(heap, graph_end(graph->in[i]))->kind ==
+			    PYH_KIND_MODULE)
+			return true;
+	return false;
+}
+
+/**
+ * Modules, classes and their namespaces: every program has many, and all that
+ * its code consists of.
+ */
+static bool is_of_the_program(const struct finding_suspects *finding,
+			      uint32_t object, const struct pyh_type *element)
+{
+	const struct heapgraph *heap = finding->analysis->heap;
+	uint32_t parent;
+
+	if (element->kind == PYH_KIND_TYPE || element->kind == PYH_KIND_MODULE ||
+	    element->kind == PYH_KIND_CODE)
+		return true;
+	if (object >= heap->count)
+		return false;
+	if (is_namespace(heap, object))
+		return true;
+	parent = finding->analysis->dominators.parent[object];
+	return parent < heap->count &&
+	       (heapgraph_type(heap, parent)->kind == PYH_KIND_MODULE ||
+		heapgraph_type(heap, parent)->kind == PYH_KIND_TYPE);
+}
+
+struct pile {
+	uint32_t type;		/* of the children that retain the most */
+	uint32_t count, sample;	/* of these; the one of the lowest address */
+	uint64_t retained;	/* by these together */
+	uint32_t largest;	/* child of all; GRAPH_NONE: there is none */
+};
+
+/**
+ * What the children of an object are: of those that nobody holds together,
+ * without the namespaces of modules, which their functions hold, too.
+ */
+static struct pile pile_under(struct finding_suspects *finding, uint32_t object)
+{
+	const struct analysis *analysis = finding->analysis;
+	const uint64_t *retained = analysis->dominators.retained;
+	const uint32_t *types = analysis->heap->types;
+	uint32_t count;
+	const uint32_t *children = domtree_children(&analysis->tree, object,
+						    &count);
+	struct pile pile = { .largest = GRAPH_NONE, .sample = GRAPH_NONE };
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t child = children[i], type = types[child];
+
+		if (object == DOMINATOR_ROOT &&
+		    is_namespace(analysis->heap, child))
+			continue;
+		if (finding->counts[type]++ == 0)
+			finding->samples[type] = child;
+		finding->sums[type] += retained[child];
+		if (pile.largest == GRAPH_NONE ||
+		    retained[child] > retained[pile.largest])
+			pile.largest = child;
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t type = types[children[i]];
+
+		if (finding->sums[type] > pile.retained) {
+			pile.type = type;
+			pile.retained = finding->sums[type];
+			pile.count = finding->counts[type];
+			pile.sample = finding->samples[type];
+		}
+		finding->sums[type] = 0;
+		finding->counts[type] = 0;
+	}
+	return pile;
+}
+
+/* --- candidates ------------------------------------------------------------ */
+
+static struct suspect *add(struct finding_suspects *finding,
+			   enum suspect_pattern pattern, uint32_t object,
+			   uint64_t retained)
+{
+	struct suspect *suspect;
+
+	if (finding->num_candidates == CANDIDATES_MAX)
+		return NULL;
+	suspect = &finding->candidates[finding->num_candidates++];
+	*suspect = (struct suspect){ .pattern = pattern, .object = object,
+				     .sample = GRAPH_NONE,
+				     .retained = retained };
+	return suspect;
+}
+
+static void set_elements(const struct finding_suspects *finding,
+			 struct suspect *suspect, const struct pile *pile)
+{
+	if (!suspect)
+		return;
+	suspect->element = pyh_types_get(finding->analysis->heap->pyh_types,
+					 pile->type);
+	suspect->elements = pile->count;
+	suspect->sample = pile->sample;
+}
+
+static struct error *look_later(struct finding_suspects *finding,
+				uint32_t object)
+{
+	if (finding->num_pending == finding->room) {
+		size_t room = finding->room ? finding->room * 2 : 256;
+		uint32_t *pending = realloc(finding->pending,
+					    room * sizeof(*pending));
+
+		if (!pending)
+			return error_no_memory();
+		finding->pending = pending;
+		finding->room = room;
+	}
+	finding->pending[finding->num_pending++] = object;
+	return NULL;
+}
+
+/**
+ * The links of a chain that begins at an object: each retains nearly all that
+ * the one before does, and every second one at least is of its type (between
+ * them may stand the dicts of attributes).
+ */
+static uint32_t chain_from(struct finding_suspects *finding, uint32_t object,
+			   uint32_t *ret_end)
+{
+	const struct heapgraph *heap = finding->analysis->heap;
+	const uint64_t *retained = finding->analysis->dominators.retained;
+	uint32_t links = 0, between = 0, at = object;
+
+	while (between < 3 && finding->visits < VISITS_MAX) {
+		uint32_t count, next = GRAPH_NONE;
+		const uint32_t *children =
+			domtree_children(&finding->analysis->tree, at, &count);
+
+		finding->visits += count + 1;
+		for (uint32_t i = 0; i < count; i++)
+			if (next == GRAPH_NONE ||
+			    retained[children[i]] > retained[next])
+				next = children[i];
+		if (next == GRAPH_NONE || retained[next] < finding->least ||
+		    retained[next] < retained[at] / 2)
+			break;
+		at = next;
+		between++;
+		if (heap->types[at] == heap->types[object]) {
+			links++;
+			between = 0;
+		}
+	}
+	*ret_end = at;
+	return links;
+}
+
+/** One branch of the tree. */
+static struct error *look_at(struct finding_suspects *finding, uint32_t object)
+{
+	const struct analysis *analysis = finding->analysis;
+	const uint64_t *retained = analysis->dominators.retained;
+	const struct heapgraph *heap = analysis->heap;
+	const struct pyh_type *element;
+	struct pile pile = pile_under(finding, object);
+	uint32_t count, links, end;
+	const uint32_t *children = domtree_children(&analysis->tree, object,
+						    &count);
+	struct error *err = NULL;
+
+	finding->visits += count + 1;
+	if (heapgraph_footprint(heap, object) >= finding->least &&
+	    heapgraph_footprint(heap, object) >= retained[object] / 2)
+		(void)add(finding, SUSPECT_SINGLE, object,
+			  heapgraph_footprint(heap, object));
+	if (pile.largest == GRAPH_NONE)
+		return NULL;
+	element = pyh_types_get(heap->pyh_types, pile.type);
+	if (pile.count >= ELEMENTS_LEAST && pile.retained >= finding->least &&
+	    pile.retained >= retained[object] / 2 &&
+	    retained[pile.largest] < retained[object] / 2 &&
+	    !is_of_the_program(finding, object, element) &&
+	    !bounded_is(finding->bounded, object)) {
+		set_elements(finding, add(finding, SUSPECT_CONTAINER, object,
+					  retained[object]), &pile);
+		return NULL;
+	}
+	// Where instances have dicts of their own, both types take turns.
+	links = heapgraph_type(heap, object)->kind == PYH_KIND_DICT &&
+				heap->types[pile.largest] !=
+					heap->types[object] ?
+			0 : chain_from(finding, object, &end);
+	if (links >= CHAIN_LEAST) {
+		struct suspect *suspect = add(finding, SUSPECT_CHAIN, object,
+					      retained[object]);
+
+		if (suspect) {
+			suspect->element = heapgraph_type(heap, object);
+			suspect->elements = (uint64_t)links + 1;
+		}
+		return look_later(finding, end);
+	}
+	for (uint32_t i = 0; !err && i < count; i++)
+		if (retained[children[i]] >= finding->least)
+			err = look_later(finding, children[i]);
+	return err;
+}
+
+/* --- at the top ------------------------------------------------------------ */
+
+/**
+ * Objects of one type that nobody holds together: scattered over others, or
+ * held by native code.
+ */
+static void look_at_top(struct finding_suspects *finding)
+{
+	const struct analysis *analysis = finding->analysis;
+	const struct node_set *unexplained = &analysis->roots.unexplained;
+	struct pile pile = pile_under(finding, DOMINATOR_ROOT);
+	const struct pyh_type *element;
+	uint64_t native = 0;
+	uint32_t count;
+	const uint32_t *children = domtree_children(&analysis->tree,
+						    DOMINATOR_ROOT, &count);
+
+	if (pile.count < ELEMENTS_LEAST * 10 || pile.retained < finding->least)
+		return;
+	element = pyh_types_get(analysis->heap->pyh_types, pile.type);
+	if (is_of_the_program(finding, DOMINATOR_ROOT, element))
+		return;
+	for (uint32_t i = 0; i < count; i++)
+		native += analysis->heap->types[children[i]] == pile.type &&
+			  node_set_has(unexplained, children[i]);
+	set_elements(finding, add(finding, native > pile.count / 2 ?
+				  SUSPECT_NATIVE : SUSPECT_SCATTERED,
+				  GRAPH_NONE, pile.retained), &pile);
+}
+
+static void look_at_garbage(struct finding_suspects *finding)
+{
+	const struct collector *collector = &finding->analysis->collector;
+	struct suspect *suspect;
+
+	finding->result->garbage_bytes = collector->freed_bytes;
+	if (collector->freed_bytes < finding->least)
+		return;
+	suspect = add(finding, SUSPECT_GARBAGE, GRAPH_NONE,
+		      collector->freed_bytes);
+	if (suspect)
+		suspect->elements = collector->num_garbage;
+}
+
+static struct error *look_for_copies(struct finding_suspects *finding,
+				     struct opened *opened)
+{
+	struct copies *copies = &finding->copies;
+	struct suspect *suspect;
+	struct error *err = copies_find(opened, finding->analysis,
+					finding->least, copies);
+
+	if (err || !copies->type)
+		return err;
+	suspect = add(finding, SUSPECT_COPIES, copies->container, copies->bytes);
+	if (!suspect)
+		return NULL;
+	suspect->element = copies->type;
+	suspect->elements = copies->count;
+	suspect->sample = copies->sample;
+	return NULL;
+}
+
+static void count_unexplained(struct finding_suspects *finding)
+{
+	const struct analysis *analysis = finding->analysis;
+	const struct node_set *unexplained = &analysis->roots.unexplained;
+	struct suspects *result = finding->result;
+
+	for (uint32_t i = 0; i < analysis->heap->count; i++) {
+		if (!node_set_has(unexplained, i))
+			continue;
+		result->unexplained++;
+		if (analysis->dominators.parent[i] == DOMINATOR_ROOT)
+			result->unexplained_bytes +=
+				analysis->dominators.retained[i];
+	}
+}
+
+/* --- the result ------------------------------------------------------------ */
+
+static int by_retained(const void *a, const void *b)
+{
+	const struct suspect *x = a, *y = b;
+
+	if (x->retained != y->retained)
+		return x->retained > y->retained ? -1 : 1;
+	return x->object < y->object ? -1 : x->object > y->object;
+}
+
+/** True if one of those that were chosen keeps this one. */
+static bool is_inside(const struct finding_suspects *finding,
+		      const struct suspect *suspect)
+{
+	const struct dominators *dominators = &finding->analysis->dominators;
+	const struct suspects *result = finding->result;
+
+	// What keeps copies alive says nothing of there being so many.
+	if (suspect->object == GRAPH_NONE || suspect->pattern == SUSPECT_COPIES)
+		return false;
+	for (size_t i = 0; i < result->count; i++) {
+		uint32_t at = suspect->object;
+
+		if (result->list[i].object == GRAPH_NONE ||
+		    result->list[i].pattern == SUSPECT_COPIES ||
+		    result->list[i].pattern == SUSPECT_CHAIN)
+			continue;
+		for (int steps = 0; steps < 1000 && at < DOMINATOR_ROOT;
+		     steps++) {
+			if (at == result->list[i].object)
+				return true;
+			at = dominators->parent[at];
+		}
+	}
+	return false;
+}
+
+static void choose(struct finding_suspects *finding)
+{
+	struct suspects *result = finding->result;
+
+	if (finding->num_candidates > 0)
+		qsort(finding->candidates, finding->num_candidates,
+		      sizeof(finding->candidates[0]), by_retained);
+	for (size_t i = 0; i < finding->num_candidates &&
+			   result->count < SUSPECTS_MAX; i++) {
+		const struct suspect *suspect = &finding->candidates[i];
+
+		if (suspect->pattern == SUSPECT_SINGLE &&
+		    (suspect->retained < SINGLE_BYTES_LEAST ||
+		     suspect->retained < result->memory / SINGLE_SHARE_LEAST))
+			continue;
+		if (!is_inside(finding, suspect))
+			result->list[result->count++] = *suspect;
+	}
+}
+
+/** The memory that the process took, or, where that is not known, its heap. */
+static void set_memory(struct opened *opened, const struct analysis *analysis,
+		       struct suspects *result)
+{
+	uint64_t rss;
+
+	result->memory = analysis->heap->footprint;
+	if (core_notes_number(&opened_image(opened)->notes, FORMAT_FACT_RSS,
+			      &rss) && rss >= result->memory) {
+		result->memory = rss;
+		result->memory_is_rss = true;
+	}
+}
+
+static struct error *search(struct finding_suspects *finding,
+			    struct opened *opened)
+{
+	const struct analysis *analysis = finding->analysis;
+	uint32_t count;
+	const uint32_t *children = domtree_children(&analysis->tree,
+						    DOMINATOR_ROOT, &count);
+	struct error *err = look_for_copies(finding, opened);
+
+	look_at_top(finding);
+	look_at_garbage(finding);
+	count_unexplained(finding);
+	for (uint32_t i = 0; !err && i < count; i++)
+		if (analysis->dominators.retained[children[i]] >=
+		    finding->least)
+			err = look_later(finding, children[i]);
+	while (!err && finding->num_pending > 0 && finding->visits < VISITS_MAX)
+		err = look_at(finding,
+			      finding->pending[--finding->num_pending]);
+	return err;
+}
+
+static struct error *find(struct opened *opened,
+			  const struct analysis *analysis, bool values,
+			  struct suspects *ret)
+{
+	struct finding_suspects *finding = calloc(1, sizeof(*finding));
+	CLEANUP(paths_release) struct paths *paths = NULL;
+	uint32_t types = pyh_types_count(analysis->heap->pyh_types);
+	struct error *err = NULL;
+
+	*ret = (struct suspects){ 0 };
+	if (!finding)
+		return error_no_memory();
+	set_memory(opened, analysis, ret);
+	finding->analysis = analysis;
+	finding->result = ret;
+	finding->least = suspects_least(ret);
+	finding->sums = calloc((size_t)types + 1, sizeof(*finding->sums));
+	finding->counts = calloc((size_t)types + 1, sizeof(*finding->counts));
+	finding->samples = calloc((size_t)types + 1, sizeof(*finding->samples));
+	if (!finding->sums || !finding->counts || !finding->samples)
+		err = error_no_memory();
+	if (!err)
+		err = bounded_open(opened, analysis, &finding->bounded);
+	if (!err)
+		err = search(finding, opened);
+	if (!err) {
+		choose(finding);
+		err = paths_open(opened, analysis, values, &paths);
+	}
+	for (size_t i = 0; !err && i < ret->count; i++) {
+		ret->list[i].share = ret->memory ?
+			(double)ret->list[i].retained / (double)ret->memory : 0;
+		err = ret->list[i].pattern == SUSPECT_COPIES ?
+			      suspect_put_copies(&finding->copies, analysis,
+						 paths, ret, &ret->list[i]) :
+			      suspect_put_words(opened, analysis, paths, ret,
+						&ret->list[i]);
+	}
+	free(finding->sums);
+	free(finding->counts);
+	free(finding->samples);
+	free(finding->pending);
+	bounded_close(finding->bounded);
+	free(finding);
+	return err;
+}
+
+struct error *suspects_find(struct opened *opened,
+			    const struct analysis *analysis, bool values,
+			    struct suspects *ret)
+{
+	if (!analysis->kept || values)
+		return find(opened, analysis, values, ret);
+	*ret = analysis->kept->suspects;
+	return NULL;
+}

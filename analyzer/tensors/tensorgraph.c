@@ -1,0 +1,157 @@
+/*
+ * Tensors in autograd's graph: which nodes saved which of them, and which result
+ * keeps the graph alive; see tensorsparts.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analyzer/tensors/tensorsparts.h"
+#include "image/base/findings.h"
+#include "image/base/guard.h"
+
+/** The object of a function that is written in Python: its node has it. */
+static bool more_of(void *context, uint64_t word, struct autograd_place *ret)
+{
+	const struct tensors *tensors = context;
+	const struct heapgraph *heap = tensors->analysis->heap;
+	uint32_t object = word ? heapgraph_find(heap, word) : GRAPH_NONE;
+
+	if (object == GRAPH_NONE ||
+	    !(tensornames_kind(tensors->names, object) & TENSORNAMES_FUNCTION))
+		return false;
+	*ret = (struct autograd_place){
+		.address = word,
+		.end = word + (uint64_t)heapgraph_type(heap, object)->basicsize };
+	return true;
+}
+
+/** What a node keeps to add up gradients in, is not saved for backward(). */
+static bool accumulates(void *context, uint64_t node)
+{
+	struct tensors *tensors = context;
+	char text[TORCH_CLASS_MAX];
+	const char *class;
+	uint64_t table;
+
+	if (!memory_try_u64(&tensors->memory, node, &table))
+		return false;
+	class = torch_table_class(&tensors->classes, table, text);
+	return class && strcmp(class, "AccumulateGrad") == 0;
+}
+
+const char *tensors_node_name(struct tensors *tensors, uint64_t node,
+			      char text[TORCH_CLASS_MAX])
+{
+	const struct heapgraph *heap = tensors->analysis->heap;
+	const char *class, *name, *dot;
+	uint64_t table, object;
+	uint32_t number;
+
+	if (!memory_try_u64(&tensors->memory, node, &table))
+		return NULL;
+	class = torch_table_class(&tensors->classes, table, text);
+	// Of one that is written in Python the first of its own is the object.
+	if (!class || strcmp(class, "PyNode") != 0 || !tensors->graph.own ||
+	    !memory_try_u64(&tensors->memory, node + tensors->graph.own,
+			    &object) || object == 0)
+		return class;
+	number = heapgraph_find(heap, object);
+	if (number == GRAPH_NONE ||
+	    !(tensornames_kind(tensors->names, number) & TENSORNAMES_FUNCTION))
+		return class;
+	name = heapgraph_type(heap, number)->name;
+	dot = strrchr(name, '.');
+	(void)snprintf(text, TORCH_CLASS_MAX, "%s", dot ? dot + 1 : name);
+	return text;
+}
+
+static struct error *read_graph(struct tensors *tensors)
+{
+	CLEANUP(free_pointer) struct autograd_place *places = NULL;
+	const struct torch_block *blocks;
+	size_t count;
+
+	blocks = torchheap_blocks(tensors->heap, TORCH_KIND_NODE, &count);
+	places = calloc(count + 1, sizeof(*places));
+	if (!places)
+		return error_no_memory();
+	for (size_t i = 0; i < count; i++)
+		places[i] = (struct autograd_place){ blocks[i].address,
+						     blocks[i].end };
+	return autograd_make(&(struct autograd_options){
+		.memory = &tensors->memory,
+		.places = places, .count = count,
+		.tensors = &tensors->by_address,
+		.long_counts = tensors->layout.counts == 24,
+		.accumulates = accumulates,
+		.more = more_of, .context = tensors }, &tensors->graph);
+}
+
+/** Results that lead to the graph, those of objects first. */
+static struct error *find_roots(struct tensors *tensors)
+{
+	struct autograd *graph = &tensors->graph;
+	CLEANUP(free_pointer) uint32_t *nodes =
+		calloc(tensors->count + 1, sizeof(*nodes));
+	CLEANUP(free_pointer) uint32_t *roots =
+		calloc(tensors->count + 1, sizeof(*roots));
+	struct error *err;
+	size_t count = 0;
+
+	tensors->node_roots = malloc(((size_t)graph->count + 1) *
+				     sizeof(*tensors->node_roots));
+	if (!nodes || !roots || !tensors->node_roots)
+		return error_no_memory();
+	for (size_t i = 0; i < tensors->count; i++) {
+		const struct tensor *tensor = &tensors->items[i];
+		uint32_t node = tensor->grad_fn && !tensor->array ?
+			autograd_find(graph, tensor->grad_fn) : TENSORS_NONE;
+
+		if (node == TENSORS_NONE || tensor->held != TENSOR_BY_PYTHON)
+			continue;
+		nodes[count] = node;
+		roots[count++] = (uint32_t)i;
+	}
+	err = autograd_reach(graph, nodes, count, tensors->node_roots);
+	for (uint32_t i = 0; !err && i < graph->count; i++)
+		if (tensors->node_roots[i] != TENSORS_NONE)
+			tensors->node_roots[i] = roots[tensors->node_roots[i]];
+	return err;
+}
+
+static void mark_saved(struct tensors *tensors, uint32_t node, uint32_t number)
+{
+	struct tensor *tensor = &tensors->items[number];
+	int at = tensor->nodes[0] != TENSORS_NONE;
+
+	if (tensor->held == TENSOR_BY_CXX)
+		tensor->held = TENSOR_BY_GRAPH;
+	if (tensor->nodes[at] == TENSORS_NONE)
+		tensor->nodes[at] = node;
+}
+
+struct error *tensors_find_graph(struct tensors *tensors)
+{
+	struct autograd *graph = &tensors->graph;
+	struct error *err = read_graph(tensors);
+
+	if (!err)
+		err = find_roots(tensors);
+	for (uint32_t i = 0; !err && i < graph->count; i++) {
+		uint32_t first = graph->nodes[i].first_saved;
+		uint32_t last = graph->nodes[i + 1].first_saved;
+
+		if (first == last ||
+		    accumulates(tensors, graph->nodes[i].address))
+			continue;
+		for (uint32_t j = first; j < last; j++)
+			mark_saved(tensors, i, graph->saved[j]);
+	}
+	if (!err && graph->unread)
+		findings_add(tensors->image->findings, "tensor", 0,
+			     "of autograd's graph nodes were not captured: what "
+			     "they keep is not known");
+	return err;
+}

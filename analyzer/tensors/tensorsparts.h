@@ -1,0 +1,97 @@
+/*
+ * What the files that find tensors share.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#ifndef ANALYZER_TENSORSPARTS_H
+#define ANALYZER_TENSORSPARTS_H
+
+#include "analyzer/heap/paths.h"
+#include "analyzer/opened.h"
+#include "analyzer/tensors/tensornames.h"
+#include "analyzer/tensors/tensors.h"
+#include "analyzer/tensors/torchheap.h"
+#include "cudaheap/autograd.h"
+#include "image/base/hashmap.h"
+
+struct tensors {
+	struct opened *opened;
+	struct image *image;
+	struct pyh_runtime *runtime;
+	const struct analysis *analysis;
+	struct tensornames *names;
+	struct torch_layout layout;
+	struct torch_classes classes;
+	struct torchheap *heap;		/* NULL: it was not gone through */
+	struct memory_reader memory;
+	struct paths *paths;
+	struct hashmap module_paths;	/* object + 1: number of a text */
+	char **texts;			/* of modules' paths; num_texts */
+	uint32_t num_texts;
+	struct tensors_options options;
+	bool prepared;
+	struct tensor *items;
+	size_t count, room;
+	struct tensor_storage *storages;
+	size_t num_storages, room_storages;
+	uint64_t unread, released, bare, bare_bytes;
+	struct hashmap by_impl;		/* address of a StorageImpl: number + 1 */
+	struct hashmap by_data;		/* address of data, the same */
+	struct hashmap by_address;	/* TensorImpl: number of the tensor + 1 */
+	struct autograd graph;
+	uint32_t *node_roots;		/* by node: the tensor whose graph it is, or
+					   TENSORS_NONE */
+	/* names of C++ classes and modules that hold some; num_owners */
+	char (*owners)[TORCH_CLASS_MAX];
+	uint32_t num_owners;
+};
+
+/* --- tensorstorages.c */
+
+/** The storage of a tensor, added where it is new; TENSORS_NONE: none. */
+struct error *tensors_add_storage(struct tensors *tensors, uint64_t address,
+				  uint32_t *ret);
+
+/** The storage of data that no StorageImpl has told of yet. */
+struct error *tensors_add_data(struct tensors *tensors,
+			       const struct tensor_storage *storage,
+			       uint32_t *ret);
+
+/** Storages of the heap that no tensor has. */
+struct error *tensors_count_bare(struct tensors *tensors);
+
+/* --- tensorgraph.c */
+
+/** Which nodes saved which tensors, and whose graph they are. */
+struct error *tensors_find_graph(struct tensors *tensors);
+
+/**
+ * "GeluBackward0"; of a function in Python the name that this has. NULL: not
+ * known.
+ */
+const char *tensors_node_name(struct tensors *tensors, uint64_t node,
+			      char text[TORCH_CLASS_MAX]);
+
+/* --- tensorholders.c */
+
+/** Who holds those that no object, no node and no gradient accounts for. */
+struct error *tensors_find_holders(struct tensors *tensors);
+
+/* --- tensorarrays.c */
+
+/** Add NumPy's arrays. */
+struct error *tensors_add_arrays(struct tensors *tensors);
+
+/** What an array says of itself, as if it were a tensor. */
+bool tensors_read_array(struct tensors *tensors, size_t i,
+			struct torch_tensor *ret);
+
+/** "float64", "datetime64", of structures "void"; NULL: not known. */
+const char *tensors_array_dtype(struct tensors *tensors, size_t i,
+				char text[TORCH_CLASS_MAX]);
+
+/* --- tensors.c */
+
+/** One more, with nothing known of it. */
+struct error *tensors_append(struct tensors *tensors, struct tensor **ret);
+
+#endif
