@@ -360,25 +360,23 @@ static void lookup_inside(struct census_worker *worker,
 		lookup_in_arena(worker, arena, address, ret);
 }
 
-/** The last address marked at or below another one, within its mapping. */
+/**
+ * The last address marked at or below another one, in memory that reaches from
+ * there to it without a gap.
+ */
 static bool last_marked(const struct pyh_census *census, enum pyh_mark mark,
 			uint64_t address, uint64_t *ret)
 {
 	const struct memory *memory = census->runtime->image->memory;
-	uint64_t end = address + 1, chunk, at;
-	bool found = false;
+	const struct memory_range *range = memory_find(memory, address);
 
-	do {
-		chunk = (end - 1) & ~((UINT64_C(1) << PYH_CHUNK_LOG2) - 1);
-		for (at = chunk; pyh_space_next(&census->space, mark, at, end,
-						&at); at += 8) {
-			*ret = at;
-			found = true;
-		}
-		end = chunk;
-	} while (!found && chunk > 0 && memory_find(memory, chunk) &&
-		 memory_find(memory, chunk - 1));
-	return found;
+	for (uint64_t end = address + 1; range;
+	     range = end > 0 ? memory_find(memory, end - 1) : NULL) {
+		if (pyh_space_last(&census->space, mark, range->start, end, ret))
+			return true;
+		end = range->start;
+	}
+	return false;
 }
 
 static void lookup_outside(struct census_worker *worker, uint64_t address,

@@ -236,6 +236,41 @@ bool pyh_space_next(const struct pyh_space *space, enum pyh_mark mark,
 	return false;
 }
 
+bool pyh_space_last(const struct pyh_space *space, enum pyh_mark mark,
+		    uint64_t start, uint64_t end, uint64_t *ret)
+{
+	// Each step leaves what was looked at: a word of bits, or a chunk or a
+	// leaf that there is not.
+	for (uint64_t below; end > start; end = below) {
+		uint64_t address = (end - 1) & ~UINT64_C(7), word;
+		struct pyh_chunk *chunk = pyh_space_chunk(space, address);
+		_Atomic uint64_t *bits =
+			chunk ? atomic_load(&chunk->marks[mark]) : NULL;
+
+		if (!bits) {
+			uint64_t size = address >> PYH_ADDRESS_LOG2 ||
+					!space->leaves[address >> LEAF_LOG2] ?
+				UINT64_C(1) << LEAF_LOG2 : CHUNK_SIZE;
+
+			below = address & ~(size - 1);
+			continue;
+		}
+		below = address & ~UINT64_C(511);
+		word = atomic_load_explicit(&bits[pyh_space_word(address)],
+					    memory_order_relaxed);
+		word &= (pyh_space_bit(address) << 1) - 1;
+		if (word) {
+			address = below +
+				  8 * (63 - (uint64_t)__builtin_clzll(word));
+			if (address < start)
+				break;
+			*ret = address;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* What is to be compared, and with which other mark. */
 struct comparison {
 	uint64_t start, end;

@@ -202,6 +202,13 @@ bool pyh_space_next(const struct pyh_space *space, enum pyh_mark mark,
 		    uint64_t address, uint64_t end, uint64_t *ret);
 
 /**
+ * The last marked address at or above start and below end.
+ * @return false if there is none
+ */
+bool pyh_space_last(const struct pyh_space *space, enum pyh_mark mark,
+		    uint64_t start, uint64_t end, uint64_t *ret);
+
+/**
  * Call fn for each address in [start, end) that carries both marks, and count
  * those that carry mark but not other.
  */
