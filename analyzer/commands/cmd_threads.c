@@ -6,7 +6,7 @@
  */
 #include <inttypes.h>
 
-#include "analyzer/threads/threadsview.h"
+#include "analyzer/commands/threadsview.h"
 #include "image/base/guard.h"
 
 enum thread_column {

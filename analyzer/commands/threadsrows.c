@@ -2,7 +2,7 @@
  * `threads` for programs: what nests in each row; see threadsview.h.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "analyzer/threads/threadsview.h"
+#include "analyzer/commands/threadsview.h"
 
 #include "image/registers.h"
 

@@ -2,7 +2,7 @@
  * `threads` for people; see threadsview.h.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "analyzer/threads/threadsview.h"
+#include "analyzer/commands/threadsview.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
