@@ -25,6 +25,7 @@ enum {
 	/* of the statistics: the first four of numbers, two of bytes, and in newer
 	   releases a map */
 	STAT_ARRAY = 96, STAT = 32, OWN_TOTALS = 576,
+	STATS_WITH_REQUESTED = 9 * STAT_ARRAY + 2 * STAT + 3 * 8,
 };
 
 #define MIB (UINT64_C(1) << 20)
@@ -265,8 +266,10 @@ static void settle_block(const struct samples *samples, uint32_t pool,
 
 static void find_blocks(struct samples *samples, struct caching_layout *layout)
 {
-	// Where no block is to be seen, none is read with it.
-	uint32_t best = layout->num_sets == 1 ? POOL_MIN : POOL_MIN + 8;
+	// Where no block is to be seen, none is read with it; but the statistics
+	// in front of the pools are larger where what is asked for is kept.
+	uint32_t best = layout->large - CACHING_STATS < STATS_WITH_REQUESTED ?
+				POOL_MIN : POOL_MIN + 8;
 	size_t most = 0;
 
 	for (uint32_t at = POOL_MIN; at <= POOL_MAX; at += 8) {
