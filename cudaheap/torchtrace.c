@@ -283,6 +283,32 @@ bool torch_trace_event(const struct torch_trace *trace,
 	return true;
 }
 
+bool torch_trace_device_free(struct memory_reader *memory,
+			     const struct torch_device *device, uint64_t *ret)
+{
+	struct torch_trace trace;
+	struct torch_event event;
+	uint64_t got = 0, given = 0;
+
+	torch_trace_find(memory, device, &trace);
+	for (uint64_t i = trace.layout ? trace.count : 0; i > 0; i--) {
+		// One that cannot be read may have changed it.
+		if (!torch_trace_event(&trace, memory, i - 1, &event))
+			return false;
+		if (event.action == TORCH_OOM) {
+			*ret = event.address + given - got;
+			return event.address + given >= got;
+		}
+		if (event.action == TORCH_SEGMENT_ALLOC ||
+		    event.action == TORCH_SEGMENT_MAP)
+			got += event.size;
+		else if (event.action == TORCH_SEGMENT_FREE ||
+			 event.action == TORCH_SEGMENT_UNMAP)
+			given += event.size;
+	}
+	return false;
+}
+
 /* --- time ----------------------------------------------------------------- */
 
 enum {
@@ -433,14 +459,17 @@ enum {
 	PYTHON_SIZE = 16,
 };
 
-static bool is_context(struct memory_reader *memory, uint64_t address)
+/** Up to 2.0 it has frames of Python alone. */
+static bool is_context(struct memory_reader *memory, uint64_t address,
+		       bool *ret_python_only)
 {
 	char text[TORCH_CLASS_MAX];
 	const char *name = torch_class(memory, address, text);
 
+	*ret_python_only = name && strcmp(name, "StackContext") == 0;
 	// Names may not have been captured; then what it has must do.
-	return !name || strcmp(name, "CapturedTraceback") == 0 ||
-	       strcmp(name, "StackContext") == 0;
+	return !name || *ret_python_only ||
+	       strcmp(name, "CapturedTraceback") == 0;
 }
 
 static bool read_python(struct memory_reader *memory, uint64_t address,
@@ -495,11 +524,15 @@ bool torch_context_read(struct memory_reader *memory, uint64_t address,
 			struct torch_context *ret)
 {
 	uint64_t begin, bytes, room;
+	bool python_only;
 
 	*ret = (struct torch_context){ 0 };
-	if (address == 0 || address % 8 || !is_context(memory, address) ||
+	if (address == 0 || address % 8 ||
+	    !is_context(memory, address, &python_only) ||
 	    !read_python(memory, address, ret))
 		return false;
+	if (python_only)
+		return true;
 	read_native(memory, address, ret);
 	// What one has depends on the release; that there are some does not.
 	if (vector_at(memory, address + CONTEXT_SCRIPT, &begin, &bytes, &room))

@@ -73,6 +73,15 @@ void torch_trace_find(struct memory_reader *memory,
 		      const struct torch_device *device,
 		      struct torch_trace *ret);
 
+/**
+ * What the driver had free of the device when memory last ran out, by its event,
+ * less what the allocator has got from it since then.
+ *
+ * @return false: no such event was recorded, or it has been overwritten
+ */
+bool torch_trace_device_free(struct memory_reader *memory,
+			     const struct torch_device *device, uint64_t *ret);
+
 /** The i-th, the oldest being the first; false: it was not captured, or is none. */
 bool torch_trace_event(const struct torch_trace *trace,
 		       struct memory_reader *memory, uint64_t i,

@@ -359,12 +359,6 @@ void allocator_close(struct allocator *allocator)
 	free(allocator);
 }
 
-void allocator_set_free(struct allocator *allocator, uint64_t bytes)
-{
-	for (size_t i = 0; i < allocator->num_devices; i++)
-		allocator->devices[i].device_free = bytes;
-}
-
 /* --- words ----------------------------------------------------------------------- */
 
 const char *allocator_device_name(const struct allocator *allocator,

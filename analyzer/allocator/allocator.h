@@ -42,6 +42,14 @@ struct allocator_stuck {
 	uint64_t stuck;		/* free bytes that stay because of them */
 };
 
+/* Where it is known from what the driver had free of a device. */
+enum allocator_free {
+	ALLOCATOR_FREE_UNKNOWN,
+	ALLOCATOR_FREE_TOLD,	/* by who asks */
+	ALLOCATOR_FREE_EVENT,	/* the allocator recorded it when memory ran out */
+	ALLOCATOR_FREE_MESSAGE,	/* the exception says so, and rounds it */
+};
+
 struct allocator_device {
 	const struct torch_device *device;	/* borrowed */
 	struct allocator_owner *owners;		/* of each block */
@@ -52,7 +60,9 @@ struct allocator_device {
 	uint64_t inactive_split;	/* free bytes beside others */
 	uint64_t largest_free, free, returnable, stuck_bytes, pending;
 	uint64_t orphans, orphan_bytes;		/* allocated, of no tensor */
-	uint64_t device_free;	/* UINT64_MAX: not known */
+	uint64_t device_free;	/* bytes; UINT64_MAX: not known */
+	uint64_t free_error;	/* bytes that this may be more or less */
+	enum allocator_free free_from;
 	uint64_t waste;		/* bytes that blocks have more than was asked for */
 };
 
@@ -83,8 +93,6 @@ static inline void allocator_release(struct allocator **allocator)
 	allocator_close(*allocator);
 }
 
-/** Say what the driver had free of each device, in bytes; UINT64_MAX: nothing. */
-void allocator_set_free(struct allocator *allocator, uint64_t bytes);
 /** Where the block of a storage begins, on its device; false: it is in none. */
 bool allocator_block(const struct allocator *allocator,
 		     const struct torch_storage *storage, uint64_t *ret);

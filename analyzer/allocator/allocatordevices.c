@@ -19,11 +19,11 @@ const struct column allocator_device_columns[NUM_DEVICE_COLUMNS] = {
 	[DEVICE_REQUESTED] = { .key = "requested", .title = "requested", .unit = UNIT_BYTES,
 		.about = "of active blocks, before they were rounded up; from "
 			 "2.0 on" },
-	[DEVICE_SPLIT] = { .key = "inactive_split", .title = "inactive split", .unit = UNIT_BYTES,
+	[DEVICE_SPLIT] = { .key = "inactive_split", .title = "split", .unit = UNIT_BYTES,
 		.about = "free blocks in segments with others that are not" },
-	[DEVICE_LARGEST] = { .key = "largest_free", .title = "largest free", .unit = UNIT_BYTES,
+	[DEVICE_LARGEST] = { .key = "largest_free", .title = "largest", .unit = UNIT_BYTES,
 		.about = "the largest free block" },
-	[DEVICE_FRAGMENTATION] = { .key = "fragmentation", .title = "fragmentation", .unit = UNIT_SHARE,
+	[DEVICE_FRAGMENTATION] = { .key = "fragmentation", .title = "frag", .unit = UNIT_SHARE,
 		.about = "of reserved, what is free and cannot be given back "
 			 "(stuck)" },
 	[DEVICE_SEGMENTS] = { .key = "segments", .title = "segments", .unit = UNIT_COUNT,
@@ -56,6 +56,10 @@ const struct column allocator_device_columns[NUM_DEVICE_COLUMNS] = {
 	[DEVICE_FREE] = { .key = "device_free", .title = "device free", .unit = UNIT_BYTES,
 		.about = "what the driver had, where that was recorded",
 		.hidden = true },
+	[DEVICE_FREE_FROM] = { .key = "device_free_from", .title = "by", .unit = UNIT_TEXT,
+		.about = "\"option\": --device-free; \"event\": as recorded when "
+			 "memory ran out; \"exception\": as its message says, "
+			 "rounded", .hidden = true, .no_key = true },
 	[DEVICE_OUTSIDE] = { .key = "outside", .title = "outside", .unit = UNIT_BYTES,
 		.about = "of device_total, neither reserved nor free: what this "
 			 "allocator cannot see", .hidden = true },
@@ -83,6 +87,8 @@ static struct cell stat_cell(enum unit unit, int64_t number)
 			    cell_number(unit, (uint64_t)number);
 }
 
+static const char *const froms[] = { NULL, "option", "event", "exception" };
+
 static void memory_cells(const struct allocator_device *device,
 			 struct cell cells[NUM_DEVICE_COLUMNS])
 {
@@ -95,6 +101,7 @@ static void memory_cells(const struct allocator_device *device,
 	if (device->device_free == UINT64_MAX)
 		return;
 	cells[DEVICE_FREE] = bytes(device->device_free);
+	cells[DEVICE_FREE_FROM] = cell_text(froms[device->free_from]);
 	if (torch->total >= device->device_free &&
 	    torch->total - device->device_free >= torch->reserved)
 		cells[DEVICE_OUTSIDE] = bytes(torch->total -

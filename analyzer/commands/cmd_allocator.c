@@ -9,6 +9,7 @@
 
 #include "analyzer/allocator/allocator.h"
 #include "analyzer/allocator/allocatordevices.h"
+#include "analyzer/allocator/allocatorfree.h"
 #include "analyzer/allocator/allocatorwords.h"
 #include "analyzer/cmd.h"
 #include "analyzer/show/scan_progress.h"
@@ -204,15 +205,17 @@ static void make_totals(const struct allocator_view *view,
 		caching->kind == CACHING_ABSENT ? NULL : caching->module);
 	totals[TOTAL_DEVICES] = count_cell(allocator->num_devices);
 	settings_cells(caching, totals);
-	if (allocator->num_devices == 0)
-		return;
 	for (size_t i = 0; i < allocator->num_devices; i++)
 		add_device(&allocator->devices[i], sums);
 	sums[TOTAL_FOREIGN] = allocator->foreign;
 	sums[TOTAL_FOREIGN_BYTES] = allocator->foreign_bytes;
 	sums[TOTAL_RECEIVED] = allocator->received_bytes;
 	for (int i = TOTAL_ALLOCATED; i <= TOTAL_OOMS; i++)
-		if (joined || i < TOTAL_ORPHANS || i > TOTAL_RECEIVED)
+		if (i >= TOTAL_FOREIGN && i <= TOTAL_RECEIVED ?
+			    joined :
+			    allocator->num_devices > 0 &&
+				    (joined || i < TOTAL_ORPHANS ||
+				     i > TOTAL_RECEIVED))
 			totals[i] = cell_number(allocator_totals[i].unit,
 						sums[i]);
 }
@@ -455,8 +458,18 @@ static void put_lines(const struct allocator_view *view)
 	struct render *render = &view->scan->render;
 	char texts[2][UNITS_TEXT_MAX];
 
-	if (!render_for_people(render) || allocator->num_devices == 0)
+	if (!render_for_people(render))
 		return;
+	if (allocator->num_devices == 0) {
+		if (allocator->foreign)
+			render_line(render, "tensors have %s of GPUs, in %s "
+				    "storage%s",
+				    units_size(allocator->foreign_bytes,
+					       texts[0]),
+				    units_count(allocator->foreign, texts[1]),
+				    allocator->foreign == 1 ? "" : "s");
+		return;
+	}
 	for (size_t i = 0; i < allocator->num_devices; i++)
 		put_device_lines(view, i);
 	if (allocator->foreign)
@@ -503,14 +516,12 @@ static struct error *run(struct scan *scan)
 {
 	CLEANUP(allocator_release) struct allocator *allocator = NULL;
 	struct allocator_view view = { .scan = scan };
-	struct error *err = allocator_open(scan->opened, true,
-					   scan->options->values, &allocator);
+	struct error *err = allocator_open_scan(scan, /* with_tensors= */ true,
+						&allocator);
 
 	if (err)
 		return err;
 	view.allocator = allocator;
-	if (scan->options->device_free != OPTIONS_NO_SIZE)
-		allocator_set_free(allocator, scan->options->device_free);
 	progress_clear();
 	err = print(&view);
 	if (!err)

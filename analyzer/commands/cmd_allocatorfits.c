@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "analyzer/allocator/allocator.h"
+#include "analyzer/allocator/allocatorfree.h"
 #include "analyzer/allocator/allocatorwords.h"
 #include "analyzer/cmd.h"
 #include "analyzer/show/scan_progress.h"
@@ -145,9 +146,12 @@ static void say_driver(const struct allocator_device *device,
 	(void)units_size(fit->released, texts[1]);
 	(void)units_size(fit->missing, texts[2]);
 	if (device->device_free != UINT64_MAX)
-		say(text, "the driver is asked for %s and has %s free; %s can be "
-		    "given back to it first", texts[0],
-		    units_size(device->device_free, texts[3]), texts[1]);
+		say(text, "the driver is asked for %s and has %s%s free%s; %s can "
+		    "be given back to it first", texts[0],
+		    device->free_from == ALLOCATOR_FREE_MESSAGE ? "about " : "",
+		    units_size(device->device_free, texts[3]),
+		    device->free_from == ALLOCATOR_FREE_TOLD ? "" :
+		    ", as when memory ran out", texts[1]);
 	else if (fit->missing)
 		say(text, "the driver is asked for %s; %s can be given back to it "
 		    "first, so it must have %s free beside that, which was not "
@@ -239,6 +243,24 @@ static bool has_row(const struct fits_view *view, size_t device,
 	return false;
 }
 
+/** What was rounded is asked at both its ends: it decides where they agree. */
+static void fit(const struct fits_view *view, const struct allocator_device *one,
+		uint64_t stream, struct caching_fit *ret)
+{
+	const struct caching_allocator *caching = view->allocator->caching;
+	uint64_t size = view->scan->options->fits, free = one->device_free;
+	uint64_t error = one->free_error;
+	struct caching_fit most;
+
+	caching_fit(caching, one->device, stream, size,
+		    free - (error < free ? error : free), ret);
+	if (error == 0)
+		return;
+	caching_fit(caching, one->device, stream, size, free + error, &most);
+	if (most.verdict != ret->verdict)
+		ret->verdict = FIT_UNKNOWN;
+}
+
 static void add_row(struct fits_view *view, size_t device, uint64_t stream)
 {
 	const struct allocator_device *one = &view->allocator->devices[device];
@@ -248,8 +270,7 @@ static void add_row(struct fits_view *view, size_t device, uint64_t stream)
 		return;
 	row = &view->rows[view->num_rows++];
 	row->device = device;
-	caching_fit(view->allocator->caching, one->device, stream,
-		    view->scan->options->fits, one->device_free, &row->fit);
+	fit(view, one, stream, &row->fit);
 	explain(view, row);
 	advise(view, row);
 }
@@ -388,14 +409,12 @@ static struct error *run(struct scan *scan)
 {
 	CLEANUP(allocator_release) struct allocator *allocator = NULL;
 	struct fits_view view = { .scan = scan };
-	struct error *err = allocator_open(scan->opened, false,
-					   scan->options->values, &allocator);
+	struct error *err = allocator_open_scan(scan, /* with_tensors= */ false,
+						&allocator);
 
 	if (err)
 		return err;
 	view.allocator = allocator;
-	if (scan->options->device_free != OPTIONS_NO_SIZE)
-		allocator_set_free(allocator, scan->options->device_free);
 	err = take_rows(&view);
 	progress_clear();
 	if (!err)

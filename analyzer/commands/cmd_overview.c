@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/allocator/allocatorfree.h"
 #include "analyzer/cmd.h"
 #include "analyzer/dump_header.h"
 #include "analyzer/heap/coverage.h"
@@ -296,7 +297,9 @@ static void next_of_failure(const struct failure *failure,
 	const struct torch_oom *oom = &failure->oom;
 
 	(void)snprintf(second, NEXT_MAX, "torch-snapshot -o oom.pickle");
-	if (oom->requested.known && oom->free.known)
+	// Of one that no thread has only the overview knows.
+	if (oom->requested.known && oom->free.known &&
+	    failure->how == FAILURE_KEPT)
 		(void)snprintf(first, NEXT_MAX, "allocator --fits %" PRIu64
 			       " --device-free %" PRIu64, oom->requested.bytes,
 			       oom->free.bytes);
@@ -568,6 +571,8 @@ static struct error *run(struct scan *scan)
 	overview_memory_reclaim(scan, &memory);
 	overview_threads_gather(scan, &threads);
 	overview_failure_gather(scan, &threads, &whole, &failure);
+	if (gpu.allocator)
+		allocator_free_said(gpu.allocator, &failure.failure.oom);
 	overview_tensors_gather(scan, &tensors);
 	err = type_rows_collect(scan, &counts, &rows);
 	if (err)

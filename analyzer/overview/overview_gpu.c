@@ -5,8 +5,10 @@
 #include "analyzer/overview/overview_gpu.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "analyzer/allocator/allocatordevices.h"
+#include "analyzer/allocator/allocatorfree.h"
 #include "analyzer/cmd.h"
 
 enum { USED_MAX = sizeof(((struct overview_gpu *)NULL)->used) / sizeof(size_t) };
@@ -16,6 +18,9 @@ void overview_gpu_gather(struct scan *scan, struct overview_gpu *gpu)
 	*gpu = (struct overview_gpu){ 0 };
 	gpu->why_not = allocator_open(scan->opened, /* with_tensors= */ false,
 				      scan->options->values, &gpu->allocator);
+	if (!gpu->why_not)
+		gpu->why_not = allocator_free_recorded(
+			gpu->allocator, opened_image(scan->opened));
 	for (size_t i = 0; !gpu->why_not && i < gpu->allocator->num_devices;
 	     i++) {
 		const struct torch_device *device =
@@ -38,6 +43,16 @@ void overview_gpu_deinit(struct overview_gpu *gpu)
 	*gpu = (struct overview_gpu){ 0 };
 }
 
+/** Memory of devices that another allocator than PyTorch's own has. */
+static bool is_another(const struct overview_gpu *gpu)
+{
+	enum caching_kind kind = gpu->allocator ?
+		gpu->allocator->caching->kind : CACHING_ABSENT;
+
+	return kind == CACHING_ASYNC || kind == CACHING_PLUGGABLE ||
+	       kind == CACHING_OTHER;
+}
+
 void overview_gpu_head(struct scan *scan, const struct overview_gpu *gpu)
 {
 	bool md = scan->render.format == RENDER_MD;
@@ -57,11 +72,18 @@ void overview_gpu_head(struct scan *scan, const struct overview_gpu *gpu)
 	if (gpu->num_more)
 		render_line(&scan->render, "            and %zu devices more",
 			    gpu->num_more);
+	if (is_another(gpu))
+		render_line(&scan->render, "%s allocated by %s, not by PyTorch's "
+			    "caching allocator: of it only tensors are known",
+			    md ? "**GPU**" : "  GPU      ",
+			    gpu->allocator->caching->kind == CACHING_ASYNC ?
+			    "cudaMallocAsync" : "another library");
 }
 
 void overview_gpu_tell(struct scan *scan, const struct overview_gpu *gpu)
 {
 	struct render *render = &scan->render;
+	struct column columns[NUM_DEVICE_COLUMNS];
 	struct cell cells[NUM_DEVICE_COLUMNS];
 	char name[ALLOCATOR_NAME_MAX], why[RENDER_NAME_MAX];
 
@@ -73,10 +95,12 @@ void overview_gpu_tell(struct scan *scan, const struct overview_gpu *gpu)
 	}
 	if (gpu->num_used == 0)
 		return;
+	// Near what is allocated, and 100 columns are enough without it.
+	memcpy(columns, allocator_device_columns, sizeof(columns));
+	columns[DEVICE_REQUESTED].hidden = true;
 	render_table(render, &(struct table_spec){
 		.json_key = "allocator", .title = "ALLOCATOR",
-		.columns = allocator_device_columns,
-		.num_columns = NUM_DEVICE_COLUMNS });
+		.columns = columns, .num_columns = NUM_DEVICE_COLUMNS });
 	for (size_t i = 0; i < gpu->num_used; i++) {
 		allocator_device_cells(gpu->allocator, gpu->used[i], name,
 				       cells);
@@ -88,8 +112,9 @@ void overview_gpu_tell(struct scan *scan, const struct overview_gpu *gpu)
 
 unsigned int overview_gpu_lines(const struct overview_gpu *gpu)
 {
-	unsigned int head = (unsigned int)gpu->num_used + (gpu->num_more > 0);
+	unsigned int head = (unsigned int)gpu->num_used + (gpu->num_more > 0) +
+			    is_another(gpu);
 
 	return gpu->why_not ? 3 : gpu->num_used ?
-		       head + (unsigned int)gpu->num_used + 2 : 0;
+		       head + (unsigned int)gpu->num_used + 2 : head;
 }

@@ -288,9 +288,10 @@ static enum failure_expandable judge_expandable(const struct failure *failure)
 	       oom->requested.bytes ? EXPANDABLE_WOULD : EXPANDABLE_MIGHT;
 }
 
-struct error *failure_find(struct opened *opened, struct thread_names *names,
-			   const struct thread_stacks *stacks,
-			   const struct heapgraph *heap, struct failure *ret)
+static struct error *find(struct opened *opened, struct thread_names *names,
+			  const struct thread_stacks *stacks,
+			  const struct heapgraph *heap, bool with_allocator,
+			  struct failure *ret)
 {
 	struct search *search = calloc(1, sizeof(*search));
 	struct error *err = NULL;
@@ -308,11 +309,27 @@ struct error *failure_find(struct opened *opened, struct thread_names *names,
 		if (heap)
 			look_at_objects(search, heap);
 	}
-	if (ret->how != FAILURE_NONE) {
+	if (with_allocator && ret->how != FAILURE_NONE) {
 		err = look_at_allocator(search);
 		ret->verdict = judge(ret);
 		ret->expandable = judge_expandable(ret);
 	}
 	free(search);
 	return err;
+}
+
+struct error *failure_find(struct opened *opened, struct thread_names *names,
+			   const struct thread_stacks *stacks,
+			   const struct heapgraph *heap, struct failure *ret)
+{
+	return find(opened, names, stacks, heap, true, ret);
+}
+
+struct error *failure_find_exception(struct opened *opened,
+				     struct thread_names *names,
+				     const struct thread_stacks *stacks,
+				     const struct heapgraph *heap,
+				     struct failure *ret)
+{
+	return find(opened, names, stacks, heap, false, ret);
 }

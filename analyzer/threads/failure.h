@@ -88,6 +88,13 @@ struct error *failure_find(struct opened *opened, struct thread_names *names,
 			   const struct thread_stacks *stacks,
 			   const struct heapgraph *heap, struct failure *ret);
 
+/** The same without a look at the allocator: nothing is judged. */
+struct error *failure_find_exception(struct opened *opened,
+				     struct thread_names *names,
+				     const struct thread_stacks *stacks,
+				     const struct heapgraph *heap,
+				     struct failure *ret);
+
 /** The raw message, for --values; false: it cannot be read. */
 bool failure_message(const struct failure *failure, struct opened *opened,
 		     struct thread_names *names, char *text, size_t size);

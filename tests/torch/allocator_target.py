@@ -88,8 +88,14 @@ def training(keeper):
 
 
 def full(keeper):
-    """Until there is no more, and then holes."""
+    """Until there is no more, which is recorded; then holes, and what is given
+    back to the driver and got from it."""
     keeper.tensors = []
+    recorder = torch.cuda.memory._record_memory_history
+    if torch.__version__ > "2.1":
+        recorder(max_entries=1000)
+    elif torch.__version__ > "2":
+        recorder(True, trace_alloc_max_entries=1000)
     try:
         while True:
             keeper.tensors.append(empty(50 * MIB))
@@ -97,6 +103,8 @@ def full(keeper):
     except RuntimeError:
         pass
     del keeper.tensors[::4]
+    torch.cuda.empty_cache()
+    keeper.tensors.append(empty(70 * MIB))
 
 
 def unused(keeper):

@@ -117,13 +117,21 @@ def same_stats(told, rows):
             assert row["model"] == name, row
 
 
-def outside(core, told):
+def outside(core, told, scenario):
     """What is neither PyTorch's nor free."""
     row = answer(core, "--device-free", told["free"][0])["rows"][0]
     if row["reserved"]:
         assert row["outside"] == (told["totals"][0] - told["free"][0] -
                                   row["reserved"]), row
-        assert "outside" not in answer(core)["rows"][0]
+        assert row["device_free_from"] == "option", row
+        row = answer(core)["rows"][0]
+        if scenario != "full" or release(told["version"]) < (2, 0):
+            assert "device_free" not in row and "outside" not in row, row
+            return
+        # What it was when memory ran out, and what was asked of the driver since.
+        assert row["device_free_from"] == "event", row
+        assert row["device_free"] == told["free"][0], (row, told["free"])
+        assert "outside" in row, row
 
 
 def same_settings(told, totals):
@@ -237,8 +245,10 @@ def fits(core, target, told, segments, blocks):
                           free)["rows"]:
             if row["device"] == "cuda:0":
                 asked.append((size, row))
+    row = answer(core)["rows"][0]
     unknown = answer(core, "--fits", "1T")["rows"][0]
-    assert unknown["fits"] == "depends", unknown
+    assert unknown["fits"] == ("no" if "device_free" in row else
+                               "depends"), unknown
     nothing = answer(core, "--fits", "1T", "--device-free", free)["rows"][0]
     assert nothing["fits"] == "no", nothing
     for size, row in asked:
@@ -313,7 +323,7 @@ def compare(interpreter, scenario, environment):
         same_blocks(told, blocks)
         same_stats(told, document["rows"])
         same_settings(told, document["totals"])
-        outside(core, told)
+        outside(core, told, scenario)
         whole(segments, blocks)
         owned(told, blocks, scenario)
         orphans(core, document["totals"], scenario)
@@ -348,25 +358,59 @@ def unused(interpreter):
     os.remove(core)
 
 
-def backend(interpreter):
-    """cudaMallocAsync is named, and what cannot be shown is said."""
-    script = heaptest.tmp("async.py")
+PLUGGABLE = """
+#include <stddef.h>
+int cudaMalloc(void **, size_t);
+int cudaFree(void *);
+void *get(size_t size, int device, void *stream)
+{
+	void *got = 0;
+	cudaMalloc(&got, size);
+	return got;
+}
+void give(void *at, size_t size, int device, void *stream) { cudaFree(at); }
+"""
+USE_PLUGGABLE = """
+torch.cuda.memory.change_current_allocator(
+    torch.cuda.memory.CUDAPluggableAllocator(sys.argv[1], 'get', 'give'))
+"""
+
+
+def backend(interpreter, kind, before="", conf=""):
+    """Another allocator is named, and what cannot be shown is said."""
+    script, library = heaptest.tmp(kind + ".py"), heaptest.tmp(kind + ".so")
+    if before:
+        source = heaptest.tmp(kind + ".c")
+        with open(source, "w") as file:
+            file.write(PLUGGABLE)
+        heaptest.run(["cc", "-shared", "-fPIC", "-o", library, source],
+                     check=True)
     with open(script, "w") as file:
-        file.write("import os, sys, torch\nkept = torch.empty(3 << 20, "
+        file.write("import os, sys, torch\n%skept = torch.empty(3 << 20, "
                    "device='cuda')\nprint('READY', os.getpid(), flush=True)\n"
-                   "sys.stdin.read()\n")
-    core = heaptest.tmp("async.core")
+                   "sys.stdin.read()\n" % before)
+    core = heaptest.tmp(kind + ".core")
     with heaptest.start_target(
-            interpreter, script, timeout=600,
-            env={"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync"}) as target:
+            interpreter, script, args=(library,), timeout=600,
+            env={"PYTORCH_CUDA_ALLOC_CONF": conf} if conf else {}) as target:
         done = heaptest.heapdump("-q", "--max-pause", "5m", "-o", core,
                                  target.pid)
         assert done.returncode == 0, done.stderr
     document = answer(core)
-    assert document["totals"]["allocator"] == "cudaMallocAsync", document
-    assert document["rows"] == []
+    totals = document["totals"]
+    assert totals["allocator"] == kind, totals
+    assert document["rows"] == [] and "reserved" not in totals, document
+    # Each tensor is known all the same.
+    assert totals["foreign"] == 1 and totals["foreign_bytes"] == 12 << 20, totals
     done = heaptest.heapscan(core, "allocator")
-    assert "allocates by cudaMallocAsync" in done.stderr, done.stderr
+    assert "allocates by" in done.stderr and kind in done.stderr, done.stderr
+    assert "tensors have 12.0 MiB of GPUs, in 1 storage\n" in done.stdout
+    done = heaptest.heapscan(core, "torch-snapshot", "-o", heaptest.tmp("none"))
+    assert done.returncode == 1, done.returncode
+    assert "makes no snapshot either" in done.stderr, done.stderr
+    done = heaptest.heapscan(core, "-q")
+    assert re.search(r"^  GPU       allocated by .*, not by PyTorch's", done.stdout,
+                     re.M), done.stdout
     os.remove(core)
 
 
@@ -389,7 +433,11 @@ for interpreter in found:
             unused(interpreter)
     if version >= (2, 0) and re.search(ONLY, label + "async"):
         with heaptest.case(label + "cudaMallocAsync"):
-            backend(interpreter)
+            backend(interpreter, "cudaMallocAsync",
+                    conf="backend:cudaMallocAsync")
+    if version >= (2, 0) and ALL and re.search(ONLY, label + "pluggable"):
+        with heaptest.case(label + "a pluggable allocator"):
+            backend(interpreter, "pluggable", before=USE_PLUGGABLE)
 if not found:
     heaptest.skip("PyTorch's allocator", "PyTorch is not here: "
                   "tests/python/fetch_torch.sh fetches it")
