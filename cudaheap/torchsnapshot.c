@@ -111,10 +111,12 @@ static void put_frames(struct snapshot *snapshot, uint64_t context)
 /** 1.13 and 2.0: who asked for the bytes that a block has been joined from. */
 static void put_history(struct snapshot *snapshot, uint64_t history)
 {
-	/* {address, size, context, its count}, and the next one */
-	enum { ADDRESS, SIZE, CONTEXT, COUNTED, NEXT, WORDS };
+	/* {address, size, context}, from 2.0 on the context's count, and the
+	   next one */
+	enum { ADDRESS, SIZE, CONTEXT, NEXT, WORDS = NEXT + 2 };
+	const int next = snapshot->release < RELEASE_TRACES ? NEXT : NEXT + 1;
 	struct pickle *pickle = &snapshot->pickle;
-	uint64_t words[WORDS];
+	uint64_t words[WORDS] = { 0 };
 
 	if (history == 0)
 		return;
@@ -122,7 +124,7 @@ static void put_history(struct snapshot *snapshot, uint64_t history)
 	pickle_list(pickle, "history");
 	for (int i = 0; i < HISTORY_MAX && history != 0; i++) {
 		if (!memory_try_read(snapshot->source->memory, history, words,
-				     sizeof(words))) {
+				     (size_t)(next + 1) * sizeof(*words))) {
 			findings_add(snapshot->source->findings,
 				     "torch-history", history,
 				     "the history of a block cannot be read");
@@ -136,7 +138,7 @@ static void put_history(struct snapshot *snapshot, uint64_t history)
 						 pickle, "frames",
 						 words[CONTEXT]);
 		pickle_end(pickle);
-		history = words[NEXT];
+		history = words[next];
 	}
 	pickle_end(pickle);
 }
@@ -195,16 +197,20 @@ static void put_segment(struct snapshot *snapshot,
 	snapshot->counts->segments++;
 }
 
-static void put_segments(struct snapshot *snapshot)
+/** The number of the list in the pickle. */
+static uint32_t put_segments(struct snapshot *snapshot, const char *key)
 {
 	const struct caching_allocator *allocator = snapshot->source->allocator;
+	uint32_t number;
 
-	pickle_list(&snapshot->pickle, "segments");
+	pickle_list(&snapshot->pickle, key);
+	number = pickle_keep(&snapshot->pickle);
 	for (size_t i = 0; i < allocator->num_devices; i++)
 		for (size_t k = 0; k < allocator->devices[i].num_segments; k++)
 			put_segment(snapshot, &allocator->devices[i],
 				    &allocator->devices[i].segments[k]);
 	pickle_end(&snapshot->pickle);
+	return number;
 }
 
 /* --- events --------------------------------------------------------------- */
@@ -367,6 +373,13 @@ static void put_annotations(struct snapshot *snapshot)
 	pickle_end(pickle);
 }
 
+static bool is_partial(const struct snapshot *snapshot)
+{
+	return snapshot->source->partial ||
+	       findings_kept(snapshot->source->findings) >
+		       snapshot->source->first_finding;
+}
+
 /** What is not to be relied on, in a file that travels without the dump. */
 static void put_findings(struct snapshot *snapshot)
 {
@@ -375,7 +388,7 @@ static void put_findings(struct snapshot *snapshot)
 	size_t count = findings_kept(source->findings);
 	char text[512];
 
-	if (!source->partial && count <= source->first_finding)
+	if (!is_partial(snapshot))
 		return;
 	snapshot->counts->partial = true;
 	pickle_dict(pickle, "heapscan");
@@ -393,6 +406,25 @@ static void put_findings(struct snapshot *snapshot)
 	pickle_end(pickle);
 }
 
+/**
+ * Up to 1.13 a snapshot is the list of segments alone. Where it has to say that it
+ * is partial it becomes what later releases have, in which the list is meant again:
+ * what is loaded is the value that was written last.
+ */
+static void put_list(struct snapshot *snapshot)
+{
+	struct pickle *pickle = &snapshot->pickle;
+	uint32_t segments = put_segments(snapshot, NULL);
+
+	if (!is_partial(snapshot))
+		return;
+	pickle_dict(pickle, NULL);
+	pickle_again(pickle, "segments", segments);
+	pickle_list(pickle, "device_traces");
+	pickle_end(pickle);
+	put_findings(snapshot);
+}
+
 static void put_all(struct snapshot *snapshot)
 {
 	const struct torch_snapshot_source *source = snapshot->source;
@@ -404,8 +436,12 @@ static void put_all(struct snapshot *snapshot)
 	snapshot->release = source->release ? source->release :
 					      release_of_structures(snapshot);
 	torch_clock_find(source->memory, source->allocator, &snapshot->clock);
+	if (snapshot->release < RELEASE_TRACES) {
+		put_list(snapshot);
+		return;
+	}
 	pickle_dict(&snapshot->pickle, NULL);
-	put_segments(snapshot);
+	(void)put_segments(snapshot, "segments");
 	put_traces(snapshot);
 	if (snapshot->release >= RELEASE_SETTINGS)
 		put_settings(snapshot);

@@ -55,6 +55,9 @@ struct pickle {
 };
 
 void pickle_begin(struct pickle *pickle, FILE *out);
+
+/* Of values that are in no dict or list, the last one is what is loaded. */
+
 /** Close what is open, and end it. Write errors stay in ferror(out). */
 void pickle_finish(struct pickle *pickle);
 

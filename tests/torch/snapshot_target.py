@@ -17,6 +17,8 @@ KEPT = []
 
 def record(**options):
     recorder = torch.cuda.memory._record_memory_history
+    if torch.__version__ < "2":     # 1.13 keeps stacks with blocks, and no past
+        return recorder(True)
     options.setdefault("stacks", "python")
     try:
         recorder(**options)
