@@ -19,6 +19,7 @@
 struct scan {
 	const struct options *options;
 	struct opened *opened;
+	struct opened *older;	/* of a view that takes two dumps; else NULL */
 	struct family *family;	/* of a view that takes several dumps, the first
 				   of which is open; else NULL */
 	struct output *output;
@@ -32,7 +33,7 @@ extern const struct view cmd_overview_view, cmd_types_view, cmd_objects_view,
 	cmd_suspects_view, cmd_cycles_view, cmd_gc_view, cmd_refcounts_view,
 	cmd_tracemalloc_view, cmd_threads_view, cmd_malloc_view,
 	cmd_memory_view, cmd_shared_view, cmd_tensors_view,
-	cmd_allocator_view, cmd_torchsnapshot_view;
+	cmd_allocator_view, cmd_torchsnapshot_view, cmd_diff_view;
 extern const struct view cmd_mallocowners_view;	/* malloc --by */
 /* allocator --segments, --blocks, --orphans, --history and --fits */
 extern const struct view cmd_allocatorsegments_view, cmd_allocatorblocks_view,

@@ -114,14 +114,15 @@ void dump_header_gather(struct dump_header *header, struct opened *opened,
 	}
 }
 
-void dump_header_json(const struct dump_header *header, struct render *render)
+void dump_header_json(const struct dump_header *header, const char *key,
+		      struct render *render)
 {
 	char utc[UNITS_TEXT_MAX];
 	struct json *json = &render->json;
 
 	if (render->format != RENDER_JSON)
 		return;
-	json_object(json, "dump");
+	json_object(json, key);
 	json_string(json, "path", header->path);
 	if (header->has_pid)
 		json_u64(json, "pid", header->pid);

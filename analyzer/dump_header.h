@@ -35,8 +35,9 @@ struct dump_header {
 void dump_header_gather(struct dump_header *header, struct opened *opened,
 			const struct pyh_runtime *runtime, bool values);
 
-/** The "dump" object of the JSON envelope; nothing in other formats. */
-void dump_header_json(const struct dump_header *header, struct render *render);
+/** An object of the JSON envelope, "dump" as a rule; nothing in other formats. */
+void dump_header_json(const struct dump_header *header, const char *key,
+		      struct render *render);
 
 /** The first line: file, command, pid, host, time. */
 void dump_header_line(const struct dump_header *header, struct render *render);

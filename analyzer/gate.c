@@ -80,6 +80,27 @@ static struct error *parse_signed(const char *text, uint64_t *ret)
 	return NULL;
 }
 
+/** "1MiB" "-64K"; of a rate also "1MiB/h". */
+static struct error *parse_change(const char *text, bool rate, uint64_t *ret)
+{
+	size_t size = strlen(text);
+	char bytes[64];
+	struct error *err;
+
+	if (rate && size > 2 && strcmp(text + size - 2, "/h") == 0)
+		size -= 2;
+	if (size >= sizeof(bytes))
+		return error_new(ERROR_USAGE, "'%s' is not a size", text);
+	memcpy(bytes, text, size);
+	bytes[size] = '\0';
+	err = units_parse_size(bytes + (*bytes == '-' || *bytes == '+'), ret);
+	if (!err && *ret > INT64_MAX)
+		return error_new(ERROR_USAGE, "'%s' is too much", text);
+	if (!err && *bytes == '-')
+		*ret = 0 - *ret;
+	return err;
+}
+
 static struct error *parse_share(const char *text, double *ret)
 {
 	char *end;
@@ -108,6 +129,9 @@ static struct error *parse_value(struct gate *gate, enum unit unit,
 		return parse_count(text, &value->number);
 	case UNIT_SIGNED:
 		return parse_signed(text, &value->number);
+	case UNIT_CHANGE:
+	case UNIT_RATE:
+		return parse_change(text, unit == UNIT_RATE, &value->number);
 	case UNIT_SHARE:
 		return parse_share(text, &value->share);
 	case UNIT_ADDRESS:
@@ -240,6 +264,8 @@ static void meet(struct gate *gate, const char *what, struct cell cell)
 	gate->met = true;
 	if (cell.unit == UNIT_BYTES)
 		(void)units_size(cell.number, number);
+	else if (cell.unit == UNIT_CHANGE || cell.unit == UNIT_RATE)
+		(void)units_change((int64_t)cell.number, number);
 	else if (cell.unit == UNIT_SHARE)
 		(void)snprintf(number, sizeof(number), "%.1f %%",
 			       cell.share * 100);

@@ -121,7 +121,7 @@ void scan_begin(struct scan *scan, const char *view)
 	dump_header_gather(&header, scan->opened,
 			   opened_runtime_if_found(scan->opened),
 			   options->values);
-	dump_header_json(&header, &scan->render);
+	dump_header_json(&header, "dump", &scan->render);
 }
 
 static int exit_status_of(const struct error *err)
@@ -141,19 +141,20 @@ static int fail(struct error *err)
 }
 
 /** What is missing from a partial answer, and with -v all that was found. */
-static void say_findings(const struct scan *scan)
+static void say_findings_of(const struct scan *scan, struct opened *opened)
 {
-	const struct findings *findings =
-		opened_image(scan->opened)->findings;
+	const struct findings *findings = opened_image(opened)->findings;
 	uint64_t total = findings_total(findings);
 	size_t most = scan->options->verbose ? SIZE_MAX : 3;
-	bool partial = opened_partial(scan->opened);
+	bool partial = opened_partial(opened);
 
 	if (!partial && !scan->options->verbose)
 		return;
 	if (partial)
-		scan_remark(scan, "the answer is partial: the dump is cut or "
-			    "damaged%s", scan->options->verbose ? "" :
+		scan_remark(scan, "the answer is partial: %s is cut or "
+			    "damaged%s", scan->older ? opened_name(opened) :
+						       "the dump",
+			    scan->options->verbose ? "" :
 			    " (-v lists all findings)");
 	for (size_t i = 0; i < findings_kept(findings) && i < most; i++) {
 		const struct finding *finding = findings_get(findings, i);
@@ -170,6 +171,13 @@ static void say_findings(const struct scan *scan)
 		scan_remark(scan, "%" PRIu64 " findings in all", total);
 }
 
+static void say_findings(const struct scan *scan)
+{
+	if (scan->older)
+		say_findings_of(scan, scan->older);
+	say_findings_of(scan, scan->opened);
+}
+
 static void say_runtime(const struct scan *scan)
 {
 	const struct pyh_runtime *runtime =
@@ -184,22 +192,21 @@ static void say_runtime(const struct scan *scan)
  * Keep what was found out for the next question: after the answer, so that
  * nobody waits for it who reads that from a pipe.
  */
-static void keep(const struct scan *scan)
+static void keep(const struct scan *scan, struct opened *opened)
 {
-	struct analysis **analysis = opened_analysis(scan->opened);
+	struct analysis **analysis = opened_analysis(opened);
 	CLEANUP(close_fd) int nowhere = -1;
 	struct error *err;
 
-	if (opened_dropped(scan->opened))
+	if (opened_dropped(opened))
 		scan_remark(scan, "results of an earlier question were of no "
-			    "use, and are gone: %s",
-			    opened_dropped(scan->opened));
+			    "use, and are gone: %s", opened_dropped(opened));
 	if (!*analysis || scan->options->no_index)
 		return;
 	nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	if (nowhere >= 0)
 		(void)dup2(nowhere, STDOUT_FILENO);
-	err = analysis_keep(scan->opened);
+	err = analysis_keep(opened);
 	progress_clear();
 	if (err && scan->options->verbose)
 		scan_remark(scan, "results are not kept: %s", err->message);
@@ -222,7 +229,9 @@ static int answer(struct scan *scan)
 	err = output_finish(scan->output, &unread);
 	if (err)
 		return fail(err);
-	keep(scan);
+	if (scan->older)
+		keep(scan, scan->older);
+	keep(scan, scan->opened);
 	say_runtime(scan);
 	say_findings(scan);
 	if (scan->gate.met) {
@@ -230,7 +239,9 @@ static int answer(struct scan *scan)
 			    scan->gate.why);
 		return EXIT_GATE;
 	}
-	return opened_partial(scan->opened) ? EXIT_PARTIAL : EXIT_DONE;
+	return opened_partial(scan->opened) ||
+	       (scan->older && opened_partial(scan->older)) ?
+		EXIT_PARTIAL : EXIT_DONE;
 }
 
 /** A bad pattern is said before a dump of an hour is read. */
@@ -265,16 +276,24 @@ static int scan_dump(const struct options *options)
 		scan.family = &family;
 		err = family_of(options->dumps, options->num_dumps, &family);
 		dump = err ? NULL : family.members[0].path;
-	} else if (!err && family_is_manifest(dump)) {
-		err = error_new(ERROR_USAGE, "%s is a manifest, which shared "
-				"takes; %s takes one of its dumps", dump,
-				options->view->name);
+	}
+	for (size_t i = 0; !err && i < options->num_dumps &&
+			   !options->view->many; i++)
+		if (family_is_manifest(options->dumps[i]))
+			err = error_new(ERROR_USAGE, "%s is a manifest, which "
+					"shared takes; %s takes one of its "
+					"dumps", options->dumps[i],
+					options->view->name);
+	if (!err && options->view->pair) {
+		dump = options->dumps[1];
+		err = opened_create(options->dumps[0], options, &scan.older);
 	}
 	if (!err)
 		err = opened_create(dump, options, &scan.opened);
 	status = err ? fail(err) : answer(&scan);
 	output_discard(&output);
 	opened_destroy(scan.opened);
+	opened_destroy(scan.older);
 	family_deinit(&family);
 	return status;
 }

@@ -67,7 +67,7 @@ static const char *const groups[] = { "type", "owner", "module", "thread",
 				      "root", NULL };
 
 #define FIELD(field) .offset = offsetof(struct options, field)
-#define SORTED (VIEW_TYPES | VIEW_OBJECTS | VIEW_COLLECTIONS | VIEW_DUPLICATES)
+#define SORTED (VIEW_DIFF | VIEW_TYPES | VIEW_OBJECTS | VIEW_COLLECTIONS | VIEW_DUPLICATES)
 #define SIZED (SORTED | VIEW_RETAINED | VIEW_CYCLES)
 #define TABLES (SIZED | VIEW_REFCOUNTS)
 
@@ -440,6 +440,7 @@ static struct error *assign_words(struct parser *parser,
 				  struct options *options)
 {
 	const char *view = NULL;
+	size_t before = 0;
 	struct error *err;
 
 	for (size_t i = 0; i < parser->num_words; i++) {
@@ -447,6 +448,7 @@ static struct error *assign_words(struct parser *parser,
 
 		if (!view && names_view(word)) {
 			view = word;
+			before = options->num_dumps;
 			continue;
 		}
 		// After "DUMP VIEW" there are arguments of the view.
@@ -457,7 +459,8 @@ static struct error *assign_words(struct parser *parser,
 				return err;
 			continue;
 		}
-		if (view && options->num_dumps && views_find(view))
+		if (view && options->num_dumps && views_find(view) &&
+		    !(views_find(view)->pair && options->num_dumps < 2))
 			return error_new(ERROR_USAGE,
 					 "%s takes no %sargument ('%s')", view,
 					 views_find(view)->argument ?
@@ -472,6 +475,13 @@ static struct error *assign_words(struct parser *parser,
 		return not_in_this_version(view);
 	options->view_given = view != NULL;
 	options->view = view ? views_find(view) : views_get(0);
+	// In "NEW diff OLD" the older one is what the newer is held against.
+	if (options->view->pair && options->num_dumps == 2 && before == 1) {
+		char *newer = options->dumps[0];
+
+		options->dumps[0] = options->dumps[1];
+		options->dumps[1] = newer;
+	}
 	return NULL;
 }
 
@@ -603,7 +613,12 @@ struct error *options_parse(struct options *options, int argc, char **argv)
 	if (!err && options->num_dumps == 0)
 		err = error_new(ERROR_USAGE, "name a core file or a process "
 				"(see heapscan --help)");
-	if (!err && options->num_dumps > 1 && !options->view->many)
+	if (!err && options->view->pair && options->num_dumps != 2)
+		err = error_new(ERROR_USAGE, "%s takes two dumps, the older one "
+				"first (heapscan %s OLD NEW)",
+				options->view->name, options->view->name);
+	if (!err && options->num_dumps > 1 && !options->view->many &&
+	    !options->view->pair)
 		err = too_many_dumps(options);
 	if (!err && options->dot && options->format)
 		err = error_new(ERROR_USAGE, "--dot and --format %s are two "
@@ -704,6 +719,7 @@ static void help_program(FILE *out)
 "Usage: heapscan DUMP|PID [VIEW] [options]\n"
 "       heapscan VIEW DUMP|PID [options]\n"
 "       heapscan MANIFEST|DUMP... shared [options]\n"
+"       heapscan diff OLD NEW [options]\n"
 "\n"
 "DUMP is an ELF core of any origin (heapdump, the kernel, gcore, lldb), plain\n"
 "or as .zst, .gz, .xz, .lz4, of x86-64 or aarch64. Digits only are a process\n"
@@ -718,6 +734,7 @@ static void help_program(FILE *out)
 "  heapscan dump.core.zst path 0x7f1c2a3b4c50    who holds it\n"
 "  heapscan dump.core.zst retained               what would go with what\n"
 "  heapscan 4711 info                            of a running process\n"
+"  heapscan diff old.core.zst new.core.zst       what grew between the two\n"
 "  heapscan dump.core types -f json -o types.json\n"
 "  heapscan dump.core types --fail-if 'size>2GiB'\n"
 "\n"
@@ -739,6 +756,10 @@ static const char *unit_text(enum unit unit)
 	switch (unit) {
 	case UNIT_BYTES:
 		return "bytes";
+	case UNIT_CHANGE:
+		return "bytes more, or less than 0";
+	case UNIT_RATE:
+		return "the same in an hour";
 	case UNIT_SHARE:
 		return "fraction of 1 (text: percent)";
 	case UNIT_ADDRESS:

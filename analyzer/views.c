@@ -18,11 +18,11 @@ static const struct view *const views[] = {
 	&cmd_refcounts_view, &cmd_threads_view, &cmd_tracemalloc_view,
 	&cmd_memory_view, &cmd_malloc_view, &cmd_shared_view,
 	&cmd_tensors_view, &cmd_allocator_view,
-	&cmd_torchsnapshot_view, &cmd_info_view,
+	&cmd_torchsnapshot_view, &cmd_diff_view, &cmd_info_view,
 };
 
 static const char *const planned[] = {
-	"gpu", "diff", "trend",
+	"gpu", "trend",
 	"query", "report", "explore", "export", "redact", "bundle",
 };
 

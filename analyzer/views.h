@@ -37,7 +37,8 @@ enum view_bit {
 	VIEW_TENSORS = 1 << 18,
 	VIEW_ALLOCATOR = 1 << 19,
 	VIEW_TORCH_SNAPSHOT = 1 << 20,
-	VIEW_EVERY = 0x1FFFFF,
+	VIEW_DIFF = 1 << 21,
+	VIEW_EVERY = 0x3FFFFF,
 };
 
 struct view;
@@ -66,6 +67,7 @@ struct view {
 	const char *argument;	/* the name of what must follow it, or NULL */
 	bool or_type;		/* … unless --type is given */
 	bool many;		/* takes several dumps, or a manifest of them */
+	bool pair;		/* takes two dumps, the older one first */
 	bool private_file;	/* -o is for the user alone: not names only */
 	/* A longer remark for `heapscan VIEW --help`. */
 	const char *remark;

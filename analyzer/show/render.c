@@ -40,6 +40,8 @@ int cell_compare(struct cell a, struct cell b)
 	case UNIT_SHARE:
 		return (a.share < b.share) - (a.share > b.share);
 	case UNIT_SIGNED:
+	case UNIT_CHANGE:
+	case UNIT_RATE:
 		return ((int64_t)a.number < (int64_t)b.number) -
 		       ((int64_t)a.number > (int64_t)b.number);
 	case UNIT_COUNT:
@@ -96,6 +98,8 @@ static void json_cell(struct json *json, const char *key, struct cell cell)
 		json_bool(json, key, cell.number != 0);
 		return;
 	case UNIT_SIGNED:
+	case UNIT_CHANGE:
+	case UNIT_RATE:
 		json_i64(json, key, (int64_t)cell.number);
 		return;
 	case UNIT_COUNT:
@@ -125,6 +129,8 @@ static void csv_cell(FILE *out, struct cell cell)
 		(void)fputs(cell.number ? "true" : "false", out);
 		return;
 	case UNIT_SIGNED:
+	case UNIT_CHANGE:
+	case UNIT_RATE:
 		(void)fprintf(out, "%" PRId64, (int64_t)cell.number);
 		return;
 	case UNIT_COUNT:
@@ -164,6 +170,10 @@ static char *people_cell(struct cell cell, size_t columns)
 			break;
 		case UNIT_BYTES:
 			(void)units_size(cell.number, text);
+			break;
+		case UNIT_CHANGE:
+		case UNIT_RATE:
+			(void)units_change((int64_t)cell.number, text);
 			break;
 		case UNIT_ID:
 			(void)snprintf(text, sizeof(text), "%" PRIu64,

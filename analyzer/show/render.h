@@ -39,6 +39,8 @@ enum unit {
 	UNIT_COUNT,
 	UNIT_SIGNED,		/* a count that may be less than 0 */
 	UNIT_BYTES,
+	UNIT_CHANGE,		/* bytes more, or less */
+	UNIT_RATE,		/* the same, an hour */
 	UNIT_SHARE,		/* a fraction of 1 */
 	UNIT_ADDRESS,
 	UNIT_BOOL,
@@ -50,8 +52,8 @@ struct cell {
 	enum unit unit;
 	bool known;		/* false: prints as nothing */
 	union {
-		uint64_t number;	/* count, bytes, address, bool; signed:
-					   in two's complement */
+		uint64_t number;	/* count, bytes, address, bool; signed,
+					   change, rate: in two's complement */
 		double share;
 		const char *text;	/* borrowed until the call returns */
 	};
@@ -76,6 +78,12 @@ static inline struct cell cell_share(double share)
 static inline struct cell cell_signed(int64_t number)
 {
 	return cell_number(UNIT_SIGNED, (uint64_t)number);
+}
+
+/** unit: of those that may be less than 0. */
+static inline struct cell cell_change(enum unit unit, int64_t number)
+{
+	return cell_number(unit, (uint64_t)number);
 }
 
 /** part / whole; unknown where whole is 0. */

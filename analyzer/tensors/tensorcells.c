@@ -90,6 +90,15 @@ static const char *list_text(const int64_t *numbers, uint32_t count,
 	return text;
 }
 
+const char *tensor_shape_text(struct tensors *tensors, size_t i,
+			      char text[TENSOR_LIST_MAX])
+{
+	struct torch_tensor read;
+
+	return tensors_read(tensors, i, &read) && read.has_shape ?
+		list_text(read.sizes, read.num_dimensions, text) : NULL;
+}
+
 static void fill_shape(const struct tensor_rows *view, uint32_t number,
 		       struct tensor_texts *texts, struct cell *cells)
 {

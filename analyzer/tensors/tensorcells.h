@@ -23,6 +23,10 @@ struct tensor_texts {
 	struct tensor_row_texts keys;
 };
 
+/** "[32, 64]"; NULL: it cannot be read, or is of a kind that has none. */
+const char *tensor_shape_text(struct tensors *tensors, size_t i,
+			      char text[TENSOR_LIST_MAX]);
+
 /** The cells of a row; rows of several tensors have a path for all of them. */
 struct error *tensor_cells(const struct tensor_rows *view,
 			   const struct tensor_row *row,

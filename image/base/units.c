@@ -91,6 +91,17 @@ const char *units_size(uint64_t bytes, char text[UNITS_TEXT_MAX])
 	return text;
 }
 
+const char *units_change(int64_t bytes, char text[UNITS_TEXT_MAX])
+{
+	uint64_t size = bytes < 0 ? 0 - (uint64_t)bytes : (uint64_t)bytes;
+	char number[UNITS_TEXT_MAX];
+
+	(void)snprintf(text, UNITS_TEXT_MAX, "%s%.30s",
+		       bytes < 0 ? "-" : bytes > 0 ? "+" : "",
+		       units_size(size, number));
+	return text;
+}
+
 const char *units_count(uint64_t count, char text[UNITS_TEXT_MAX])
 {
 	char digits[24];

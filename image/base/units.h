@@ -21,6 +21,9 @@ struct error *units_parse_time(const char *text, uint64_t *ret);
 /** "512 B" "332.6 MiB" "1.55 GiB". Returns text. */
 const char *units_size(uint64_t bytes, char text[UNITS_TEXT_MAX]);
 
+/** "+332.6 MiB" "-512 B" "0 B". Returns text. */
+const char *units_change(int64_t bytes, char text[UNITS_TEXT_MAX]);
+
 /** "13,650,109". Returns text. */
 const char *units_count(uint64_t count, char text[UNITS_TEXT_MAX]);
 

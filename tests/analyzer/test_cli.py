@@ -40,14 +40,15 @@ sys.stdin.read()
 VIEWS = ["overview", "suspects", "types", "objects", "object", "collections",
          "duplicates", "path", "retained", "cycles", "gc", "refcounts",
          "threads", "tracemalloc", "memory", "malloc", "shared", "tensors",
-         "allocator", "torch-snapshot", "info"]
+         "allocator", "torch-snapshot", "diff", "info"]
 # Those that need no argument and answer about any process; the others have
 # tests of their own.
 PLAIN_VIEWS = [view for view in VIEWS
                if view not in ("object", "path", "threads", "tracemalloc",
-                               "tensors", "allocator", "torch-snapshot")]
+                               "tensors", "allocator", "torch-snapshot",
+                               "diff")]
 LATER = """gpu
-    diff trend query report explore export redact bundle""".split()
+    trend query report explore export redact bundle""".split()
 LATER_OPTIONS = ["--batch=d", "--gpu-core=f"]
 OPTIONS = """format output color values fail-if dot top sort type match min-size
     by tracebacks locals native-only each segments blocks orphans history fits

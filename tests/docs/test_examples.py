@@ -21,7 +21,8 @@ sys.stdin.read()
 """
 
 # What the documents call the dumps and the processes of their examples.
-DUMPS = ("dump.core.zst", "dump.core", "FILE", "DUMP")
+DUMPS = ("dump.core.zst", "dump.core", "FILE", "DUMP", "OLD", "NEW",
+         "old.core.zst", "new.core.zst")
 MANIFEST = """\
 {"schema": "heapdump.manifest/1", "dumps": [
     {"pid": 1, "path": "dump.core.zst"},

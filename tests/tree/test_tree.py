@@ -10,7 +10,7 @@ import sys
 
 # What the analyzer finds out, and how it is shown; of one subject a folder.
 SUBJECTS = ["analyzer/" + name for name in (
-    "allocator", "heap", "kept", "ledger", "malloc", "show", "tensors", "threads")]
+    "allocator", "diff", "heap", "kept", "ledger", "malloc", "show", "tensors", "threads")]
 BELOW = ["analyzer/graph", "pyheap", "cudaheap", "image/live", "image", "image/base"]
 
 # A file may include its own layer and those to the right of it.

@@ -65,6 +65,11 @@ static void test_print(void)
 	CHECK_STRING("below a KiB", units_size(1023, text), "1023 B");
 	CHECK_STRING("KiB", units_size(1024, text), "1.0 KiB");
 	CHECK_STRING("MiB", units_size(348756378, text), "332.6 MiB");
+	CHECK_STRING("more", units_change(348756378, text), "+332.6 MiB");
+	CHECK_STRING("less", units_change(-512, text), "-512 B");
+	CHECK_STRING("no change", units_change(0, text), "0 B");
+	CHECK_STRING("as much less as there can be",
+		     units_change(INT64_MIN, text), "-8.00 EiB");
 	CHECK_STRING("GiB", units_size(1664299827, text), "1.55 GiB");
 	CHECK_STRING("never 1024.0", units_size((1 << 20) - 1, text), "1.0 MiB");
 	CHECK_STRING("largest", units_size(UINT64_MAX, text), "16.00 EiB");
