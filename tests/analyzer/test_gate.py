@@ -126,8 +126,8 @@ def check_views():
     views = text.partition("\nViews")[2].partition("\n\n")[0]
     there = set(re.findall(r"^  ([a-z][\w-]*)", views, re.M))
     asked = {words.split()[0] for words, _ in ASKED}
-    # Of several dumps: test_shared.py. Of PyTorch: tests/torch.
-    there -= {"shared", "tensors", "allocator", "torch-snapshot"}
+    # Of several dumps: test_shared.py, test_diff.py. Of PyTorch: tests/torch.
+    there -= {"shared", "diff", "tensors", "allocator", "torch-snapshot"}
     heaptest.equal("every view is asked", asked, there)
 
 
