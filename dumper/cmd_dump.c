@@ -17,6 +17,7 @@ enum dump_exit cmd_dump(const struct dump_options *options,
 	struct error *err = dump_config_read(&config);
 	struct after_dump after = { 0 };
 	struct stat folder;
+	bool any = false;
 
 	if (!err)
 		err = dump_check_config(options, &config);
@@ -39,12 +40,17 @@ enum dump_exit cmd_dump(const struct dump_options *options,
 			.stop = stop,
 		};
 
-		status = dump_exit_worse(status, dump_tree(options, &request,
-							   &after));
+		enum dump_exit one = dump_tree(options, &request, &after);
+
+		any |= one == DUMP_EXIT_OK || one == DUMP_EXIT_PARTIAL;
+		status = dump_exit_worse(status, one);
 		if (atomic_load(stop))
 			break;
 	}
 	after_dump_finish(&after, stop);
+	// Failed means that nothing is there.
+	if (status == DUMP_EXIT_FAILED && any)
+		status = DUMP_EXIT_PARTIAL;
 	return status == DUMP_EXIT_OK && after.failed ? DUMP_EXIT_PARTIAL :
 							 status;
 }

@@ -65,6 +65,7 @@ struct watch {
 	bool triggered;		/* a dump that was not the baseline */
 	bool failed, partial;	/* of some dump */
 	bool through;		/* no more dumps: --count or --for is used up */
+	bool saw_death;		/* by a signal, of some process */
 	pid_t command;		/* the process of -- CMD; 0: none */
 	int command_status;	/* once command_ended */
 	bool command_ended;
@@ -495,6 +496,8 @@ static void death_reason(const siginfo_t *signal, char reason[TRIGGER_TEXT_MAX])
 		(void)snprintf(reason, TRIGGER_TEXT_MAX, "death by %s, sent by "
 			       "process %d", name, signal->si_pid);
 	else if (signal->si_code > 0 &&
+		 // By no page: the processor does not say which address.
+		 !(signal->si_code == SI_KERNEL && !signal->si_addr) &&
 		 (signal->si_signo == SIGSEGV || signal->si_signo == SIGBUS))
 		(void)snprintf(reason, TRIGGER_TEXT_MAX, "death by %s at "
 			       "address %#" PRIxPTR, name,
@@ -507,6 +510,8 @@ static void see_death(struct watch *watch)
 {
 	struct armed *armed = find_armed(watch, TRIGGER_ON_EXIT);
 
+	watch->saw_death |= deathwatch_state(watch->deathwatch) ==
+			    DEATHWATCH_DYING;
 	if (deathwatch_state(watch->deathwatch) == DEATHWATCH_DYING && armed &&
 	    !watch->through && !atomic_load(watch->stop)) {
 		death_reason(deathwatch_signal(watch->deathwatch),
@@ -934,6 +939,28 @@ static struct error *watch_name(struct watch *watch)
 	return err;
 }
 
+/**
+ * A command that crashes at once is gone before it is traced; a shell's status
+ * may be that of what it has started.
+ */
+static void say_missed_death(const struct watch *watch)
+{
+	int signal = watch->command_status - CHILD_SIGNALLED;
+	const struct watch_options *wishes = watch->wishes;
+	char name[SIGNAL_NAME_MAX];
+
+	if (watch->saw_death || !watch->command_ended ||
+	    (wishes->num_triggers > 0 &&
+	     !has_trigger(wishes, TRIGGER_ON_EXIT)) ||
+	    (signal != SIGSEGV && signal != SIGBUS && signal != SIGABRT &&
+	     signal != SIGILL && signal != SIGFPE && signal != SIGTRAP))
+		return;
+	dump_complain(error_new(ERROR_NOT_FOUND, "no dump of a death by %s: the "
+				"command ended before it was watched, or a "
+				"process of its own did, which is not watched",
+				signal_name(signal, name)));
+}
+
 /** The command comes first: it runs and is waited for whatever fails here. */
 static struct error *watch_command(struct watch *watch)
 {
@@ -973,6 +1000,7 @@ static struct error *watch_command(struct watch *watch)
 			sleep_on(watch, NULL, 0, now_ns() + FIRST_LOOKS_NS);
 		keep_house(watch);
 	}
+	say_missed_death(watch);
 	return NULL;
 }
 

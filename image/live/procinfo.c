@@ -396,8 +396,10 @@ bool procinfo_is_python(pid_t pid)
 	while (maps && getline(&line, &capacity, maps) > 0) {
 		const char *name = strchr(line, '/');
 
-		if (name && (strncmp(base_name(name), "libpython", 9) == 0 ||
-			     strncmp(base_name(name), "libpypy", 7) == 0))
+		// Debuggers have the files of others mapped, to read them.
+		if (name && strstr(line, "r-xp ") &&
+		    (strncmp(base_name(name), "libpython", 9) == 0 ||
+		     strncmp(base_name(name), "libpypy", 7) == 0))
 			return true;
 	}
 	return false;

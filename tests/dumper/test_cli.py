@@ -160,6 +160,8 @@ def test_failures(target):
         folder = patients.folder("some")
         done = heaptest.heapdump("-q", "--max-pause", "60s", "-o", folder,
                                  2 ** 22 - 1, target.pid)
+        assert done.returncode == 3 and len(os.listdir(folder)) == 1
+        done = heaptest.heapdump("-q", "-o", folder, 2 ** 22 - 1, 2 ** 22 - 2)
         assert done.returncode == 1 and len(os.listdir(folder)) == 1
     with heaptest.case("a method list falls back to what there is"):
         done = heaptest.heapdump("-q", "--method", "snapshot,stop",

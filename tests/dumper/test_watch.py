@@ -683,6 +683,12 @@ def test_command():
         path, = glob.glob(folder + "/*")
         assert facts_of(path)["signal"] == "6 (SIGABRT)"
         assert "SIGABRT" in done.stderr and path in done.stderr, done.stderr
+    with heaptest.case("a death that nobody could watch is told"):
+        done = command("sh", "-c", "sh -c 'kill -SEGV $$'; exit $?")
+        assert done.returncode == 139, done
+        assert "no dump of a death by SIGSEGV" in done.stderr, done.stderr
+        done = command("sh", "-c", "exit 139", options=["--rss", "100G"])
+        assert "no dump" not in done.stderr, done.stderr
     with heaptest.case("signals are passed on, and ignored ones stay ignored"):
         with Watcher("--rss", "100G", "--", PYTHON, WATCHED, watch=False,
                      stdin=subprocess.PIPE) as watcher:
