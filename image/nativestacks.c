@@ -4,6 +4,7 @@
  */
 #include "image/nativestacks.h"
 
+#include <elf.h>
 #include <stdlib.h>
 
 #include "image/registers.h"
@@ -13,7 +14,25 @@ enum {
 	LOCAL_ABOVE = 16 << 10,	/* of a thread's structure, at its stack's top */
 	THREAD_WORDS = 288,	/* of a thread's structure */
 	STACK_MAX = 1 << 30,	/* bytes of a stack that a thread was given */
+	BELOW_MAX = 1 << 20,	/* bytes that a pointer is below a stack which
+				   has no more room */
 };
+
+static bool may_be_written(const struct memory_range *range)
+{
+	return range && (range->protection & PF_W);
+}
+
+uint64_t native_stack_pointer(const struct memory *memory, uint64_t pointer)
+{
+	const struct memory_range *at = memory_find(memory, pointer), *above;
+
+	if (may_be_written(at))
+		return pointer;
+	above = memory_find_above(memory, at ? at->end : pointer);
+	return may_be_written(above) && above->start - pointer <= BELOW_MAX ?
+		       above->start : pointer;
+}
 
 /** Where memory of one kind begins and ends around an address. */
 static void set_mapping(const struct memory *memory, uint64_t address,
@@ -74,6 +93,7 @@ static bool find_stack(const struct image *image, size_t thread,
 	if (!core_register(of, image->machine, CORE_SP, &pointer) ||
 	    pointer < RED_ZONE)
 		return false;
+	pointer = native_stack_pointer(image->memory, pointer);
 	set_mapping(image->memory, pointer, ret);
 	if (ret->end == 0)
 		return false;

@@ -28,6 +28,12 @@ struct native_stacks {
 	size_t count;
 };
 
+/**
+ * A stack pointer or, where that is right below its stack, as after too many
+ * calls, where the stack begins: at the pointer is a guard then, or nothing.
+ */
+uint64_t native_stack_pointer(const struct memory *memory, uint64_t pointer);
+
 /** Of all threads whose registers and stack are in the image. */
 struct error *native_stacks_find(const struct image *image,
 				 struct native_stacks *ret);

@@ -38,6 +38,7 @@ enum {
 	/* siginfo_t */
 	SIGINFO_CODE = 8,
 	SIGINFO_ADDRESS = 16,
+	SIGINFO_PID = 16,
 	SIGINFO_SIZE = 128,
 
 	FACTS_MAX = 4096,
@@ -186,6 +187,9 @@ static void add_signal(struct core_notes *notes, struct bytes content,
 	     notes->signal == SIGTRAP))
 		memcpy(&notes->fault_address, content.data + SIGINFO_ADDRESS,
 		       sizeof(notes->fault_address));
+	else if (notes->signal_code <= 0)
+		memcpy(&notes->signal_pid, content.data + SIGINFO_PID,
+		       sizeof(notes->signal_pid));
 }
 
 static struct error *add_auxv(struct core_notes *notes, struct bytes content,

@@ -69,6 +69,7 @@ struct core_notes {
 	bool has_siginfo;
 	int32_t signal, signal_code;
 	uint64_t fault_address;
+	uint32_t signal_pid;	/* who sent it, by kill() and the like */
 	/* HEAPDUMP */
 	bool has_header;
 	struct format_header header;

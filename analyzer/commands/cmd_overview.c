@@ -502,7 +502,7 @@ static struct error *tell_sections(struct scan *scan,
 				   const struct overview_threads *threads,
 				   const struct overview_failure *failure)
 {
-	bool crashed = overview_threads_crashed(scan, threads);
+	bool crashed = overview_threads_crashed(threads);
 	struct cell totals[NUM_TYPE_TOTALS];
 	unsigned int lines;
 	struct error *err;
@@ -584,7 +584,7 @@ static struct error *run(struct scan *scan)
 	if (err)
 		return err;
 	tell_next(scan, &header, &whole, &memory, &failure,
-		  overview_threads_crashed(scan, &threads));
+		  overview_threads_crashed(&threads));
 	tell_values(scan);
 	render_end(&scan->render);
 	type_rows_gate(&rows, scan);

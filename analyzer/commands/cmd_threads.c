@@ -52,7 +52,8 @@ static const struct column thread_columns[NUM_THREAD_COLUMNS] = {
 
 enum {
 	TOTAL_THREADS, TOTAL_PYTHON, TOTAL_HOLDER, TOTAL_SIGNAL,
-	TOTAL_FAULT, TOTAL_FAULT_AT, TOTAL_INCOMPLETE, NUM_TOTALS
+	TOTAL_FAULT, TOTAL_FAULT_AT, TOTAL_SENDER, TOTAL_MESSAGE,
+	TOTAL_EXCEPTION, TOTAL_INCOMPLETE, NUM_TOTALS
 };
 
 static const struct column thread_totals[NUM_TOTALS] = {
@@ -68,6 +69,13 @@ static const struct column thread_totals[NUM_TOTALS] = {
 		.about = "the address that was touched, of SIGSEGV and SIGBUS" },
 	[TOTAL_FAULT_AT] = { .key = "fault", .unit = UNIT_TEXT,
 		.about = "what is at that address" },
+	[TOTAL_SENDER] = { .key = "sent_by", .unit = UNIT_ID,
+		.about = "the other process that sent the signal" },
+	[TOTAL_MESSAGE] = { .key = "message", .unit = UNIT_TEXT,
+		.about = "what glibc said before it aborted: of a free() that "
+			 "was wrong, a smashed stack, an assertion" },
+	[TOTAL_EXCEPTION] = { .key = "exception", .unit = UNIT_TEXT,
+		.about = "class of the C++ exception that nobody caught" },
 	[TOTAL_INCOMPLETE] = { .key = "incomplete", .unit = UNIT_COUNT,
 		.about = "threads whose stack could not be followed to its end" },
 };
@@ -266,8 +274,7 @@ static void row_cells(const struct threads_view *view,
 static void make_totals(const struct threads_view *view, char signal[32],
 			struct cell totals[NUM_TOTALS])
 {
-	struct thread_ending ending = thread_ending_of(view->image,
-						       &view->stacks);
+	const struct thread_ending *ending = &view->ending;
 	uint64_t python = 0, incomplete = 0;
 
 	for (int i = 0; i < NUM_TOTALS; i++)
@@ -285,12 +292,19 @@ static void make_totals(const struct threads_view *view, char signal[32],
 	totals[TOTAL_THREADS] = cell_number(UNIT_COUNT, view->stacks.count);
 	if (view->runtime)
 		totals[TOTAL_PYTHON] = cell_number(UNIT_COUNT, python);
-	totals[TOTAL_SIGNAL] = cell_text(thread_words_signal(ending.signal, signal));
-	if (ending.has_address) {
-		totals[TOTAL_FAULT] = cell_number(UNIT_ADDRESS, ending.address);
-		totals[TOTAL_FAULT_AT] = cell_text(thread_words_fault(view->image,
-							      ending.address));
-	}
+	totals[TOTAL_SIGNAL] = cell_text(thread_words_signal(ending->signal,
+							     signal));
+	if (ending->has_address)
+		totals[TOTAL_FAULT] = cell_number(UNIT_ADDRESS,
+						  ending->address);
+	totals[TOTAL_FAULT_AT] = cell_text(thread_ending_fault(view->image,
+							       ending));
+	if (ending->sender)
+		totals[TOTAL_SENDER] = cell_number(UNIT_ID, ending->sender);
+	if (ending->message[0])
+		totals[TOTAL_MESSAGE] = cell_text(ending->message);
+	if (ending->exception[0])
+		totals[TOTAL_EXCEPTION] = cell_text(ending->exception);
 	totals[TOTAL_INCOMPLETE] = cell_number(UNIT_COUNT, incomplete);
 }
 
@@ -378,6 +392,7 @@ static struct error *run(struct scan *scan)
 	if (view.stacks.count == 0)
 		return error_new(ERROR_NOT_FOUND,
 				 "the core has no threads in its notes");
+	thread_ending_find(view.image, &view.stacks, &view.ending);
 	view.shown = top == 0 || top > view.stacks.count ? view.stacks.count :
 							   (size_t)top;
 	print(&view);

@@ -126,33 +126,41 @@ static void print_merged(const struct threads_view *view,
 	print_function(view, &stack->native[index]);
 }
 
-/** The interpreter's own functions say little to who asks what Python does. */
+/**
+ * The interpreter's own functions say little to who asks what Python does, but
+ * of a thread that a signal ended the innermost ones are where it happened.
+ */
 static bool is_shown(const struct threads_view *view,
 		     const struct thread_stack *stack, size_t at,
-		     size_t last_python)
+		     size_t first_python, size_t last_python)
 {
 	const struct stack_entry *entry = &stack->merged[at];
 
 	return entry->is_python || view->scan->options->verbose ||
 	       stack->num_python == 0 ||
-	       (!stack->native[entry->index].is_runtime && at < last_python);
+	       (at < last_python &&
+		(!stack->native[entry->index].is_runtime ||
+		 (stack->ended_by > 0 && at < first_python)));
 }
 
 static void print_frames(const struct threads_view *view,
 			 const struct thread_stack *stack)
 {
 	struct render *render = &view->scan->render;
-	size_t last_python = 0, lines = 0, line = 0;
+	size_t first_python = 0, last_python = 0, lines = 0, line = 0;
 	char number[UNITS_TEXT_MAX];
 	bool all = view->scan->options->top == 0;
 
+	while (first_python < stack->num_merged &&
+	       !stack->merged[first_python].is_python)
+		first_python++;
 	for (size_t i = 0; i < stack->num_merged; i++)
 		if (stack->merged[i].is_python)
 			last_python = i;
 	for (size_t i = 0; i < stack->num_merged; i++)
-		lines += is_shown(view, stack, i, last_python);
+		lines += is_shown(view, stack, i, first_python, last_python);
 	for (size_t i = 0; i < stack->num_merged; i++) {
-		if (!is_shown(view, stack, i, last_python))
+		if (!is_shown(view, stack, i, first_python, last_python))
 			continue;
 		line++;
 		if (!all && lines > LINES_MAX && line > LINES_MAX - LINES_END &&
@@ -313,10 +321,10 @@ static void print_people(const struct threads_view *view)
 static void print_head(const struct threads_view *view)
 {
 	struct render *render = &view->scan->render;
-	char count[UNITS_TEXT_MAX], signal[32], text[256], holder[64] = "";
-	struct thread_ending ending = thread_ending_of(view->image,
-						       &view->stacks);
-	const char *died = thread_words_signal(ending.signal, signal);
+	char count[UNITS_TEXT_MAX], text[256], holder[64] = "";
+	char ending[ENDING_TEXT_MAX], safe[RENDER_NAME_MAX];
+	const char *died = thread_ending_text(view->image, &view->ending,
+					      ending);
 
 	for (size_t i = 0; i < view->stacks.count; i++)
 		if (view->stacks.items[i].has_gil && view->stacks.items[i].core)
@@ -329,12 +337,9 @@ static void print_head(const struct threads_view *view)
 		       view->runtime && !view->runtime->free_threaded ?
 		       ", none holds the GIL" : "");
 	render_head(render, text);
-	if (died && ending.has_address)
-		render_line(render, "ended by %s at address 0x%" PRIx64
-			    ", which is %s", died, ending.address,
-			    thread_words_fault(view->image, ending.address));
-	else if (died)
-		render_line(render, "ended by %s", died);
+	if (died)
+		render_line(render, "ended by %s",
+			    render_name(render, died, 400, safe));
 }
 
 void threads_print(const struct threads_view *view)

@@ -8,6 +8,7 @@
 
 #include "analyzer/cmd.h"
 #include "analyzer/show/previews.h"
+#include "analyzer/threads/threadending.h"
 #include "analyzer/threads/threadnames.h"
 #include "analyzer/threads/threadstacks.h"
 #include "analyzer/threads/threadwords.h"
@@ -19,6 +20,7 @@ struct threads_view {
 	struct image *image;
 	struct pyh_runtime *runtime;	/* NULL: none, or not wanted */
 	struct thread_stacks stacks;
+	struct thread_ending ending;
 	struct thread_names *names;
 	struct previews *previews;	/* NULL: values are not shown */
 	size_t shown;

@@ -12,6 +12,7 @@
 
 #include "image/base/guard.h"
 #include "image/base/units.h"
+#include "image/nativestacks.h"
 #include "image/registers.h"
 
 enum {
@@ -67,6 +68,7 @@ static void tell_stack(struct ledger_making *making,
 	local = tls ? residency_at(residency, tls) : NULL;
 	if (!core_register(thread, machine, CORE_SP, &stack))
 		return;
+	stack = native_stack_pointer(making->image->memory, stack);
 	mapping = residency_at(residency, stack);
 	if (mapping && is_anonymous(making, mapping)) {
 		end = mapping->end;

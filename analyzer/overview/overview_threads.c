@@ -7,16 +7,20 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "analyzer/cmd.h"
 #include "analyzer/threads/threadwords.h"
 #include "image/base/units.h"
 
-enum { CRASH_LINES = 6 };	/* frames of a thread that crashed */
+enum {
+	CRASH_LINES = 6,	/* frames of a thread that crashed */
+	HEAD_COLUMNS = 108,	/* of the head, so that none of it is cut */
+};
 
 enum thread_total {
 	THREADS_COUNT, THREADS_HOLDER, THREADS_SIGNAL, THREADS_FAULT,
-	NUM_THREADS_TOTALS
+	THREADS_CAUSE, NUM_THREADS_TOTALS
 };
 
 static const struct column totals_columns[NUM_THREADS_TOTALS] = {
@@ -24,6 +28,7 @@ static const struct column totals_columns[NUM_THREADS_TOTALS] = {
 	[THREADS_HOLDER] = { .key = "gil_holder", .unit = UNIT_ID },
 	[THREADS_SIGNAL] = { .key = "signal", .unit = UNIT_TEXT },
 	[THREADS_FAULT] = { .key = "fault_address", .unit = UNIT_ADDRESS },
+	[THREADS_CAUSE] = { .key = "cause", .unit = UNIT_TEXT },
 };
 
 /* --- gathering ------------------------------------------------------------- */
@@ -65,8 +70,10 @@ void overview_threads_gather(struct scan *scan,
 	if (!threads->why_not && runtime)
 		threads->why_not = thread_names_open(scan->opened,
 						     &threads->names);
-	if (!threads->why_not)
-		group(threads);
+	if (threads->why_not)
+		return;
+	thread_ending_find(image, &threads->stacks, &threads->ending);
+	group(threads);
 }
 
 void overview_threads_deinit(struct overview_threads *threads)
@@ -94,36 +101,44 @@ static void tell_head(struct scan *scan, const struct overview_threads *threads)
 	const struct pyh_runtime *runtime =
 		opened_runtime_if_found(scan->opened);
 	const struct thread_stack *holder = holder_of(threads);
-	struct thread_ending ending = thread_ending_of(image,
-						       &threads->stacks);
+	const struct thread_ending *ending = &threads->ending;
 	struct render *render = &scan->render;
-	char signal[32], number[UNITS_TEXT_MAX], line[256], lock[64] = "";
-	const char *died = thread_words_signal(ending.signal, signal);
+	char signal[32], number[UNITS_TEXT_MAX], line[256];
+	char text[ENDING_TEXT_MAX], safe[RENDER_NAME_MAX];
+	const char *died = thread_ending_text(image, ending, text);
 	struct cell cells[NUM_THREADS_TOTALS] = {
 		[THREADS_COUNT] = cell_number(UNIT_COUNT,
 					      threads->stacks.count),
-		[THREADS_SIGNAL] = cell_text(died),
+		[THREADS_SIGNAL] = cell_text(thread_words_signal(ending->signal,
+								 signal)),
+		[THREADS_CAUSE] = cell_text(died),
 	};
 	int used;
 
+	used = snprintf(line, sizeof(line), "THREADS   %s",
+			units_count(threads->stacks.count, number));
 	if (holder) {
-		(void)snprintf(lock, sizeof(lock), ", %" PRIu32 " holds the "
-			       "GIL", holder->core->tid);
+		used += snprintf(line + used, sizeof(line) - (size_t)used,
+				 ", %" PRIu32 " holds the GIL",
+				 holder->core->tid);
 		cells[THREADS_HOLDER] = cell_number(UNIT_ID, holder->core->tid);
 	} else if (runtime && !runtime->free_threaded) {
-		(void)snprintf(lock, sizeof(lock), ", none holds the GIL");
+		used += snprintf(line + used, sizeof(line) - (size_t)used,
+				 ", none holds the GIL");
 	}
-	used = snprintf(line, sizeof(line), "THREADS   %s%s%s%s",
-			units_count(threads->stacks.count, number), lock,
-			died ? "; ended by " : "", died ? died : "");
-	if (died && ending.has_address) {
+	if (ending->has_address)
 		cells[THREADS_FAULT] = cell_number(UNIT_ADDRESS,
-						   ending.address);
+						   ending->address);
+	if (died)
+		died = render_name(render, died, 104, safe);
+	if (died && (size_t)used + strlen(died) < HEAD_COLUMNS - 10) {
 		(void)snprintf(line + used, sizeof(line) - (size_t)used,
-			       " at 0x%" PRIx64 ", %s", ending.address,
-			       thread_words_fault(image, ending.address));
+			       "; ended by %s", died);
+		died = NULL;
 	}
 	render_line_see(render, line, "threads");
+	if (died)
+		render_line(render, "  ended by %s", died);
 	render_object(render, "threads", totals_columns, cells,
 		      NUM_THREADS_TOTALS);
 }
@@ -185,12 +200,10 @@ static void tell_group(struct scan *scan,
 			       "no frame");
 }
 
-bool overview_threads_crashed(struct scan *scan,
-			      const struct overview_threads *threads)
+bool overview_threads_crashed(const struct overview_threads *threads)
 {
 	return threads->stacks.count > 0 &&
-	       thread_words_is_crash(thread_ending_of(opened_image(scan->opened),
-						      &threads->stacks).signal);
+	       thread_words_is_crash(threads->ending.signal);
 }
 
 void overview_threads_tell(struct scan *scan,
@@ -219,7 +232,8 @@ void overview_threads_tell(struct scan *scan,
 
 unsigned int overview_threads_lines(const struct overview_threads *threads)
 {
-	unsigned int lines = 1 + (unsigned int)threads->num_groups +
+	unsigned int lines = 1 + (threads->ending.signal > 0) +
+			     (unsigned int)threads->num_groups +
 			     (threads->num_left > 0);
 
 	for (size_t i = 0; i < threads->num_groups; i++)

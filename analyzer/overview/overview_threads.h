@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 
+#include "analyzer/threads/threadending.h"
 #include "analyzer/threads/threadnames.h"
 #include "analyzer/threads/threadstacks.h"
 
@@ -18,6 +19,7 @@ enum { OVERVIEW_THREADS_MAX = 5 };	/* rows */
 
 struct overview_threads {
 	struct thread_stacks stacks;
+	struct thread_ending ending;
 	struct thread_names *names;
 	struct overview_group {
 		size_t stack;	/* the first of those that do the same */
@@ -34,8 +36,7 @@ void overview_threads_gather(struct scan *scan,
 void overview_threads_deinit(struct overview_threads *threads);
 
 /** True where the process crashed: then this is what is asked about first. */
-bool overview_threads_crashed(struct scan *scan,
-			      const struct overview_threads *threads);
+bool overview_threads_crashed(const struct overview_threads *threads);
 
 void overview_threads_tell(struct scan *scan,
 			   const struct overview_threads *threads);

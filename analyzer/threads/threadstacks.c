@@ -181,24 +181,41 @@ static struct thread_stack *new_stack(struct thread_stacks *stacks)
 	return &items[stacks->count++];
 }
 
-static bool add_thread(void *context, const struct pyh_thread *thread)
+/** An address on the native stack that says where frames of Python are. */
+static uint64_t place_of(const struct pyh_frame *frames, size_t count)
 {
-	struct gathering *gathering = context;
+	for (size_t i = 0; i < count; i++)
+		if (frames[i].entry && frames[i].loop != 0)
+			return frames[i].loop;
+	return 0;
+}
+
+/**
+ * True if frames from `from` on, of one more interpreter, were called by those
+ * before them, by what both have on the native stack; where that does not tell, a
+ * younger interpreter was called by an older one.
+ */
+static bool is_inner(const struct gathering *gathering, size_t from,
+		     size_t interpreter)
+{
+	const struct pyh_interpreter *all = gathering->runtime->interpreters;
+	const struct thread_stack *stack = gathering->stack;
+	uint64_t other = place_of(stack->python, from);
+	uint64_t own = place_of(stack->python + from, stack->num_python - from);
+
+	if (own != 0 && other != 0)
+		return own < other;
+	return all[interpreter].id > all[stack->interpreter].id;
+}
+
+/** What a thread is by its state in one interpreter. */
+static void take_state(struct gathering *gathering,
+		       const struct pyh_thread *thread)
+{
 	const struct pyh_runtime *runtime = gathering->runtime;
-	struct thread_stack *stack = stack_of(gathering, thread);
+	struct thread_stack *stack = gathering->stack;
 	uint64_t holder;
 
-	// A thread may have a state in each of several interpreters: the first
-	// that runs something is it.
-	if (stack && stack->python_state != 0 && stack->num_python > 0)
-		return true;
-	if (!stack) {
-		stack = new_stack(gathering->stacks);
-		gathering->no_memory = !stack;
-		if (!stack)
-			return false;
-		*stack = (struct thread_stack){ .end = UNWIND_NO_REGISTERS };
-	}
 	stack->python_state = thread->address;
 	stack->interpreter = thread->interpreter;
 	stack->ident = thread->ident;
@@ -209,14 +226,74 @@ static bool add_thread(void *context, const struct pyh_thread *thread)
 		       runtime->interpreters[thread->interpreter].collecting;
 	pyh_thread_exceptions(runtime, &gathering->memory, thread,
 			      &stack->exceptions);
+}
+
+static void reverse(struct pyh_frame *frames, size_t count)
+{
+	for (size_t i = 0; i < count / 2; i++) {
+		struct pyh_frame other = frames[i];
+
+		frames[i] = frames[count - 1 - i];
+		frames[count - 1 - i] = other;
+	}
+}
+
+/**
+ * A thread may have a state in each of several interpreters, one of which has
+ * called the next: it is in the innermost, and its frames are those of all.
+ *
+ * @param from  where the frames of this state begin; before them are others'
+ */
+static void settle_state(struct gathering *gathering,
+			 const struct pyh_thread *thread, size_t from)
+{
+	struct thread_stack *stack = gathering->stack;
+	size_t added = stack->num_python - from;
+
+	if (from == 0) {
+		take_state(gathering, thread);
+		return;
+	}
+	if (added == 0)
+		return;
+	stack->python[from - 1].entry = true;
+	stack->python[stack->num_python - 1].entry = true;
+	if (!is_inner(gathering, from, thread->interpreter))
+		return;
+	reverse(stack->python, from);
+	reverse(stack->python + from, added);
+	reverse(stack->python, stack->num_python);
+	take_state(gathering, thread);
+}
+
+static bool add_thread(void *context, const struct pyh_thread *thread)
+{
+	struct gathering *gathering = context;
+	const struct pyh_runtime *runtime = gathering->runtime;
+	struct thread_stack *stack = stack_of(gathering, thread);
+	enum pyh_frames_end end;
+	size_t from;
+
+	if (!stack) {
+		stack = new_stack(gathering->stacks);
+		gathering->no_memory = !stack;
+		if (!stack)
+			return false;
+		*stack = (struct thread_stack){ .end = UNWIND_NO_REGISTERS };
+	}
+	from = stack->num_python;
 	gathering->stack = stack;
 	gathering->too_many = false;
-	stack->python_end = pyh_frames_each(runtime, &gathering->memory, thread,
-					    add_python, gathering);
+	end = pyh_frames_each(runtime, &gathering->memory, thread, add_python,
+			      gathering);
 	if (gathering->too_many)
-		stack->python_end = PYH_FRAMES_TOO_MANY;
-	if (stack->python_end == PYH_FRAMES_CIRCLE)
+		end = PYH_FRAMES_TOO_MANY;
+	if (end == PYH_FRAMES_CIRCLE)
 		cut_circle(gathering, stack);
+	if (from == 0 || end != PYH_FRAMES_WHOLE)
+		stack->python_end = end;
+	if (!gathering->no_memory)
+		settle_state(gathering, thread, from);
 	return !gathering->no_memory;
 }
 

@@ -49,6 +49,16 @@ static void python_where(struct thread_names *names,
 			       frame->line);
 }
 
+static bool begins(const char *function, const char *const *beginnings,
+		   size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strncmp(function, beginnings[i],
+			    strlen(beginnings[i])) == 0)
+			return true;
+	return false;
+}
+
 /** How a process ends itself says nothing of why: abort() is enough. */
 static bool is_plumbing(const char *function)
 {
@@ -56,22 +66,44 @@ static bool is_plumbing(const char *function)
 		"__pthread_kill", "pthread_kill", "raise", "gsignal",
 		"__GI_raise", "_ZN9__gnu_cxx", "_ZN10__cxxabiv1", "_ZSt9terminate",
 		"__cxa_throw", "__cxa_rethrow", "_Znwm", "_Znam",
+		"__libc_message", "__libc_fatal", "malloc_printerr",
+		"__fortify_fail", "__assert_fail", "_int_free",
+		"fatal_error",
 	};
 
-	for (size_t i = 0; i < sizeof(beginnings) / sizeof(beginnings[0]); i++)
-		if (strncmp(function, beginnings[i],
-			    strlen(beginnings[i])) == 0)
-			return true;
-	return false;
+	return begins(function, beginnings,
+		      sizeof(beginnings) / sizeof(beginnings[0]));
 }
+
+/** How the interpreter calls what is written in C. */
+static bool is_calling(const char *function)
+{
+	static const char *const beginnings[] = {
+		"cfunction_", "method_vectorcall", "_PyObject_Vectorcall",
+		"PyObject_Vectorcall", "_PyObject_Call", "PyObject_Call",
+		"_PyObject_MakeTpCall", "_PyVectorcall", "_PyCFunction",
+		"_PyMethodDef", "_PyEval", "PyEval", "call_function",
+	};
+
+	return begins(function, beginnings,
+		      sizeof(beginnings) / sizeof(beginnings[0]));
+}
+
+/** What was told of the native frames of one stack. */
+struct native_told {
+	size_t count;
+	bool library;	/* one that is neither the interpreter's nor abort() */
+};
 
 /**
  * False where a native frame says too little: of a thread that a signal ended
- * more than one are of interest.
+ * more than one are of interest, and those of the interpreter itself as long as
+ * nobody else's were further in.
  */
 static bool native_where(const struct thread_stack *stack,
-			 const struct stack_native *native, size_t before,
-			 bool places, char text[THREAD_TEXT_MAX])
+			 const struct stack_native *native,
+			 struct native_told *told, bool places,
+			 char text[THREAD_TEXT_MAX])
 {
 	const char *function = thread_words_function(native, text);
 	const char *module = thread_words_module(native);
@@ -79,18 +111,26 @@ static bool native_where(const struct thread_stack *stack,
 	size_t used;
 
 	if (stack->num_python > 0 &&
-	    (native->is_runtime || before >= (ended ? NATIVE_OF_ENDED : 1)))
+	    told->count >= (ended ? NATIVE_OF_ENDED : 1))
 		return false;
-	if (ended && (function ? is_plumbing(native->function) : before > 0))
+	if (stack->num_python > 0 && native->is_runtime &&
+	    (!ended || told->library || !function ||
+	     is_calling(native->function)))
+		return false;
+	if (ended &&
+	    (function ? is_plumbing(native->function) : told->count > 0))
 		return false;
 	if (!function && !module)
 		return false;
+	told->library |= !native->is_runtime &&
+			 !(function && strcmp(native->function, "abort") == 0);
 	if (!function)
 		(void)snprintf(text, THREAD_TEXT_MAX, "%s", module);
 	used = strlen(text);
 	if (function && module && ended && places)
 		(void)snprintf(text + used, THREAD_TEXT_MAX - used, " in %s",
 			       module);
+	told->count++;
 	return true;
 }
 
@@ -99,8 +139,8 @@ void thread_words_each(struct thread_names *names,
 		       thread_words_fn *fn, void *context)
 {
 	char text[THREAD_TEXT_MAX];
+	struct native_told told = { .count = 0 };
 	bool has_python = false;
-	size_t count = 0;
 
 	for (size_t i = 0; i < stack->num_merged; i++) {
 		const struct stack_entry *entry = &stack->merged[i];
@@ -115,9 +155,8 @@ void thread_words_each(struct thread_names *names,
 			python_where(names, &stack->python[entry->index],
 				     places, text);
 		else if (!native_where(stack, &stack->native[entry->index],
-				       count, places, text))
+				       &told, places, text))
 			continue;
-		count++;
 		if (!fn(context, text))
 			return;
 	}
@@ -158,30 +197,6 @@ const char *thread_words_name(struct thread_names *names,
 	return stack->core && stack->core->name[0] ? stack->core->name : NULL;
 }
 
-static bool is_fault(int number, int code)
-{
-	// Who was sent the signal touched nothing.
-	return code > 0 && (number == SIGSEGV || number == SIGBUS);
-}
-
-struct thread_ending thread_ending_of(const struct image *image,
-				      const struct thread_stacks *stacks)
-{
-	const struct core_notes *notes = &image->notes;
-	const struct thread_stack *first = stacks->items;
-	struct thread_ending ending = { .signal = notes->signal };
-
-	if (notes->has_siginfo && is_fault(notes->signal, notes->signal_code)) {
-		ending.has_address = true;
-		ending.address = notes->fault_address;
-	} else if (stacks->count > 0 && first->in_handler &&
-		   first->handled.is_fault && is_fault(notes->signal, 1)) {
-		ending.has_address = true;
-		ending.address = first->handled.address;
-	}
-	return ending;
-}
-
 bool thread_words_is_crash(int number)
 {
 	static const int crashes[] = { SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE,
@@ -204,16 +219,4 @@ const char *thread_words_signal(int number, char text[32])
 	else
 		(void)snprintf(text, 32, "signal %d", number);
 	return text;
-}
-
-const char *thread_words_fault(const struct image *image, uint64_t address)
-{
-	switch (memory_state_at(image->memory, address)) {
-	case MEMORY_UNMAPPED:
-		return "not mapped";
-	case MEMORY_NOT_CAPTURED:
-		return "mapped, not in the dump";
-	default:
-		return "mapped";
-	}
 }

@@ -25,8 +25,8 @@ typedef bool thread_words_fn(void *context, const char *text);
 /**
  * The functions that say where a thread was, the innermost first: of native code
  * that is not the interpreter's the one above Python's, then Python's. Of a
- * thread that a signal ended up to three native ones, but none of those by which
- * a process ends itself.
+ * thread that a signal ended up to three native ones, the interpreter's too where
+ * it ended in them, but none of those by which a process ends itself.
  *
  * @param names  NULL where there is no Python
  * @param places  with file and line
@@ -45,27 +45,10 @@ const char *thread_words_name(struct thread_names *names,
 			      const struct thread_stack *stack,
 			      char text[THREAD_TEXT_MAX]);
 
-/** What ended the process, as far as it is known. */
-struct thread_ending {
-	int signal;		/* 0: none */
-	bool has_address;	/* … that was touched: */
-	uint64_t address;
-};
-
-/**
- * Handlers that say what happened (faulthandler's) send the signal once more:
- * where it first came from is on the stack.
- */
-struct thread_ending thread_ending_of(const struct image *image,
-				      const struct thread_stacks *stacks);
-
 /** True of signals by which programs end that have gone wrong. */
 bool thread_words_is_crash(int number);
 
 /** "SIGSEGV"; NULL: none. */
 const char *thread_words_signal(int number, char text[32]);
-
-/** What is at an address that was touched: "not mapped". */
-const char *thread_words_fault(const struct image *image, uint64_t address);
 
 #endif
