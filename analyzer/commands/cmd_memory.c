@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/allocator/allocator.h"
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
 #include "analyzer/ledger/ledger.h"
@@ -94,6 +95,19 @@ static const struct column pin_columns[NUM_PIN_COLUMNS] = {
 	[PIN_BYTES] = { .key = "bytes", .title = "bytes", .unit = UNIT_BYTES },
 };
 
+enum {
+	DEVICE_NAME, DEVICE_RESERVED, DEVICE_ALLOCATED, DEVICE_TOTAL,
+	DEVICE_PRODUCT, NUM_DEVICE_COLUMNS
+};
+
+static const struct column device_columns[NUM_DEVICE_COLUMNS] = {
+	[DEVICE_NAME] = { .key = "device", .title = "device", .unit = UNIT_TEXT },
+	[DEVICE_RESERVED] = { .key = "reserved", .title = "reserved", .unit = UNIT_BYTES },
+	[DEVICE_ALLOCATED] = { .key = "allocated", .title = "allocated", .unit = UNIT_BYTES },
+	[DEVICE_TOTAL] = { .key = "device_total", .title = "of", .unit = UNIT_BYTES },
+	[DEVICE_PRODUCT] = { .key = "product", .title = "", .unit = UNIT_TEXT },
+};
+
 static struct error *run(struct scan *scan);
 
 const struct view cmd_memory_view = {
@@ -112,7 +126,8 @@ const struct view cmd_memory_view = {
 "chunks count with all that the allocator holds for them, so a row may be more\n"
 "than `types` says of sizes. Free memory is told by who could give it back:\n"
 "malloc_trim(), or nobody while something in use lies beside it. Objects that\n"
-"keep almost empty arenas are listed by type below the table.\n",
+"keep almost empty arenas are listed by type below the table. What PyTorch has of\n"
+"GPUs is memory of these, and stands for itself; allocator has more of it.\n",
 };
 
 struct memory_view {
@@ -242,6 +257,51 @@ static void put_pins(struct memory_view *view)
 	render_table_end(render);
 }
 
+/** What PyTorch's allocator has of each device that it uses. */
+static void put_devices(struct memory_view *view)
+{
+	CLEANUP(allocator_release) struct allocator *allocator = NULL;
+	struct render *render = &view->scan->render;
+	struct error *err = allocator_open(view->scan->opened,
+					   /* with_tensors= */ false,
+					   /* values= */ false, &allocator);
+	char name[ALLOCATOR_NAME_MAX];
+	bool begun = false;
+
+	// The view allocator says why it cannot be read.
+	error_free(err);
+	for (size_t i = 0; !err && i < allocator->num_devices; i++) {
+		const struct torch_device *device =
+			allocator->devices[i].device;
+
+		if (!device->is_known || device->reserved == 0)
+			continue;
+		if (!begun) {
+			render_gap(render);
+			render_table(render, &(struct table_spec){
+				.json_key = "devices",
+				.title = "DEVICES  by PyTorch, not in the sum",
+				.see = "allocator", .columns = device_columns,
+				.num_columns = NUM_DEVICE_COLUMNS });
+			begun = true;
+		}
+		render_row(render, (struct cell[NUM_DEVICE_COLUMNS]){
+			[DEVICE_NAME] = cell_text(allocator_device_name(
+				allocator, i, name)),
+			[DEVICE_RESERVED] = cell_number(UNIT_BYTES,
+							device->reserved),
+			[DEVICE_ALLOCATED] = cell_number(UNIT_BYTES,
+							 device->allocated),
+			[DEVICE_TOTAL] = device->total ?
+				cell_number(UNIT_BYTES, device->total) :
+				cell_unknown(),
+			[DEVICE_PRODUCT] = cell_text(
+				*device->name ? device->name : NULL) });
+	}
+	if (begun)
+		render_table_end(render);
+}
+
 static void put_remarks(struct memory_view *view)
 {
 	const struct ledger *ledger = view->ledger;
@@ -296,6 +356,7 @@ static void print(struct memory_view *view)
 	}
 	render_table_end(render);
 	put_pins(view);
+	put_devices(view);
 	if (render_for_people(render))
 		put_remarks(view);
 	render_end(render);

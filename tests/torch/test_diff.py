@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """heapscan diff with PyTorch: tensors that were added, on a GPU and beside it, and
-what the allocator says; on each release of PyTorch that is here."""
+what the allocator says, which stands beside the ledger as well; on each release of
+PyTorch that is here."""
 
 import json
 import os
@@ -59,6 +60,13 @@ def check(interpreter):
                 and row["name"] == "cuda:0 " + what)
         assert row["size_old"] == told[0][what], (row, told)
         assert row["size_new"] == told[1][what], (row, told)
+    memory = json.loads(heaptest.heapscan("memory", new, "-f", "json", "-q",
+                                          "--no-index").stdout)
+    device, = memory["devices"]
+    assert device["device"] == "cuda:0", device
+    assert {what: device[what] for what in told[1]} == told[1], (device, told)
+    assert sum(row["bytes"] for row in memory["rows"]) == memory["totals"][
+        "total"]
     os.unlink(old)
     os.unlink(new)
 
