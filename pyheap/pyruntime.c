@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/base/units.h"
 #include "image/symbols.h"
 #include "pyheap/pycalibrate.h"
 #include "pyheap/pydebugoffsets.h"
@@ -390,6 +391,7 @@ static struct error *no_runtime(struct image *image,
 	const struct module *module = telling_module(image, &name);
 	const char *file = base_name(module);
 	unsigned int minor = minor_without_table(image, reader, best, places);
+	char missing[UNITS_TEXT_MAX];
 
 	if (minor != 0) {
 		name.implementation = PYH_IMPLEMENTATION_CPYTHON;
@@ -417,11 +419,21 @@ static struct error *no_runtime(struct image *image,
 				 "of it holds together at 0x%" PRIx64
 				 ": it was not running, or its data is not in "
 				 "the dump", file, places->items[0].address);
+	if (image->missing_bytes)
+		return error_new(ERROR_NOT_FOUND, "%s%sno CPython runtime is in "
+				 "what there is of this dump: %s of its memory "
+				 "are missing", name.holder ? file : "",
+				 name.holder ? " is mapped, but " : "",
+				 units_size(image->missing_bytes, missing));
 	if (name.holder)
 		return error_new(ERROR_NOT_FOUND,
 				 "%s is mapped, but no CPython runtime was "
 				 "found by symbols, sections or in writable "
 				 "memory", file);
+	if (modules_count(image->modules) == 0)
+		return error_new(ERROR_NOT_FOUND, "no CPython runtime is in "
+				 "this dump, and nothing in it says which "
+				 "programs and libraries were mapped");
 	return error_new(ERROR_NOT_FOUND,
 			 "no Python in this process: none of its %zu modules "
 			 "is a CPython, and no writable memory looks like its "

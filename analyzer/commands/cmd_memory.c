@@ -345,7 +345,8 @@ static void print(struct memory_view *view)
 	gate_totals(&scan->gate, totals);
 	(void)snprintf(title, sizeof(title), "MEMORY  %s %s, each byte in one "
 		       "row", units_size(view->ledger->total, size),
-		       view->ledger->noted ? "resident" : "captured");
+		       ledger_measure(view->ledger,
+				      opened_image(scan->opened)));
 	render_table(render, &(struct table_spec){
 		.json_key = "rows", .title = title,
 		.columns = memory_columns, .num_columns = NUM_MEMORY_COLUMNS });

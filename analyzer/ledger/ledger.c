@@ -90,6 +90,13 @@ static const char *const groups[LEDGER_NUM_GROUPS] = {
 	[LEDGER_OF_UNEXPLAINED] = "unexplained",
 };
 
+const char *ledger_measure(const struct ledger *ledger,
+			   const struct image *image)
+{
+	return ledger->noted ? "resident" :
+	       image->missing_bytes ? "captured or missing" : "captured";
+}
+
 const char *ledger_name(enum ledger_category category)
 {
 	return categories[category].name;

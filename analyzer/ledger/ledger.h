@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "image/base/error.h"
+#include "image/image.h"
 
 struct opened;
 
@@ -118,6 +119,13 @@ bool ledger_is_sound(const struct ledger *ledger);
 /** Bytes of all categories of a group. */
 uint64_t ledger_group_bytes(const struct ledger *ledger,
 			    enum ledger_group group);
+
+/**
+ * What its total is: "resident", "captured" or, where the file ends before its
+ * memory does, so that parts of it have no bytes to look at, "captured or missing".
+ */
+const char *ledger_measure(const struct ledger *ledger,
+			   const struct image *image);
 
 /** "tables of dicts"; and what the category counts: "objects", or NULL. */
 const char *ledger_name(enum ledger_category category);

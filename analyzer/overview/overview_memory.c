@@ -32,6 +32,9 @@ void overview_memory_gather(struct scan *scan, struct overview_memory *memory)
 				    &memory->ledger);
 	if (memory->why_not)
 		memory->ledger = NULL;
+	else
+		memory->measure = ledger_measure(memory->ledger,
+						 opened_image(scan->opened));
 }
 
 void overview_memory_reclaim(struct scan *scan, struct overview_memory *memory)
@@ -150,8 +153,7 @@ void overview_memory_tell(struct scan *scan,
 		(void)snprintf(line, sizeof(line), "MEMORY  %s %s, each byte "
 			       "in one row",
 			       units_size(memory->ledger->total, text),
-			       memory->ledger->noted ? "resident" :
-						       "captured");
+			       memory->measure);
 		render_line_see(render, line, "memory");
 		put_rows(scan, memory->ledger);
 		render_line(render, "  reclaimable: %s",
@@ -199,6 +201,6 @@ const char *overview_memory_short(const struct overview_memory *memory,
 		       "%.1f %% of %s bytes explained",
 		       100.0 * (double)(ledger->total - unexplained) /
 			       (double)ledger->total,
-		       ledger->noted ? "resident" : "captured");
+		       memory->measure);
 	return text;
 }

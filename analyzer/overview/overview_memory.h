@@ -14,6 +14,7 @@ struct scan;
 
 struct overview_memory {
 	const struct ledger *ledger;	/* borrowed; NULL: it failed */
+	const char *measure;		/* what its total is */
 	struct reclaimable reclaimable;
 	struct error *why_not;		/* owned */
 };

@@ -13,7 +13,7 @@
 
 enum {
 	ENDING_MESSAGE_MAX = 240,	/* bytes of what was said, with the NUL */
-	ENDING_TEXT_MAX = 640,
+	ENDING_TEXT_MAX = 800,
 };
 
 struct thread_ending {
