@@ -187,6 +187,7 @@ enum pyh_found pyh_dict_find(const struct pyh_runtime *runtime,
 			if (pyh_str_is(memory, &str, names[i]))
 				values[i] = value;
 	}
-	return walk.next == walk.keys.nentries && *budget > 0 ?
+	return walk.next == walk.keys.nentries &&
+		       (!budget || *budget > 0) ?
 		       PYH_FOUND : PYH_FOUND_MISSING;
 }

@@ -4,8 +4,11 @@
  */
 #include "pyheap/pyexception.h"
 
+#include "pyheap/pydict.h"
 #include "pyheap/pyline.h"
 #include "pyheap/pytypes.h"
+
+enum { SYS_MAX = 1 << 16 };	/* entries of sys.__dict__ that are looked at */
 
 /** A field that is an object; 0: it is None, absent or not to be had. */
 static uint64_t object_at(const struct pyh_runtime *runtime,
@@ -131,4 +134,21 @@ bool pyh_exception_read(const struct pyh_runtime *runtime,
 	ret->has_place = pyh_exception_places(runtime, memory, address,
 					      &ret->place, 1) == 1;
 	return true;
+}
+
+uint64_t pyh_uncaught_exception(const struct pyh_runtime *runtime,
+				struct memory_reader *memory,
+				size_t interpreter)
+{
+	// Since 3.12, and before.
+	static const char *const names[] = { "last_exc", "last_value" };
+	uint64_t values[2] = { 0 }, type;
+	uint64_t sys = runtime->interpreters[interpreter].sysdict;
+	uint64_t budget = SYS_MAX;
+
+	if (sys == 0)
+		return 0;
+	(void)pyh_dict_find(runtime, memory, sys, names, 2, values, &budget);
+	return exception_at(runtime, memory, values[0] ? values[0] : values[1],
+			    &type);
 }

@@ -48,4 +48,14 @@ size_t pyh_exception_places(const struct pyh_runtime *runtime,
 uint64_t pyh_exception_argument(const struct pyh_runtime *runtime,
 				struct memory_reader *memory, uint64_t address);
 
+/**
+ * The last exception of an interpreter that nobody caught: what sys.excepthook was
+ * called with, or an interactive shell has shown. 0: none.
+ *
+ * @param interpreter  its index in the runtime
+ */
+uint64_t pyh_uncaught_exception(const struct pyh_runtime *runtime,
+				struct memory_reader *memory,
+				size_t interpreter);
+
 #endif

@@ -170,6 +170,18 @@ void threads_each_exception(const struct threads_view *view,
 		each_exception(view, "handled", stack->exceptions.handled, fn);
 }
 
+void threads_each_uncaught(const struct threads_view *view,
+			   threads_exception_fn *fn)
+{
+	const struct pyh_runtime *runtime = view->runtime;
+
+	for (size_t i = 0; runtime && i < runtime->num_interpreters; i++)
+		each_exception(view, "uncaught",
+			       pyh_uncaught_exception(
+				       runtime, thread_names_memory(view->names),
+				       i), fn);
+}
+
 const struct stack_native *threads_loop_of(const struct thread_stack *stack,
 					   size_t at)
 {

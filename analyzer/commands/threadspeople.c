@@ -202,6 +202,8 @@ static void print_exception(const struct threads_view *view, const char *how,
 		    strcmp(how, "raised") == 0 ? "on its way up" :
 		    strcmp(how, "handled") == 0 ? "being handled" :
 		    strcmp(how, "cause") == 0 ? "  caused by" :
+		    strcmp(how, "uncaught") == 0 ?
+			    "the last that nobody caught" :
 						"  while handling",
 		    text ? render_name(render, text, 200, value) :
 			   render_name(render,
@@ -340,6 +342,7 @@ static void print_head(const struct threads_view *view)
 	if (died)
 		render_line(render, "ended by %s",
 			    render_name(render, died, 400, safe));
+	threads_each_uncaught(view, print_exception);
 }
 
 void threads_print(const struct threads_view *view)

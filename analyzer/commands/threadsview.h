@@ -48,6 +48,10 @@ void threads_each_exception(const struct threads_view *view,
 			    const struct thread_stack *stack,
 			    threads_exception_fn *fn);
 
+/** The last one of each interpreter that nobody caught: "uncaught". */
+void threads_each_uncaught(const struct threads_view *view,
+			   threads_exception_fn *fn);
+
 /**
  * What was inlined in the evaluation loop is called by the Python frames that it
  * runs: of the frame, those of which begin at entry `at` of the merged order.

@@ -163,6 +163,43 @@ static bool tell_frame(void *context, const char *text)
 	return ++lines->count < CRASH_LINES;
 }
 
+/** What it was about, beside the signal: an exception under way, or none. */
+static void tell_exception(struct scan *scan,
+			   const struct overview_threads *threads,
+			   const char *how, uint64_t address)
+{
+	const struct pyh_runtime *runtime =
+		opened_runtime_if_found(scan->opened);
+	struct pyh_exception exception;
+	char text[THREAD_TEXT_MAX], safe[RENDER_NAME_MAX];
+
+	if (!runtime || !threads->names ||
+	    !pyh_exception_read(runtime, thread_names_memory(threads->names),
+				address, &exception))
+		return;
+	thread_words_exception(threads->names, &exception, text);
+	render_line(&scan->render, "%s: %s", how,
+		    render_name(&scan->render, text, 90, safe));
+}
+
+/** The last exception that nobody caught, where the process crashed. */
+static void tell_uncaught(struct scan *scan,
+			  const struct overview_threads *threads)
+{
+	const struct pyh_runtime *runtime =
+		opened_runtime_if_found(scan->opened);
+	uint64_t address = 0;
+
+	if (!runtime || !threads->names || !overview_threads_crashed(threads))
+		return;
+	for (size_t i = 0; i < runtime->num_interpreters && address == 0; i++)
+		address = pyh_uncaught_exception(
+			runtime, thread_names_memory(threads->names), i);
+	if (address)
+		tell_exception(scan, threads, "  the last exception that nobody "
+			       "caught", address);
+}
+
 /** "  23 MainThread  epoll_wait < select selectors.py:468" */
 static void tell_group(struct scan *scan,
 		       const struct overview_threads *threads,
@@ -187,6 +224,12 @@ static void tell_group(struct scan *scan,
 			    render_name(render,
 					thread_words_name(threads->names, stack,
 							  text), 60, name));
+		if (stack->exceptions.raised)
+			tell_exception(scan, threads, "      exception on its "
+				       "way up", stack->exceptions.raised);
+		else if (stack->exceptions.handled)
+			tell_exception(scan, threads, "      exception being "
+				       "handled", stack->exceptions.handled);
 		thread_words_each(threads->names, stack, /* places= */ true,
 				  tell_frame, &lines);
 		return;
@@ -223,6 +266,7 @@ void overview_threads_tell(struct scan *scan,
 		return;
 	}
 	tell_head(scan, threads);
+	tell_uncaught(scan, threads);
 	for (size_t i = 0; i < threads->num_groups; i++)
 		tell_group(scan, threads, &threads->groups[i]);
 	if (threads->num_left)
@@ -232,7 +276,9 @@ void overview_threads_tell(struct scan *scan,
 
 unsigned int overview_threads_lines(const struct overview_threads *threads)
 {
+	// What the ending and exceptions take is known when they are told.
 	unsigned int lines = 1 + (threads->ending.signal > 0) +
+			     2 * overview_threads_crashed(threads) +
 			     (unsigned int)threads->num_groups +
 			     (threads->num_left > 0);
 

@@ -188,6 +188,20 @@ void thread_words_where(struct thread_names *names,
 	thread_words_each(names, stack, places, join, &joined);
 }
 
+void thread_words_exception(struct thread_names *names,
+			    const struct pyh_exception *exception,
+			    char text[THREAD_TEXT_MAX])
+{
+	char place[THREAD_TEXT_MAX] = "";
+
+	if (exception->has_place)
+		python_where(names, &exception->place, /* places= */ true,
+			     place);
+	(void)snprintf(text, THREAD_TEXT_MAX, "%.200s%s%.280s",
+		       thread_names_type(names, exception->type),
+		       place[0] ? ", raised in " : "", place);
+}
+
 const char *thread_words_name(struct thread_names *names,
 			      const struct thread_stack *stack,
 			      char text[THREAD_TEXT_MAX])

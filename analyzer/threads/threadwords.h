@@ -11,6 +11,7 @@
 #include "analyzer/threads/threadnames.h"
 #include "analyzer/threads/threadstacks.h"
 #include "image/image.h"
+#include "pyheap/pyexception.h"
 
 /** The base name of a frame's module; NULL: it is in none. */
 const char *thread_words_module(const struct stack_native *native);
@@ -39,6 +40,11 @@ void thread_words_each(struct thread_names *names,
 void thread_words_where(struct thread_names *names,
 			const struct thread_stack *stack, bool places,
 			char text[THREAD_TEXT_MAX]);
+
+/** "KeyError, raised in look shop.py:17". */
+void thread_words_exception(struct thread_names *names,
+			    const struct pyh_exception *exception,
+			    char text[THREAD_TEXT_MAX]);
 
 /** As threading calls it, else as the kernel does; NULL: neither. */
 const char *thread_words_name(struct thread_names *names,

@@ -2,7 +2,7 @@
 """What ended a process, in words: programs that are made to end in each way, by
 the kernel's core and by heapdump's, against what the program itself was told or
 what libc and libstdc++ printed; and where the interpreter ends in itself, or in
-one that it started."""
+one that it started, or after an exception."""
 
 import json
 import os
@@ -59,6 +59,29 @@ def call(code):
         interpreters.create(), code)
 call("import os\\ndef inner():\\n  os.abort()\\ndef outer():\\n  inner()\\n"
      "outer()\\n")
+"""
+
+
+# Where an exception reaches the top, and where it is caught.
+UNCAUGHT = """
+import os, sys
+sys.excepthook = lambda *about: os.abort()
+print("ready", flush=True)
+sys.stdin.read()
+def shelve():
+    raise MemoryError("a secret")
+shelve()
+"""
+CAUGHT = """
+import os, sys
+print("ready", flush=True)
+sys.stdin.read()
+def shelve():
+    raise MemoryError("a secret")
+try:
+    shelve()
+except MemoryError:
+    os.abort()
 """
 
 
@@ -191,6 +214,23 @@ def crashed_below(interpreter):
     os.unlink(core)
 
 
+def exceptions(interpreter):
+    core = heaptest.tmp("exception")
+    for code, told, also in (
+            (UNCAUGHT, "the last exception that nobody caught",
+             "the last that nobody caught"),
+            (CAUGHT, "exception being handled", "being handled")):
+        kernels([*interpreter.argv, "-S", "-c", code], core)
+        place = ": MemoryError, raised in shelve <string>:"
+        for text, words in ((heaptest.heapscan(core, "--top", "3").stdout, told),
+                            (heaptest.heapscan(core, "threads").stdout, also)):
+            assert re.search("^ *" + words + place, text, re.M), text
+            assert "a secret" not in text
+        text = heaptest.heapscan(core, "threads", "--values").stdout
+        assert also + ": MemoryError('a secret'), raised in shelve" in text, text
+        os.unlink(core)
+
+
 def main():
     natives()
     for interpreter in heaptest.interpreters(few=True):
@@ -200,6 +240,8 @@ def main():
             crashed_inside(interpreter)
         with heaptest.case("%s: in an inner interpreter" % interpreter):
             crashed_below(interpreter)
+        with heaptest.case("%s: exceptions beside the signal" % interpreter):
+            exceptions(interpreter)
     heaptest.finish()
 
 

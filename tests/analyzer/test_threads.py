@@ -411,9 +411,12 @@ def check_screen(core, tid):
     assert where < done.stdout.index("\nSUSPECTS"), done.stdout
     lines = done.stdout[where:].splitlines()[1:]
     assert "ended by SIGSEGV at 0x18, not mapped" in lines[0], lines[0]
-    assert lines[1:3] == ["  %d MainThread" % tid, "      touch in native.so"]
-    assert re.match("      end_here threads_target.py:[0-9]+$", lines[5]), lines
-    assert re.match("  3 × waiter  .* < wait threads_ta", lines[8]), lines
+    assert lines[1] == "  %d MainThread" % tid
+    assert re.match("      exception being handled: ValueError, raised in .* "
+                    "threads_target.py:[0-9]+$", lines[2]), lines
+    assert lines[3] == "      touch in native.so"
+    assert re.match("      end_here threads_target.py:[0-9]+$", lines[6]), lines
+    assert re.match("  3 × waiter  .* < wait threads_ta", lines[9]), lines
     assert "next: heapscan %s threads --locals\n" % core in done.stdout
 
 
