@@ -10,6 +10,7 @@ enum {
 	HEAD_MAX = 512,			/* more than sizeof(PyTypeObject) */
 	METATYPE_STEPS = 4,		/* enough for all but contrived chains */
 	METATYPE_STEPS_MAX = 4096,
+	BASE_STEPS = 64,
 	SIZE_MAX_OF_INSTANCE = 1 << 30,
 	STATIC_TYPES_MAX = 1024,	/* entries in the interpreter's table */
 	GC_HEAD = 16,			/* sizeof(PyGC_Head) */
@@ -35,6 +36,22 @@ static uint64_t head_u64(const struct head *head, enum pyh_field field)
 
 enum metatypes { METATYPES_BROKEN, METATYPES_END_IN_TYPE, METATYPES_GO_ON };
 
+/* Does a class derive from type, by its first bases? */
+static bool derives_from_type(const struct pyh_runtime *runtime,
+			      struct memory_reader *memory, uint64_t class)
+{
+	for (int i = 0; i < BASE_STEPS && class != 0 && class % 8 == 0; i++) {
+		if (class == runtime->types.type)
+			return true;
+		if (!memory_try_u64(memory,
+				    class + pyh_offset(runtime,
+						       PYH_TYPE_TP_BASE),
+				    &class))
+			return false;
+	}
+	return false;
+}
+
 /* Follow metatypes of metatypes; *steps are taken at most, and are left. */
 static enum metatypes follow_metatypes(const struct pyh_runtime *runtime,
 				       struct memory_reader *memory,
@@ -43,7 +60,7 @@ static enum metatypes follow_metatypes(const struct pyh_runtime *runtime,
 	uint64_t type = runtime->types.type;
 
 	for (; *steps > 0; --*steps) {
-		uint64_t flags;
+		uint64_t flags, last = metatype;
 
 		if (metatype == type)
 			return METATYPES_END_IN_TYPE;
@@ -58,6 +75,10 @@ static enum metatypes follow_metatypes(const struct pyh_runtime *runtime,
 							  PYH_OBJECT_OB_TYPE),
 				    &metatype))
 			return METATYPES_BROKEN;
+		// A metaclass may be made an instance of itself, as type is.
+		if (metatype == last)
+			return derives_from_type(runtime, memory, last) ?
+				       METATYPES_END_IN_TYPE : METATYPES_BROKEN;
 	}
 	return metatype == type ? METATYPES_END_IN_TYPE : METATYPES_GO_ON;
 }

@@ -171,6 +171,19 @@ class OfDeepMeta(metaclass=DeepMeta):
     pass
 
 
+class Itself(type):
+    """Its classes are instances of themselves, as the sentinels of h11 are."""
+
+    def __new__(cls, name, bases, namespace):
+        made = super().__new__(cls, name, bases, namespace)
+        made.__class__ = made
+        return made
+
+
+class OfItself(Itself, metaclass=Itself):
+    pass
+
+
 class Abstract(abc.ABC):
     @abc.abstractmethod
     def method(self):
