@@ -9,6 +9,14 @@
 #include "pyheap/pycensusworker.h"
 #include "pyheap/pysize.h"
 
+enum {
+	PAGE = 4096,
+	CHUNK_BEFORE_IN_USE = 1,	/* in the size of glibc's chunks … */
+	CHUNK_MAPPED = 2,		/* … this one has a mapping of its own */
+};
+
+#define CHUNK_MAX (UINT64_C(1) << 40)
+
 struct pyh_object census_object(const struct pyh_census *census,
 				const struct pyh_candidate *found,
 				uint64_t footprint)
@@ -148,13 +156,41 @@ static uint64_t held_for(const struct pyh_census *census, uint64_t size)
 	return size <= 24 ? 32 : (size + 8 + 15) & ~UINT64_C(15);
 }
 
-uint64_t census_held_outside(const struct pyh_census *census,
+/**
+ * The size of a chunk of glibc's malloc, by its header, if the chunk behind it
+ * says that it is in use; 0: it is none.
+ */
+static uint64_t chunk_at(struct memory_reader *memory, uint64_t block)
+{
+	uint64_t word, size, next;
+
+	if (block % 16 || !memory_try_u64(memory, block - 8, &word))
+		return 0;
+	size = word & ~(uint64_t)7;
+	if (size < 32 || size % 16 || size > CHUNK_MAX)
+		return 0;
+	if (word & CHUNK_MAPPED)
+		return block % PAGE == 16 && size % PAGE == 0 ? size : 0;
+	return memory_try_u64(memory, block + size - 8, &next) &&
+			       (next & CHUNK_BEFORE_IN_USE) ? size : 0;
+}
+
+uint64_t census_held_outside(struct census_worker *worker,
 			     const struct pyh_candidate *object)
 {
+	const struct pyh_census *census = worker->census;
+	uint64_t size = object->measure.extent + object->presize +
+			census->rules.overhead;
+	uint64_t held = held_for(census, size), chunk;
+
 	if (object->on_module && object->presize == 0)
 		return object->measure.extent;
-	return held_for(census, object->measure.extent + object->presize +
-					census->rules.overhead);
+	// An arena would have it if it were no larger than its type says.
+	if (size >= census->pymalloc_end)
+		return held;
+	chunk = chunk_at(&worker->memory, object->address - object->presize -
+						  census->rules.prefix);
+	return chunk > held ? chunk : held;
 }
 
 /** An object counted by less than all of it: is the rest not in the dump? */

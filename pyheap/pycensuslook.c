@@ -39,7 +39,7 @@ static bool object_at(struct census_worker *worker, uint64_t mark,
 					&worker->outside, &worker->memory,
 					mark, ret))
 			return false;
-		*ret_footprint = census_held_outside(census, ret);
+		*ret_footprint = census_held_outside(worker, ret);
 	} else {
 		if (!census_object_in(worker, arena, mark, ret, ret_footprint))
 			return false;

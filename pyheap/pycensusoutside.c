@@ -47,7 +47,7 @@ static void census_outside(struct census_worker *worker, uint64_t address)
 				&object))
 		return;
 	census_count(worker, &object,
-		     census_held_outside(census, &object) +
+		     census_held_outside(worker, &object) +
 			     census_take_claims(worker, &object));
 	worker->coverage.objects_outside++;
 	if (!census->runtime->free_threaded)

@@ -69,7 +69,7 @@ static void prune_object(void *context, uint64_t address)
 	     pyh_type_find(&worker->types, address)))
 		return;
 	census_uncount(worker, &object,
-		       census_held_outside(census, &object) +
+		       census_held_outside(worker, &object) +
 			       census_claims(worker, &object));
 	worker->coverage.objects_outside--;
 	pyh_space_unmark(&census->space, address, PYH_MARK_OBJECT);

@@ -139,7 +139,7 @@ void census_uncount(struct census_worker *worker,
 		    const struct pyh_candidate *object, uint64_t footprint);
 
 /** Bytes held for an object outside of arenas; a module's own has no block. */
-uint64_t census_held_outside(const struct pyh_census *census,
+uint64_t census_held_outside(struct census_worker *worker,
 			     const struct pyh_candidate *object);
 
 /** Bytes held for what an object owns; the second marks that as well. */

@@ -29,6 +29,16 @@ class Session:
         self.headers = {"host": str(number), "tags": [number] * 4}
 
 
+def roomy():
+    """As an object of C code that has more behind it than its type says."""
+    python = ctypes.pythonapi
+    python.PyObject_Malloc.restype = ctypes.c_void_p
+    python.PyObject_Malloc.argtypes = [ctypes.c_size_t]
+    python.PyObject_Init.restype = ctypes.py_object
+    python.PyObject_Init.argtypes = [ctypes.c_void_p, ctypes.py_object]
+    return python.PyObject_Init(python.PyObject_Malloc(1000), object)
+
+
 class Ring:
     def __init__(self):
         self.me = self
@@ -56,6 +66,7 @@ def service():
     store = {"k%d" % i: Session(i) for i in range(20000)}
     keep.append(store)
     keep.append([os.urandom(1000) for _ in range(4000)])
+    keep.append([roomy() for _ in range(500)])
     started = threading.Event()
 
     def work():

@@ -101,6 +101,18 @@ def check_service(document, made):
     assert native < made["native"] + (6 << 20), by
 
 
+def check_roomy(dump):
+    """What malloc gave for an object is its, whatever its type says."""
+    done = heaptest.heapscan(dump, "types", "-f", "json", "--type",
+                             "object")
+    assert done.returncode in (0, 3), done.stderr
+    row, = json.loads(done.stdout)["rows"]
+    others = row["count"] - 500
+    assert row["size"] == row["count"] * 16, row
+    # An early one may have a chunk of malloc of its own as well.
+    near(row["footprint"], 500 * 1008 + others * 16, others * 32, row)
+
+
 def check_fragments(document, made, interpreter):
     """Arenas of mimalloc are given back page by page."""
     totals, by = document["totals"], document["by"]
@@ -247,6 +259,10 @@ def test_interpreter(interpreter):
     with heaptest.case(name + ": free memory, and what malloc_trim() gives "
                        "back"):
         of_fragments(interpreter)
+    if not interpreter.free_threaded:
+        with heaptest.case(name + ": objects that have more than their type "
+                           "says"):
+            check_roomy(dump)
     if not heaptest.looked_at_closely(interpreter):
         return
     with heaptest.case(name + ": the same from kept results"):
