@@ -331,9 +331,15 @@ static void put_elements(struct wording *wording)
 	struct suspect *suspect = wording->suspect;
 	char number[UNITS_TEXT_MAX], each[UNITS_TEXT_MAX];
 
-	append(suspect->evidence, sizeof(suspect->evidence), "%s %s, %s each",
-	       units_count(suspect->elements, number), suspect->element->name,
-	       units_size(suspect->retained / suspect->elements, each));
+	append(suspect->evidence, sizeof(suspect->evidence), "%s %s",
+	       units_count(suspect->elements, number), suspect->element->name);
+	if (suspect->beside)
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       " and %s %s", units_count(suspect->num_beside, number),
+		       suspect->beside->name);
+	append(suspect->evidence, sizeof(suspect->evidence), ", %s %s",
+	       units_size(suspect->retained / suspect->elements, each),
+	       suspect->beside ? "an entry" : "each");
 	if (wording->mostly && wording->mostly_bytes > suspect->retained / 4 &&
 	    wording->mostly != suspect->element)
 		append(suspect->evidence, sizeof(suspect->evidence),
@@ -375,9 +381,11 @@ static void put_evidence(struct wording *wording)
 	switch (suspect->pattern) {
 	case SUSPECT_CONTAINER:
 		if (!wording->is_indirect)
-			append(evidence, size, "; growing %s%s: values of one "
-			       "type%s", place_of(wording->path),
-			       wording->type->name, only_grew(wording) ?
+			append(evidence, size, "; growing %s%s: values of %s "
+			       "type%s%s", place_of(wording->path),
+			       wording->type->name,
+			       suspect->beside ? "few" : "one",
+			       suspect->beside ? "s" : "", only_grew(wording) ?
 			       ", no entry deleted since its last resize" : "");
 		break;
 	case SUSPECT_LRU_CACHE:

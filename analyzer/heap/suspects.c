@@ -24,6 +24,9 @@ enum {
 	SINGLE_SHARE_LEAST = 5,		/* a fifth */
 	SINGLE_BYTES_LEAST = 16 << 20,
 	ELEMENTS_LEAST = 100,		/* that are "many" */
+	FEW_LEAST = 10,			/* and those that are large */
+	FEW_SHARE_LEAST = 10,		/* a tenth, for few */
+	FEW_ALIKE = 4,			/* the largest to the mean of them */
 	CHAIN_LEAST = 1000,		/* links of a chain */
 	CANDIDATES_MAX = 256,
 	VISITS_MAX = 1 << 22,		/* large objects looked at */
@@ -86,12 +89,34 @@ static bool is_of_the_program(const struct finding_suspects *finding,
 		heapgraph_type(heap, parent)->kind == PYH_KIND_TYPE);
 }
 
+/** The children that are of one type. */
+struct of_type {
+	uint32_t type;
+	uint32_t count, sample;	/* the sample has the lowest address */
+	uint64_t retained;	/* by these together; 0: there are none */
+};
+
 struct pile {
-	uint32_t type;		/* of the children that retain the most */
-	uint32_t count, sample;	/* of these; the one of the lowest address */
-	uint64_t retained;	/* by these together */
+	struct of_type most;	/* of the type that retains the most */
+	struct of_type many[2];	/* of the first types that there are many of */
+	uint64_t retained_by_many;	/* of all such types */
 	uint32_t largest;	/* child of all; GRAPH_NONE: there is none */
 };
+
+static void add_to_pile(const struct of_type *one, struct pile *pile)
+{
+	if (one->retained > pile->most.retained)
+		pile->most = *one;
+	if (one->count < ELEMENTS_LEAST)
+		return;
+	pile->retained_by_many += one->retained;
+	if (one->retained > pile->many[0].retained) {
+		pile->many[1] = pile->many[0];
+		pile->many[0] = *one;
+	} else if (one->retained > pile->many[1].retained) {
+		pile->many[1] = *one;
+	}
+}
 
 /**
  * What the children of an object are: of those that nobody holds together,
@@ -105,7 +130,7 @@ static struct pile pile_under(struct finding_suspects *finding, uint32_t object)
 	uint32_t count;
 	const uint32_t *children = domtree_children(&analysis->tree, object,
 						    &count);
-	struct pile pile = { .largest = GRAPH_NONE, .sample = GRAPH_NONE };
+	struct pile pile = { .largest = GRAPH_NONE };
 
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t child = children[i], type = types[child];
@@ -123,12 +148,12 @@ static struct pile pile_under(struct finding_suspects *finding, uint32_t object)
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t type = types[children[i]];
 
-		if (finding->sums[type] > pile.retained) {
-			pile.type = type;
-			pile.retained = finding->sums[type];
-			pile.count = finding->counts[type];
-			pile.sample = finding->samples[type];
-		}
+		if (finding->counts[type] == 0)
+			continue;
+		add_to_pile(&(struct of_type){ .type = type,
+				.count = finding->counts[type],
+				.sample = finding->samples[type],
+				.retained = finding->sums[type] }, &pile);
 		finding->sums[type] = 0;
 		finding->counts[type] = 0;
 	}
@@ -153,7 +178,7 @@ static struct suspect *add(struct finding_suspects *finding,
 }
 
 static void set_elements(const struct finding_suspects *finding,
-			 struct suspect *suspect, const struct pile *pile)
+			 struct suspect *suspect, const struct of_type *pile)
 {
 	if (!suspect)
 		return;
@@ -161,6 +186,17 @@ static void set_elements(const struct finding_suspects *finding,
 					 pile->type);
 	suspect->elements = pile->count;
 	suspect->sample = pile->sample;
+}
+
+/** What there are many of as well. */
+static void set_beside(const struct finding_suspects *finding,
+		       struct suspect *suspect, const struct of_type *pile)
+{
+	if (pile->retained == 0)
+		return;
+	suspect->beside = pyh_types_get(finding->analysis->heap->pyh_types,
+					pile->type);
+	suspect->num_beside = pile->count;
 }
 
 static struct error *look_later(struct finding_suspects *finding,
@@ -216,13 +252,49 @@ static uint32_t chain_from(struct finding_suspects *finding, uint32_t object,
 	return links;
 }
 
+/**
+ * Of what piles up in an object: many of a type, or many of several, as the keys
+ * and the values of a dict are. NULL: neither.
+ */
+static const struct of_type *many_in(const struct finding_suspects *finding,
+				     uint32_t object, const struct pile *pile)
+{
+	const struct analysis *analysis = finding->analysis;
+	uint64_t whole = analysis->dominators.retained[object];
+	uint64_t own = heapgraph_footprint(analysis->heap, object);
+
+	return pile->retained_by_many >= finding->least &&
+			       pile->retained_by_many >=
+				       (whole > own ? whole - own : 0) / 2 &&
+			       analysis->dominators.retained[pile->largest] <
+				       whole / 2 ?
+		       &pile->many[0] : NULL;
+}
+
+/** The same of few that are large, each about as large as the others. */
+static const struct of_type *few_in(const struct finding_suspects *finding,
+				    uint32_t object, const struct pile *pile)
+{
+	const uint64_t *retained = finding->analysis->dominators.retained;
+	const struct of_type *most = &pile->most;
+
+	return most->count >= FEW_LEAST &&
+			       most->retained >= SINGLE_BYTES_LEAST &&
+			       most->retained >= finding->result->memory /
+							 FEW_SHARE_LEAST &&
+			       most->retained >= retained[object] / 4 * 3 &&
+			       retained[pile->largest] <
+				       most->retained / most->count * FEW_ALIKE ?
+		       most : NULL;
+}
+
 /** One branch of the tree. */
 static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 {
 	const struct analysis *analysis = finding->analysis;
 	const uint64_t *retained = analysis->dominators.retained;
 	const struct heapgraph *heap = analysis->heap;
-	const struct pyh_type *element;
+	const struct of_type *many;
 	struct pile pile = pile_under(finding, object);
 	uint32_t count, links, end;
 	const uint32_t *children = domtree_children(&analysis->tree, object,
@@ -236,14 +308,20 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 			  heapgraph_footprint(heap, object));
 	if (pile.largest == GRAPH_NONE)
 		return NULL;
-	element = pyh_types_get(heap->pyh_types, pile.type);
-	if (pile.count >= ELEMENTS_LEAST && pile.retained >= finding->least &&
-	    pile.retained >= retained[object] / 2 &&
-	    retained[pile.largest] < retained[object] / 2 &&
-	    !is_of_the_program(finding, object, element) &&
+	many = many_in(finding, object, &pile);
+	if (!many)
+		many = few_in(finding, object, &pile);
+	if (many && !is_of_the_program(finding, object,
+				       pyh_types_get(heap->pyh_types,
+						     many->type)) &&
 	    !bounded_is(finding->bounded, object)) {
-		set_elements(finding, add(finding, SUSPECT_CONTAINER, object,
-					  retained[object]), &pile);
+		struct suspect *suspect = add(finding, SUSPECT_CONTAINER, object,
+					      retained[object]);
+
+		set_elements(finding, suspect, many);
+		if (suspect && many == &pile.many[0] &&
+		    many->retained < pile.retained_by_many / 4 * 3)
+			set_beside(finding, suspect, &pile.many[1]);
 		return NULL;
 	}
 	// Where instances have dicts of their own, both types take turns.
@@ -278,23 +356,25 @@ static void look_at_top(struct finding_suspects *finding)
 	const struct analysis *analysis = finding->analysis;
 	const struct node_set *unexplained = &analysis->roots.unexplained;
 	struct pile pile = pile_under(finding, DOMINATOR_ROOT);
+	const struct of_type *most = &pile.most;
 	const struct pyh_type *element;
 	uint64_t native = 0;
 	uint32_t count;
 	const uint32_t *children = domtree_children(&analysis->tree,
 						    DOMINATOR_ROOT, &count);
 
-	if (pile.count < ELEMENTS_LEAST * 10 || pile.retained < finding->least)
+	if (most->count < ELEMENTS_LEAST * 10 ||
+	    most->retained < finding->least)
 		return;
-	element = pyh_types_get(analysis->heap->pyh_types, pile.type);
+	element = pyh_types_get(analysis->heap->pyh_types, most->type);
 	if (is_of_the_program(finding, DOMINATOR_ROOT, element))
 		return;
 	for (uint32_t i = 0; i < count; i++)
-		native += analysis->heap->types[children[i]] == pile.type &&
+		native += analysis->heap->types[children[i]] == most->type &&
 			  node_set_has(unexplained, children[i]);
-	set_elements(finding, add(finding, native > pile.count / 2 ?
+	set_elements(finding, add(finding, native > most->count / 2 ?
 				  SUSPECT_NATIVE : SUSPECT_SCATTERED,
-				  GRAPH_NONE, pile.retained), &pile);
+				  GRAPH_NONE, most->retained), most);
 }
 
 static void look_at_garbage(struct finding_suspects *finding)

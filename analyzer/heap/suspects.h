@@ -52,6 +52,10 @@ struct suspect {
 	uint32_t sample;	/* one of its elements; GRAPH_NONE: none */
 	const struct pyh_type *element;	/* what piles up; NULL: nothing does */
 	uint64_t elements;	/* of that type */
+	const struct pyh_type *beside;	/* what piles up with it, as keys do with
+					   values; NULL: nothing. For words
+					   only, and not kept with these */
+	uint64_t num_beside;	/* of these */
 	uint64_t retained;	/* bytes */
 	double share;		/* of the memory in question */
 	char path[PATH_TEXT_MAX];	/* to object, or of copies the attribute

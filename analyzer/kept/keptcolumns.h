@@ -31,7 +31,7 @@ _Static_assert(sizeof(struct heapgraph) == 528 &&
 		       sizeof(struct kept_holder) == 88 &&
 		       sizeof(struct path_group) == 32 &&
 		       sizeof(struct pyh_gc) == 280 &&
-		       sizeof(struct suspects) == 6336,
+		       sizeof(struct suspects) == 6384,
 	       "what is kept is all there is");
 #endif
 
