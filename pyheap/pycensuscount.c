@@ -254,7 +254,8 @@ static inline void take_claim(struct claiming *claiming,
 	uint64_t block = address - census->rules.prefix;
 
 	claiming->footprint += held_for(census, claim.size +
-							census->rules.overhead);
+							census->rules.overhead) -
+			       claim.untouched;
 	if (!claiming->take)
 		return;
 	if (address & 7) {

@@ -67,6 +67,7 @@ static void read_frames(const struct reading *reading, uint32_t top,
 		return;
 	ret->current_frame = word(reading, frames);
 	ret->datastack = word(reading, frames + 1);
+	ret->datastack_top = word(reading, frames + 2);
 }
 
 /** Do these words lead to a chunk of a data stack, its top and its end? */

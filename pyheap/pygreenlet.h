@@ -35,6 +35,7 @@ struct pyh_greenlet {
 	uint64_t top_frame;	/* frame object */
 	uint64_t current_frame;	/* 3.11 and later, 0: none */
 	uint64_t datastack;	/* its last chunk; the same */
+	uint64_t datastack_top;	/* where the next frame would be, in that */
 	/* objects that it owns, 0: none. Those of a structure of C are in the
 	   tables */
 	uint64_t exception[3];	/* value; up to 3.10 type, value, traceback */

@@ -119,6 +119,16 @@ bool pyh_subject_claim(struct pyh_subject *subject, uint64_t address,
 		.address = address, .size = size });
 }
 
+bool pyh_subject_claim_part(struct pyh_subject *subject, uint64_t address,
+			    uint64_t size, uint64_t used)
+{
+	uint64_t untouched = size - used;
+
+	return claim_buffer(subject, (struct pyh_claim){
+		.address = address, .size = size,
+		.untouched = untouched < UINT32_MAX ? (uint32_t)untouched : 0 });
+}
+
 bool pyh_subject_claim_dead(struct pyh_subject *subject, uint64_t address,
 			    uint64_t size)
 {

@@ -24,6 +24,8 @@ struct pyh_claim {
 	uint64_t size;		/* bytes asked of the allocator, at least;
 				   0: unknown */
 	bool dead;		/* nothing in it is a reference any more */
+	uint32_t untouched;	/* bytes of it that were never used, in pages
+				   that the kernel has not given yet */
 };
 
 enum { PYH_CLAIMS_INLINE = 4 };

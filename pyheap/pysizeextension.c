@@ -8,7 +8,10 @@
 #include "pyheap/pypandas.h"
 #include "pyheap/pysubject.h"
 
-enum { PIECES_MAX = 4096 };	/* ranges of memory that a buffer lies in */
+enum {
+	PIECES_MAX = 4096,	/* ranges of memory that a buffer lies in */
+	PAGE = 4096,
+};
 
 /** True if memory was mapped from an address on, without a gap. */
 static bool is_mapped(const struct pyh_subject *subject, uint64_t address,
@@ -79,17 +82,27 @@ bool pyh_size_ndarray(struct pyh_subject *subject)
 
 /* --- greenlet --------------------------------------------------------------- */
 
-/** The chunks of a data stack that waits: nobody's but the greenlet's. */
-static bool claim_datastack(struct pyh_subject *subject, uint64_t chunk)
+/**
+ * The chunks of a data stack that waits: nobody's but the greenlet's. Each has a
+ * mapping of its own, so that of the last one only what is below the top is in
+ * memory.
+ */
+static bool claim_datastack(struct pyh_subject *subject, uint64_t chunk,
+			    uint64_t top)
 {
 	uint64_t header[2];	// previous, size
 
 	while (chunk != 0 && chunk % 8 == 0 && pyh_subject_step(subject) &&
 	       memory_try_read(subject->memory, chunk, header,
 			       sizeof(header))) {
-		if (!pyh_subject_claim(subject, chunk, header[1]))
+		uint64_t used = (top - chunk + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+
+		if (!pyh_subject_claim_part(subject, chunk, header[1],
+					    used < header[1] ? used :
+							       header[1]))
 			return false;
 		chunk = header[0];
+		top = UINT64_MAX;
 	}
 	return true;
 }
@@ -108,7 +121,8 @@ bool pyh_size_greenlet(struct pyh_subject *subject)
 	       pyh_subject_claim(subject, greenlet.stack_copy,
 				 greenlet.stack_saved) &&
 	       (!greenlet.suspended ||
-		claim_datastack(subject, greenlet.datastack));
+		claim_datastack(subject, greenlet.datastack,
+				greenlet.datastack_top));
 }
 
 /* --- pandas ----------------------------------------------------------------- */

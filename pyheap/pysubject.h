@@ -77,6 +77,13 @@ bool pyh_subject_fits(const struct pyh_subject *subject, uint64_t address,
 bool pyh_subject_claim(struct pyh_subject *subject, uint64_t address,
 		       uint64_t size);
 
+/**
+ * Claim a buffer with a mapping of its own, of which only so many bytes, up to
+ * the end of a page, were ever used: the others take no memory.
+ */
+bool pyh_subject_claim_part(struct pyh_subject *subject, uint64_t address,
+			    uint64_t size, uint64_t used);
+
 /** Claim a buffer in which nothing is a reference any more. */
 bool pyh_subject_claim_dead(struct pyh_subject *subject, uint64_t address,
 			    uint64_t size);

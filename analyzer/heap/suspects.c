@@ -135,8 +135,10 @@ static struct pile pile_under(struct finding_suspects *finding, uint32_t object)
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t child = children[i], type = types[child];
 
+		// Large ones are branches of their own.
 		if (object == DOMINATOR_ROOT &&
-		    is_namespace(analysis->heap, child))
+		    (retained[child] >= finding->least ||
+		     is_namespace(analysis->heap, child)))
 			continue;
 		if (finding->counts[type]++ == 0)
 			finding->samples[type] = child;

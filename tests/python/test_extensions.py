@@ -50,7 +50,8 @@ class Dump:
         self.rows = {int(row["address"], 16) if isinstance(
             row["address"], str) else row["address"]: row
             for row in self.ask("objects", "--match",
-                                r"Load|numpy\.ndarray|Mine|HashTable|pyarrow",
+                                r"Load|numpy\.ndarray|Mine|HashTable|pyarrow"
+                                r"|greenlet\.greenlet$",
                                 "--top", "0")}
 
     def ask(self, *question):
@@ -122,6 +123,12 @@ def check_greenlets(name, version, dump):
         heaptest.equal(name + ": garbage", loads & found["garbage"],
                        loads & dump.garbage)
         assert len(loads & dump.garbage) == 3
+    # Chunks of their data stacks have 16 KiB, and few frames take a page.
+    large = [row for row in dump.rows.values()
+             if row["type"] == "greenlet.greenlet" and
+             row["footprint"] >= 16 << 10]
+    heaptest.check(name + ": what no frame has used takes no memory",
+                   not large, large[:3])
     deep = next(variables["here"] for each in dump.facts["greenlets"]
                 for function, variables in each["frames"]
                 if function == "middle")
