@@ -66,6 +66,15 @@ struct search {
 
 /* --- contents -------------------------------------------------------------- */
 
+/** Since 3.15 a bytearray has its bytes as an object, which it will change. */
+static bool is_of_bytearray(const struct search *search, uint32_t object)
+{
+	uint32_t parent = search->analysis->dominators.parent[object];
+
+	return parent < search->heap->count &&
+	       heapgraph_type(search->heap, parent)->kind == PYH_KIND_BYTEARRAY;
+}
+
 static bool hash_of(struct search *search, struct reading *reading,
 		    uint32_t object, struct pyh_content *ret)
 {
@@ -74,8 +83,9 @@ static bool hash_of(struct search *search, struct reading *reading,
 	size_t size = (size_t)type->basicsize;
 	const void *body = memory_view(&reading->body, address, size);
 
-	if (!body || pyh_content_read(&search->contents, type, address, body,
-				      size, &reading->memory, ret) != PYH_FOUND)
+	if (!body || is_of_bytearray(search, object) ||
+	    pyh_content_read(&search->contents, type, address, body, size,
+			     &reading->memory, ret) != PYH_FOUND)
 		return false;
 	// 0 is no key.
 	ret->hash[1] |= 1;

@@ -83,7 +83,10 @@ void suspect_table(struct render *render, const struct heapgraph *heap,
 
 /* --- for people ------------------------------------------------------------ */
 
-enum { PATH_COLUMNS = 60, LINE_COLUMNS = 112, THEORY_MAX = 100 };
+enum {
+	PATH_COLUMNS = 60, LINE_COLUMNS = 112, THEORY_MAX = 100,
+	THEORIES_COLUMNS = 118,
+};
 
 /** Words up to a width, at a "; " where the rest is too long for one line. */
 static unsigned int print_evidence(struct render *render, const char *evidence)
@@ -226,22 +229,36 @@ static bool put_theory(const struct suspects *suspects,
 	}
 }
 
+#define RULED_OUT	"  ruled out: "
+#define BELOW_RULED_OUT	"             "
+
 /** Those that are closed, and those that have enough to be looked into. */
 static unsigned int print_theories(struct render *render,
 				   const struct suspects *suspects,
 				   const struct pyh_coverage *coverage,
 				   const struct ledger *ledger)
 {
-	char closed[200] = "", text[THEORY_MAX];
+	char closed[THEORIES_COLUMNS + 1] = "", text[THEORY_MAX];
+	const char *before = RULED_OUT;
 	unsigned int lines = 0;
 	uint64_t bytes;
 
-	for (int i = 0; i < NUM_THEORIES; i++)
-		if (put_theory(suspects, coverage, ledger, i, text, &bytes) &&
-		    bytes < suspects_least(suspects))
-			append(closed, sizeof(closed), "%s", text);
+	for (int i = 0; i < NUM_THEORIES; i++) {
+		if (!put_theory(suspects, coverage, ledger, i, text, &bytes) ||
+		    bytes >= suspects_least(suspects))
+			continue;
+		// What one line has no room for goes on the next.
+		if (closed[0] && strlen(before) + strlen(closed) +
+				 strlen(text) + 2 > THEORIES_COLUMNS) {
+			render_line(render, "%s%s,", before, closed);
+			lines++;
+			before = BELOW_RULED_OUT;
+			closed[0] = '\0';
+		}
+		append(closed, sizeof(closed), "%s", text);
+	}
 	if (closed[0]) {
-		render_line(render, "  ruled out: %s", closed);
+		render_line(render, "%s%s", before, closed);
 		lines++;
 	}
 	for (int i = 0; i < NUM_THEORIES; i++) {

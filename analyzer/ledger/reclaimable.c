@@ -64,7 +64,7 @@ const char *reclaimable_line(const struct reclaimable *reclaimable,
 					   "%s by malloc_trim(), ",
 					   units_size(reclaimable->trim, text));
 	(void)snprintf(line + length, RECLAIMABLE_LINE - length,
-		       "else by dropping references; free but kept: %s",
+		       "else drop references; free but kept: %s",
 		       units_size(reclaimable->kept, text));
 	return line;
 }

@@ -214,6 +214,22 @@ def leak_copies():
         CLIENTS.append(client)
 
 
+def leak_labels():
+    """As metrics with a label that never repeats."""
+    global METRICS
+    METRICS = {}
+    for number in range(ITEMS):
+        METRICS["GET", number] = Client()
+        METRICS["GET", number].seconds = number / 7
+
+
+def leak_few():
+    global PAGES
+    PAGES = []
+    for _ in range(40):
+        PAGES.append(bytearray(1 << 20))
+
+
 # ---- what does not
 
 def well_idle():

@@ -40,6 +40,9 @@ LEAKS = {
     "leak_native": ("native references", None, "__main__.Session"),
     "leak_tasks": ("tasks", None, "_asyncio.Task"),
     "leak_handlers": ("callbacks", r"\.handlers$", "logging.NullHandler"),
+    "leak_labels": ("growing container", r"^leaks_target\.py:METRICS$",
+                    "__main__.Client"),
+    "leak_few": ("growing container", r"^leaks_target\.py:PAGES$", "bytearray"),
     "leak_copies": ("copies", r"^__main__\.Client\.headers$", "str"),
 }
 
