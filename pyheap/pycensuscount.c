@@ -172,7 +172,8 @@ static uint64_t chunk_at(struct memory_reader *memory, uint64_t block)
 	if (word & CHUNK_MAPPED)
 		return block % PAGE == 16 && size % PAGE == 0 ? size : 0;
 	return memory_try_u64(memory, block + size - 8, &next) &&
-			       (next & CHUNK_BEFORE_IN_USE) ? size : 0;
+			       (next & CHUNK_BEFORE_IN_USE) && next % 16 < 8 &&
+			       next >= 16 && next < CHUNK_MAX ? size : 0;
 }
 
 uint64_t census_held_outside(struct census_worker *worker,
@@ -186,7 +187,7 @@ uint64_t census_held_outside(struct census_worker *worker,
 	if (object->on_module && object->presize == 0)
 		return object->measure.extent;
 	// An arena would have it if it were no larger than its type says.
-	if (size >= census->pymalloc_end)
+	if (size >= census->pymalloc_end || object->on_module)
 		return held;
 	chunk = chunk_at(&worker->memory, object->address - object->presize -
 						  census->rules.prefix);

@@ -310,21 +310,45 @@ static void next_of_failure(const struct failure *failure,
 		(void)snprintf(first, NEXT_MAX, "allocator --blocks");
 }
 
+/** What the object that has the most keeps alive. */
+static uint64_t most_retained(const struct whole *whole)
+{
+	const struct suspects *suspects = &whole->suspects;
+
+	if (!whole->analysis)
+		return 0;
+	if (suspects->count > 0)
+		return suspects->list[0].retained;
+	return whole->largest.count > 0 ?
+		       whole->analysis->dominators
+			       .retained[whole->largest.objects[0]] : 0;
+}
+
 /** What this dump asks for: words behind the file's name. */
 static void choose_next(const struct overview_memory *memory,
 			const struct whole *whole, bool crashed, bool findings,
 			char first[NEXT_MAX], char second[NEXT_MAX])
 {
+	uint64_t bytes;
+	const char *question = overview_memory_question(
+		memory, suspects_least(&whole->suspects), &bytes);
 	char path[NEXT_MAX] = "objects";
 
 	// Who holds what is not told of every heap.
 	if (whole->analysis)
 		next_path(whole, path);
-	(void)strcpy(first, crashed ? "threads --locals" : path);
-	(void)strcpy(second, crashed ? path :
-		     findings ? "-v" :
-		     overview_memory_elsewhere(memory) ? "memory" :
-		     whole->analysis ? "retained" : "types");
+	if (!question)
+		question = whole->analysis ? "retained" : "types";
+	if (crashed) {
+		(void)strcpy(first, "threads --locals");
+		(void)strcpy(second, bytes > most_retained(whole) ? question :
+								    path);
+		return;
+	}
+	// What takes the most comes first.
+	(void)strcpy(first, bytes > most_retained(whole) ? question : path);
+	(void)strcpy(second, findings ? "-v" :
+			     bytes > most_retained(whole) ? path : question);
 }
 
 /** Two questions that are right for this dump. */

@@ -3,7 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A suspect is a point of accumulation: an object that keeps much alive, not
- * through one other object but through many of one type. Each has to hold a
+ * through one other object but through many of one type, or of two as keys and
+ * values are, or through some that are large and alike. Each has to hold a
  * twentieth of the memory in question, and a few MiB; that none stands out is an
  * answer, because a false alarm costs a night.
  */

@@ -174,17 +174,34 @@ unsigned int overview_memory_lines(const struct overview_memory *memory)
 	return 3 + (unsigned int)(shown + (shown < count));
 }
 
-bool overview_memory_elsewhere(const struct overview_memory *memory)
+const char *overview_memory_question(const struct overview_memory *memory,
+				     uint64_t least, uint64_t *ret_bytes)
 {
-	const struct ledger *ledger = memory->ledger;
-	uint64_t known;
+	struct group groups[LEDGER_NUM_GROUPS];
+	size_t count;
 
-	if (!ledger)
-		return false;
-	known = ledger_group_bytes(ledger, LEDGER_OF_OBJECTS) +
-		ledger_group_bytes(ledger, LEDGER_OF_ARRAYS) +
-		ledger_group_bytes(ledger, LEDGER_OF_MODULES);
-	return known < ledger->total / 2;
+	*ret_bytes = 0;
+	if (!memory->ledger)
+		return NULL;
+	count = sort_groups(memory->ledger, groups);
+	for (size_t i = 0; i < count && groups[i].bytes >= least; i++) {
+		*ret_bytes = groups[i].bytes;
+		switch (groups[i].group) {
+		case LEDGER_OF_OBJECTS:
+		case LEDGER_OF_ARRAYS:
+		case LEDGER_OF_MODULES:
+			continue;
+		case LEDGER_OF_MALLOC_USED:
+			return "malloc --by owner";
+		case LEDGER_OF_MALLOC_FREE:
+		case LEDGER_OF_ALLOCATORS:
+			return "malloc";
+		default:
+			return "memory";
+		}
+	}
+	*ret_bytes = 0;
+	return NULL;
 }
 
 const char *overview_memory_short(const struct overview_memory *memory,

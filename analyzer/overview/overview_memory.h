@@ -30,8 +30,15 @@ void overview_memory_tell(struct scan *scan,
 /** The lines of that, with the gap. */
 unsigned int overview_memory_lines(const struct overview_memory *memory);
 
-/** True where much of it is neither objects nor what they hold. */
-bool overview_memory_elsewhere(const struct overview_memory *memory);
+/**
+ * The view that says more of what is neither objects nor what they hold nor
+ * modules: of the kind that takes the most, ret_bytes.
+ *
+ * @param least  bytes that are worth a question
+ * @return words behind a dump's name, or NULL where none takes so much
+ */
+const char *overview_memory_question(const struct overview_memory *memory,
+				     uint64_t least, uint64_t *ret_bytes);
 
 enum { OVERVIEW_MEMORY_SHORT = 64 };
 

@@ -203,6 +203,10 @@ def of_fragments(interpreter):
     check_fragments(document, process.made, interpreter)
     told = document["totals"]["reclaimable_trim"]
     near(told, given_back, 64 * PAGE + given_back * 0.02, "malloc_trim()")
+    # The first screen leads to the view that says more of what there is most:
+    # arenas that are nearly empty.
+    done = heaptest.heapscan(dump, "-f", "json")
+    assert json.loads(done.stdout)["next"][0].endswith(" memory"), done.stdout
     os.remove(dump)
 
 
