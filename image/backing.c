@@ -836,6 +836,15 @@ const void *backing_view(struct backing_reader *reader, uint64_t offset,
 	return data + at;
 }
 
+const void *backing_mapped(const struct backing *backing, uint64_t offset,
+			   uint64_t size)
+{
+	const uint8_t *data = backing->mapping.data;
+
+	return data && !backing->frames && offset <= backing->size &&
+	       size <= backing->size - offset ? data + offset : NULL;
+}
+
 bool backing_read(struct backing_reader *reader, uint64_t offset, void *buffer,
 		  size_t size)
 {

@@ -124,6 +124,10 @@ void backing_reader_destroy(struct backing_reader *reader);
 const void *backing_view(struct backing_reader *reader, uint64_t offset,
 			 size_t size, size_t *ret_size);
 
+/** The same where all of them lie in one mapping, for good; else NULL. */
+const void *backing_mapped(const struct backing *backing, uint64_t offset,
+			   uint64_t size);
+
 /** Copy size bytes at offset. False if not all of them can be had. */
 bool backing_read(struct backing_reader *reader, uint64_t offset, void *buffer,
 		  size_t size);

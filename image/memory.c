@@ -285,9 +285,14 @@ struct error *memory_seal(struct memory *memory)
 			return err;
 	}
 	for (size_t i = 0; i < memory->count; i++) {
-		const struct memory_range *range = &memory->ranges[i];
+		struct memory_range *range = &memory->ranges[i];
+		uint64_t size = range->end - range->start;
 
-		memory->total[range->state] += range->end - range->start;
+		memory->total[range->state] += size;
+		if (range->state == MEMORY_CAPTURED && !range->bytes &&
+		    memory->backing)
+			range->bytes = backing_mapped(memory->backing,
+						      range->offset, size);
 	}
 	memory->sealed = true;
 	return NULL;
@@ -371,7 +376,7 @@ void memory_reader_deinit(struct memory_reader *reader)
 static const struct memory_range *find_cached(struct memory_reader *reader,
 					      uint64_t address)
 {
-	size_t slot = (address >> FORMAT_FRAME_LOG2) % MEMORY_RECENT;
+	size_t slot = memory_recent_slot(address);
 	const struct memory_range *range = reader->recent[slot];
 
 	if (range && address >= range->start && address < range->end)

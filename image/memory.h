@@ -98,7 +98,8 @@ uint64_t memory_total(const struct memory *memory, enum memory_state state);
 
 enum {
 	MEMORY_VIEW_MAX = 64 << 20,	/* bytes that a view copies together */
-	MEMORY_RECENT = 64,		/* ranges remembered, by address */
+	MEMORY_RECENT = 1024,		/* ranges remembered, by address: */
+	MEMORY_RECENT_LOG2 = 20,	/* one for so many bytes */
 };
 
 struct memory_reader {
@@ -116,6 +117,32 @@ struct memory_reader {
 struct error *memory_reader_init(struct memory_reader *reader,
 				 const struct memory *memory);
 void memory_reader_deinit(struct memory_reader *reader);
+
+/** Where a reader remembers the range that holds address. */
+static inline size_t memory_recent_slot(uint64_t address)
+{
+	return (address >> MEMORY_RECENT_LOG2) % MEMORY_RECENT;
+}
+
+/**
+ * Borrow size bytes at address where that costs nothing: of the view, or of a
+ * range that lies in memory and was met before. NULL says nothing; the view
+ * stays.
+ */
+static inline const uint8_t *memory_peek(const struct memory_reader *reader,
+					 uint64_t address, size_t size)
+{
+	uint64_t at = address - reader->view_start;
+	const struct memory_range *range;
+
+	if (at < reader->view_size && size <= reader->view_size - at)
+		return reader->view + at;
+	range = reader->recent[memory_recent_slot(address)];
+	if (!range || !range->bytes || address < range->start ||
+	    address >= range->end || size > range->end - address)
+		return NULL;
+	return range->bytes + (address - range->start);
+}
 
 /** The part of memory_try_read() that has to look; call that one instead. */
 bool memory_read_slow(struct memory_reader *reader, uint64_t address,

@@ -193,14 +193,12 @@ static inline bool quick_claim(struct census_worker *worker, uint64_t address)
 	return true;
 }
 
-/** Ask for what the word at bytes leads to, if that is in view. */
+/** Ask for what the word at bytes leads to, if that is at hand. */
 static inline void fetch_ahead(const struct memory_reader *memory,
 			       const uint8_t *bytes)
 {
 	// Asking for what is nowhere does no harm.
-	__builtin_prefetch((const void *)((uintptr_t)memory->view +
-					  (pyh_word(bytes, 0) -
-					   memory->view_start)));
+	__builtin_prefetch(memory_peek(memory, pyh_word(bytes, 0), 8));
 }
 
 /** Count the leaf in a block, that begins with a small count, if it is one. */
@@ -318,11 +316,9 @@ static inline bool may_be_linked(const struct census_worker *worker,
 {
 	const struct memory_reader *memory = &worker->memory;
 	uint64_t prev = pyh_word(bytes, 8) & ~UINT64_C(3);
-	uint64_t before = prev - memory->view_start;
+	const uint8_t *before = memory_peek(memory, prev, 8);
 
-	return before < memory->view_size && 8 <= memory->view_size - before ?
-		       (pyh_word(memory->view + before, 0) & ~UINT64_C(3)) ==
-			       head :
+	return before ? (pyh_word(before, 0) & ~UINT64_C(3)) == head :
 		       pyh_space_page(&worker->census->space, prev) !=
 			       PYH_PAGE_ABSENT;
 }

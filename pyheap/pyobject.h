@@ -114,7 +114,7 @@ static inline void pyh_take_refcount(const struct pyh_object_rules *rules,
 }
 
 /**
- * The GC list leads back from the neighbour before, which is in view: that
+ * The GC list leads back from the neighbour before, which is at hand: that
  * alone makes an object certain. Or it is in no list at all.
  *
  * @param head  address of the PyGC_Head
@@ -127,15 +127,15 @@ static inline bool pyh_quick_link(const struct memory_reader *memory,
 {
 	uint64_t next = pyh_word(bytes, 0) & ~UINT64_C(3);
 	uint64_t prev = pyh_word(bytes, 8) & ~UINT64_C(3);
-	uint64_t at = prev - memory->view_start;
+	const uint8_t *before;
 
 	if (next == 0)
 		return true;
 	ret->link = PYH_LINK_HOLDS;
 	ret->gc_next = next;
 	ret->gc_prev = prev;
-	return at < memory->view_size && 8 <= memory->view_size - at &&
-	       (pyh_word(memory->view + at, 0) & ~UINT64_C(3)) == head;
+	before = memory_peek(memory, prev, 8);
+	return before && (pyh_word(before, 0) & ~UINT64_C(3)) == head;
 }
 
 /**
