@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "image/base/hugemem.h"
+
 struct error *rank_create(struct rank **ret)
 {
 	struct rank *rank = calloc(1, sizeof(*rank));
@@ -21,13 +23,14 @@ void rank_destroy(struct rank *rank)
 {
 	if (!rank)
 		return;
-	for (size_t i = 0; i < RANK_ROOT_LEAVES; i++) {
-		struct rank_leaf *leaf = rank->leaves[i];
+	for (size_t i = 0; i < RANK_ROOT_LEAVES; i++)
+		free(rank->leaves[i]);
+	while (rank->slabs) {
+		struct rank_slab *slab = rank->slabs;
 
-		for (size_t j = 0; leaf && !rank->borrowed &&
-				   j < RANK_LEAF_CHUNKS; j++)
-			free(leaf->chunks[j]);
-		free(leaf);
+		rank->slabs = slab->next;
+		hugemem_free(slab->cells, HUGEMEM_PAGE);
+		free(slab);
 	}
 	free(rank->chunks);
 	(void)pthread_mutex_destroy(&rank->lock);
@@ -52,6 +55,27 @@ static _Atomic(struct rank_cell *) *make_place(struct rank *rank,
 			     (RANK_LEAF_CHUNKS - 1)];
 }
 
+/** RANK_CELLS that are zero; NULL without memory. */
+static struct rank_cell *take_cells(struct rank *rank)
+{
+	struct rank_slab *slab = rank->slabs;
+
+	if (!slab || slab->used == HUGEMEM_PAGE / sizeof(*slab->cells)) {
+		slab = calloc(1, sizeof(*slab));
+		if (!slab)
+			return NULL;
+		slab->cells = hugemem_alloc(HUGEMEM_PAGE);
+		if (!slab->cells) {
+			free(slab);
+			return NULL;
+		}
+		slab->next = rank->slabs;
+		rank->slabs = slab;
+	}
+	slab->used += RANK_CELLS;
+	return slab->cells + slab->used - RANK_CELLS;
+}
+
 static struct rank_cell *make_cells(struct rank *rank, uint64_t address)
 {
 	_Atomic(struct rank_cell *) *cells_at = make_place(rank, address);
@@ -61,7 +85,7 @@ static struct rank_cell *make_cells(struct rank *rank, uint64_t address)
 		return NULL;
 	cells = atomic_load(cells_at);
 	if (!cells) {
-		cells = calloc(RANK_CELLS, sizeof(*cells));
+		cells = take_cells(rank);
 		if (cells)
 			atomic_store(cells_at, cells);
 	}
@@ -153,7 +177,6 @@ struct error *rank_borrow(const uint64_t *addresses,
 
 	if (err)
 		return err;
-	rank->borrowed = true;
 	rank->count = count;
 	rank->chunks = calloc(num_chunks + 1, sizeof(*rank->chunks));
 	if (!rank->chunks)

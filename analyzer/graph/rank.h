@@ -35,6 +35,13 @@ struct rank_cell {
 	uint32_t before;	/* marks below this cell; after rank_seal() */
 };
 
+/** Cells of many chunks, which are anywhere: the fewer pages the better. */
+struct rank_slab {
+	struct rank_slab *next;
+	struct rank_cell *cells;
+	size_t used;
+};
+
 struct rank_leaf {
 	_Atomic(struct rank_cell *) chunks[RANK_LEAF_CHUNKS];
 };
@@ -49,10 +56,10 @@ struct rank {
 	_Atomic(struct rank_leaf *) leaves[RANK_ROOT_LEAVES];
 	atomic_bool no_memory;	/* a mark was lost */
 	pthread_mutex_t lock;	/* of the making of chunks */
+	struct rank_slab *slabs;
 	struct rank_chunk *chunks;	/* in order; after rank_seal() */
 	size_t num_chunks;
 	uint32_t count;
-	bool borrowed;		/* the cells are somebody else's */
 };
 
 struct error *rank_create(struct rank **ret);
