@@ -244,6 +244,8 @@ bool census_object_in(struct census_worker *worker,
 	if (!block_at(worker, arena, block, &bytes, &size))
 		return false;
 	*ret_size = size;
-	return pyh_object_in_block(&census->rules, &worker->types,
+	return pyh_object_quick(&census->rules, &worker->types,
+				&worker->memory, block, bytes, size, ret) ||
+	       pyh_object_in_block(&census->rules, &worker->types,
 				   &worker->memory, block, bytes, size, ret);
 }

@@ -28,11 +28,12 @@ static const struct pyh_arena *arena_at(const struct pyh_arenas *arenas,
 		       &arenas->arenas[low] : NULL;
 }
 
-static bool object_at(struct census_worker *worker, uint64_t mark,
+/** The object at a mark. @param arena  which the mark is in; NULL: none */
+static bool object_in(struct census_worker *worker,
+		      const struct pyh_arena *arena, uint64_t mark,
 		      struct pyh_candidate *ret, uint64_t *ret_footprint)
 {
 	struct pyh_census *census = worker->census;
-	const struct pyh_arena *arena = arena_at(&census->arenas, mark);
 
 	if (!arena) {
 		if (!pyh_object_outside(&census->rules, &worker->types,
@@ -46,6 +47,13 @@ static bool object_at(struct census_worker *worker, uint64_t mark,
 	}
 	*ret_footprint += census_claims(worker, ret);
 	return true;
+}
+
+static bool object_at(struct census_worker *worker, uint64_t mark,
+		      struct pyh_candidate *ret, uint64_t *ret_footprint)
+{
+	return object_in(worker, arena_at(&worker->census->arenas, mark), mark,
+			 ret, ret_footprint);
 }
 
 unsigned int pyh_census_workers(const struct pyh_census *census)
@@ -149,13 +157,14 @@ static struct error *visit_shard(void *context, unsigned int worker_index,
 	struct pyh_census *census = visiting->census;
 	struct census_worker *worker = &census->workers[worker_index];
 	const struct pyh_arena *arenas = census->arenas.arenas;
-	uint64_t at, end;
+	uint64_t at, end, limit;
 
 	if (visiting->stop && atomic_load(visiting->stop))
 		return NULL;
 	if (visiting->order)
 		shard = visiting->order[shard];
 	at = shard == 0 ? 0 : arenas[shard - 1].start;
+	limit = shard == 0 ? 0 : arenas[shard - 1].limit;
 	end = shard < census->arenas.count ? arenas[shard].start :
 					     UINT64_C(1) << PYH_ADDRESS_LOG2;
 	for (; pyh_space_next(&census->space, PYH_MARK_OBJECT, at, end, &at);
@@ -163,7 +172,8 @@ static struct error *visit_shard(void *context, unsigned int worker_index,
 		struct pyh_candidate found;
 		uint64_t footprint;
 
-		if (object_at(worker, at, &found, &footprint))
+		if (object_in(worker, at < limit ? &arenas[shard - 1] : NULL,
+			      at, &found, &footprint))
 			census_show(worker, visiting->fn, visiting->context,
 				    &found, footprint,
 				    /* taken_back= */ false);
