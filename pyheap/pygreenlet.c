@@ -255,8 +255,7 @@ bool pyh_greenlet_is_passed_over(const struct pyh_runtime *runtime,
 
 	// Free-threaded builds of 3.14 are not asked either.
 	return runtime->minor < (runtime->free_threaded ? 14 : 15) &&
-	       (type->kind == PYH_KIND_GREENLET ||
-		type->kind == PYH_KIND_OLD_GREENLET) &&
+	       pyh_greenlet_is_one(type) &&
 	       pyh_greenlet_read(runtime, memory, type->kind, address,
 				 &greenlet) &&
 	       greenlet.active && !greenlet.is_main;

@@ -44,6 +44,12 @@ struct pyh_greenlet {
 	uint64_t main_greenlet, run, parent;
 };
 
+static inline bool pyh_greenlet_is_one(const struct pyh_type *type)
+{
+	return type->kind == PYH_KIND_GREENLET ||
+	       type->kind == PYH_KIND_OLD_GREENLET;
+}
+
 /**
  * @param kind  PYH_KIND_GREENLET or PYH_KIND_OLD_GREENLET
  * @return false if it is not as any known release has it, or was not captured

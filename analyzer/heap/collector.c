@@ -34,6 +34,18 @@ static bool held_from_outside(const struct heapgraph *heap,
 	return heapgraph_references(heap, object) > count;
 }
 
+static bool is_passed_over(const struct heapgraph *heap,
+			   const struct pyh_runtime *runtime,
+			   struct memory_reader *memory, uint32_t object)
+{
+	const struct pyh_type *type = heapgraph_type(heap, object);
+
+	// An address has to be searched for.
+	return pyh_greenlet_is_one(type) &&
+	       pyh_greenlet_is_passed_over(runtime, memory, type,
+					   heapgraph_address(heap, object));
+}
+
 /** Those that it looks at: tracked, not frozen, not immortal. */
 static void find_members(const struct heapgraph *heap,
 			 const struct pyh_runtime *runtime,
@@ -46,9 +58,7 @@ static void find_members(const struct heapgraph *heap,
 		ret->num_tracked++;
 		if (!(heap->flags[i] & HEAP_IMMORTAL) &&
 		    !node_set_has(&ret->frozen, i) &&
-		    !pyh_greenlet_is_passed_over(runtime, memory,
-						 heapgraph_type(heap, i),
-						 heapgraph_address(heap, i)))
+		    !is_passed_over(heap, runtime, memory, i))
 			(void)node_set_add(members, i);
 	}
 }

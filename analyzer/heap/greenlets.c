@@ -9,17 +9,11 @@
 #include "image/base/guard.h"
 #include "pyheap/pygreenlet.h"
 
-static bool is_greenlet(const struct pyh_type *type)
-{
-	return type->kind == PYH_KIND_GREENLET ||
-	       type->kind == PYH_KIND_OLD_GREENLET;
-}
-
 /** True if there are any: most heaps have none. */
 static bool has_greenlets(const struct heapgraph *heap)
 {
 	for (uint32_t i = 0; i < pyh_types_count(heap->pyh_types); i++)
-		if (is_greenlet(pyh_types_get(heap->pyh_types, i)))
+		if (pyh_greenlet_is_one(pyh_types_get(heap->pyh_types, i)))
 			return true;
 	return false;
 }
@@ -45,7 +39,7 @@ struct error *greenlets_hold_themselves(const struct heapgraph *heap,
 	err = reach(&heap->graph, GRAPH_MASK_STRONG, NULL, &reached);
 	for (uint32_t i = 0; !err && i < heap->count; i++) {
 		if (node_set_has(&reached, i) ||
-		    !is_greenlet(heapgraph_type(heap, i)) ||
+		    !pyh_greenlet_is_one(heapgraph_type(heap, i)) ||
 		    !pyh_greenlet_is_passed_over(runtime, &memory,
 						 heapgraph_type(heap, i),
 						 heapgraph_address(heap, i)))
