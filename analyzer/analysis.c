@@ -12,12 +12,12 @@
 #include "analyzer/show/scan_progress.h"
 #include "image/base/workers.h"
 
-static struct error *visit_census(void *context, pyh_visit_fn *fn,
-				  void *fn_context, struct pyh_census **ret,
+static struct error *visit_census(void *context,
+				  const struct pyh_visitor *visitor,
+				  struct pyh_census **ret,
 				  struct pyh_shapes **ret_shapes)
 {
-	struct error *err = opened_census_visited(context, fn, fn_context, NULL,
-						  ret);
+	struct error *err = opened_census_visited(context, visitor, ret);
 
 	return err ? err : opened_shapes(context, ret_shapes);
 }

@@ -353,14 +353,12 @@ static struct error *check_content(const struct opened *opened)
 			  "objects are not in it") : NULL;
 }
 
-static struct error *take_census(struct opened *opened, pyh_visit_fn *visit,
-				 void *context, const _Atomic uint64_t *least)
+static struct error *take_census(struct opened *opened,
+				 const struct pyh_visitor *visitor)
 {
 	struct pyh_census_options options = {
 		.workers = opened_workers(opened),
-		.visit = visit,
-		.visit_context = context,
-		.visit_least = least,
+		.visitor = visitor,
 		.progress = progress_tell,
 	};
 	struct pyh_types *types;
@@ -383,23 +381,23 @@ struct error *opened_census(struct opened *opened, struct pyh_census **ret)
 {
 	struct error *err = opened->no_census ? again(opened->no_census) :
 			    opened->census ? NULL :
-			    take_census(opened, NULL, NULL, NULL);
+			    take_census(opened, NULL);
 
 	if (!err)
 		*ret = opened->census;
 	return err;
 }
 
-struct error *opened_census_visited(struct opened *opened, pyh_visit_fn *fn,
-				    void *context,
-				    const _Atomic uint64_t *least,
+struct error *opened_census_visited(struct opened *opened,
+				    const struct pyh_visitor *visitor,
 				    struct pyh_census **ret)
 {
 	struct error *err = opened->no_census ? again(opened->no_census) :
 			    opened->census ?
-				    pyh_census_visit(opened->census, fn,
-						     context) :
-				    take_census(opened, fn, context, least);
+				    pyh_census_visit(opened->census,
+						     visitor->visit,
+						     visitor->context) :
+				    take_census(opened, visitor);
 
 	if (!err)
 		*ret = opened->census;

@@ -59,15 +59,11 @@ struct type_counts {
 struct error *opened_counts(struct opened *opened, struct type_counts *ret);
 
 /**
- * The census with objects shown to fn, by all workers and in no order: in the
- * same pass where the census has not been taken yet.
- *
- * @param least  size of the smallest that have to be shown; the visitor may
- *	raise it meanwhile. NULL: all are
+ * The census with objects shown to a visitor: in the same pass where the census
+ * has not been taken yet, else all of them.
  */
-struct error *opened_census_visited(struct opened *opened, pyh_visit_fn *fn,
-				    void *context,
-				    const _Atomic uint64_t *least,
+struct error *opened_census_visited(struct opened *opened,
+				    const struct pyh_visitor *visitor,
 				    struct pyh_census **ret);
 /** Where references lie in the instances of each type. */
 struct error *opened_shapes(struct opened *opened, struct pyh_shapes **ret);

@@ -263,8 +263,9 @@ struct error *pyh_census_take(const struct pyh_runtime *runtime,
 	census->runtime = runtime;
 	census->types = types;
 	census->options = options;
-	census->least = !options->visit ? &nothing :
-			options->visit_least ? options->visit_least : &all;
+	census->least = !options->visitor ? &nothing :
+			options->visitor->least ? options->visitor->least :
+						  &all;
 	census->num_workers = options->workers ? options->workers :
 						 workers_available();
 	census->workers = calloc(census->num_workers,

@@ -95,15 +95,29 @@ struct pyh_visit {
 
 typedef void pyh_visit_fn(void *context, const struct pyh_visit *visit);
 
-struct pyh_census_options {
-	unsigned int workers;	/* 0: as many as there are processors */
-	/* called for every object as it is found, by all workers, in no order;
-	   NULL: nobody looks. Saves reading the image once more. */
+/** Who is shown objects as they are found, by all workers, in no order. */
+struct pyh_visitor {
 	pyh_visit_fn *visit;
-	void *visit_context;
+	void *context;
 	/* objects of a smaller size are not shown, which saves most of the
 	   work; the visitor may raise it as it goes. NULL: all are shown */
-	const _Atomic uint64_t *visit_least;
+	const _Atomic uint64_t *least;
+	/**
+	 * For who wants to know no more than where objects are, which saves as
+	 * much: where those of a pool begin of which nothing but that is shown.
+	 * The others are shown to visit. NULL: all are; least is NULL otherwise.
+	 *
+	 * @param address  of the pool, a multiple of 512
+	 * @param marks  count words: a bit for every 8 bytes of it
+	 */
+	void (*begins)(void *context, uint64_t address, const uint64_t *marks,
+		       size_t count);
+};
+
+struct pyh_census_options {
+	unsigned int workers;	/* 0: as many as there are processors */
+	/* saves reading the image once more; NULL: nobody looks */
+	const struct pyh_visitor *visitor;
 	void (*progress)(void *context, const char *what, uint64_t done,
 			 uint64_t total);
 	void *progress_context;

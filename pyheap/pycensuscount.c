@@ -95,9 +95,9 @@ __attribute__((noinline))
 static void show_counted(struct census_worker *worker,
 			 const struct pyh_candidate *object, uint64_t footprint)
 {
-	const struct pyh_census_options *options = worker->census->options;
+	const struct pyh_visitor *visitor = worker->census->options->visitor;
 
-	census_show(worker, options->visit, options->visit_context, object,
+	census_show(worker, visitor->visit, visitor->context, object,
 		    footprint, /* taken_back= */ false);
 }
 
@@ -127,12 +127,12 @@ void census_count(struct census_worker *worker,
 void census_uncount(struct census_worker *worker,
 		    const struct pyh_candidate *object, uint64_t footprint)
 {
-	const struct pyh_census_options *options = worker->census->options;
+	const struct pyh_visitor *visitor = worker->census->options->visitor;
 	struct tally *tally = census_tally(worker, object->type);
 
 	if (is_shown(worker->census, object->measure.size))
-		census_show(worker, options->visit, options->visit_context,
-			    object, footprint, /* taken_back= */ true);
+		census_show(worker, visitor->visit, visitor->context, object,
+			    footprint, /* taken_back= */ true);
 	// Unsigned sums wrap and meet again when the workers are merged.
 	tally->count--;
 	tally->size -= object->measure.size;

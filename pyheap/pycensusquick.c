@@ -150,7 +150,19 @@ struct walk {
 	uint64_t least;		/* sizes from here on are shown */
 	uint32_t size;		/* bytes of a block */
 	uint32_t last;		/* bytes of it before its last place */
+	const uint8_t *pool;
+	/* how marks of blocks with objects differ from those of where plain
+	   objects begin; NULL: nobody asks */
+	struct pool_marks *moved;
 };
+
+/** The mark of what is at bytes is there where it was not, or no more. */
+static inline void move_mark(const struct walk *walk, const uint8_t *bytes)
+{
+	size_t at = (size_t)(bytes - walk->pool);
+
+	walk->moved->words[at / 512] ^= UINT64_C(1) << at / 8 % 64;
+}
 
 /** Make the marks that quick_claim() holds back. */
 static inline void settle_claims(struct census_worker *worker)
@@ -359,16 +371,26 @@ static bool quick_rest(struct census_worker *worker, const struct walk *walk,
 		word = pyh_word(bytes + at, 0);
 	}
 	if (at > 0 && word - 1 < PYH_REFCOUNT_LARGE - 1 &&
-	    quick_container(worker, walk, bytes, at))
+	    quick_container(worker, walk, bytes, at)) {
+		if (walk->moved) {
+			move_mark(walk, bytes);
+			move_mark(walk, bytes + at);
+		}
 		return true;
-	for (; at <= walk->last; at += PYH_GC_HEAD) {
-		if (may_begin(worker, bytes + at))
-			return census_block(worker,
-					    walk->shift + (uintptr_t)bytes,
-					    bytes, walk->size);
 	}
-	quick_raw(worker, walk, bytes);
-	return false;
+	while (at <= walk->last && !may_begin(worker, bytes + at))
+		at += PYH_GC_HEAD;
+	if (at > walk->last) {
+		quick_raw(worker, walk, bytes);
+		return false;
+	}
+	if (!census_block(worker, walk->shift + (uintptr_t)bytes, bytes,
+			  walk->size))
+		return false;
+	// It has been shown.
+	if (walk->moved)
+		move_mark(walk, bytes);
+	return true;
 }
 
 /** As quick_blocks(), where blocks have the prefix of a debug hook. */
@@ -439,6 +461,16 @@ static inline void unmark_blocks(struct pool_marks *marks, uint32_t size,
 	}
 }
 
+/** Tell where the plain objects of a pool begin, whose blocks are marked. */
+static void show_begins(const struct pyh_visitor *visitor, uint64_t pool,
+			uint32_t size, const struct pool_marks *blocks,
+			struct pool_marks *moved)
+{
+	for (size_t i = 0; i < size / 512; i++)
+		moved->words[i] ^= blocks->words[i];
+	visitor->begins(visitor->context, pool, moved->words, size / 512);
+}
+
 uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 		       const uint8_t *bytes, uint32_t pool_size,
 		       const struct pyh_pool *pool)
@@ -450,6 +482,9 @@ uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 	const uint32_t carved = pool->carved;
 	const uint32_t all = (pool_size - PYH_POOL_HEADER) / size;
 	const uint8_t *block = bytes + PYH_POOL_HEADER;
+	const struct pyh_visitor *visitor = census->options->visitor;
+	const bool begins = visitor && visitor->begins && !rules->overhead;
+	struct pool_marks moved = { 0 };
 	// A visitor may raise the bar meanwhile, and is shown some too many.
 	const struct walk walk = {
 		.shift = address - (uintptr_t)bytes, .size = size,
@@ -457,8 +492,10 @@ uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 			     block + (size_t)(carved - LOOK_AHEAD) * size,
 		.last = size - 16 < rules->presize_max ? size - 16 :
 							 rules->presize_max,
-		.least = atomic_load_explicit(census->least,
+		.least = begins ? UINT64_MAX :
+			 atomic_load_explicit(census->least,
 					      memory_order_relaxed),
+		.pool = bytes, .moved = begins ? &moved : NULL,
 	};
 	struct pool_marks marks = census->starts[size / PYH_BLOCK_ALIGN - 1];
 	uint32_t live = 0, objects = 0;
@@ -484,5 +521,7 @@ uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 	settle_claims(worker);
 	worker->coverage.blocks_object += objects;
 	keep_marks(worker, address, pool_size, &marks);
+	if (begins)
+		show_begins(visitor, address, pool_size, &marks, &moved);
 	return live;
 }

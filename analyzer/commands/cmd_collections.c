@@ -361,8 +361,8 @@ static struct error *collect(struct scan *scan, struct gathering *gathering,
 	if (err)
 		return err;
 	gathering->runtime = runtime;
-	err = opened_census_visited(scan->opened, gather, gathering, NULL,
-				    &census);
+	err = opened_census_visited(scan->opened, &(struct pyh_visitor){
+		.visit = gather, .context = gathering }, &census);
 	if (!err)
 		err = check_gathered(gathering, &damage);
 	if (!err && damage)

@@ -350,9 +350,9 @@ static struct error *rank_all(struct scan *scan,
 	if (context->sort == OBJECT_EVIDENCE)
 		err = opened_census(scan->opened, &census);
 	if (!err)
-		err = opened_census_visited(scan->opened, ranking_visit,
-					    ranking, ranking_least(ranking),
-					    &census);
+		err = opened_census_visited(scan->opened, &(struct pyh_visitor){
+			.visit = ranking_visit, .context = ranking,
+			.least = ranking_least(ranking) }, &census);
 	if (!err && ranking_spoilt(ranking)) {
 		ranking_reset(ranking);
 		err = pyh_census_visit(census, ranking_visit, ranking);

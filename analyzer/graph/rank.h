@@ -94,8 +94,9 @@ static inline uint64_t rank_bit(uint64_t address)
 	return UINT64_C(1) << (address >> 3 & 63);
 }
 
-/** Safe from any thread. What is not 8-aligned is not marked. */
-static inline void rank_mark(struct rank *rank, uint64_t address)
+/** Set bits of the 512 bytes around an 8-aligned address. */
+static inline void rank_mark_bits(struct rank *rank, uint64_t address,
+				  uint64_t bits)
 {
 	struct rank_cell *cell = rank_cell(rank, address);
 
@@ -106,8 +107,13 @@ static inline void rank_mark(struct rank *rank, uint64_t address)
 			return;
 		cell = &cells[address >> 9 & (RANK_CELLS - 1)];
 	}
-	(void)atomic_fetch_or_explicit(&cell->bits, rank_bit(address),
-				       memory_order_relaxed);
+	(void)atomic_fetch_or_explicit(&cell->bits, bits, memory_order_relaxed);
+}
+
+/** Safe from any thread. What is not 8-aligned is not marked. */
+static inline void rank_mark(struct rank *rank, uint64_t address)
+{
+	rank_mark_bits(rank, address, rank_bit(address));
 }
 
 static inline void rank_unmark(struct rank *rank, uint64_t address)

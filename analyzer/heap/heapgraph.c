@@ -35,6 +35,14 @@ static void mark(void *context, const struct pyh_visit *visit)
 		rank_mark(rank, visit->object.address);
 }
 
+static void mark_begins(void *context, uint64_t address, const uint64_t *marks,
+			size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (marks[i] != 0)
+			rank_mark_bits(context, address + 512 * i, marks[i]);
+}
+
 static struct error *make_columns(struct heapgraph *heap)
 {
 	struct {
@@ -356,8 +364,9 @@ static struct error *build_heap(struct build *build)
 	struct error *err = rank_create(&heap->rank);
 
 	if (!err)
-		err = options->census(options->context, mark, heap->rank,
-				      &census, &build->shapes);
+		err = options->census(options->context, &(struct pyh_visitor){
+			.visit = mark, .begins = mark_begins,
+			.context = heap->rank }, &census, &build->shapes);
 	if (!err)
 		err = rank_seal(heap->rank, GRAPH_MAX_NODES, &heap->count);
 	if (!err)

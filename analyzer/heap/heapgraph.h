@@ -75,12 +75,13 @@ struct heapgraph_options {
 	uint64_t memory;	/* bytes of columns that may be in memory */
 	const char *tmp_dir;	/* where the others go */
 	/**
-	 * Take the census, or go through it, with every object shown to fn by
-	 * all workers (see opened_census_visited()). The shapes are made after
+	 * Take the census, or go through it, with all objects shown to the
+	 * visitor (see opened_census_visited()). The shapes are made after
 	 * it, when all types are known.
 	 */
-	struct error *(*census)(void *context, pyh_visit_fn *fn,
-				void *fn_context, struct pyh_census **ret,
+	struct error *(*census)(void *context,
+				const struct pyh_visitor *visitor,
+				struct pyh_census **ret,
 				struct pyh_shapes **ret_shapes);
 	void *context;
 	void (*progress)(void *context, const char *what, uint64_t done,

@@ -33,8 +33,8 @@ struct error *torch_version(struct opened *opened, char text[TORCH_VERSION_MAX])
 
 	text[0] = '\0';
 	if (!err)
-		err = opened_census_visited(opened, look, &found, NULL,
-					    &census);
+		err = opened_census_visited(opened, &(struct pyh_visitor){
+			.visit = look, .context = &found }, &census);
 	if (err || found == 0)
 		return err;
 	err = memory_reader_init(&memory, opened_image(opened)->memory);

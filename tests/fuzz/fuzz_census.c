@@ -430,15 +430,17 @@ struct taken {
 	struct pyh_shapes *shapes;
 };
 
-static struct error *visit_census(void *context, pyh_visit_fn *fn,
-				  void *fn_context, struct pyh_census **ret,
+static struct error *visit_census(void *context,
+				  const struct pyh_visitor *visitor,
+				  struct pyh_census **ret,
 				  struct pyh_shapes **ret_shapes)
 {
 	const struct taken *taken = context;
 
 	*ret = taken->census;
 	*ret_shapes = taken->shapes;
-	return pyh_census_visit(taken->census, fn, fn_context);
+	return pyh_census_visit(taken->census, visitor->visit,
+				visitor->context);
 }
 
 /** Who keeps what; and that all of it is accounted for. */
@@ -525,10 +527,26 @@ static struct error *walk_graph(const struct pyh_runtime *runtime,
 	return err;
 }
 
-static void see_shown(void *context, const struct pyh_visit *visit)
+static void see_nothing(void *context, const struct pyh_visit *visit)
 {
 	(void)context;
 	(void)visit;
+}
+
+/** Where objects begin, by both of the ways in which that is told. */
+static void see_shown(void *context, const struct pyh_visit *visit)
+{
+	if (visit->taken_back)
+		rank_unmark(context, visit->object.address);
+	else
+		rank_mark(context, visit->object.address);
+}
+
+static void see_begins(void *context, uint64_t address, const uint64_t *marks,
+		       size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		rank_mark_bits(context, address + 512 * i, marks[i]);
 }
 
 /** Whether two say the same of a type. */
@@ -541,6 +559,47 @@ static bool is_same(const struct pyh_type_total *a,
 	       a->size_exact == b->size_exact;
 }
 
+struct comparison {
+	struct rank *begins;
+	uint32_t count;		/* objects that are in it as well */
+};
+
+static void find_begin(void *context, const struct pyh_visit *visit)
+{
+	struct comparison *comparison = context;
+
+	if (rank_id(comparison->begins, visit->object.address) == RANK_NONE)
+		abort();
+	comparison->count++;
+}
+
+/** Where objects begin, by a visitor that asks for no more than that. */
+static struct error *compare_begins(const struct pyh_runtime *runtime,
+				    struct pyh_types *types,
+				    struct pyh_census *shown)
+{
+	struct comparison comparison = { 0 };
+	struct pyh_census *census = NULL;
+	uint32_t count;
+	struct error *err = rank_create(&comparison.begins);
+
+	if (err)
+		return err;
+	err = pyh_census_take(runtime, types, &(struct pyh_census_options){
+		.workers = 1, .visitor = &(struct pyh_visitor){
+			.visit = see_shown, .begins = see_begins,
+			.context = comparison.begins } }, &census);
+	if (!err)
+		err = rank_seal(comparison.begins, GRAPH_MAX_NODES, &count);
+	if (!err)
+		err = pyh_census_visit(shown, find_begin, &comparison);
+	if (!err && comparison.count != count)
+		abort();
+	pyh_census_destroy(census);
+	rank_destroy(comparison.begins);
+	return err;
+}
+
 /**
  * When somebody wants to see all objects, each is looked at by all the rules;
  * when nobody does, most are counted by what is known of their type. That must
@@ -550,8 +609,10 @@ static struct error *take_shown(const struct pyh_runtime *runtime,
 				struct pyh_types *types,
 				const struct pyh_census *quick)
 {
-	struct pyh_census_options options = { .workers = 1,
-					      .visit = see_shown };
+	struct pyh_census_options options = {
+		.workers = 1,
+		.visitor = &(struct pyh_visitor){ .visit = see_nothing },
+	};
 	struct pyh_census *census = NULL;
 	struct error *err = pyh_census_take(runtime, types, &options, &census);
 
@@ -566,8 +627,9 @@ static struct error *take_shown(const struct pyh_runtime *runtime,
 			     pyh_census_type(quick, i)))
 			abort();
 	}
+	err = compare_begins(runtime, types, census);
 	pyh_census_destroy(census);
-	return NULL;
+	return err;
 }
 
 /**
