@@ -248,32 +248,32 @@ struct error *edge_writer_finish(struct edge_writer *writer,
 /* --- turned round ---------------------------------------------------------- */
 
 enum {
-	BUCKETS_LOG2 = 10,	/* at most */
+	BUCKETS_LOG2 = 10,	/* as many, unless … */
+	BUCKET_LOG2 = 16,	/* … they had more nodes than this */
 	SLICES = 64,		/* runs of nodes that workers take */
 	GROUPS = 4,		/* of buckets, where there is little room */
-};
-
-/** An edge on its way. */
-struct turned {
-	uint32_t target;
-	uint32_t edge;		/* that leads from there */
 };
 
 /*
  * Edges to anywhere would each wait for memory. So they first go to buckets by
  * the nodes that they lead to, each slice to places of its own; what one of
- * these has is then put in order where the caches hold all of it. All buckets at
- * once take as much memory as both directions, so that there need to be groups.
+ * these has is then put in order where the caches hold all of it. A bucket is
+ * where its edges will be in the end: beside them is only which of its nodes
+ * each leads to. In a file that would be looked at everywhere all the time, so
+ * that there need to be groups.
  */
 struct reversing {
 	struct graph *graph;
+	struct spill *spill;
 	uint32_t shift;		/* nodes of a bucket: two to the power of it */
 	uint32_t num_buckets;
 	uint32_t *counts;	/* by slice and bucket; then where the next goes */
 	uint32_t *begins;	/* of buckets in graph->in, one more than these */
 	uint32_t first, last;	/* buckets of the group at hand, without last */
-	struct turned *turned;	/* their edges, from begins[first] on */
+	uint16_t *targets;	/* of their edges, from begins[first] on: the
+				   node's number in its bucket */
 	struct spill_array array;
+	struct spill_array *copies;	/* by worker: of the bucket at hand */
 };
 
 static void nodes_of_slice(const struct reversing *reversing, size_t slice,
@@ -327,10 +327,11 @@ static struct error *fill_slice(void *context, unsigned int worker,
 {
 	const struct reversing *reversing = context;
 	const struct graph *graph = reversing->graph;
-	struct turned *turned = reversing->turned;
+	uint16_t *targets = reversing->targets;
 	uint32_t *next = counts_of(reversing, slice), node, end;
 	uint32_t first = reversing->first, num = reversing->last - first;
 	uint32_t begin = reversing->begins[first];
+	uint32_t shift = reversing->shift, mask = (UINT32_C(1) << shift) - 1;
 
 	(void)worker;
 	nodes_of_slice(reversing, slice, &node, &end);
@@ -338,15 +339,35 @@ static struct error *fill_slice(void *context, unsigned int worker,
 		for (uint32_t j = graph->out_at[node];
 		     j < graph->out_at[node + 1]; j++) {
 			uint32_t edge = graph->out[j];
-			uint32_t target = graph_end(edge);
-			uint32_t bucket = target >> reversing->shift;
+			uint32_t target = graph_end(edge), at;
 
-			if (bucket - first < num)
-				turned[next[bucket]++ - begin] = (struct turned){
-					target,
-					graph_edge(node, graph_hold(edge)) };
+			if ((target >> shift) - first >= num)
+				continue;
+			at = next[target >> shift]++;
+			graph->in[at] = graph_edge(node, graph_hold(edge));
+			targets[at - begin] = (uint16_t)(target & mask);
 		}
 	}
+	return NULL;
+}
+
+/** Copy a bucket's edges to where the worker has room for them. */
+static struct error *copy_bucket(const struct reversing *reversing,
+				 unsigned int worker, uint32_t begin,
+				 uint32_t count, const uint32_t **ret)
+{
+	struct spill_array *copy = &reversing->copies[worker];
+	uint64_t bytes = (uint64_t)count * sizeof(uint32_t);
+	struct error *err = NULL;
+
+	if (copy->size < bytes) {
+		spill_free(copy);
+		err = spill_alloc(reversing->spill, bytes, copy);
+	}
+	if (err)
+		return err;
+	memcpy(copy->data, reversing->graph->in + begin, bytes);
+	*ret = copy->data;
 	return NULL;
 }
 
@@ -361,12 +382,19 @@ static struct error *sort_bucket(void *context, unsigned int worker,
 	uint64_t end = (uint64_t)(bucket + 1) << reversing->shift;
 	uint32_t next = reversing->begins[bucket];
 	uint32_t count = reversing->begins[bucket + 1] - next;
-	const struct turned *turned = reversing->turned + next -
-				      reversing->begins[reversing->first];
+	const uint16_t *targets = reversing->targets + next -
+				  reversing->begins[reversing->first];
+	uint32_t *in_at = graph->in_at + node;
+	const uint32_t *edges;
+	struct error *err;
 
-	(void)worker;
+	if (count > 0) {
+		err = copy_bucket(reversing, worker, next, count, &edges);
+		if (err)
+			return err;
+	}
 	for (uint32_t i = 0; i < count; i++)
-		graph->in_at[turned[i].target]++;
+		in_at[targets[i]]++;
 	for (; node < end && node < graph->num_nodes; node++) {
 		uint32_t degree = graph->in_at[node];
 
@@ -374,7 +402,7 @@ static struct error *sort_bucket(void *context, unsigned int worker,
 		next += degree;
 	}
 	for (uint32_t i = 0; i < count; i++)
-		graph->in[graph->in_at[turned[i].target]++] = turned[i].edge;
+		graph->in[in_at[targets[i]]++] = edges[i];
 	return NULL;
 }
 
@@ -390,16 +418,17 @@ static void take_group(struct reversing *reversing, uint32_t room)
 }
 
 /** How many edges may be on their way: at least those of any bucket. */
-static uint32_t find_room(const struct reversing *reversing,
-			  const struct spill *spill)
+static uint32_t find_room(const struct reversing *reversing)
 {
-	uint64_t used = atomic_load(&spill->used), edges;
+	const struct graph *graph = reversing->graph;
+	const struct spill *spill = reversing->spill;
+	uint64_t used = atomic_load(&spill->used);
 	uint64_t left = spill->budget > used ? spill->budget - used : 0;
-	uint32_t room;
+	uint64_t bytes = (uint64_t)graph->num_edges *
+			 sizeof(*reversing->targets);
+	uint32_t room = graph->arrays[IN].fd < 0 && bytes <= left / 4 ?
+				graph->num_edges : graph->num_edges / GROUPS;
 
-	edges = reversing->graph->num_edges;
-	room = (uint32_t)(edges * sizeof(struct turned) <= left / 4 ?
-				  edges : edges / GROUPS);
 	for (uint32_t i = 0; i < reversing->num_buckets; i++) {
 		uint32_t count = reversing->begins[i + 1] -
 				 reversing->begins[i];
@@ -409,8 +438,7 @@ static uint32_t find_room(const struct reversing *reversing,
 	return room;
 }
 
-static struct error *turn(struct reversing *reversing, unsigned int workers,
-			  struct spill *spill)
+static struct error *turn(struct reversing *reversing, unsigned int workers)
 {
 	uint32_t room;
 	struct error *err = workers_run(workers, SLICES, count_slice,
@@ -419,10 +447,11 @@ static struct error *turn(struct reversing *reversing, unsigned int workers,
 	if (err)
 		return err;
 	place_buckets(reversing);
-	room = find_room(reversing, spill);
-	err = spill_alloc(spill, (uint64_t)room * sizeof(*reversing->turned),
+	room = find_room(reversing);
+	err = spill_alloc(reversing->spill,
+			  (uint64_t)room * sizeof(*reversing->targets),
 			  &reversing->array);
-	reversing->turned = reversing->array.data;
+	reversing->targets = reversing->array.data;
 	while (!err && reversing->last < reversing->num_buckets) {
 		take_group(reversing, room);
 		err = workers_run(workers, SLICES, fill_slice, reversing);
@@ -432,6 +461,8 @@ static struct error *turn(struct reversing *reversing, unsigned int workers,
 					  sort_bucket, reversing);
 	}
 	spill_free(&reversing->array);
+	for (unsigned int i = 0; i < workers; i++)
+		spill_free(&reversing->copies[i]);
 	return err;
 }
 
@@ -453,23 +484,28 @@ static struct error *make_in(struct graph *graph, struct spill *spill)
 struct error *graph_reverse(struct graph *graph, unsigned int workers,
 			    struct spill *spill)
 {
-	struct reversing reversing = { .graph = graph };
+	struct reversing reversing = { .graph = graph, .spill = spill };
 	uint64_t nodes = graph->num_nodes;
 	struct error *err = make_in(graph, spill);
 
-	while (nodes >> reversing.shift >> BUCKETS_LOG2)
+	workers = workers ? workers : 1;
+	while (reversing.shift < BUCKET_LOG2 &&
+	       nodes >> reversing.shift >> BUCKETS_LOG2)
 		reversing.shift++;
 	reversing.num_buckets = (uint32_t)(nodes >> reversing.shift) + 1;
 	reversing.counts = calloc((size_t)SLICES * reversing.num_buckets,
 				  sizeof(*reversing.counts));
 	reversing.begins = calloc((size_t)reversing.num_buckets + 1,
 				  sizeof(*reversing.begins));
-	if (!err && (!reversing.counts || !reversing.begins))
+	reversing.copies = calloc(workers, sizeof(*reversing.copies));
+	if (!err && (!reversing.counts || !reversing.begins ||
+		     !reversing.copies))
 		err = error_no_memory();
 	if (!err)
-		err = turn(&reversing, workers ? workers : 1, spill);
+		err = turn(&reversing, workers);
 	free(reversing.counts);
 	free(reversing.begins);
+	free(reversing.copies);
 	if (err)
 		return err;
 	// From the ends to the begins.
