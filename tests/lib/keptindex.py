@@ -22,7 +22,7 @@ MASK = (1 << 64) - 1
 ODD_1, ODD_2 = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 
 with open(os.path.join(os.path.dirname(__file__), "..", "..", "analyzer",
-                       "keptcolumns.h")) as _file:
+                       "kept", "keptcolumns.h")) as _file:
     COLUMNS = {name: number for number, name in enumerate(
         re.findall(r"^\tKEPT_([A-Z_]+),", re.search(
             r"enum kept_column {(.*?)};", _file.read(), re.S)[1], re.M))}
