@@ -12,8 +12,9 @@
 #define NONE UINT32_MAX
 
 enum {
-	/* Where a class's own begins: at least, at most, and where its edges are
-	   at most. 1.13: 392 and 96; since: 472, 464 and 96, 88. */
+	/* Where a class's own begins: at least, at most, and where its edges, and
+	   its Python object that follows them, are at most. 1.13: 392 and 96;
+	   since: 472, 464 and 96, 88. */
 	OWN_LEAST = 392, OWN_MOST = 640, EDGES_MOST = 112,
 	/* since nodes count their owners themselves */
 	OWN_INTRUSIVE = 464,
@@ -204,11 +205,11 @@ static struct error *look_at_place(struct reading *reading,
 		    (!is_own || is_saved_vector(reading->graph, words + i)))
 			err = look_at_vector(reading, words[i], words[i + 1],
 					     is_own);
-		if (err || !is_own)
-			continue;
-		err = add_saved(reading, words + i, count - i);
+		if (!err && is_own)
+			err = add_saved(reading, words + i, count - i);
 		if (!err && more && options->more &&
-		    options->more(options->context, words[i], &other))
+		    options->more(options->context, place->address, words[i],
+				  &other))
 			err = look_at_place(reading, &other, 0, false);
 	}
 	return err;

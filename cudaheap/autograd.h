@@ -71,7 +71,8 @@ struct autograd_options {
 	 * More memory that is a node's, if this word of it leads there: the
 	 * object of a function that is written in Python. May be NULL.
 	 */
-	bool (*more)(void *context, uint64_t word, struct autograd_place *ret);
+	bool (*more)(void *context, uint64_t node, uint64_t word,
+		     struct autograd_place *ret);
 	void *context;
 };
 

@@ -11,20 +11,66 @@
 #include "image/base/findings.h"
 #include "image/base/guard.h"
 
-/** The object of a function that is written in Python: its node has it. */
-static bool more_of(void *context, uint64_t word, struct autograd_place *ret)
-{
-	const struct tensors *tensors = context;
-	const struct heapgraph *heap = tensors->analysis->heap;
-	uint32_t object = word ? heapgraph_find(heap, word) : GRAPH_NONE;
+enum {
+	NODE_MAX = 640,		/* bytes of a node in which its object is looked
+				   for */
+	FUNCTION_MAX = 1 << 12,	/* bytes of that object */
+};
 
-	if (object == GRAPH_NONE ||
-	    !(tensornames_kind(tensors->names, object) & TENSORNAMES_FUNCTION))
+/** An object of a function that is written in Python? */
+static bool is_function(const struct tensors *tensors, uint32_t object)
+{
+	return object != GRAPH_NONE &&
+	       tensornames_kind(tensors->names, object) & TENSORNAMES_FUNCTION;
+}
+
+/** Does an object lead to a node, which leads to it? */
+static bool knows_node(struct tensors *tensors, uint64_t object, uint64_t size,
+		       uint64_t node)
+{
+	uint64_t words[FUNCTION_MAX / 8];
+
+	if (size > sizeof(words) ||
+	    !memory_try_read(&tensors->memory, object, words, size))
 		return false;
-	*ret = (struct autograd_place){
-		.address = word,
-		.end = word + (uint64_t)heapgraph_type(heap, object)->basicsize };
-	return true;
+	for (uint64_t i = 0; i < size / 8; i++)
+		if (words[i] == node)
+			return true;
+	return false;
+}
+
+/** The object of a function that is written in Python: its node has it. */
+static bool more_of(void *context, uint64_t node, uint64_t word,
+		    struct autograd_place *ret)
+{
+	struct tensors *tensors = context;
+	const struct heapgraph *heap = tensors->analysis->heap;
+	uint32_t object = word && word % 8 == 0 ? heapgraph_find(heap, word) :
+						  GRAPH_NONE;
+	uint64_t size;
+
+	if (!is_function(tensors, object))
+		return false;
+	size = (uint64_t)heapgraph_type(heap, object)->basicsize;
+	*ret = (struct autograd_place){ .address = word, .end = word + size };
+	return knows_node(tensors, word, size, node);
+}
+
+/** … by itself: where it is in a node differs from release to release. */
+static uint32_t function_of(struct tensors *tensors, uint64_t node)
+{
+	uint64_t words[NODE_MAX / 8];
+	uint64_t size = tensors->graph.own + 8;
+	struct autograd_place place;
+
+	if (size > sizeof(words) ||
+	    !memory_try_read(&tensors->memory, node, words, size))
+		return GRAPH_NONE;
+	for (uint64_t i = 1; i < size / 8; i++)
+		if (more_of(tensors, node, words[i], &place))
+			return heapgraph_find(tensors->analysis->heap,
+					      place.address);
+	return GRAPH_NONE;
 }
 
 /** What a node keeps to add up gradients in, is not saved for backward(). */
@@ -44,24 +90,19 @@ static bool accumulates(void *context, uint64_t node)
 const char *tensors_node_name(struct tensors *tensors, uint64_t node,
 			      char text[TORCH_CLASS_MAX])
 {
-	const struct heapgraph *heap = tensors->analysis->heap;
 	const char *class, *name, *dot;
-	uint64_t table, object;
-	uint32_t number;
+	uint32_t function;
+	uint64_t table;
 
 	if (!memory_try_u64(&tensors->memory, node, &table))
 		return NULL;
 	class = torch_table_class(&tensors->classes, table, text);
-	// Of one that is written in Python the first of its own is the object.
-	if (!class || strcmp(class, "PyNode") != 0 || !tensors->graph.own ||
-	    !memory_try_u64(&tensors->memory, node + tensors->graph.own,
-			    &object) || object == 0)
+	if (!class || strcmp(class, "PyNode") != 0)
 		return class;
-	number = heapgraph_find(heap, object);
-	if (number == GRAPH_NONE ||
-	    !(tensornames_kind(tensors->names, number) & TENSORNAMES_FUNCTION))
+	function = function_of(tensors, node);
+	if (function == GRAPH_NONE)
 		return class;
-	name = heapgraph_type(heap, number)->name;
+	name = heapgraph_type(tensors->analysis->heap, function)->name;
 	dot = strrchr(name, '.');
 	(void)snprintf(text, TORCH_CLASS_MAX, "%s", dot ? dot + 1 : name);
 	return text;
