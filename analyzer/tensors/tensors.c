@@ -14,22 +14,6 @@
 #include "image/base/mixhash.h"
 #include "image/modules.h"
 
-const char *tensor_role_name(enum tensor_role role)
-{
-	static const char *const names[] = {
-		[TENSOR_OTHER] = "other",
-		[TENSOR_PARAMETER] = "parameter",
-		[TENSOR_GRADIENT] = "gradient",
-		[TENSOR_OPTIMIZER] = "optimizer",
-		[TENSOR_BUFFER] = "buffer",
-		[TENSOR_INPUT] = "input",
-		[TENSOR_ACTIVATION] = "activation",
-		[TENSOR_ARRAY] = "array",
-	};
-
-	return names[role];
-}
-
 /** Why there may be more that only C++ holds, or NULL. */
 static const char *unswept(const struct tensors *tensors)
 {
@@ -378,125 +362,6 @@ static struct error *read_heap(struct tensors *tensors)
 	return err ? err : add_gradients(tensors);
 }
 
-/* --- roles ----------------------------------------------------------------------------- */
-
-/** In shared memory that another process made, by the name PyTorch gave it. */
-static bool is_received(const struct tensors *tensors,
-			const struct tensor *tensor)
-{
-	const struct core_notes *notes = &tensors->image->notes;
-	const struct tensor_storage *storage;
-	unsigned long long pid;
-	uint64_t own = notes->pid;
-	const char *name;
-	char *end;
-
-	if (tensor->storage == TENSORS_NONE)
-		return false;
-	storage = &tensors->storages[tensor->storage];
-	name = storage->memory == TENSOR_SHARED && storage->name ?
-		       strstr(storage->name, "/torch_") : NULL;
-	if (!name)
-		return false;
-	pid = strtoull(name + strlen("/torch_"), &end, 10);
-	(void)core_notes_number(notes, FORMAT_FACT_PID, &own);
-	return *end == '_' && pid != 0 && own != 0 && pid != own;
-}
-
-static enum tensor_role role_of(const struct tensors *tensors,
-				const struct tensor *tensor)
-{
-	uint32_t object = tensor->object;
-	bool saved = tensor->nodes[0] != TENSORS_NONE;
-
-	if (tensor->array)
-		return TENSOR_ARRAY;
-	if (object != TENSORS_NONE) {
-		if (tensornames_is_parameter(tensors->names, object))
-			return TENSOR_PARAMETER;
-		if (tensornames_is_buffer(tensors->names, object))
-			return TENSOR_BUFFER;
-	}
-	if (tensor->parent != TENSORS_NONE)
-		return TENSOR_GRADIENT;
-	// It has lists of those that it works on as well.
-	if (object != TENSORS_NONE &&
-	    tensornames_is_optimizers(tensors->names, object))
-		return tensor->requires_grad ? TENSOR_PARAMETER :
-					       TENSOR_OPTIMIZER;
-	if (tensor->grad_fn)
-		return TENSOR_ACTIVATION;
-	if (is_received(tensors, tensor))
-		return TENSOR_INPUT;
-	return saved ? TENSOR_ACTIVATION : TENSOR_OTHER;
-}
-
-static void find_parents(struct tensors *tensors)
-{
-	uint32_t number;
-
-	for (size_t i = 0; i < tensors->count; i++)
-		if (tensors->items[i].grad &&
-		    hashmap_get(&tensors->by_address, tensors->items[i].grad,
-				&number) && number - 1 != i)
-			tensors->items[number - 1].parent = (uint32_t)i;
-}
-
-static void give_roles(struct tensors *tensors)
-{
-	for (size_t i = 0; i < tensors->count; i++)
-		tensors->items[i].role =
-			(uint8_t)role_of(tensors, &tensors->items[i]);
-	// What a tensor has in C++ is for what that one is for.
-	for (size_t i = 0; i < tensors->count; i++) {
-		struct tensor *tensor = &tensors->items[i];
-
-		if (tensor->held == TENSOR_BY_TENSOR &&
-		    tensor->role == TENSOR_OTHER)
-			tensor->role = tensors->items[tensor->holder].role;
-	}
-}
-
-/** Should a tensor count for a storage, rather than another one? */
-static bool is_rather(const struct tensor *tensor, const struct tensor *other)
-{
-	static const uint8_t ranks[TENSOR_NUM_ROLES] = {
-		[TENSOR_OTHER] = 0, [TENSOR_ARRAY] = 0,
-		[TENSOR_ACTIVATION] = 1, [TENSOR_INPUT] = 2,
-		[TENSOR_OPTIMIZER] = 3, [TENSOR_GRADIENT] = 4,
-		[TENSOR_BUFFER] = 5, [TENSOR_PARAMETER] = 6,
-	};
-
-	if (tensor->whole != other->whole)
-		return tensor->whole;
-	return ranks[tensor->role] > ranks[other->role];
-}
-
-static struct error *tell_views(struct tensors *tensors)
-{
-	CLEANUP(free_pointer) uint32_t *first =
-		calloc(tensors->num_storages + 1, sizeof(*first));
-
-	if (!first)
-		return error_no_memory();
-	for (size_t i = 0; i < tensors->count; i++) {
-		uint32_t storage = tensors->items[i].storage;
-
-		if (storage != TENSORS_NONE &&
-		    (first[storage] == 0 ||
-		     is_rather(&tensors->items[i],
-			       &tensors->items[first[storage] - 1])))
-			first[storage] = (uint32_t)i + 1;
-	}
-	for (size_t i = 0; i < tensors->count; i++) {
-		struct tensor *tensor = &tensors->items[i];
-
-		tensor->view = tensor->storage != TENSORS_NONE &&
-			       first[tensor->storage] != i + 1;
-	}
-	return NULL;
-}
-
 /* --- all of it ------------------------------------------------------------------------- */
 
 /** Each has tensors of its own, and may have laid them out in its own way. */
@@ -538,7 +403,7 @@ static struct error *find_torchs(struct tensors *tensors)
 		err = read_heap(tensors);
 	if (err)
 		return err;
-	find_parents(tensors);
+	tensors_find_parents(tensors);
 	err = tensors_find_graph(tensors);
 	if (!err)
 		err = tensors_find_holders(tensors);
@@ -564,8 +429,7 @@ static struct error *find(struct tensors *tensors)
 		err = tensors_add_arrays(tensors);
 	if (err)
 		return err;
-	give_roles(tensors);
-	return tell_views(tensors);
+	return tensors_give_roles(tensors);
 }
 
 struct error *tensors_find(struct opened *opened,

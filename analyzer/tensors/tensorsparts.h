@@ -76,6 +76,14 @@ const char *tensors_node_name(struct tensors *tensors, uint64_t node,
 /** Who holds those that no object, no node and no gradient accounts for. */
 struct error *tensors_find_holders(struct tensors *tensors);
 
+/* --- tensorroles.c */
+
+/** Which tensors are gradients, and of which others. */
+void tensors_find_parents(struct tensors *tensors);
+
+/** Roles of all, and which are views: once holders are known. */
+struct error *tensors_give_roles(struct tensors *tensors);
+
 /* --- tensorarrays.c */
 
 /** Add NumPy's arrays. */
