@@ -47,7 +47,8 @@ static struct torch_layout layout_of(unsigned int table, uint32_t wrapper)
 		.counts = counts,
 		.storage = counts,
 		.autograd = counts + 8,
-		// Between them what is rare, and the counter of changes.
+		.extra = counts + 16,
+		// Between them the counter of changes.
 		.python = dimensions - 8,
 		.dimensions = dimensions,
 		.offset = offset,

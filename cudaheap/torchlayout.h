@@ -31,7 +31,7 @@ struct torch_layout {
 	uint32_t wrapper;
 	/* of a TensorImpl */
 	uint32_t counts;	/* also of a StorageImpl: what comes first */
-	uint32_t storage, autograd, python, dimensions, offset, numel, dtype,
+	uint32_t storage, autograd, extra, python, dimensions, offset, numel, dtype,
 		device, has_device, size;	/* the last: of all of it */
 	/* of an AutogradMeta; requires_grad 0: not known, as none of the objects
 	   looked at has one */

@@ -18,7 +18,14 @@ enum {
 	STORAGE_BYTES = 32, STORAGE_SYMBOLIC = 40, STORAGE_RECEIVED = 42,
 	STORAGE_SIZE = 48,
 	DEVICES_MAX = 32,
+	/* of an ExtraMeta of 1.13 and 2.0: sizes that are symbols, a vector of as
+	   many as there is room for in it, of one that is 0 where there are none */
+	EXTRA_COUNT = 8, EXTRA_SIZES = 16,
 };
+
+/* In the word that counts owners: the Python object is one, as long as there are
+   others. Since 2.10. */
+#define HAS_OBJECT (UINT64_C(1) << 63)
 
 /* No storage is larger than half the address space. */
 #define BYTES_MAX (INT64_C(1) << 47)
@@ -132,6 +139,39 @@ static bool has_items(const struct torch_tensor *tensor)
 	return count == tensor->numel;
 }
 
+/**
+ * Has it symbols for sizes? What it has itself says nothing then. Since 2.1 the
+ * first word of what few tensors have leads to them.
+ */
+static bool has_symbols(struct memory_reader *memory, uint64_t extra)
+{
+	uint64_t first, size;
+	uint32_t count;
+
+	if (extra == 0)
+		return false;
+	if (extra % 8 || !memory_try_u64(memory, extra, &first))
+		return true;
+	if (first != extra + EXTRA_SIZES)
+		return first != 0;
+	return !memory_try_u32(memory, extra + EXTRA_COUNT, &count) ||
+	       !memory_try_u64(memory, first, &size) || count != 1 || size != 0;
+}
+
+/**
+ * The lowest bit of what knows the object says that the tensor owns it (2.0 to
+ * 2.9), or else a bit of the counts, if there are other owners.
+ */
+static bool owns_object(const struct torch_layout *layout, const uint8_t *bytes)
+{
+	uint64_t object = word_of(bytes, layout->python);
+	uint64_t counts = word_of(bytes, 8);
+
+	return object & 1 ||
+	       (layout->counts != 24 && object && counts & HAS_OBJECT &&
+		(uint32_t)counts > 1);
+}
+
 uint64_t torch_tensor_extent(const struct torch_tensor *tensor)
 {
 	unsigned int item = torch_dtype_size(tensor->dtype);
@@ -214,7 +254,9 @@ enum torch_read torch_tensor_read(const struct torch_layout *layout,
 	read = read_dimensions(layout, memory, bytes, &tensor);
 	if (read != TORCH_READ)
 		return read;
-	tensor.has_shape = has_items(&tensor);
+	tensor.has_shape = has_items(&tensor) &&
+			   !has_symbols(memory, word_of(bytes, layout->extra));
+	tensor.owns_object = owns_object(layout, bytes);
 	read_meta(layout, image, memory, &tensor);
 	*ret = tensor;
 	return TORCH_READ;

@@ -37,7 +37,9 @@ struct torch_tensor {
 	uint64_t grad_fn;	/* the node it is the result of; 0: none */
 	bool requires_grad;
 	bool knows_requires_grad;
-	bool has_shape;		/* false: it is of a kind with another one */
+	bool has_shape;		/* false: it is of a kind with another one, or has
+				   symbols for sizes */
+	bool owns_object;	/* it has a reference to its Python object */
 	uint16_t dtype;
 	uint8_t device;
 	int8_t index;

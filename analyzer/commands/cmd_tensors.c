@@ -77,6 +77,21 @@ const struct view cmd_tensors_view = {
 
 /* --- printing ------------------------------------------------------------------------ */
 
+/** Is there a tensor of another layout among the rows that are shown? */
+static bool has_layouts(const struct tensor_rows *view)
+{
+	uint64_t top = view->scan->options->top;
+
+	for (size_t i = 0; i < view->count && (top == 0 || i < top); i++) {
+		const char *layout = tensors_layout(view->tensors,
+						    view->items[i].tensor);
+
+		if (layout && strcmp(layout, "strided") != 0)
+			return true;
+	}
+	return false;
+}
+
 static const struct column *columns_of(const struct tensor_rows *view)
 {
 	static struct column columns[NUM_TENSOR_COLUMNS];
@@ -87,6 +102,7 @@ static const struct column *columns_of(const struct tensor_rows *view)
 	columns[TENSOR_ADDRESS].hidden = view->grouped;
 	columns[TENSOR_VIEW].hidden = view->grouped;
 	columns[TENSOR_TYPE].hidden = view->grouped;
+	columns[TENSOR_LAYOUT].hidden = !has_layouts(view);
 	return columns;
 }
 

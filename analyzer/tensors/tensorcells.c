@@ -29,7 +29,8 @@ const struct column tensor_columns[NUM_TENSOR_COLUMNS] = {
 	[TENSOR_DTYPE] = { .key = "dtype", .title = "dtype", .unit = UNIT_TEXT,
 		.about = "of its items", .whole = true },
 	[TENSOR_SHAPE] = { .key = "shape", .title = "shape", .unit = UNIT_TEXT,
-		.about = "its sizes: [32, 64]; of sparse and other kinds absent",
+		.about = "its sizes: [32, 64]; absent of nested ones, and where "
+			 "sizes are symbols",
 		.no_key = true },
 	[TENSOR_STRIDES] = { .key = "strides", .title = "strides", .unit = UNIT_TEXT,
 		.about = "items from one to the next, of each dimension",
@@ -70,6 +71,10 @@ const struct column tensor_columns[NUM_TENSOR_COLUMNS] = {
 	[TENSOR_HELD] = { .key = "held", .title = "held", .unit = UNIT_TEXT,
 		.about = "by what: python, graph (autograd's), tensor (another "
 			 "one), c++", .hidden = true, .no_key = true },
+	[TENSOR_LAYOUT] = { .key = "layout", .title = "layout", .unit = UNIT_TEXT,
+		.about = "of its data: strided, sparse_coo, sparse_csr, _mkldnn, "
+			 "jagged; absent of wrappers of other tensors",
+		.hidden = true, .no_key = true },
 	[TENSOR_IMPL] = { .key = "impl", .title = "impl", .unit = UNIT_ADDRESS,
 		.about = "address of its c10::TensorImpl", .hidden = true,
 		.no_key = true },
@@ -104,12 +109,18 @@ static void fill_shape(const struct tensor_rows *view, uint32_t number,
 {
 	struct torch_tensor *read = &texts->read;
 
+	const char *layout = tensors_layout(view->tensors, number);
+
+	cells[TENSOR_LAYOUT] = cell_text(layout);
 	if (!tensors_read(view->tensors, number, read) || !read->has_shape)
 		return;
 	cells[TENSOR_SHAPE] = cell_text(list_text(
 		read->sizes, read->num_dimensions, texts->shape));
-	cells[TENSOR_STRIDES] = cell_text(list_text(
-		read->strides, read->num_dimensions, texts->strides));
+	// Those that are compressed have none.
+	if (!layout || strncmp(layout, "sparse_", 7) != 0 ||
+	    strcmp(layout, "sparse_coo") == 0)
+		cells[TENSOR_STRIDES] = cell_text(list_text(
+			read->strides, read->num_dimensions, texts->strides));
 }
 
 /** data_ptr of the gradient, where a Python object stands for it or not. */

@@ -75,12 +75,15 @@ const char *tensors_dtype(struct tensors *tensors, size_t i,
 
 bool tensors_read(struct tensors *tensors, size_t i, struct torch_tensor *ret)
 {
-	return tensors->items[i].array ?
-		       tensors_read_array(tensors, i, ret) :
-		       torch_tensor_read(&tensors->layout, tensors->image,
-					 &tensors->memory,
-					 tensors->items[i].address, ret) ==
-			       TORCH_READ;
+	if (tensors->items[i].array)
+		return tensors_read_array(tensors, i, ret);
+	if (torch_tensor_read(&tensors->layout, tensors->image,
+			      &tensors->memory, tensors->items[i].address,
+			      ret) != TORCH_READ)
+		return false;
+	// A nested one has a shape for each of those in it.
+	ret->has_shape = ret->has_shape && !tensors_is_nested(tensors, i);
+	return true;
 }
 
 bool tensors_data_of(struct tensors *tensors, uint64_t address, uint64_t *ret)
@@ -176,13 +179,17 @@ struct error *tensors_append(struct tensors *tensors, struct tensor **ret)
 
 /**
  * Does nothing of Python lead to an object? C++ keeps the objects of tensors that
- * it holds itself.
+ * it holds itself: where that is the only reference, a frame's slot with its
+ * address is a stale one.
  */
-static bool is_natives(const struct tensors *tensors, uint32_t object)
+static bool is_natives(const struct tensors *tensors, uint32_t object,
+		       bool owned)
 {
 	const struct graph *graph = &tensors->analysis->heap->graph;
 	size_t roots;
 
+	if (owned && heapgraph_references(tensors->analysis->heap, object) == 1)
+		return true;
 	for (uint32_t i = graph->in_at[object]; i < graph->in_at[object + 1];
 	     i++)
 		if (graph_in(graph->in[i], GRAPH_MASK_STRONG))
@@ -204,7 +211,9 @@ static struct error *add_tensor(struct tensors *tensors, uint32_t object,
 	if (err)
 		return err;
 	tensor->object = object;
-	tensor->held = object == TENSORS_NONE || is_natives(tensors, object) ?
+	tensor->held = object == TENSORS_NONE ||
+				       is_natives(tensors, object,
+						  read->owns_object) ?
 			       TENSOR_BY_CXX : TENSOR_BY_PYTHON;
 	tensor->address = read->address;
 	tensor->meta = read->meta;

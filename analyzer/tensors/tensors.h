@@ -143,6 +143,12 @@ const char *tensors_type(struct tensors *tensors, size_t i,
 const char *tensors_dtype(struct tensors *tensors, size_t i,
 			  char text[TORCH_CLASS_MAX]);
 
+/**
+ * "strided", "sparse_csr": how its data is laid out, as torch says it; NULL: not
+ * known, as of classes in Python that wrap others, or an array.
+ */
+const char *tensors_layout(struct tensors *tensors, size_t i);
+
 /** All that a tensor says of itself once more; false: it cannot be read. */
 bool tensors_read(struct tensors *tensors, size_t i, struct torch_tensor *ret);
 

@@ -84,6 +84,11 @@ void tensors_find_parents(struct tensors *tensors);
 /** Roles of all, and which are views: once holders are known. */
 struct error *tensors_give_roles(struct tensors *tensors);
 
+/* --- tensorkinds.c */
+
+/** Is it several tensors in one, in C++? */
+bool tensors_is_nested(struct tensors *tensors, size_t i);
+
 /* --- tensorarrays.c */
 
 /** Add NumPy's arrays. */
