@@ -42,6 +42,24 @@ static bool see_reference(void *context, const struct pyh_ref *ref)
 	return wanted->left-- > 0;
 }
 
+/** What leads to an instance's references; false: they cannot be told. */
+static bool refer(const struct pyh_runtime *runtime, struct pyh_shapes *shapes,
+		  struct memory_reader *memory, const struct pyh_type *type,
+		  uint64_t address, struct pyh_referrer *ret)
+{
+	struct pyh_measure measure;
+
+	if (pyh_measure(runtime, type, address, NULL, 0, memory, &measure) ==
+	    PYH_MEASURE_REFUSED)
+		return false;
+	*ret = (struct pyh_referrer){
+		.runtime = runtime, .shapes = shapes, .type = type,
+		.address = address, .memory = memory,
+		.extent = measure.extent,
+	};
+	return true;
+}
+
 void pyh_attributes_find(const struct pyh_runtime *runtime,
 			 struct pyh_shapes *shapes,
 			 struct memory_reader *memory,
@@ -50,23 +68,64 @@ void pyh_attributes_find(const struct pyh_runtime *runtime,
 			 uint64_t *values)
 {
 	uint64_t budget = INSTANCE_BUDGET;
-	struct pyh_measure measure;
-	struct pyh_referrer referrer = {
-		.runtime = runtime, .shapes = shapes, .type = type,
-		.address = address, .memory = memory,
-	};
+	struct pyh_referrer referrer;
 	struct wanted wanted = {
 		.runtime = runtime, .memory = memory, .names = names,
 		.values = values, .count = count, .left = INSTANCE_BUDGET,
 	};
 
 	memset(values, 0, count * sizeof(*values));
-	if (pyh_measure(runtime, type, address, NULL, 0, memory, &measure) ==
-	    PYH_MEASURE_REFUSED)
+	if (!refer(runtime, shapes, memory, type, address, &referrer))
 		return;
-	referrer.extent = measure.extent;
 	pyh_refs_each(&referrer, see_reference, &wanted);
 	if (wanted.dict && !values[0])
 		(void)pyh_dict_find(runtime, memory, wanted.dict, names, count,
 				    values, &budget);
+}
+
+/** Attributes that are told one by one. */
+struct telling {
+	pyh_attribute_fn *fn;
+	void *context;
+	uint64_t dict;
+	unsigned int left;
+	bool ended;
+};
+
+static bool tell_reference(void *context, const struct pyh_ref *ref)
+{
+	struct telling *telling = context;
+
+	if (ref->kind == PYH_REF_DICT)
+		telling->dict = ref->address;
+	if (ref->kind == PYH_REF_ATTRIBUTE || ref->kind == PYH_REF_FIELD)
+		telling->ended = !telling->fn(telling->context,
+					      ref->kind == PYH_REF_FIELD ?
+						      ref->name : NULL,
+					      ref->key, ref->address);
+	return !telling->ended && telling->left-- > 0;
+}
+
+void pyh_attributes_each(const struct pyh_runtime *runtime,
+			 struct pyh_shapes *shapes,
+			 struct memory_reader *memory,
+			 const struct pyh_type *type, uint64_t address,
+			 pyh_attribute_fn *fn, void *context)
+{
+	struct telling telling = { .fn = fn, .context = context,
+				   .left = INSTANCE_BUDGET };
+	uint64_t budget = INSTANCE_BUDGET, key, value;
+	struct pyh_referrer referrer;
+	struct pyh_dict_walk walk;
+
+	if (!refer(runtime, shapes, memory, type, address, &referrer))
+		return;
+	pyh_refs_each(&referrer, tell_reference, &telling);
+	if (telling.ended || !telling.dict ||
+	    pyh_dict_walk(runtime, memory, telling.dict, &walk) != PYH_FOUND)
+		return;
+	walk.budget = &budget;
+	while (pyh_dict_next(&walk, &key, &value) &&
+	       fn(context, NULL, key, value))
+		;
 }

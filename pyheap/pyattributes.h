@@ -27,4 +27,21 @@ void pyh_attributes_find(const struct pyh_runtime *runtime,
 			 const char *const *names, size_t count,
 			 uint64_t *values);
 
+/**
+ * An attribute.
+ *
+ * @param name  of a slot: valid as long as the shapes; else NULL
+ * @param key  address of the name otherwise
+ * @return false: no more
+ */
+typedef bool pyh_attribute_fn(void *context, const char *name, uint64_t key,
+			      uint64_t value);
+
+/** Call fn for each attribute that an instance has itself, up to some number. */
+void pyh_attributes_each(const struct pyh_runtime *runtime,
+			 struct pyh_shapes *shapes,
+			 struct memory_reader *memory,
+			 const struct pyh_type *type, uint64_t address,
+			 pyh_attribute_fn *fn, void *context);
+
 #endif

@@ -68,7 +68,8 @@ struct error *ledger_python(struct ledger_making *making);
 void ledger_python_rest(struct ledger_making *making);
 
 /** ledgertensors.c: types whose instances stand for tensors. */
-struct error *ledger_tensor_types(struct pyh_types *types, uint8_t **ret,
+struct error *ledger_tensor_types(const struct pyh_runtime *runtime,
+				  struct pyh_types *types, uint8_t **ret,
 				  size_t *ret_count);
 
 /**

@@ -525,7 +525,8 @@ static struct error *tell_python(struct ledger_making *making,
 		return error_no_memory();
 	err = add_arenas(&adding);
 	if (!err)
-		err = ledger_tensor_types(types, &adding.tensor_types,
+		err = ledger_tensor_types(runtime, types,
+					  &adding.tensor_types,
 					  &adding.num_tensor_types);
 	if (!err)
 		err = pyh_holdings_each(census, add, &adding);

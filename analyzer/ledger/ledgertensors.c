@@ -17,7 +17,8 @@
 
 enum { ADDRESS_BITS = 48 };
 
-struct error *ledger_tensor_types(struct pyh_types *types, uint8_t **ret,
+struct error *ledger_tensor_types(const struct pyh_runtime *runtime,
+				  struct pyh_types *types, uint8_t **ret,
 				  size_t *ret_count)
 {
 	CLEANUP(free_pointer) struct pyh_type_reader *reader =
@@ -33,7 +34,7 @@ struct error *ledger_tensor_types(struct pyh_types *types, uint8_t **ret,
 	if (err)
 		return err;
 	for (uint32_t id = 0; id < count; id++)
-		(*ret)[id] = tensornames_of_type(reader,
+		(*ret)[id] = tensornames_of_type(runtime, reader,
 						 pyh_types_get(types, id)) &
 			     TENSORNAMES_TENSOR;
 	pyh_type_reader_deinit(reader);

@@ -60,7 +60,8 @@ static bool more_of(void *context, uint64_t node, uint64_t word,
 static uint32_t function_of(struct tensors *tensors, uint64_t node)
 {
 	uint64_t words[NODE_MAX / 8];
-	uint64_t size = tensors->graph.own + 8;
+	uint64_t size = tensors->graph.knows_own ? tensors->graph.own + 8 :
+						   NODE_MAX;
 	struct autograd_place place;
 
 	if (size > sizeof(words) ||
@@ -85,6 +86,30 @@ static bool accumulates(void *context, uint64_t node)
 		return false;
 	class = torch_table_class(&tensors->classes, table, text);
 	return class && strcmp(class, "AccumulateGrad") == 0;
+}
+
+uint32_t tensors_function_node(struct tensors *tensors, uint32_t object)
+{
+	const struct heapgraph *heap = tensors->analysis->heap;
+	uint64_t words[FUNCTION_MAX / 8];
+	uint64_t size;
+
+	if (!is_function(tensors, object))
+		return TENSORS_NONE;
+	size = (uint64_t)heapgraph_type(heap, object)->basicsize;
+	if (size > sizeof(words) ||
+	    !memory_try_read(&tensors->memory, heapgraph_address(heap, object),
+			     words, size))
+		return TENSORS_NONE;
+	for (uint64_t i = 0; i < size / 8; i++) {
+		uint32_t node = words[i] && words[i] % 8 == 0 ?
+			autograd_find(&tensors->graph, words[i]) : TENSORS_NONE;
+
+		if (node != TENSORS_NONE &&
+		    function_of(tensors, words[i]) == object)
+			return node;
+	}
+	return TENSORS_NONE;
 }
 
 const char *tensors_node_name(struct tensors *tensors, uint64_t node,

@@ -86,3 +86,18 @@ bool tensors_is_nested(struct tensors *tensors, size_t i)
 
 	return class && strcmp(class, "NestedTensorImpl") == 0;
 }
+
+struct error *tensors_find_wrappers(struct tensors *tensors)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < tensors->num_objects; i++) {
+		const struct pyh_type *type;
+
+		(void)tensors_object(tensors, i, &type);
+		if (is_wrapper(tensors, i, type))
+			err = tensornames_add_wrapper(tensors->names,
+						      tensors->items[i].object);
+	}
+	return err;
+}

@@ -15,9 +15,10 @@
 #include "pyheap/pyattributes.h"
 #include "pyheap/pydict.h"
 #include "pyheap/pystr.h"
+#include "pyheap/pytypeview.h"
 
 enum {
-	BASES_MAX = 64,		/* types on the way to one that is known */
+	BASES_MAX = 256,	/* types that one is derived from */
 	NAMES_MAX = 32,		/* modules within modules */
 	NAME_MAX_BYTES = 128,	/* of one name */
 	STATE_DEPTH = 4,	/* containers in an optimizer's state */
@@ -27,12 +28,15 @@ enum {
 enum tensornames_place {
 	PLACE_MODULE, PLACE_PARAMETER, PLACE_BUFFER,
 	PLACE_STATE,		/* in what an optimizer knows of a parameter */
+	PLACE_INNER,		/* in a tensor that wraps it */
 };
 
-/* A module, a parameter or a buffer in a module; a tensor of an optimizer. */
+/* A module, a parameter or a buffer in a module; a tensor of an optimizer, or in
+   another tensor. */
 struct named {
 	uint32_t module;	/* the object that has it */
-	uint64_t key;		/* address of its name */
+	const char *slot;	/* its name, or */
+	uint64_t key;		/* address of that */
 	enum tensornames_place place;
 };
 
@@ -75,11 +79,26 @@ static unsigned int kind_of_name(const char *name)
 	return 0;
 }
 
-unsigned int tensornames_of_type(struct pyh_type_reader *types,
+unsigned int tensornames_of_type(const struct pyh_runtime *runtime,
+				 struct pyh_type_reader *types,
 				 const struct pyh_type *type)
 {
+	const struct pyh_type *base;
+	struct pyh_type_view view;
 	unsigned int kind = 0;
+	uint64_t address;
 
+	// All of them: a class may have others in front of torch's, as those
+	// have that fully_shard() makes.
+	if (type && !type->is_static &&
+	    pyh_type_view(runtime, &types->memory, NULL, type->address, &view))
+		for (uint64_t i = 0; i < view.mro_count && i < BASES_MAX; i++) {
+			base = memory_try_u64(&types->memory, view.mro + i * 8,
+					      &address) ?
+				       pyh_type_find(types, address) : NULL;
+			if (base)
+				kind |= kind_of_name(base->name);
+		}
 	for (int i = 0; type && i < BASES_MAX; i++) {
 		kind |= kind_of_name(type->name);
 		type = type->base ? pyh_type_find(types, type->base) : NULL;
@@ -93,7 +112,7 @@ static unsigned int kind_of_type(struct tensornames *names, uint32_t id)
 
 	if (id < names->num_kinds && names->kinds[id] & KNOWN)
 		return names->kinds[id];
-	kind = tensornames_of_type(names->types,
+	kind = tensornames_of_type(names->runtime, names->types,
 				   pyh_types_get(names->pyh_types, id));
 	if (id < names->num_kinds)
 		names->kinds[id] = (uint8_t)(kind | KNOWN);
@@ -244,6 +263,43 @@ static struct error *look_at_optimizer(struct tensornames *names,
 	return err;
 }
 
+/* --- tensors in others --------------------------------------------------------------- */
+
+struct wrapping {
+	struct tensornames *names;
+	uint32_t wrapper;
+	struct error *err;
+};
+
+static bool see_attribute(void *context, const char *name, uint64_t key,
+			  uint64_t value)
+{
+	struct wrapping *wrapping = context;
+	struct tensornames *names = wrapping->names;
+	uint32_t object = value ? heapgraph_find(names->heap, value) :
+				  GRAPH_NONE;
+
+	if (object != GRAPH_NONE && object != wrapping->wrapper &&
+	    kind_of_type(names, names->heap->types[object]) &
+		    TENSORNAMES_TENSOR)
+		wrapping->err = name_one(names, object, &(struct named){
+			.module = wrapping->wrapper, .slot = name, .key = key,
+			.place = PLACE_INNER });
+	return !wrapping->err;
+}
+
+struct error *tensornames_add_wrapper(struct tensornames *names,
+				      uint32_t object)
+{
+	struct wrapping wrapping = { .names = names, .wrapper = object };
+
+	pyh_attributes_each(names->runtime, names->shapes, &names->memory,
+			    heapgraph_type(names->heap, object),
+			    heapgraph_address(names->heap, object),
+			    see_attribute, &wrapping);
+	return wrapping.err;
+}
+
 /* --- all of it ------------------------------------------------------------------------- */
 
 static struct error *add_tensor(struct tensornames *names, uint32_t object)
@@ -379,6 +435,13 @@ bool tensornames_is_optimizers(const struct tensornames *names, uint32_t object)
 	return hashmap_get(&names->optimizers, (uint64_t)object + 1, &number);
 }
 
+uint32_t tensornames_wrapper(const struct tensornames *names, uint32_t object)
+{
+	const struct named *named = named_of(names, object);
+
+	return named && named->place == PLACE_INNER ? named->module : GRAPH_NONE;
+}
+
 /** Names of code alone: what else a key is, is data. */
 static bool read_name(struct tensornames *names, uint64_t key,
 		      char text[NAME_MAX_BYTES])
@@ -411,14 +474,20 @@ bool tensornames_text(struct tensornames *names, uint32_t object,
 		*ret_module = named->module;
 		named = named_of(names, named->module);
 	}
-	(void)snprintf(text, size, "%s", steps[0]->place == PLACE_STATE ?
-				"state[*]" : "");
+	// Or they have each other.
+	if (named)
+		return false;
+	(void)snprintf(text, size, "%s",
+		       steps[count - 1]->place == PLACE_STATE ? "state[*]" : "");
 	used = strlen(text);
 	while (count > 0 && used < size) {
 		char name[NAME_MAX_BYTES];
 		int wrote;
 
-		if (!read_name(names, steps[--count]->key, name))
+		if (steps[--count]->slot)
+			(void)snprintf(name, sizeof(name), "%s",
+				       steps[count]->slot);
+		else if (!read_name(names, steps[count]->key, name))
 			(void)snprintf(name, sizeof(name), "[...]");
 		wrote = snprintf(text + used, size - used, "%s%s",
 				 *text ? "." : "", name);

@@ -30,7 +30,8 @@ enum {
 };
 
 /** TENSORNAMES_… of a type. */
-unsigned int tensornames_of_type(struct pyh_type_reader *types,
+unsigned int tensornames_of_type(const struct pyh_runtime *runtime,
+				 struct pyh_type_reader *types,
 				 const struct pyh_type *type);
 
 /** Go through all objects of the heap. */
@@ -39,6 +40,13 @@ struct error *tensornames_make(struct opened *opened,
 			       struct tensornames **ret);
 /** NULL is fine. */
 void tensornames_destroy(struct tensornames *names);
+
+/**
+ * A tensor that has no data itself, but wraps others, as a DTensor does: it names
+ * those that it has as attributes, where nothing else does.
+ */
+struct error *tensornames_add_wrapper(struct tensornames *names,
+				      uint32_t object);
 
 /** Tensors' objects, in the order of their numbers: borrowed. */
 const uint32_t *tensornames_tensors(const struct tensornames *names,
@@ -53,9 +61,13 @@ bool tensornames_is_buffer(const struct tensornames *names, uint32_t object);
 bool tensornames_is_optimizers(const struct tensornames *names,
 			       uint32_t object);
 
+/** The tensor that wraps it; GRAPH_NONE: none. */
+uint32_t tensornames_wrapper(const struct tensornames *names, uint32_t object);
+
 /**
  * The names by which modules lead to a tensor: "layers.3.weight", and the
- * outermost of them, from which they begin; or an optimizer: "state[*].exp_avg".
+ * outermost of them, from which they begin; or an optimizer: "state[*].exp_avg",
+ * or a tensor that wraps it: "_local_tensor".
  *
  * @return false: none of them has it
  */

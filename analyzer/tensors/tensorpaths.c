@@ -10,12 +10,89 @@
 #include "analyzer/tensors/tensorsparts.h"
 #include "image/base/guard.h"
 
-enum { HOLDERS_MAX = 4 };	/* tensors on the way from one to its holder */
+enum {
+	HOLDERS_MAX = 4,	/* tensors on the way from one to its holder */
+	DEPTH_MAX = 4,		/* … whose paths begin with those of others */
+};
+
+/** "local model in main()", and in it ".weight" behind "model". */
+static void insert(char text[TENSOR_PATH_MAX], const char *more)
+{
+	char rest[TENSOR_PATH_MAX] = "";
+	size_t at = strlen(text);
+	char *in = strncmp(text, "local ", 6) == 0 ? strstr(text, " in ") : NULL;
+
+	if (in) {
+		(void)snprintf(rest, sizeof(rest), "%s", in);
+		at = (size_t)(in - text);
+	}
+	(void)snprintf(text + at, TENSOR_PATH_MAX - at, "%s%s", more, rest);
+}
+
+static void append(char text[TENSOR_PATH_MAX], const char *more)
+{
+	size_t used = strlen(text);
+
+	(void)snprintf(text + used, TENSOR_PATH_MAX - used, "%s", more);
+}
+
+static struct error *object_path(struct tensors *tensors,
+				 const struct tensor *tensor,
+				 char text[TENSOR_PATH_MAX]);
+
+/** Whose graph a node is: "local loss in main() thread 7 graph: ". */
+static struct error *graph_start(struct tensors *tensors, uint32_t node,
+				 char text[TENSOR_PATH_MAX])
+{
+	uint32_t root = tensors->node_roots[node];
+	struct error *err = NULL;
+
+	text[0] = '\0';
+	if (root != TENSORS_NONE)
+		err = object_path(tensors, &tensors->items[root], text);
+	append(text, *text ? " graph: " : "graph: ");
+	return err;
+}
+
+static void append_node(struct tensors *tensors, uint32_t node,
+			char text[TENSOR_PATH_MAX])
+{
+	char class[TORCH_CLASS_MAX];
+	const char *name = tensors_node_name(
+		tensors, tensors->graph.nodes[node].address, class);
+
+	append(text, name ? name : "?");
+}
+
+/** A result that the function itself has would have no end. */
+static bool is_own_root(const struct tensors *tensors, uint32_t node,
+			uint32_t object)
+{
+	uint32_t root = tensors->node_roots[node];
+
+	return tensors->depth >= DEPTH_MAX ||
+	       (root != TENSORS_NONE && tensors->items[root].object == object);
+}
+
+/** What a function in Python has as an attribute: its node leads there. */
+static struct error *function_path(struct tensors *tensors,
+				   const struct path *path, uint32_t node,
+				   char text[TENSOR_PATH_MAX])
+{
+	struct error *err = graph_start(tensors, node, text);
+	char more[PATH_TEXT_MAX];
+
+	paths_attribute_text(tensors->paths, path, 0, more);
+	append_node(tensors, node, text);
+	append(text, more);
+	return err;
+}
 
 static struct error *path_of(struct tensors *tensors, uint32_t object,
 			     char text[PATH_TEXT_MAX])
 {
 	CLEANUP(path_deinit) struct path path = { 0 };
+	uint32_t node = TENSORS_NONE;
 	struct error *err = NULL;
 
 	text[0] = '\0';
@@ -28,9 +105,15 @@ static struct error *path_of(struct tensors *tensors, uint32_t object,
 		return err;
 	tensors->prepared = true;
 	err = paths_find(tensors->paths, object, &path);
-	if (!err && path.start != PATH_NOWHERE)
-		paths_text(tensors->paths, &path, text);
-	return err;
+	if (err || path.start == PATH_NOWHERE)
+		return err;
+	if (path.start == PATH_UNEXPLAINED && path.count > 1 &&
+	    tensors->node_roots)
+		node = tensors_function_node(tensors, path.objects[0]);
+	if (node != TENSORS_NONE && !is_own_root(tensors, node, object))
+		return function_path(tensors, &path, node, text);
+	paths_text(tensors->paths, &path, text);
+	return NULL;
 }
 
 /** Of a module, which many tensors have: found once. */
@@ -62,42 +145,43 @@ static struct error *path_of_module(struct tensors *tensors, uint32_t module,
 			   tensors->num_texts++);
 }
 
-/** "local model in main()", and in it ".weight" behind "model". */
-static void insert(char text[TENSOR_PATH_MAX], const char *more)
-{
-	char rest[TENSOR_PATH_MAX] = "";
-	size_t at = strlen(text);
-	char *in = strncmp(text, "local ", 6) == 0 ? strstr(text, " in ") : NULL;
-
-	if (in) {
-		(void)snprintf(rest, sizeof(rest), "%s", in);
-		at = (size_t)(in - text);
-	}
-	(void)snprintf(text + at, TENSOR_PATH_MAX - at, "%s%s", more, rest);
-}
-
-static void append(char text[TENSOR_PATH_MAX], const char *more)
-{
-	size_t used = strlen(text);
-
-	(void)snprintf(text + used, TENSOR_PATH_MAX - used, "%s", more);
-}
-
 /** By the names of modules, if one has it. */
 static struct error *module_path(struct tensors *tensors, uint32_t object,
 				 char text[TENSOR_PATH_MAX])
 {
 	char names[TENSOR_PATH_MAX] = ".";
+	uint32_t module, wrapper;
 	struct error *err;
-	uint32_t module;
 
 	text[0] = '\0';
 	if (!tensornames_text(tensors->names, object, &module, names + 1,
 			      sizeof(names) - 1))
 		return NULL;
-	err = path_of_module(tensors, module, text);
+	// It may begin with a tensor, which modules have no name for.
+	wrapper = tensors_of_object(tensors, module);
+	err = wrapper == TENSORS_NONE || wrapper == tensors_of_object(tensors,
+								     object) ?
+		      path_of_module(tensors, module, text) :
+		      object_path(tensors, &tensors->items[wrapper], text);
 	if (!err && *text)
 		insert(text, names);
+	return err;
+}
+
+/** Of a gradient: its holder is in C++, and not known to be one. */
+static struct error *gradient_path(struct tensors *tensors, uint32_t parent,
+				   char text[TENSOR_PATH_MAX])
+{
+	uint32_t object = tensors->items[parent].object;
+	struct error *err;
+
+	if (object == TENSORS_NONE)
+		return NULL;
+	err = module_path(tensors, object, text);
+	if (!err && *text == '\0')
+		err = path_of(tensors, object, text);
+	if (!err && *text)
+		insert(text, ".grad");
 	return err;
 }
 
@@ -106,26 +190,23 @@ static struct error *object_path(struct tensors *tensors,
 				 const struct tensor *tensor,
 				 char text[TENSOR_PATH_MAX])
 {
-	struct error *err = module_path(tensors, tensor->object, text);
+	struct error *err = NULL;
 
 	_Static_assert((int)TENSOR_PATH_MAX == (int)PATH_TEXT_MAX,
 		       "one buffer for both");
-	if (err || *text)
-		return err;
-	// Its holder is in C++, and not known to be one.
-	if (tensor->parent != TENSORS_NONE) {
-		uint32_t parent = tensors->items[tensor->parent].object;
-
-		if (parent == TENSORS_NONE)
-			return NULL;
-		err = module_path(tensors, parent, text);
-		if (!err && *text == '\0')
-			err = path_of(tensors, parent, text);
-		if (!err && *text)
-			insert(text, ".grad");
-		return err;
+	text[0] = '\0';
+	// A gradient may have its parameter as an attribute.
+	if (tensors->depth < DEPTH_MAX) {
+		tensors->depth++;
+		err = module_path(tensors, tensor->object, text);
+		if (!err && *text == '\0' && tensor->parent != TENSORS_NONE) {
+			err = gradient_path(tensors, tensor->parent, text);
+			tensors->depth--;
+			return err;
+		}
+		tensors->depth--;
 	}
-	return path_of(tensors, tensor->object, text);
+	return err || *text ? err : path_of(tensors, tensor->object, text);
 }
 
 /** "local loss in main() thread 7 graph: GeluBackward0, AddmmBackward0" */
@@ -133,22 +214,12 @@ static struct error *graph_path(struct tensors *tensors,
 				const struct tensor *tensor,
 				char text[TENSOR_PATH_MAX])
 {
-	uint32_t root = tensors->node_roots[tensor->nodes[0]];
-	struct error *err = NULL;
+	struct error *err = graph_start(tensors, tensor->nodes[0], text);
 
-	text[0] = '\0';
-	if (root != TENSORS_NONE)
-		err = object_path(tensors, &tensors->items[root], text);
-	append(text, *text ? " graph: " : "graph: ");
 	for (int i = 0; i < 2 && tensor->nodes[i] != TENSORS_NONE; i++) {
-		char class[TORCH_CLASS_MAX];
-		const char *name = tensors_node_name(
-			tensors, tensors->graph.nodes[tensor->nodes[i]].address,
-			class);
-
 		if (i)
 			append(text, ", ");
-		append(text, name ? name : "?");
+		append_node(tensors, tensor->nodes[i], text);
 	}
 	return err;
 }

@@ -48,6 +48,17 @@ static bool is_received(const struct tensors *tensors,
 	return *end == '_' && pid != 0 && own != 0 && pid != own;
 }
 
+/** The tensor that wraps one, as a DTensor its part; TENSORS_NONE: none. */
+static uint32_t wrapper_of(const struct tensors *tensors,
+			   const struct tensor *tensor)
+{
+	uint32_t wrapper = tensor->object == TENSORS_NONE || tensor->array ?
+		GRAPH_NONE : tensornames_wrapper(tensors->names, tensor->object);
+
+	return wrapper == GRAPH_NONE ? TENSORS_NONE :
+				       tensors_of_object(tensors, wrapper);
+}
+
 static enum tensor_role role_of(const struct tensors *tensors,
 				const struct tensor *tensor)
 {
@@ -92,7 +103,14 @@ static void give_roles(struct tensors *tensors)
 	for (size_t i = 0; i < tensors->count; i++)
 		tensors->items[i].role =
 			(uint8_t)role_of(tensors, &tensors->items[i]);
-	// What a tensor has in C++ is for what that one is for.
+	// What a tensor has, in Python or in C++, is for what that one is for.
+	for (size_t i = 0; i < tensors->num_objects; i++) {
+		struct tensor *tensor = &tensors->items[i];
+		uint32_t wrapper = wrapper_of(tensors, tensor);
+
+		if (wrapper != TENSORS_NONE && tensor->role == TENSOR_OTHER)
+			tensor->role = tensors->items[wrapper].role;
+	}
 	for (size_t i = 0; i < tensors->count; i++) {
 		struct tensor *tensor = &tensors->items[i];
 

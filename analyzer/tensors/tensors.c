@@ -155,6 +155,23 @@ static void check_extent(struct tensors *tensors, uint64_t object,
 			     extent, storage->bytes);
 }
 
+uint32_t tensors_of_object(const struct tensors *tensors, uint32_t object)
+{
+	size_t low = 0, high = tensors->num_objects;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (tensors->items[middle].object < object)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < tensors->num_objects &&
+			       tensors->items[low].object == object ?
+		       (uint32_t)low : TENSORS_NONE;
+}
+
 struct error *tensors_append(struct tensors *tensors, struct tensor **ret)
 {
 	if (tensors->count == tensors->room) {
@@ -270,6 +287,7 @@ static struct error *read_objects(struct tensors *tensors,
 			break;
 		}
 	}
+	tensors->num_objects = tensors->count;
 	return err;
 }
 
@@ -408,6 +426,8 @@ static struct error *find_torchs(struct tensors *tensors)
 	err = find_layout(tensors, tensors->runtime, objects, count);
 	if (!err)
 		err = read_objects(tensors, objects, count);
+	if (!err)
+		err = tensors_find_wrappers(tensors);
 	if (!err)
 		err = read_heap(tensors);
 	if (err)

@@ -29,8 +29,11 @@ struct tensors {
 	uint32_t num_texts;
 	struct tensors_options options;
 	bool prepared;
+	unsigned int depth;		/* of tensors whose paths are those of
+					   others that are being told */
 	struct tensor *items;
 	size_t count, room;
+	size_t num_objects;		/* the first, by object */
 	struct tensor_storage *storages;
 	size_t num_storages, room_storages;
 	uint64_t unread, released, bare, bare_bytes;
@@ -61,6 +64,12 @@ struct error *tensors_count_bare(struct tensors *tensors);
 
 /* --- tensorgraph.c */
 
+/**
+ * The node whose function, written in Python, an object is; its number in the
+ * graph, or TENSORS_NONE.
+ */
+uint32_t tensors_function_node(struct tensors *tensors, uint32_t object);
+
 /** Which nodes saved which tensors, and whose graph they are. */
 struct error *tensors_find_graph(struct tensors *tensors);
 
@@ -86,6 +95,9 @@ struct error *tensors_give_roles(struct tensors *tensors);
 
 /* --- tensorkinds.c */
 
+/** Tell names which tensors wrap others. */
+struct error *tensors_find_wrappers(struct tensors *tensors);
+
 /** Is it several tensors in one, in C++? */
 bool tensors_is_nested(struct tensors *tensors, size_t i);
 
@@ -103,6 +115,9 @@ const char *tensors_array_dtype(struct tensors *tensors, size_t i,
 				char text[TORCH_CLASS_MAX]);
 
 /* --- tensors.c */
+
+/** The number of the tensor that an object stands for, or TENSORS_NONE. */
+uint32_t tensors_of_object(const struct tensors *tensors, uint32_t object);
 
 /** One more, with nothing known of it. */
 struct error *tensors_append(struct tensors *tensors, struct tensor **ret);
