@@ -7,7 +7,10 @@
  * So the blocks of malloc are read once for words that are such addresses, those
  * of tensors' data left out, and then for the addresses of blocks that have one
  * and are of no class (a std::vector's), until one with a class is found, or the
- * data of a module.
+ * data of a module. Several blocks may have an address, some of them by chance:
+ * each is followed. An object with a class may in turn be a tensor's, as the
+ * quantizer of one is. For others there is an object of Python's, as for the
+ * reducer of DistributedDataParallel, by pybind11.
  */
 #include <elf.h>
 #include <stdio.h>
@@ -20,29 +23,51 @@
 
 enum {
 	ROUNDS = 4,			/* blocks on the way to a class */
+	WAYS_MAX = 8,			/* blocks that are followed for a tensor */
 	BLOCK_MAX = 1 << 18,		/* bytes of a block that is read */
 	MODULE_MAX = 64 << 20,		/* of a module's data */
 	VIEW = 1 << 16,
+	NATIVE_MAX = 256,		/* bytes of an object for one of C++ */
+	PART_MAX = 512,			/* bytes of what a class has behind what
+					   all tensors have */
+	META_MAX = 256,			/* bytes of an AutogradMeta */
+	SHARED = 16,			/* bytes in front of what a shared_ptr's
+					   counts are with */
 };
 
 /* Most that are read in a round. */
 #define READ_MAX (UINT64_C(1) << 30)
 
-/* What leads to one: the best found so far. */
+/* A tensor whose holder is looked for. */
 struct wanted {
 	uint32_t tensor;	/* number */
-	uint64_t address;	/* that is looked for */
-	uint64_t next;		/* a block of no class that has it; 0: none */
+	uint32_t ways;		/* that are followed so far */
+	uint64_t class;		/* an object with a class that leads to it; 0:
+				   none */
+	uint32_t following;	/* number + 1 of the next with that one */
 	bool done;
+};
+
+/* An address that leads to one. */
+struct way {
+	uint64_t address;
+	uint32_t wanted;	/* number */
+	uint32_t following;	/* number + 1 of the next with this address */
+};
+
+struct ways {
+	struct way *items;
+	size_t count, room;
 };
 
 struct search {
 	struct tensors *tensors;
 	struct wanted *wanted;
 	size_t count;
-	struct hashmap by_address;	/* in wanted: number + 1, of the last */
+	struct ways now, next;	/* of this round, and of the one to come */
+	struct hashmap by_address;	/* in now: number + 1, of the last */
 	struct hashmap metas;		/* AutogradMeta: number of tensor + 1 */
-	uint32_t *following;		/* in wanted: the next with this address */
+	struct hashmap classes;		/* of wanted: number + 1, of the last */
 	uint64_t low, high;		/* addresses are in between */
 	uint64_t read;
 };
@@ -87,6 +112,24 @@ static void give_tensor(struct search *search, struct wanted *wanted,
 	wanted->done = true;
 }
 
+static struct error *add_way(struct ways *ways, uint64_t address,
+			     uint32_t wanted)
+{
+	if (ways->count == ways->room) {
+		size_t room = ways->room ? ways->room * 2 : 1024;
+		struct way *grown = realloc(ways->items,
+					    room * sizeof(*grown));
+
+		if (!grown)
+			return error_no_memory();
+		ways->items = grown;
+		ways->room = room;
+	}
+	ways->items[ways->count++] = (struct way){ .address = address,
+						   .wanted = wanted };
+	return NULL;
+}
+
 static struct error *give_name(struct search *search, struct wanted *wanted,
 			       const char *name)
 {
@@ -117,15 +160,25 @@ static struct error *found_in(struct search *search, struct wanted *wanted,
 		return err;
 	if (kind != TORCH_KIND_NONE)
 		class = torch_table_class(&tensors->classes, block->word, text);
-	if (class)
+	if (class) {
+		wanted->class = block->address;
 		return give_name(search, wanted, class);
-	if (!wanted->next)
-		wanted->next = block->address;
-	return NULL;
+	}
+	if (wanted->ways == WAYS_MAX)
+		return NULL;
+	wanted->ways++;
+	return add_way(&search->next, block->address,
+		       (uint32_t)(wanted - search->wanted));
 }
 
+/**
+ * What may lead to a tensor that is looked for does.
+ *
+ * @param block  which has the word, or NULL: the data of a module has it
+ */
 static struct error *look_at_word(struct search *search, uint64_t word,
-				  const struct torch_block *block)
+				  const struct torch_block *block,
+				  const char *module)
 {
 	struct error *err = NULL;
 	uint32_t number;
@@ -134,12 +187,59 @@ static struct error *look_at_word(struct search *search, uint64_t word,
 	    !hashmap_get(&search->by_address, word, &number))
 		return NULL;
 	while (!err && number) {
-		struct wanted *wanted = &search->wanted[number - 1];
+		const struct way *way = &search->now.items[number - 1];
+		struct wanted *wanted = &search->wanted[way->wanted];
 
+		number = way->following;
 		if (!wanted->done)
-			err = found_in(search, wanted, block);
-		number = search->following[number - 1];
+			err = block ? found_in(search, wanted, block) :
+				      give_name(search, wanted, module);
 	}
+	return err;
+}
+
+/** An object of Python's that stands for what has the address. */
+static struct error *look_at_native(struct search *search, uint32_t object)
+{
+	const struct heapgraph *heap = search->tensors->analysis->heap;
+	const struct pyh_type *type = heapgraph_type(heap, object);
+	uint64_t words[NATIVE_MAX / 8];
+	uint64_t size = (uint64_t)type->basicsize & ~UINT64_C(7);
+	struct error *err = NULL;
+
+	if (size > sizeof(words) ||
+	    !memory_try_read(&search->tensors->memory,
+			     heapgraph_address(heap, object), words, size))
+		return NULL;
+	for (uint64_t i = 0; !err && i < size / 8; i++) {
+		uint32_t number = 0;
+
+		if (!hashmap_get(&search->by_address, words[i], &number))
+			(void)hashmap_get(&search->by_address,
+					  words[i] - SHARED, &number);
+		while (!err && number) {
+			const struct way *way = &search->now.items[number - 1];
+			struct wanted *wanted = &search->wanted[way->wanted];
+
+			number = way->following;
+			if (wanted->done)
+				continue;
+			search->tensors->items[wanted->tensor].native = object;
+			err = give_name(search, wanted, type->name);
+		}
+	}
+	return err;
+}
+
+static struct error *look_at_natives(struct search *search)
+{
+	struct error *err = NULL;
+	const uint32_t *objects;
+	size_t count;
+
+	objects = tensornames_natives(search->tensors->names, &count);
+	for (size_t i = 0; !err && i < count; i++)
+		err = look_at_native(search, objects[i]);
 	return err;
 }
 
@@ -165,7 +265,7 @@ static struct error *look_at_block(void *context,
 
 		memcpy(&word, bytes + i, sizeof(word));
 		if (word >= search->low && word <= search->high)
-			err = look_at_word(search, word, block);
+			err = look_at_word(search, word, block, NULL);
 	}
 	return err;
 }
@@ -186,23 +286,13 @@ static struct error *look_at_module(struct search *search,
 						   size);
 
 		for (uint64_t i = 0; !err && bytes && i + 8 <= size; i += 8) {
-			uint32_t number;
 			uint64_t word;
 
 			memcpy(&word, bytes + i, sizeof(word));
-			if (word < search->low || word > search->high ||
-			    !hashmap_get(&search->by_address, word, &number))
-				continue;
-			while (!err && number) {
-				struct wanted *wanted =
-					&search->wanted[number - 1];
-
-				if (!wanted->done)
-					err = give_name(search, wanted,
-							slash ? slash + 1 :
-								module->path);
-				number = search->following[number - 1];
-			}
+			if (word >= search->low && word <= search->high)
+				err = look_at_word(search, word, NULL,
+						   slash ? slash + 1 :
+							   module->path);
 		}
 	}
 	return err;
@@ -228,32 +318,33 @@ static struct error *look_at_modules(struct search *search)
 	return err;
 }
 
-/** Addresses that are looked for in this round; false: there are none. */
-static struct error *prepare_round(struct search *search, bool *ret_any)
+/** Addresses that are looked for in this round, by what is to come. */
+static struct error *prepare_round(struct search *search)
 {
+	struct ways ways = search->now;
 	struct error *err = NULL;
 
+	search->now = search->next;
+	search->next = ways;
+	search->next.count = 0;
 	hashmap_deinit(&search->by_address);
 	search->low = UINT64_MAX;
 	search->high = 0;
 	search->read = 0;
-	*ret_any = false;
-	for (size_t i = 0; !err && i < search->count; i++) {
-		struct wanted *wanted = &search->wanted[i];
-		uint32_t before = 0;
+	for (size_t i = 0; !err && i < search->now.count; i++) {
+		struct way *way = &search->now.items[i];
 
-		if (wanted->done || wanted->address == 0)
+		way->following = 0;
+		if (search->wanted[way->wanted].done)
 			continue;
-		if (wanted->address < search->low)
-			search->low = wanted->address;
-		if (wanted->address > search->high)
-			search->high = wanted->address;
-		(void)hashmap_get(&search->by_address, wanted->address,
-				  &before);
-		search->following[i] = before;
-		err = hashmap_put(&search->by_address, wanted->address,
+		if (way->address < search->low)
+			search->low = way->address;
+		if (way->address > search->high)
+			search->high = way->address;
+		(void)hashmap_get(&search->by_address, way->address,
+				  &way->following);
+		err = hashmap_put(&search->by_address, way->address,
 				  (uint32_t)i + 1);
-		*ret_any = true;
 	}
 	return err;
 }
@@ -261,22 +352,90 @@ static struct error *prepare_round(struct search *search, bool *ret_any)
 static struct error *search_all(struct search *search)
 {
 	struct error *err = NULL;
-	bool any = false;
 
 	for (int round = 0; !err && round < ROUNDS; round++) {
-		err = prepare_round(search, &any);
-		if (err || !any)
+		err = prepare_round(search);
+		if (err || search->by_address.count == 0)
 			return err;
-		err = torchheap_each(search->tensors->heap, look_at_block,
-				     search);
+		err = look_at_natives(search);
+		if (!err)
+			err = torchheap_each(search->tensors->heap,
+					     look_at_block, search);
 		if (!err)
 			err = look_at_modules(search);
-		for (size_t i = 0; i < search->count; i++) {
-			search->wanted[i].address = search->wanted[i].next;
-			search->wanted[i].next = 0;
-		}
 	}
 	return err;
+}
+
+/* --- objects with a class that are a tensor's ----------------------------------------- */
+
+static void give_class(struct search *search, uint64_t word, uint32_t holder)
+{
+	uint32_t number;
+
+	if (word == 0 || !hashmap_get(&search->classes, word, &number))
+		return;
+	for (; number; number = search->wanted[number - 1].following)
+		give_tensor(search, &search->wanted[number - 1], holder);
+}
+
+/** Any of these words may be the address of one. */
+static void look_at_part(struct search *search, uint64_t address, uint64_t size,
+			 uint32_t holder)
+{
+	uint64_t words[PART_MAX / 8];
+
+	if (size > PART_MAX)
+		size = PART_MAX;
+	if (!memory_try_read(&search->tensors->memory, address, words, size & ~7))
+		return;
+	for (uint64_t i = 0; i < size / 8; i++) {
+		give_class(search, words[i], holder);
+		give_class(search, words[i] - SHARED, holder);
+	}
+}
+
+/** A tensor's own storage, if that is of another class; its meta; its rest. */
+static struct error *search_tensors(struct search *search)
+{
+	struct tensors *tensors = search->tensors;
+	const struct torch_block *blocks;
+	struct error *err = NULL;
+	size_t count;
+	uint32_t number;
+
+	for (size_t i = 0; !err && i < search->count; i++) {
+		struct wanted *wanted = &search->wanted[i];
+
+		if (wanted->class == 0)
+			continue;
+		(void)hashmap_get(&search->classes, wanted->class,
+				  &wanted->following);
+		err = hashmap_put(&search->classes, wanted->class,
+				  (uint32_t)i + 1);
+	}
+	if (err || search->classes.count == 0)
+		return err;
+	blocks = torchheap_blocks(tensors->heap, TORCH_KIND_TENSOR, &count);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t own = blocks[i].address + tensors->layout.size;
+
+		if (blocks[i].end > own &&
+		    hashmap_get(&tensors->by_address, blocks[i].address,
+				&number))
+			look_at_part(search, own, blocks[i].end - own,
+				     number - 1);
+	}
+	for (uint32_t i = 0; i < tensors->count; i++) {
+		const struct tensor *tensor = &tensors->items[i];
+
+		if (tensor->meta && !tensor->array)
+			look_at_part(search, tensor->meta, META_MAX, i);
+		if (tensor->storage != TENSORS_NONE)
+			give_class(search, tensors->storages[tensor->storage]
+						   .read.address, i);
+	}
+	return NULL;
 }
 
 static struct error *collect(struct search *search)
@@ -289,18 +448,19 @@ static struct error *collect(struct search *search)
 	if (search->count == 0)
 		return NULL;
 	search->wanted = calloc(search->count, sizeof(*search->wanted));
-	search->following = calloc(search->count, sizeof(*search->following));
-	if (!search->wanted || !search->following)
+	if (!search->wanted)
 		return error_no_memory();
 	search->count = 0;
 	for (size_t i = 0; !err && i < tensors->count; i++) {
 		const struct tensor *tensor = &tensors->items[i];
 
-		if (tensor->held == TENSOR_BY_CXX)
-			search->wanted[search->count++] = (struct wanted){
-				.tensor = (uint32_t)i,
-				.address = tensor->address };
-		if (tensor->meta)
+		if (tensor->held == TENSOR_BY_CXX) {
+			search->wanted[search->count] = (struct wanted){
+				.tensor = (uint32_t)i };
+			err = add_way(&search->next, tensor->address,
+				      (uint32_t)search->count++);
+		}
+		if (!err && tensor->meta)
 			err = hashmap_put(&search->metas, tensor->meta,
 					  (uint32_t)i + 1);
 	}
@@ -330,9 +490,13 @@ struct error *tensors_find_holders(struct tensors *tensors)
 	err = collect(&search);
 	if (!err && search.count)
 		err = search_all(&search);
+	if (!err && search.count)
+		err = search_tensors(&search);
 	hashmap_deinit(&search.by_address);
 	hashmap_deinit(&search.metas);
+	hashmap_deinit(&search.classes);
+	free(search.now.items);
+	free(search.next.items);
 	free(search.wanted);
-	free(search.following);
 	return err;
 }

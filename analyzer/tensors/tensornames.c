@@ -49,8 +49,10 @@ struct tensornames {
 	struct memory_reader memory;
 	uint8_t *kinds;			/* by type: TENSORNAMES_…, KNOWN */
 	size_t num_kinds;
-	uint32_t *tensors;
-	size_t num_tensors, room_tensors;
+	struct list {
+		uint32_t *items;
+		size_t count, room;
+	} tensors, natives;		/* objects */
 	struct hashmap places;		/* object + 1: number in named, from 1 */
 	struct named *named;
 	size_t num_named, room_named;
@@ -71,6 +73,7 @@ static unsigned int kind_of_name(const char *name)
 		{ "torch.nn.modules.module.Module", TENSORNAMES_MODULE },
 		{ "torch.optim.optimizer.Optimizer", TENSORNAMES_OPTIMIZER },
 		{ "torch._C._FunctionBase", TENSORNAMES_FUNCTION },
+		{ "pybind11_builtins.pybind11_object", TENSORNAMES_NATIVE },
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
@@ -302,20 +305,18 @@ struct error *tensornames_add_wrapper(struct tensornames *names,
 
 /* --- all of it ------------------------------------------------------------------------- */
 
-static struct error *add_tensor(struct tensornames *names, uint32_t object)
+static struct error *add_to(struct list *list, uint32_t object)
 {
-	if (names->num_tensors == names->room_tensors) {
-		size_t room = names->room_tensors ? names->room_tensors * 2 :
-						    1024;
-		uint32_t *grown = realloc(names->tensors,
-					  room * sizeof(*grown));
+	if (list->count == list->room) {
+		size_t room = list->room ? list->room * 2 : 1024;
+		uint32_t *grown = realloc(list->items, room * sizeof(*grown));
 
 		if (!grown)
 			return error_no_memory();
-		names->tensors = grown;
-		names->room_tensors = room;
+		list->items = grown;
+		list->room = room;
 	}
-	names->tensors[names->num_tensors++] = object;
+	list->items[list->count++] = object;
 	return NULL;
 }
 
@@ -328,11 +329,13 @@ static struct error *look_at_all(struct tensornames *names)
 
 		// A guess is no tensor: what it would say is not looked at.
 		if (kind & TENSORNAMES_TENSOR)
-			err = add_tensor(names, i);
+			err = add_to(&names->tensors, i);
 		else if (kind & TENSORNAMES_MODULE)
 			err = look_at_module(names, i);
 		else if (kind & TENSORNAMES_OPTIMIZER)
 			err = look_at_optimizer(names, i);
+		else if (kind & TENSORNAMES_NATIVE)
+			err = add_to(&names->natives, i);
 	}
 	return err;
 }
@@ -393,15 +396,23 @@ void tensornames_destroy(struct tensornames *names)
 	hashmap_deinit(&names->optimizers);
 	free(names->named);
 	free(names->kinds);
-	free(names->tensors);
+	free(names->tensors.items);
+	free(names->natives.items);
 	free(names);
 }
 
 const uint32_t *tensornames_tensors(const struct tensornames *names,
 				    size_t *ret_count)
 {
-	*ret_count = names->num_tensors;
-	return names->tensors;
+	*ret_count = names->tensors.count;
+	return names->tensors.items;
+}
+
+const uint32_t *tensornames_natives(const struct tensornames *names,
+				    size_t *ret_count)
+{
+	*ret_count = names->natives.count;
+	return names->natives.items;
 }
 
 static const struct named *named_of(const struct tensornames *names,

@@ -27,6 +27,7 @@ enum {
 	TENSORNAMES_MODULE = 1 << 2,
 	TENSORNAMES_OPTIMIZER = 1 << 3,
 	TENSORNAMES_FUNCTION = 1 << 4,	/* of autograd, in Python */
+	TENSORNAMES_NATIVE = 1 << 5,	/* stands for an object of C++, by pybind11 */
 };
 
 /** TENSORNAMES_… of a type. */
@@ -50,6 +51,10 @@ struct error *tensornames_add_wrapper(struct tensornames *names,
 
 /** Tensors' objects, in the order of their numbers: borrowed. */
 const uint32_t *tensornames_tensors(const struct tensornames *names,
+				    size_t *ret_count);
+
+/** The same of objects that stand for one of C++. */
+const uint32_t *tensornames_natives(const struct tensornames *names,
 				    size_t *ret_count);
 
 /** TENSORNAMES_… of an object. */

@@ -259,7 +259,11 @@ struct error *tensors_path(struct tensors *tensors, size_t i,
 		err = graph_path(tensors, tensor, text);
 		break;
 	case TENSOR_BY_CXX:
-		if (tensor->holder != TENSORS_NONE)
+		if (tensor->native != TENSORS_NONE)
+			err = path_of(tensors, tensor->native, text);
+		if (!err && *text)
+			insert(text, " (in C++)");
+		else if (!err && tensor->holder != TENSORS_NONE)
 			(void)snprintf(text, TENSOR_PATH_MAX, "C++: %s",
 				       tensors->owners[tensor->holder]);
 		break;
