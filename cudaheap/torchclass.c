@@ -24,13 +24,15 @@ enum {
 
 /* --- names ----------------------------------------------------------------------- */
 
-/** The last part of "N5torch8autograd9generated14AddmmBackward0E". */
-static const char *last_part(const char *raw, char text[TORCH_CLASS_MAX])
+/**
+ * The last part of "N5torch8autograd9generated14AddmmBackward0E".
+ *
+ * @return what follows it, or NULL
+ */
+static const char *part_of(const char *at, char text[TORCH_CLASS_MAX])
 {
-	const char *at = raw;
 	bool found = false;
 
-	at += *at == '*';	// a class that is nobody else's
 	at += *at == 'N';
 	at += strncmp(at, "St", 2) == 0 ? 2 : 0;
 	while (*at >= '1' && *at <= '9') {
@@ -45,7 +47,24 @@ static const char *last_part(const char *raw, char text[TORCH_CLASS_MAX])
 		found = true;
 	}
 	// Of a template the name goes on with what it was made for.
-	return found && (*at == 'E' || *at == 'I' || *at == '\0') ? text : NULL;
+	return found && (*at == 'E' || *at == 'I' || *at == '\0') ? at : NULL;
+}
+
+/** Of what a std::shared_ptr counts the owners of, that one's. */
+static const char *last_part(const char *raw, char text[TORCH_CLASS_MAX])
+{
+	const char *at = part_of(raw + (*raw == '*'), text);
+	char counted[TORCH_CLASS_MAX];
+
+	if (!at)
+		return NULL;
+	if (strncmp(text, "_Sp_counted_", strlen("_Sp_counted_")) != 0 ||
+	    *at != 'I')
+		return text;
+	at += 1 + (at[1] == 'P');
+	if (part_of(at, counted))
+		memcpy(text, counted, sizeof(counted));
+	return text;
 }
 
 /** The name that a type_info has. */

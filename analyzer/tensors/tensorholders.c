@@ -30,7 +30,6 @@ enum {
 	NATIVE_MAX = 256,		/* bytes of an object for one of C++ */
 	PART_MAX = 512,			/* bytes of what a class has behind what
 					   all tensors have */
-	META_MAX = 256,			/* bytes of an AutogradMeta */
 	SHARED = 16,			/* bytes in front of what a shared_ptr's
 					   counts are with */
 };
@@ -161,7 +160,9 @@ static struct error *found_in(struct search *search, struct wanted *wanted,
 	if (kind != TORCH_KIND_NONE)
 		class = torch_table_class(&tensors->classes, block->word, text);
 	if (class) {
-		wanted->class = block->address;
+		// A result has its node: that is no holder of a tensor's parts.
+		if (kind != TORCH_KIND_NODE)
+			wanted->class = block->address;
 		return give_name(search, wanted, class);
 	}
 	if (wanted->ways == WAYS_MAX)
@@ -375,8 +376,17 @@ static void give_class(struct search *search, uint64_t word, uint32_t holder)
 
 	if (word == 0 || !hashmap_get(&search->classes, word, &number))
 		return;
-	for (; number; number = search->wanted[number - 1].following)
-		give_tensor(search, &search->wanted[number - 1], holder);
+	for (; number; number = search->wanted[number - 1].following) {
+		struct wanted *wanted = &search->wanted[number - 1];
+		struct tensor *tensor = &search->tensors->items[wanted->tensor];
+		uint32_t name = tensor->holder;
+
+		if (tensor->held != TENSOR_BY_CXX)
+			continue;
+		give_tensor(search, wanted, holder);
+		if (tensor->held == TENSOR_BY_TENSOR)
+			tensor->through = name;
+	}
 }
 
 /** Any of these words may be the address of one. */
@@ -393,6 +403,19 @@ static void look_at_part(struct search *search, uint64_t address, uint64_t size,
 		give_class(search, words[i], holder);
 		give_class(search, words[i] - SHARED, holder);
 	}
+}
+
+/** What autograd knows of a tensor, a block of its own. */
+static struct error *look_at_meta(void *context,
+				  const struct torch_block *block)
+{
+	struct search *search = context;
+	uint32_t number;
+
+	if (hashmap_get(&search->metas, block->address, &number))
+		look_at_part(search, block->address,
+			     block->end - block->address, number - 1);
+	return NULL;
 }
 
 /** A tensor's own storage, if that is of another class; its meta; its rest. */
@@ -429,13 +452,11 @@ static struct error *search_tensors(struct search *search)
 	for (uint32_t i = 0; i < tensors->count; i++) {
 		const struct tensor *tensor = &tensors->items[i];
 
-		if (tensor->meta && !tensor->array)
-			look_at_part(search, tensor->meta, META_MAX, i);
 		if (tensor->storage != TENSORS_NONE)
 			give_class(search, tensors->storages[tensor->storage]
 						   .read.address, i);
 	}
-	return NULL;
+	return torchheap_each(tensors->heap, look_at_meta, search);
 }
 
 static struct error *collect(struct search *search)

@@ -11,7 +11,8 @@
 #include "image/base/guard.h"
 
 enum {
-	HOLDERS_MAX = 4,	/* tensors on the way from one to its holder */
+	HOLDERS_MAX = 4,	/* ways from one to its holder that are told */
+	HOPS_MAX = 64,		/* tensors on the way */
 	DEPTH_MAX = 4,		/* … whose paths begin with those of others */
 };
 
@@ -230,11 +231,12 @@ struct error *tensors_path(struct tensors *tensors, size_t i,
 	const struct tensor *tensor = &tensors->items[i];
 	char ways[HOLDERS_MAX][TORCH_CLASS_MAX];
 	struct error *err = NULL;
-	int steps = 0;
+	int steps = 0, hops = 0;
 
 	text[0] = '\0';
 	// What a tensor has: that one's path, and how it has it.
-	while (tensor->held == TENSOR_BY_TENSOR && steps < HOLDERS_MAX) {
+	while (tensor->held == TENSOR_BY_TENSOR && steps < HOLDERS_MAX &&
+	       hops < HOPS_MAX) {
 		const struct tensor *holder = &tensors->items[tensor->holder];
 		char class[TORCH_CLASS_MAX];
 		const char *name = torch_table_class(&tensors->classes,
@@ -242,13 +244,20 @@ struct error *tensors_path(struct tensors *tensors, size_t i,
 
 		if (tensor->parent == tensor->holder)
 			(void)snprintf(ways[steps], TORCH_CLASS_MAX, ".grad");
+		else if (tensor->through != TENSORS_NONE)
+			(void)snprintf(ways[steps], TORCH_CLASS_MAX, " in its "
+				       "%.100s",
+				       tensors->owners[tensor->through]);
 		else if (name && strcmp(name, "TensorImpl") != 0)
 			(void)snprintf(ways[steps], TORCH_CLASS_MAX, " in its "
 				       "%.100s", name);
 		else
 			(void)snprintf(ways[steps], TORCH_CLASS_MAX,
 				       ": what it is a view of");
-		steps++;
+		// A view of a view is one of what that is a view of.
+		if (steps == 0 || strcmp(ways[steps], ways[steps - 1]) != 0)
+			steps++;
+		hops++;
 		tensor = holder;
 	}
 	switch ((enum tensor_held)tensor->held) {

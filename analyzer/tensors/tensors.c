@@ -190,7 +190,7 @@ struct error *tensors_append(struct tensors *tensors, struct tensor **ret)
 	**ret = (struct tensor){
 		.object = TENSORS_NONE, .storage = TENSORS_NONE,
 		.parent = TENSORS_NONE, .holder = TENSORS_NONE,
-		.native = TENSORS_NONE,
+		.native = TENSORS_NONE, .through = TENSORS_NONE,
 		.nodes = { TENSORS_NONE, TENSORS_NONE } };
 	return NULL;
 }

@@ -58,6 +58,8 @@ struct tensor {
 				   TENSORS_NONE */
 	uint32_t holder;	/* BY_TENSOR: that one. BY_CXX: the number of the
 				   owner's name, or TENSORS_NONE */
+	uint32_t through;	/* BY_TENSOR: the number of the name of what is in
+				   between, or TENSORS_NONE */
 	uint32_t native;	/* BY_CXX: the object that stands for the owner, or
 				   TENSORS_NONE */
 	uint32_t nodes[2];	/* of autograd's that saved it, or TENSORS_NONE */
