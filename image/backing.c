@@ -640,6 +640,14 @@ int backing_fd(const struct backing *backing)
 	return backing->fd;
 }
 
+bool backing_peek(const struct backing *backing, uint64_t offset, void *buffer,
+		  size_t size)
+{
+	return backing->kind == BACKING_PLAIN && backing->fd >= 0 &&
+	       offset <= INT64_MAX && size <= SSIZE_MAX &&
+	       pread(backing->fd, buffer, size, (off_t)offset) == (ssize_t)size;
+}
+
 enum backing_kind backing_kind(const struct backing *backing)
 {
 	return backing->kind;

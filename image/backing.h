@@ -133,6 +133,15 @@ bool backing_read(struct backing_reader *reader, uint64_t offset, void *buffer,
 		  size_t size);
 
 /**
+ * Copy a few bytes of a plain file, and let the kernel read no more of it than
+ * these: around what is looked at in a mapping it reads 128 KiB.
+ *
+ * @return false: it is no plain file, or they cannot be had
+ */
+bool backing_peek(const struct backing *backing, uint64_t offset, void *buffer,
+		  size_t size);
+
+/**
  * True if any byte of [offset, offset + size) cannot be had: in a corrupt
  * frame (of those met so far), past the end, or in what a file lost that shrank
  * while it was mapped.

@@ -393,7 +393,7 @@ static struct error *add_brk(struct glibc_heap *heap)
 static bool is_heap_info(struct glibc_heap *heap, uint64_t at, uint64_t info[4])
 {
 	// ar_ptr, prev, size, mprotect_size
-	return memory_try_read(&heap->memory, at, info, 4 * sizeof(*info)) &&
+	return memory_try_few(&heap->memory, at, info, 4 * sizeof(*info)) &&
 	       info[0] != 0 && info[0] % 8 == 0 &&
 	       info[1] % GLIBC_HEAP_ALIGN == 0 && info[2] >= PAGE &&
 	       info[2] <= GLIBC_HEAP_ALIGN && info[2] % PAGE == 0 &&

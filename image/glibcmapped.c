@@ -9,6 +9,7 @@
  */
 #include <elf.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "image/glibcstate.h"
 
@@ -67,27 +68,50 @@ static uint64_t mapping_end(const uint64_t header[2], uint64_t start,
 	return size % PAGE == 0 && size <= end - start ? start + size : 0;
 }
 
+/** Has nobody written to the rest of a mapping's first page? */
+static bool is_unwritten(const uint64_t page[PAGE / 8])
+{
+	for (int i = GLIBC_HEADER / 8; i < PAGE / 8; i++)
+		if (page[i])
+			return false;
+	return true;
+}
+
 /**
  * Where alignment was asked for, the chunk begins later, and the header at the
  * mapping's start is what it had been before. The user's memory is then at the
- * first multiple of the alignment, or at the second one.
+ * first multiple of the alignment, or at the second one. What is in front of it
+ * is never written to: so behind the first page it may be only if there is
+ * nothing in that, and the data of a large array stays unread.
  */
 static uint64_t aligned_chunk(struct search *search, uint64_t start,
 			      uint64_t end)
 {
-	uint64_t header[2];
+	struct memory_reader *memory = &search->heap->memory;
+	uint64_t page[PAGE / 8], header[2];
+	bool far;
 
-	for (uint64_t align = 2 * GLIBC_ALIGN; align < end - start; align *= 2) {
+	if (!memory_try_few(memory, start, page, sizeof(page)))
+		return start;
+	far = is_unwritten(page);
+	for (uint64_t align = 2 * GLIBC_ALIGN;
+	     align < end - start && (far || align <= PAGE); align *= 2) {
 		uint64_t user = (start + GLIBC_HEADER + align - 1) &
 				~(align - 1);
 
 		for (int i = 0; i < 2 && user < end; i++, user += align) {
 			uint64_t at = user - GLIBC_HEADER;
+			bool near = at - start <= PAGE - sizeof(header);
 
-			if (at > start &&
-			    memory_try_read(&search->heap->memory, at, header,
-					    sizeof(header)) &&
-			    mapping_end(header, start, at - start, end) == end)
+			if (at <= start || (!near && !far))
+				continue;
+			if (near)
+				memcpy(header, page + (at - start) / 8,
+				       sizeof(header));
+			else if (!memory_try_few(memory, at, header,
+					      sizeof(header)))
+				continue;
+			if (mapping_end(header, start, at - start, end) == end)
 				return at;
 		}
 	}
@@ -97,15 +121,17 @@ static uint64_t aligned_chunk(struct search *search, uint64_t start,
 /**
  * The end of the mapping of a chunk that begins here; 0: there is none.
  *
+ * @param far  nothing before it was looked at
  * @param ret_chunk  its header
  */
 static uint64_t find_chunk(struct search *search, uint64_t start, uint64_t end,
-			   uint64_t *ret_chunk)
+			   bool far, uint64_t *ret_chunk)
 {
+	struct memory_reader *memory = &search->heap->memory;
 	uint64_t header[2], found;
 
-	if (!memory_try_read(&search->heap->memory, start, header,
-			     sizeof(header)))
+	if (far ? !memory_try_few(memory, start, header, sizeof(header)) :
+		  !memory_try_read(memory, start, header, sizeof(header)))
 		return 0;
 	found = mapping_end(header, start, 0, end);
 	if (found)
@@ -176,6 +202,7 @@ static struct error *search_range(struct search *search, size_t i,
 {
 	const struct memory_range *range =
 		memory_range(search->heap->image->memory, i);
+	bool far = true;
 	uint64_t chunk;
 	struct error *err = NULL;
 
@@ -189,7 +216,8 @@ static struct error *search_range(struct search *search, size_t i,
 		*at = skip_known(search, *at);
 		if (*at >= range->end)
 			break;
-		found = find_chunk(search, *at, search->end, &chunk);
+		found = find_chunk(search, *at, search->end, far, &chunk);
+		far = found != 0;
 		if (found) {
 			err = add_mapped(search->heap, *at, chunk, found);
 			*at = found;

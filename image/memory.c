@@ -522,6 +522,20 @@ bool memory_read_slow(struct memory_reader *reader, uint64_t address,
 	return read_all(reader, address, buffer, size, NULL);
 }
 
+bool memory_try_few(struct memory_reader *reader, uint64_t address,
+		    void *buffer, size_t size)
+{
+	const struct memory *memory = reader->memory;
+	const struct memory_range *range = memory_find(memory, address);
+
+	if (range && range->source == MEMORY_FROM_CORE && memory->backing &&
+	    size <= range->end - address &&
+	    backing_peek(memory->backing,
+			 range->offset + (address - range->start), buffer, size))
+		return true;
+	return memory_try_read(reader, address, buffer, size);
+}
+
 struct error *memory_read(struct memory_reader *reader, uint64_t address,
 			  void *buffer, size_t size)
 {

@@ -164,6 +164,13 @@ static inline bool memory_try_read(struct memory_reader *reader,
 	return memory_read_slow(reader, address, buffer, size);
 }
 
+/**
+ * The same, where little is read here and there in much that is not to be read:
+ * of a plain core no more than that comes from the disk.
+ */
+bool memory_try_few(struct memory_reader *reader, uint64_t address,
+		    void *buffer, size_t size);
+
 static inline bool memory_try_u64(struct memory_reader *reader,
 				  uint64_t address, uint64_t *ret)
 {

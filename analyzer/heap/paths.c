@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/heap/pathedges.h"
 #include "analyzer/kept/kept.h"
 #include "analyzer/lookup.h"
 #include "analyzer/opened.h"
@@ -35,6 +36,7 @@ struct paths {
 	struct path_group *groups;	/* after paths_group_all(), num_groups */
 	size_t num_groups;
 	bool grouped;
+	struct path_edges edges;
 };
 
 /* --- opening --------------------------------------------------------------- */
@@ -130,6 +132,7 @@ void paths_close(struct paths *paths)
 		return;
 	reach_tree_deinit(&paths->tree);
 	free(paths->groups);
+	path_edges_deinit(&paths->edges);
 	node_set_deinit(&paths->readable);
 	node_set_deinit(&paths->known);
 	pyh_value_reader_destroy(paths->values);
@@ -141,32 +144,10 @@ void paths_close(struct paths *paths)
 
 /* --- the references between two objects ------------------------------------ */
 
-struct between {
-	uint64_t target;
-	struct pyh_edge *edge;
-	bool found;
-};
-
-/** The first that owns a count, else the first at all. */
-static bool see_reference(void *context, const struct pyh_ref *ref)
-{
-	struct between *between = context;
-
-	if (ref->address != between->target || ref->hold == PYH_HOLD_NONE ||
-	    (between->found && ref->hold == PYH_HOLD_GUESSED))
-		return true;
-	between->edge->ref = *ref;
-	between->found = true;
-	return ref->hold == PYH_HOLD_GUESSED;
-}
-
 static void fill_edge(struct paths *paths, uint32_t from, uint32_t to,
 		      struct pyh_edge *edge)
 {
 	const struct heapgraph *heap = paths->analysis->heap;
-	struct between between = {
-		.target = heapgraph_address(heap, to), .edge = edge,
-	};
 	struct pyh_referrer referrer = {
 		.runtime = paths->runtime, .shapes = paths->shapes,
 		.type = heapgraph_type(heap, from),
@@ -178,11 +159,11 @@ static void fill_edge(struct paths *paths, uint32_t from, uint32_t to,
 				   .type = referrer.type };
 	edge->ref = (struct pyh_ref){ .kind = PYH_REF_GUESS,
 				      .hold = PYH_HOLD_GUESSED,
-				      .address = between.target };
+				      .address = heapgraph_address(heap, to) };
 	referrer.extent = lookup_extent(paths->runtime, referrer.type,
 					referrer.address, &paths->body,
 					&paths->memory);
-	pyh_refs_each(&referrer, see_reference, &between);
+	path_edges_find(&paths->edges, heap, &referrer, from, to, &edge->ref);
 }
 
 /* --- finding --------------------------------------------------------------- */

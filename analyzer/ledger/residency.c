@@ -15,6 +15,8 @@
 enum {
 	PAGE = 4096,			/* bytes of what is looked at for zeroes */
 	PIECE = 1 << 20,		/* … in one go */
+	BATCH = 64,			/* pieces, before it is asked whether more
+					   have to be looked at */
 };
 
 void residency_deinit(struct residency *residency)
@@ -228,6 +230,7 @@ struct looking {
 	const struct residency *residency;
 	struct memory_reader *readers;
 	struct piece *pieces;
+	size_t first;		/* of this batch */
 };
 
 /**
@@ -239,7 +242,8 @@ static bool has_holes(const struct residency *residency,
 {
 	return !residency->noted ||
 	       (mapping && *mapping->name != '/' &&
-		mapping->placed > mapping->resident);
+		mapping->placed > mapping->resident &&
+		mapping->holes < mapping->placed - mapping->resident);
 }
 
 static bool has_bytes(const uint8_t *bytes, size_t size)
@@ -260,7 +264,7 @@ static struct error *look_at_piece(void *context, unsigned int worker,
 				   size_t shard)
 {
 	const struct looking *looking = context;
-	struct piece *piece = &looking->pieces[shard];
+	struct piece *piece = &looking->pieces[looking->first + shard];
 	bool look = has_holes(looking->residency, piece->mapping);
 	uint64_t at = piece->start, end;
 
@@ -275,6 +279,53 @@ static struct error *look_at_piece(void *context, unsigned int worker,
 			piece->nonzero[i / 64] |= UINT64_C(1) << i % 64;
 	}
 	return NULL;
+}
+
+static bool is_zero(const struct piece *piece, size_t page)
+{
+	return !(piece->nonzero[page / 64] >> page % 64 & 1);
+}
+
+/** Bytes in what may be holes: short runs of zeroes in the middle of a piece. */
+static uint64_t count_holes(const struct piece *piece)
+{
+	uint64_t at = piece->start, end, run = 0, holes = 0;
+	bool inside = false;
+
+	for (size_t i = 0; at < piece->end; i++, at = end) {
+		end = page_end(piece, at);
+		if (is_zero(piece, i)) {
+			run += end - at;
+			continue;
+		}
+		holes += inside && run < SELECT_HOLE_MIN ? run : 0;
+		run = 0;
+		inside = true;
+	}
+	return holes;
+}
+
+/**
+ * From the last piece on, as what was mapped last is at lower addresses, and that
+ * is the data of large arrays rather than what has holes. It ends where there are
+ * as many as the kernel's count says.
+ */
+static struct error *look_at_pieces(struct looking *looking,
+				    unsigned int workers, size_t count)
+{
+	struct error *err = NULL;
+	size_t size;
+
+	for (size_t end = count; !err && end > 0; end = looking->first) {
+		size = end < BATCH ? end : BATCH;
+		looking->first = end - size;
+		err = workers_run(workers, size, look_at_piece, looking);
+		for (size_t i = looking->first; i < end; i++)
+			if (looking->pieces[i].mapping)
+				looking->pieces[i].mapping->holes +=
+					count_holes(&looking->pieces[i]);
+	}
+	return err;
 }
 
 /** Pieces that lie in one span and one mapping; ret NULL: only count them. */
@@ -328,11 +379,6 @@ static struct error *add_span(struct residency *residency, size_t *room,
 	}
 	grown[residency->num_spans++] = (struct resident_span){ start, end };
 	return NULL;
-}
-
-static bool is_zero(const struct piece *piece, size_t page)
-{
-	return !(piece->nonzero[page / 64] >> page % 64 & 1);
 }
 
 /** How much of each mapping is not zero: in its `placed`. */
@@ -458,9 +504,9 @@ static struct error *find_zeroes(struct image *image, unsigned int workers,
 		err = memory_reader_init(&readers[ready], image->memory);
 	if (!err) {
 		(void)cut_into_pieces(residency, pieces);
-		err = workers_run(workers, count, look_at_piece,
-				  &(struct looking){ residency, readers,
-						     pieces });
+		err = look_at_pieces(&(struct looking){
+			.residency = residency, .readers = readers,
+			.pieces = pieces }, workers, count);
 	}
 	if (!err) {
 		count_nonzero(residency, pieces, count);

@@ -25,6 +25,8 @@ struct resident_mapping {
 	uint32_t flags;		/* enum format_mapping_flag */
 	uint64_t placed;	/* bytes in memory, of which it is known where */
 	uint64_t resident;	/* bytes in memory: at least those */
+	uint64_t holes;		/* bytes of zeroes found in it that may be none of
+				   its pages, while these are looked for */
 	/* for the ledger: bytes with a row so far, and whether chunks of malloc
 	   lie in it that are not mappings of their own */
 	uint64_t told;
