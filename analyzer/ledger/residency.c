@@ -286,23 +286,40 @@ static bool is_zero(const struct piece *piece, size_t page)
 	return !(piece->nonzero[page / 64] >> page % 64 & 1);
 }
 
-/** Bytes in what may be holes: short runs of zeroes in the middle of a piece. */
-static uint64_t count_holes(const struct piece *piece)
-{
-	uint64_t at = piece->start, end, run = 0, holes = 0;
-	bool inside = false;
+/** Zeroes that lie together, on the way down. */
+struct run_down {
+	struct resident_mapping *mapping;
+	uint64_t start, size;
+};
 
-	for (size_t i = 0; at < piece->end; i++, at = end) {
-		end = page_end(piece, at);
-		if (is_zero(piece, i)) {
-			run += end - at;
+/** Only short ones may be holes. */
+static void end_run(struct run_down *run)
+{
+	if (run->mapping && run->size < SELECT_HOLE_MIN)
+		run->mapping->holes += run->size;
+	*run = (struct run_down){ 0 };
+}
+
+static void count_holes(const struct piece *piece, struct run_down *run)
+{
+	size_t pages = (size_t)((piece->end - 1) / PAGE -
+				piece->start / PAGE) + 1;
+	uint64_t end = piece->end, at;
+
+	if (run->mapping != piece->mapping || run->start != end)
+		end_run(run);
+	for (size_t i = pages; i-- > 0; end = at) {
+		at = (end - 1) & ~(uint64_t)(PAGE - 1);
+		if (at < piece->start)
+			at = piece->start;
+		if (!is_zero(piece, i)) {
+			end_run(run);
 			continue;
 		}
-		holes += inside && run < SELECT_HOLE_MIN ? run : 0;
-		run = 0;
-		inside = true;
+		run->mapping = piece->mapping;
+		run->start = at;
+		run->size += end - at;
 	}
-	return holes;
 }
 
 /**
@@ -313,6 +330,7 @@ static uint64_t count_holes(const struct piece *piece)
 static struct error *look_at_pieces(struct looking *looking,
 				    unsigned int workers, size_t count)
 {
+	struct run_down run = { 0 };
 	struct error *err = NULL;
 	size_t size;
 
@@ -320,10 +338,8 @@ static struct error *look_at_pieces(struct looking *looking,
 		size = end < BATCH ? end : BATCH;
 		looking->first = end - size;
 		err = workers_run(workers, size, look_at_piece, looking);
-		for (size_t i = looking->first; i < end; i++)
-			if (looking->pieces[i].mapping)
-				looking->pieces[i].mapping->holes +=
-					count_holes(&looking->pieces[i]);
+		for (size_t i = end; i-- > looking->first;)
+			count_holes(&looking->pieces[i], &run);
 	}
 	return err;
 }
