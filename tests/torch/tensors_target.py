@@ -25,7 +25,11 @@ class Samples(Dataset):
         return self.x[i], i % 10
 
 
-class Model(nn.Module):
+class Mixin:
+    """In front of Module: classes are known by all of their bases."""
+
+
+class Model(Mixin, nn.Module):
     def __init__(self):
         super().__init__()
         self.embed = nn.Linear(64, 256)
@@ -43,6 +47,22 @@ class Own(torch.Tensor):
     """A subclass with attributes."""
 
 
+class Wrapper(torch.Tensor):
+    """Without data of its own, as a DTensor."""
+
+    @staticmethod
+    def __new__(cls, inner):
+        return torch.Tensor._make_wrapper_subclass(
+            cls, inner.shape, dtype=inner.dtype, device=inner.device)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        raise NotImplementedError
+
+
 class Doubled(torch.autograd.Function):
     """A function in Python, which saves what it is given and more."""
 
@@ -50,6 +70,7 @@ class Doubled(torch.autograd.Function):
     def forward(ctx, x):
         mask = x > 0
         ctx.save_for_backward(x, mask)
+        ctx.noise = torch.ones(55)
         return x * 2
 
     @staticmethod
@@ -80,6 +101,17 @@ def others():
     kinds["strided"] = large[7::3]
     kinds["expanded"] = kinds["scalar"].expand(4, 5)
     kinds["own"].note = "kept"
+    kinds["wrapper"] = Wrapper(torch.ones(34))
+    kinds["mkldnn"] = torch.ones(4, 5).to_mkldnn()
+    kinds["csr"] = torch.eye(8).to_sparse_csr()
+    kinds["bsr"] = torch.eye(8).to_sparse_bsr((2, 2))
+    kinds["channels"] = torch.quantize_per_channel(
+        torch.ones(6, 7), torch.ones(6),
+        torch.zeros(6, dtype=torch.int64), 0, torch.qint8)
+    kinds["nested"] = torch.nested.nested_tensor([torch.ones(2, 3),
+                                                  torch.ones(4, 3)])
+    kinds["conjugate"] = kinds["complex64"].conj()
+    kinds["resized"] = torch.ones(900).resize_(9)
     try:
         import numpy
         kinds["numpy"] = torch.from_numpy(numpy.arange(777, dtype="int64"))
@@ -137,19 +169,23 @@ def all_tensors(kinds):
 
 
 def about(tensor, names, roles):
-    dense = tensor.layout == torch.strided
+    # Others have no strides, or no shape.
+    dense = tensor.layout == torch.strided and not tensor.is_nested
     said = {"id": id(tensor), "dtype": str(tensor.dtype)[6:],
+            "layout": str(tensor.layout)[6:], "nested": tensor.is_nested,
             "device": str(tensor.device), "type": type(tensor).__name__,
             "requires_grad": tensor.requires_grad,
             "role": roles.get(id(tensor)), "name": names.get(id(tensor))}
     if dense:
         said["shape"] = list(tensor.shape)
         said["strides"] = list(tensor.stride())
-        said["data"] = tensor.data_ptr()
-        storage = storage_of(tensor)
-        said["bytes"] = storage.nbytes()
-        said["storage"] = (storage.data_ptr() if tensor.device.type == "cpu"
-                           else 0)
+        said["wraps"] = type(tensor) is Wrapper
+        if not said["wraps"]:
+            said["data"] = tensor.data_ptr()
+            storage = storage_of(tensor)
+            said["bytes"] = storage.nbytes()
+            said["storage"] = (storage.data_ptr()
+                               if tensor.device.type == "cpu" else 0)
     if tensor.is_leaf and tensor.grad is not None:
         said["grad"] = tensor.grad.data_ptr()
     if tensor.grad_fn is not None:
@@ -251,6 +287,8 @@ def main():
         "version": torch.__version__, "tensors": listed,
         "nodes": graph_of([out, loss] + val_losses),
         "val_nodes": graph_of(val_losses), "input": id(x),
+        "kinds": {name: id(tensor) for name, tensor in kinds.items()},
+        "inner": id(kinds["wrapper"].inner),
         "arrays": arrays and [about_array(name, one)
                               for name, one in arrays.items()],
         "numpy": "numpy" in kinds}), flush=True)

@@ -36,7 +36,11 @@ def same(said, row):
                          ("requires_grad", "requires_grad")):
         assert row.get(ours) == said[theirs], (ours, row, said)
     assert short(row["type"]) == said["type"], (row, said)
-    if "shape" in said:
+    if said.get("wraps"):
+        assert row["shape"] == str(said["shape"]), (row, said)
+        assert not row["bytes"] and row.get("layout") is None, row
+    elif "shape" in said:
+        assert row["layout"] == said["layout"], (row, said)
         assert row["shape"] == str(said["shape"]), (row, said)
         assert row["strides"] == str(said["strides"]), (row, said)
         assert int(row["storage"], 16) == said["storage"], (row, said)
@@ -46,15 +50,15 @@ def same(said, row):
         if said["data"]:
             assert int(row["data_ptr"], 16) == said["data"], (row, said)
     else:
-        assert row.get("bytes", 0) == 0, (row, said)
+        assert row["layout"] == said["layout"], (row, said)
+        assert row.get("shape") is None or not said["nested"], (row, said)
+        assert row.get("strides") is None or said["layout"] in (
+            "sparse_coo", "_mkldnn"), (row, said)
+        assert row.get("bytes", 0) == 0 or said["nested"], (row, said)
     grad = row.get("grad")
     assert (int(grad, 16) if grad else None) == said.get("grad"), (row, said)
     if "grad_fn" in said:
-        # Of a function in Python: its name, or, where its object is not found
-        # (2.15), the class of its node.
-        assert row.get("grad_fn") == said["grad_fn"] or (
-            said["grad_fn"] == "DoubledBackward"
-            and row.get("grad_fn") == "PyNode"), (row, said)
+        assert row.get("grad_fn") == said["grad_fn"], (row, said)
     if said["role"]:
         assert row["role"] == said["role"], (row, said)
 
@@ -131,11 +135,39 @@ def saved(document, truth):
         assert names <= expected.get(key_of(row), set()), (
             row, expected.get(key_of(row)))
         assert row["role"] in ("activation", "input"), row
+    # What a function in Python has saved, by its own name, and what else it
+    # has, by the loss that keeps its node.
+    doubled = [row for row in graph if "DoubledBackward" in row["path"]]
+    assert {row["dtype"] for row in doubled} == {"float32", "bool"}, doubled
+    noise = [row["path"] for row in document["rows"]
+             if row.get("shape") == "[55]"]
+    assert len(noise) == 3 and all(re.fullmatch(
+        r"local val_losses\[\d\] in main\(\) thread \d+ graph: "
+        r"DoubledBackward\.noise", path) for path in noise), noise
     # Only what the losses keep: of each a list's item is the root.
     of_losses = [row["path"] for row in graph if "gelu" in row["path"].lower()
                  and "val_losses[" in row["path"]]
     assert of_losses, sorted({row["path"] for row in graph})
     assert document["totals"]["nodes"] >= len(truth["nodes"])
+
+
+def parts(document, truth):
+    """What C++ or a class in Python has in a tensor, is told to be in it."""
+    rows = {int(row["address"], 16): row for row in document["rows"]}
+    inner = rows[truth["inner"]]
+    outer = rows[truth["kinds"]["wrapper"]]
+    assert inner["path"] == outer["path"].replace(" in main", ".inner in main"), (
+        inner, outer)
+    of_kinds = {}
+    for row in document["rows"]:
+        if row["held"] == "tensor" and " in its " in row["path"]:
+            of_kinds.setdefault(row["path"].rpartition(" ")[2], []).append(
+                row["shape"])
+    assert sorted(of_kinds["PerChannelAffineQuantizer"]) == ["[6]", "[6]"], (
+        of_kinds)
+    assert {"[9]", "[8]", "[4, 2, 2]"} <= set(
+        of_kinds["SparseCsrTensorImpl"]), of_kinds
+    assert "[2, 9]" in of_kinds["SparseTensorImpl"], of_kinds
 
 
 def input_batch(document, truth):
@@ -216,6 +248,8 @@ def test(interpreter):
         storages_once(document)
     with heaptest.case(label + "what autograd's graph has saved"):
         saved(document, truth)
+    with heaptest.case(label + "what is in tensors of other kinds"):
+        parts(document, truth)
     with heaptest.case(label + "where the bytes of a storage are"):
         input_batch(document, truth)
     with heaptest.case(label + "arrays of NumPy"):
