@@ -368,6 +368,23 @@ static void put_between(struct wording *wording)
 		       wording->over_element->name);
 }
 
+/** Of one large object: what it is so large for. */
+static void put_single(struct wording *wording)
+{
+	struct suspect *suspect = wording->suspect;
+	char left[UNITS_TEXT_MAX], all[UNITS_TEXT_MAX];
+	uint64_t used, made;
+
+	if (count_entries(wording, &used, &made) && used < made / 2)
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "%s entries are left of %s: a dict gives no memory back "
+		       "when entries go; a copy of it would take less",
+		       units_count(used, left), units_count(made, all));
+	else
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "one object");
+}
+
 static void put_evidence(struct wording *wording)
 {
 	struct suspect *suspect = wording->suspect;
@@ -438,7 +455,7 @@ static void put_evidence(struct wording *wording)
 		       "by many");
 		break;
 	case SUSPECT_SINGLE:
-		append(evidence, size, "one object");
+		put_single(wording);
 		break;
 	case SUSPECT_COPIES:
 	case NUM_SUSPECT_PATTERNS:

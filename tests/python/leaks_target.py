@@ -230,6 +230,13 @@ def leak_few():
         PAGES.append(bytearray(1 << 20))
 
 
+def leak_sparse():
+    global ONLINE
+    ONLINE = {number: None for number in range(1_000_000)}
+    for number in range(1_000_000 - 20):
+        del ONLINE[number]
+
+
 # ---- what does not
 
 def well_idle():

@@ -43,6 +43,7 @@ LEAKS = {
     "leak_labels": ("growing container", r"^leaks_target\.py:METRICS$",
                     "__main__.Client"),
     "leak_few": ("growing container", r"^leaks_target\.py:PAGES$", "bytearray"),
+    "leak_sparse": ("large object", r"^leaks_target\.py:ONLINE$", None),
     "leak_copies": ("copies", r"^__main__\.Client\.headers$", "str"),
 }
 
@@ -81,6 +82,8 @@ def is_named(interpreter, name):
     assert first["pattern"] == pattern, first
     assert first.get("element") == element, first
     assert first["share"] >= 0.05, first
+    if name == "leak_sparse":
+        assert "20 entries are left of 1,000,000:" in first["evidence"], first
     if path is not None:
         assert re.search(path, first["path"]), first["path"]
 
