@@ -30,6 +30,7 @@ struct wording {
 	const struct path *path;
 	const struct pyh_type *mostly;	/* the type that takes the most of it */
 	uint64_t mostly_bytes;
+	uint64_t tracebacks;		/* that live by it */
 	/* where what piles up is not held by the object itself: the container
 	   between them that has so many, and of what */
 	bool is_indirect;
@@ -233,7 +234,10 @@ static enum suspect_pattern pattern_of(const struct wording *wording)
 		return SUSPECT_LRU_CACHE;
 	if (wording->type && is_queue(wording))
 		return SUSPECT_QUEUE;
-	if (holds_exceptions(element))
+	// Also such as lie in a tuple or a record of what failed.
+	if (holds_exceptions(element) ||
+	    (wording->tracebacks > 0 &&
+	     wording->tracebacks >= suspect->elements / 2))
 		return SUSPECT_EXCEPTIONS;
 	if (holds_threads(element))
 		return SUSPECT_THREADS;
@@ -249,7 +253,7 @@ static enum suspect_pattern pattern_of(const struct wording *wording)
 
 struct composition {
 	const struct heapgraph *heap;
-	uint64_t *bytes;	/* by type */
+	uint64_t *bytes, *counts;	/* by type */
 };
 
 static void weigh(void *context, uint32_t object)
@@ -259,6 +263,7 @@ static void weigh(void *context, uint32_t object)
 
 	composition->bytes[heap->types[object]] += heapgraph_footprint(heap,
 								       object);
+	composition->counts[heap->types[object]]++;
 }
 
 static struct error *compose(struct wording *wording)
@@ -267,17 +272,23 @@ static struct error *compose(struct wording *wording)
 	uint32_t types = pyh_types_count(heap->pyh_types);
 	CLEANUP(free_pointer) uint64_t *bytes = calloc((size_t)types + 1,
 						       sizeof(*bytes));
-	struct composition composition = { heap, bytes };
+	CLEANUP(free_pointer) uint64_t *counts = calloc((size_t)types + 1,
+							sizeof(*counts));
+	struct composition composition = { heap, bytes, counts };
 	struct error *err;
 
-	if (!bytes)
+	if (!bytes || !counts)
 		return error_no_memory();
 	err = domtree_each(&wording->analysis->tree, wording->suspect->object,
 			   weigh, &composition);
 	for (uint32_t i = 0; !err && i < types; i++) {
+		const struct pyh_type *type = pyh_types_get(heap->pyh_types, i);
+
+		if (strcmp(type->name, "traceback") == 0)
+			wording->tracebacks += counts[i];
 		if (bytes[i] > wording->mostly_bytes) {
 			wording->mostly_bytes = bytes[i];
-			wording->mostly = pyh_types_get(heap->pyh_types, i);
+			wording->mostly = type;
 		}
 	}
 	return err;

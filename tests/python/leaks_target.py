@@ -230,6 +230,23 @@ def leak_few():
         PAGES.append(bytearray(1 << 20))
 
 
+def leak_failures():
+    """As what tries again and notes each time why it failed."""
+    global FAILURES
+    FAILURES = []
+
+    def parse(blob):
+        fields = blob.split()
+        raise KeyError(len(fields))
+
+    for number in range(6_000):
+        try:
+            parse(" ".join("record:%d/%d" % (number, i)
+                           for i in range(40)))
+        except KeyError as error:
+            FAILURES.append((number, error))
+
+
 def leak_sparse():
     global ONLINE
     ONLINE = {number: None for number in range(1_000_000)}

@@ -32,6 +32,7 @@ LEAKS = {
                        "function"),
     "leak_exceptions": ("exceptions", r"^leaks_target\.py:ERRORS$",
                         "ValueError"),
+    "leak_failures": ("exceptions", r"^leaks_target\.py:FAILURES$", "tuple"),
     "leak_closure": ("closure", r"^leaks_target\.py:HANDLER\.<closure history>$",
                      "__main__.Session"),
     "leak_linked_list": ("chain", r"^leaks_target\.py:HEAD", "__main__.Node"),
