@@ -170,9 +170,15 @@ static void find_by_symbol(const struct image *image,
 	struct symbol symbol;
 	uint64_t object;
 
-	if (!symbols_lookup(module, image->memory, name, &symbol) ||
-	    !memory_try_u64(memory, symbol.address, &object) || object == 0 ||
-	    object % 8)
+	if (!symbols_lookup(module, image->memory, name, &symbol))
+		return;
+	if (!memory_try_u64(memory, symbol.address, &object)) {
+		findings_add(image->findings, "allocator", symbol.address,
+			     "the pointer to PyTorch's allocator of GPU memory, "
+			     "a variable of %s, was not captured", module->path);
+		return;
+	}
+	if (object == 0 || object % 8)
 		return;
 	allocator->address = object;
 	allocator->found_by = "symbol";

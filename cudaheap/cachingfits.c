@@ -248,3 +248,82 @@ void caching_fit(const struct caching_allocator *allocator,
 		ret->refused = question.best->size;
 	ask_driver(&question, device_free);
 }
+
+/* --- expandable segments ---------------------------------------------------------- */
+
+enum { POOLS_MAX = 1024 };	/* pools and streams that are told apart */
+
+/** What is in use of a pool and stream, in bytes of blocks. */
+struct in_use {
+	uint64_t pool, stream, bytes;
+	bool small;
+};
+
+static struct in_use *in_use_of(struct in_use *pools, size_t *count,
+				const struct torch_pool *pool, uint64_t stream)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (pools[i].pool == pool->address && pools[i].stream == stream)
+			return &pools[i];
+	if (*count == POOLS_MAX)
+		return NULL;
+	pools[*count] = (struct in_use){ .pool = pool->address,
+					 .stream = stream,
+					 .small = pool->is_small };
+	return &pools[(*count)++];
+}
+
+static uint64_t pages_of(uint64_t bytes, bool small)
+{
+	return round_up(bytes, caching_page(small));
+}
+
+/** The fewest bytes of pages more that a request takes, of whichever stream. */
+static uint64_t pages_more(const struct in_use *pools, size_t count,
+			   uint64_t rounded)
+{
+	bool small = rounded <= SMALL_SIZE;
+	uint64_t least = pages_of(rounded, small);
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t more = pages_of(pools[i].bytes + rounded, small) -
+				pages_of(pools[i].bytes, small);
+
+		if (pools[i].small == small && more < least)
+			least = more;
+	}
+	return least;
+}
+
+uint64_t caching_least_pages(const struct caching_allocator *allocator,
+			     const struct torch_device *device, uint64_t size)
+{
+	struct in_use *pools = calloc(POOLS_MAX, sizeof(*pools));
+	uint64_t pages = 0;
+	size_t count = 0;
+
+	for (size_t i = 0; pools && device->layout.requested &&
+			   i < device->num_blocks; i++) {
+		const struct torch_block *block = &device->blocks[i];
+		struct in_use *in_use;
+		uint64_t rounded;
+
+		if (block->state == CACHING_FREE ||
+		    block->pool >= device->num_pools)
+			continue;
+		in_use = in_use_of(pools, &count, &device->pools[block->pool],
+				   block->stream);
+		rounded = caching_round(&allocator->settings, block->requested);
+		// More than that it would not have got there.
+		if (in_use)
+			in_use->bytes += rounded < block->size ? rounded :
+								 block->size;
+	}
+	for (size_t i = 0; i < count; i++)
+		pages += pages_of(pools[i].bytes, pools[i].small);
+	if (count)
+		pages += pages_more(pools, count,
+				    caching_round(&allocator->settings, size));
+	free(pools);
+	return pages;
+}

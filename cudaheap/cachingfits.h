@@ -57,6 +57,15 @@ uint64_t caching_round(const struct torch_settings *settings, uint64_t size);
 /** Bytes of the pages that an expandable segment grows by. */
 uint64_t caching_page(bool small);
 
+/**
+ * Bytes of whole pages that expandable segments need at least for what is in use
+ * and a request of so many bytes: each pool and stream has pages of its own.
+ *
+ * @return 0: not known, as the release does not keep what was asked for
+ */
+uint64_t caching_least_pages(const struct caching_allocator *allocator,
+			     const struct torch_device *device, uint64_t size);
+
 /** Bytes of a free block that can be given back to the driver. */
 uint64_t caching_returnable(const struct torch_device *device,
 			    const struct torch_block *block);

@@ -169,6 +169,9 @@ static void explain(const struct fits_view *view, struct fit_row *row)
 	char texts[3][UNITS_TEXT_MAX];
 
 	(void)units_size(fit->rounded, texts[0]);
+	if (!view->allocator->caching->settings.source)
+		say(row->why, "how it was set up is not known: this is as without "
+		    "roundup_power2_divisions and expandable_segments");
 	if (fit->block) {
 		say(row->why, "the smallest free block that is large enough has "
 		    "%s", units_size(fit->block->size, texts[1]));
@@ -200,8 +203,11 @@ static void advise(const struct fits_view *view, struct fit_row *row)
 {
 	const struct torch_settings *settings =
 		&view->allocator->caching->settings;
+	const struct allocator_device *device =
+		&view->allocator->devices[row->device];
 	const struct caching_fit *fit = &row->fit;
 	char texts[2][UNITS_TEXT_MAX];
+	uint64_t least;
 
 	if (fit->verdict == FIT_CACHED || fit->verdict == FIT_DRIVER)
 		return;
@@ -220,7 +226,15 @@ static void advise(const struct fits_view *view, struct fit_row *row)
 		return;
 	if (!settings->source || settings->expandable_segments)
 		return;
-	if (fit->joined >= fit->asked)
+	least = caching_least_pages(view->allocator->caching, device->device,
+				    view->scan->options->fits);
+	if (device->device_free != UINT64_MAX &&
+	    least > device->device->reserved + device->device_free +
+			    device->free_error)
+		say(row->help, "expandable_segments:True would not be enough: "
+		    "with pages for each stream it needs at least %s",
+		    units_size(least, texts[0]));
+	else if (fit->joined >= fit->asked)
 		say(row->help, "expandable_segments:True might help: %s is free "
 		    "in pieces, which it maps to one range (whole pages of %s)",
 		    units_size(fit->joined, texts[0]),

@@ -330,7 +330,6 @@ static void tell_verdict(struct scan *scan, const struct failure *failure)
 static void tell_expandable(struct scan *scan, const struct failure *failure)
 {
 	static const char *const sentences[] = {
-		[EXPANDABLE_ON] = "expandable_segments was on already.",
 		[EXPANDABLE_WOULD] = "expandable_segments would have made this "
 				     "request fit: whole pages of the pieces "
 				     "are enough.",
@@ -341,7 +340,21 @@ static void tell_expandable(struct scan *scan, const struct failure *failure)
 					 "helped.",
 	};
 
-	if (failure->expandable != EXPANDABLE_UNKNOWN)
+	const struct failure_device *device = &failure->device;
+	char texts[2][UNITS_TEXT_MAX];
+
+	if (failure->expandable == EXPANDABLE_ON)
+		render_line(&scan->render, "  expandable_segments was on "
+			    "already; %s of what is free is in pages with what "
+			    "is in use.", units_size(device->stuck, texts[0]));
+	else if (failure->expandable == EXPANDABLE_WOULD_NOT &&
+		 failure->verdict == FAILURE_PIECES)
+		render_line(&scan->render, "  expandable_segments would not have "
+			    "helped: with pages for each stream it needs at least "
+			    "%s of %s.", units_size(device->least, texts[0]),
+			    units_size(device->reserved +
+				       failure->oom.free.bytes, texts[1]));
+	else if (failure->expandable != EXPANDABLE_UNKNOWN)
 		render_line(&scan->render, "  %s",
 			    sentences[failure->expandable]);
 }

@@ -167,6 +167,7 @@ static void add_up(const struct torch_device *device,
 		ret->largest = block->size > ret->largest ? block->size :
 							    ret->largest;
 		ret->pages += whole_pages(device, block);
+		ret->stuck += block->size - caching_returnable(device, block);
 	}
 	for (size_t i = 0; i < device->num_segments; i++)
 		ret->expandable |= device->segments[i].is_expandable;
@@ -220,6 +221,9 @@ static struct error *look_at_allocator(struct search *search)
 		failure->device.as_then = within(&failure->oom.allocated,
 						 device->allocated);
 		take_event(search->memory, device, failure);
+		if (failure->oom.requested.known)
+			failure->device.least = caching_least_pages(
+				allocator, device, failure->oom.requested.bytes);
 	}
 	return NULL;
 }
@@ -282,6 +286,10 @@ static enum failure_expandable judge_expandable(const struct failure *failure)
 	}
 	if (!failure->device.known || !failure->device.as_then)
 		return EXPANDABLE_MIGHT;
+	// What is in use has its pages wherever the pieces lie.
+	if (failure->device.least > failure->device.reserved + oom->free.bytes +
+					    oom->free.error)
+		return EXPANDABLE_WOULD_NOT;
 	// Whole pages of what is free can go to who asks, and no more than that.
 	page = caching_page(false);
 	return oom->free.bytes / page * page + failure->device.pages >=

@@ -58,6 +58,10 @@ struct failure_device {
 	uint64_t pieces, largest;	/* of what is free */
 	uint64_t pages;		/* bytes of it that expandable segments could have
 				   given to others */
+	uint64_t stuck;		/* bytes of it that lie beside what is in use, in
+				   the unit that the driver takes back */
+	uint64_t least;		/* bytes of pages that expandable segments need for
+				   what is in use and the request; 0: not known */
 	bool expandable;	/* segments are */
 };
 

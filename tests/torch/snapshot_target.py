@@ -110,6 +110,23 @@ def oom():
         finish(sys.argv[2], str(error))
 
 
+def apart():
+    """The same, but each stream has something, for which expandable segments would
+    take pages of its own."""
+    for _ in range(30):
+        KEPT.append(torch.cuda.Stream())
+        with torch.cuda.stream(KEPT[-1]):
+            KEPT.append(empty(12 << 20))
+    for _ in range(2):
+        whole = empty(320 << 20)
+        del whole
+        KEPT.append(empty(20 << 20))
+    try:
+        ask(500 << 20)
+    except torch.cuda.OutOfMemoryError as error:
+        finish(sys.argv[2], str(error))
+
+
 def ask(size):
     return empty(size)
 

@@ -39,9 +39,12 @@ SCENARIOS = {
              "expandable_segments:True,roundup_power2_divisions:4"},
 }
 
+# By hand, scenarios that match; what needs "history" without it is left out.
+ONLY = sys.argv[1] if len(sys.argv) > 1 else ""
 # In CI 1.13, which records no past, does those that are unlike 2.0's.
 OLDEST = ("history", "oom")
 ALL = os.environ.get("HEAPSCAN_TORCH") == "all"
+EXPANDABLE = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
 OLD_CONF = {"PYTORCH_CUDA_ALLOC_CONF":
             "max_split_size_mb:40,roundup_power2_divisions:4"}
 
@@ -313,6 +316,29 @@ def why(dump, said):
     assert "Tried to allocate" in values, values
 
 
+def apart(interpreter):
+    """Where expandable segments would not have helped: nor do they."""
+    dump, said = dump_of(interpreter, "apart", {})
+    done = heaptest.heapscan(dump, "-f", "json", "-q")
+    failure = json.loads(done.stdout)["failure"]
+    assert failure["verdict"] == "pieces", failure
+    assert failure["expandable_segments"] == "would_not", failure
+    screen = heaptest.heapscan(dump, "-q").stdout
+    assert "with pages for each stream it needs at least 1.11 GiB" in screen
+    fits = heaptest.heapscan(dump, "allocator", "--fits", "500M", "-q", "-f",
+                             "json").stdout
+    row = json.loads(fits)["rows"][0]
+    assert row["fits"] == "no" and "would not be enough: with pages" in row[
+        "help"], row
+    os.unlink(dump)
+    dump, on = dump_of(interpreter, "apart", EXPANDABLE)
+    assert "Tried to allocate 500.00 MiB" in on["message"], on["message"]
+    failure = json.loads(heaptest.heapscan(
+        dump, "-f", "json", "-q").stdout)["failure"]
+    assert failure["expandable_segments"] == "on", failure
+    os.unlink(dump)
+
+
 def damaged(dump):
     """Bytes of the dump changed at random: a file that loads, or an error; never
     a crash; and where something was left out, the file says so."""
@@ -369,11 +395,13 @@ def refused(dump):
         assert not os.path.exists(path)
 
 
-def test(interpreter):
+def test(interpreter, newest):
     label = "torch %s: " % interpreter.torch
     viewer, kept = viewer_of(interpreter), None
     for scenario, variables in SCENARIOS.items():
         dump = None
+        if not re.search(ONLY, scenario):
+            continue
         if version(interpreter) < (2, 0) and not ALL and (
                 scenario not in OLDEST):
             continue
@@ -389,6 +417,11 @@ def test(interpreter):
                 why(dump, said)
         if dump and dump != kept:
             os.unlink(dump)
+    if newest:
+        with heaptest.case(label + "expandable segments would not help"):
+            apart(interpreter)
+    if not kept:
+        return
     with heaptest.case(label + "refused"):
         refused(kept)
     with heaptest.case(label + "a dump that is cut"):
@@ -406,7 +439,7 @@ def main():
     if not os.environ.get("HEAPSCAN_INTERPRETERS"):
         found = [one for one in found if one not in found[1:-1]]
     for interpreter in found:
-        test(interpreter)
+        test(interpreter, interpreter is found[-1])
     heaptest.finish()
 
 
