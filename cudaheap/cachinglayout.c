@@ -21,6 +21,7 @@ enum {
 	/* … and from there on, in all releases */
 	DATA = 8, ALLOCATED = 16, MAPPED = 17, PREV = 24, NEXT = 32, EVENTS = 40,
 	BEHIND = 48,		/* what comes next differs */
+	CHUNK_MIN = 128,	/* bytes of a chunk of malloc that has a Block */
 	BLOCK_MAX = POOL_MAX + 96,
 	/* of the statistics: the first four of numbers, two of bytes, and in newer
 	   releases a map */
@@ -211,12 +212,21 @@ static size_t count_neighbours(const struct samples *samples,
 	return count;
 }
 
-/** 2.1 counts rounds of garbage collection in half a word, beside the events. */
+/**
+ * 2.1 counts rounds of garbage collection in half a word, beside the events. Where
+ * nothing was recorded of it a block is zeroes from there on, and only glibc's word
+ * in front says that the whole of them would not be in it.
+ */
 static bool has_short_rounds(const struct samples *samples, uint32_t behind)
 {
 	for (size_t i = 0; i < samples->count; i++) {
-		uint64_t words[5], table;
+		uint64_t words[5], table, chunk;
 
+		if (memory_try_u64(samples->memory, samples->items[i] - 8,
+				   &chunk) &&
+		    (chunk & ~UINT64_C(7)) % 16 == 0 && chunk >= CHUNK_MIN &&
+		    (chunk & ~UINT64_C(7)) - 8 < behind + 48)
+			return true;
 		if (!memory_try_read(samples->memory,
 				     samples->items[i] + behind, words,
 				     sizeof(words)))

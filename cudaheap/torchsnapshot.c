@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cudaheap/cachinghost.h"
 #include "cudaheap/torchtrace.h"
 
 /* Releases that changed what a snapshot has. */
@@ -37,6 +38,7 @@ struct snapshot {
 	unsigned int release;
 	uint32_t no_frames;		/* the list that is empty */
 	bool has_no_frames;
+	struct error *err;		/* no memory */
 	char text[TORCH_TRACE_TEXT], key[TORCH_TRACE_TEXT];
 };
 
@@ -239,7 +241,7 @@ static void put_event(struct snapshot *snapshot,
 		   event->address);
 	pickle_u64(pickle, "size", event->size);
 	pickle_i64(pickle, "stream", (int64_t)event->stream);
-	if (snapshot->release >= RELEASE_FRAMES)
+	if (event->time)
 		pickle_i64(pickle, "time_us",
 			   torch_clock_us(&snapshot->clock, event->time));
 	if (snapshot->release >= RELEASE_POOL)
@@ -252,11 +254,12 @@ static void put_event(struct snapshot *snapshot,
 	snapshot->counts->events++;
 }
 
-static void put_trace(struct snapshot *snapshot, const struct torch_trace *trace)
+static void put_trace(struct snapshot *snapshot, const char *key,
+		      const struct torch_trace *trace)
 {
 	struct torch_event event;
 
-	pickle_list(&snapshot->pickle, NULL);
+	pickle_list(&snapshot->pickle, key);
 	for (uint64_t i = 0; trace->layout && i < trace->count; i++) {
 		if (torch_trace_event(trace, snapshot->source->memory, i,
 				      &event)) {
@@ -283,8 +286,67 @@ static void put_traces(struct snapshot *snapshot)
 
 	pickle_list(&snapshot->pickle, "device_traces");
 	for (size_t i = 0; i < allocator->num_devices; i++)
-		put_trace(snapshot, &snapshot->traces[i]);
+		put_trace(snapshot, NULL, &snapshot->traces[i]);
 	pickle_end(&snapshot->pickle);
+}
+
+/* --- pinned memory -------------------------------------------------------- */
+
+enum { HOST_OBJECT_MAX = 32 << 10 };	/* bytes of its allocator */
+
+/** Each block is a segment of its own, which is never cut. */
+static void put_host_block(struct snapshot *snapshot,
+			   const struct torch_host_block *block)
+{
+	struct pickle *pickle = &snapshot->pickle;
+	bool allocated = block->state == CACHING_ACTIVE;
+	bool active = block->state != CACHING_FREE;
+
+	pickle_dict(pickle, NULL);
+	pickle_i64(pickle, "device", -1);
+	pickle_u64(pickle, "address", block->data);
+	pickle_u64(pickle, "total_size", block->size);
+	pickle_u64(pickle, "allocated_size", allocated ? block->size : 0);
+	pickle_u64(pickle, "active_size", active ? block->size : 0);
+	pickle_u64(pickle, "requested_size", block->size);
+	pickle_i64(pickle, "stream", 0);
+	pickle_string(pickle, "segment_type", "small");
+	pickle_pair(pickle, "segment_pool_id", block->pool[0], block->pool[1]);
+	pickle_bool(pickle, "is_expandable", false);
+	put_frames(snapshot, block->context);
+	pickle_list(pickle, "blocks");
+	pickle_dict(pickle, NULL);
+	pickle_u64(pickle, "address", block->data);
+	pickle_u64(pickle, "size", block->size);
+	pickle_u64(pickle, "requested_size", block->size);
+	pickle_string(pickle, "state",
+		      caching_state_name((enum caching_state)block->state));
+	put_frames(snapshot, block->context);
+	pickle_end(pickle);
+	pickle_end(pickle);
+	pickle_end(pickle);
+}
+
+/** Its allocator has a clock and a ring of its own. */
+static void put_host(struct snapshot *snapshot)
+{
+	const struct torch_snapshot_source *source = snapshot->source;
+	struct torch_trace trace = { 0 };
+	struct caching_host host;
+
+	snapshot->err = caching_host_read(source->image, source->memory, &host);
+	pickle_list(&snapshot->pickle, "host_segments");
+	for (size_t i = 0; i < host.num_blocks; i++)
+		put_host_block(snapshot, &host.blocks[i]);
+	pickle_end(&snapshot->pickle);
+	if (host.address)
+		torch_trace_find_in(source->memory, host.address, 8,
+				    HOST_OBJECT_MAX, -1, &trace);
+	if (trace.layout)
+		torch_clock_find(source->memory, host.address,
+				 &snapshot->clock);
+	put_trace(snapshot, "host_traces", &trace);
+	caching_host_deinit(&host);
 }
 
 /* --- the rest ------------------------------------------------------------- */
@@ -435,7 +497,8 @@ static void put_all(struct snapshot *snapshot)
 				 &snapshot->traces[i]);
 	snapshot->release = source->release ? source->release :
 					      release_of_structures(snapshot);
-	torch_clock_find(source->memory, source->allocator, &snapshot->clock);
+	torch_clock_find(source->memory, source->allocator->address,
+			 &snapshot->clock);
 	if (snapshot->release < RELEASE_TRACES) {
 		put_list(snapshot);
 		return;
@@ -447,13 +510,8 @@ static void put_all(struct snapshot *snapshot)
 		put_settings(snapshot);
 	if (snapshot->release >= RELEASE_ANNOTATIONS)
 		put_annotations(snapshot);
-	if (snapshot->release >= RELEASE_HOST) {
-		// Pinned memory of the process is not looked at.
-		pickle_list(&snapshot->pickle, "host_segments");
-		pickle_end(&snapshot->pickle);
-		pickle_list(&snapshot->pickle, "host_traces");
-		pickle_end(&snapshot->pickle);
-	}
+	if (snapshot->release >= RELEASE_HOST)
+		put_host(snapshot);
 	put_findings(snapshot);
 }
 
@@ -473,6 +531,7 @@ struct error *torch_snapshot_write(const struct torch_snapshot_source *source,
 		pickle_begin(&snapshot->pickle, out);
 		put_all(snapshot);
 		pickle_finish(&snapshot->pickle);
+		err = snapshot->err;
 	} else {
 		err = error_no_memory();
 	}

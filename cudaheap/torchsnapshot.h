@@ -30,6 +30,7 @@ unsigned int torch_release_parse(const char *text);
 struct torch_snapshot_source {
 	const struct caching_allocator *allocator;
 	struct memory_reader *memory;
+	struct image *image;
 	struct findings *findings;	/* what cannot be read is told there */
 	unsigned int release;		/* as torch_release_parse(); 0: not known,
 					   then it is told by the structures */

@@ -29,12 +29,14 @@ enum {
 
 /* The longest first: what holds of their strings cannot be by accident. */
 static const struct torch_trace_layout layouts[] = {
-	{ 168, 48, 64, 3 },	/* 2.15 */
-	{ 136, 48, 64, 2 },	/* 2.12 to 2.14 */
-	{ 120, 0, 48, 2 },	/* user_metadata, about 2.11 */
-	{ 88, 0, 48, 1 },	/* compile_context, from about 2.8 */
-	{ 56, 0, 48, 0 },	/* from 2.1 */
-	{ 48, 0, 0, 0 },	/* 2.0 */
+	{ 168, 48, 64, 3, false },	/* 2.15 */
+	{ 136, 48, 64, 2, false },	/* 2.12 to 2.14 */
+	{ 120, 0, 48, 2, false },	/* user_metadata, about 2.11 */
+	{ 104, 48, 64, 1, false },	/* 2.9 */
+	{ 88, 0, 48, 1, false },	/* compile_context, from about 2.8 */
+	{ 56, 0, 48, 0, false },	/* from 2.2 */
+	{ 48, 0, 0, 0, false },		/* 2.1 */
+	{ 48, 0, 0, 0, true },		/* 2.0 */
 };
 
 const char *torch_action_name(enum torch_action action)
@@ -135,7 +137,7 @@ static uint32_t action_of(const struct torch_trace_layout *layout,
 		TORCH_OOM,
 	};
 
-	if (layout->time == 0)
+	if (layout->old_actions)
 		return action < COUNT(first) ? first[action] : TORCH_ACTIONS;
 	return action < TORCH_ACTIONS ? action : TORCH_ACTIONS;
 }
@@ -194,7 +196,8 @@ static bool counts_fit(uint64_t limit, uint64_t next, uint64_t count)
 
 /** The ring whose vector is at an address that lies at `place`. */
 static bool ring_at(struct memory_reader *memory, uint64_t place,
-		    uint64_t vector, int device, struct torch_trace *ret)
+		    uint64_t vector, int device, bool is_old,
+		    struct torch_trace *ret)
 {
 	uint64_t begin, bytes, room, limit, next;
 
@@ -204,7 +207,8 @@ static bool ring_at(struct memory_reader *memory, uint64_t place,
 		const struct torch_trace_layout *layout = &layouts[i];
 		uint64_t count = bytes / layout->size;
 
-		if (bytes % layout->size || room % layout->size)
+		if (bytes % layout->size || room % layout->size ||
+		    layout->old_actions != (is_old && layout->time == 0))
 			continue;
 		ret->is_ring = false;
 		if (!memory_try_u64(memory, place - FIELDS_LIMIT, &limit) ||
@@ -229,24 +233,40 @@ static bool ring_at(struct memory_reader *memory, uint64_t place,
 	return false;
 }
 
-void torch_trace_find(struct memory_reader *memory,
-		      const struct torch_device *device,
-		      struct torch_trace *ret)
+static void find_in(struct memory_reader *memory, uint64_t object,
+		    uint32_t from, uint32_t end, int device, bool is_old,
+		    struct torch_trace *ret)
 {
-	uint32_t from = device->layout.active + CACHING_TABLE;
-
 	*ret = (struct torch_trace){ 0 };
-	for (uint32_t at = from; at + 8 <= CACHING_DEVICE_MAX; at += 8) {
-		uint64_t place = device->address + at, vector;
+	for (uint32_t at = from; at + 8 <= end; at += 8) {
+		uint64_t place = object + at, vector;
 
 		if (!memory_try_u64(memory, place, &vector))
 			return;
 		if (vector == 0 || vector % 8 || vector > ADDRESS_MAX)
 			continue;
-		if (ring_at(memory, place, vector, device->index, ret))
+		if (ring_at(memory, place, vector, device, is_old, ret))
 			return;
 	}
 	ret->layout = NULL;
+}
+
+void torch_trace_find_in(struct memory_reader *memory, uint64_t object,
+			 uint32_t from, uint32_t end, int device,
+			 struct torch_trace *ret)
+{
+	find_in(memory, object, from, end, device, false, ret);
+}
+
+void torch_trace_find(struct memory_reader *memory,
+		      const struct torch_device *device,
+		      struct torch_trace *ret)
+{
+	// 2.0 has no contexts, but histories, and no expandable segments, whose
+	// actions come in between.
+	find_in(memory, device->address, device->layout.active + CACHING_TABLE,
+		CACHING_DEVICE_MAX, device->index, device->layout.context == 0,
+		ret);
 }
 
 bool torch_trace_event(const struct torch_trace *trace,
@@ -418,17 +438,16 @@ static void fit_line(const struct pair *pairs, struct torch_clock *ret)
 	ret->ns = pairs[0].ns + (int64_t)line.at;
 }
 
-void torch_clock_find(struct memory_reader *memory,
-		      const struct caching_allocator *allocator,
+void torch_clock_find(struct memory_reader *memory, uint64_t allocator,
 		      struct torch_clock *ret)
 {
 	enum { SIZE = PAIRS * sizeof(struct pair) };
 	struct pair *pairs = malloc(SIZE);
 
 	*ret = (struct torch_clock){ 0 };
-	for (uint32_t at = 8; pairs && allocator->address && !ret->is_known &&
+	for (uint32_t at = 8; pairs && allocator && !ret->is_known &&
 	     at < ALLOCATOR_MAX; at += 8) {
-		uint64_t address = allocator->address + at, first;
+		uint64_t address = allocator + at, first;
 
 		if (!memory_try_u64(memory, address, &first))
 			break;

@@ -45,6 +45,7 @@ struct torch_trace_layout {
 	uint32_t size;		/* bytes of an event */
 	uint32_t pool, time;
 	uint32_t num_strings;	/* the last of its fields */
+	bool old_actions;	/* numbered as in 2.0 */
 };
 
 struct torch_trace {
@@ -72,6 +73,11 @@ struct torch_event {
 void torch_trace_find(struct memory_reader *memory,
 		      const struct torch_device *device,
 		      struct torch_trace *ret);
+
+/** The same of another object, between two offsets. @param device -1: the host */
+void torch_trace_find_in(struct memory_reader *memory, uint64_t object,
+			 uint32_t from, uint32_t end, int device,
+			 struct torch_trace *ret);
 
 /**
  * What the driver had free of the device when memory last ran out, by its event,
@@ -105,9 +111,8 @@ struct torch_clock {
 	int64_t ns;		/* … this time, since 1970 */
 };
 
-/** By the measurements in the allocator's object. */
-void torch_clock_find(struct memory_reader *memory,
-		      const struct caching_allocator *allocator,
+/** By the measurements in an allocator's object. */
+void torch_clock_find(struct memory_reader *memory, uint64_t allocator,
 		      struct torch_clock *ret);
 
 /** Microseconds since 1970; the count itself where the clock is not known. */

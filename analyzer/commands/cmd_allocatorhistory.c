@@ -229,7 +229,7 @@ static struct error *run_with(struct history *history)
 	for (uint64_t i = 0; i < history->sums[TOTAL_EVENTS]; i++)
 		order[i] = &history->rows[i];
 	qsort(order, history->sums[TOTAL_EVENTS], sizeof(*order), newest_first);
-	torch_clock_find(&history->memory, history->allocator->caching,
+	torch_clock_find(&history->memory, history->allocator->caching->address,
 			 &history->clock);
 	progress_clear();
 	print(history, order);

@@ -161,7 +161,7 @@ static struct error *write_it(struct scan *scan,
 	if (err)
 		return err;
 	err = torch_snapshot_write(&(struct torch_snapshot_source){
-		.allocator = allocator, .memory = &memory,
+		.allocator = allocator, .memory = &memory, .image = image,
 		.findings = image->findings,
 		.release = torch_release_parse(version),
 		.frames = torchframes_put, .context = frames,

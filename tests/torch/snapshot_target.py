@@ -23,6 +23,8 @@ def record(**options):
     try:
         recorder(**options)
     except TypeError:           # 2.0 has other parameters
+        if options.pop("global_record_annotations", False):
+            return record(**options)
         recorder(True, trace_alloc_max_entries=options.get("max_entries", 1000),
                  trace_alloc_record_context=True)
 
@@ -41,13 +43,28 @@ def step(rounds):
     del KEPT[::3]
 
 
+def pin():
+    """Memory of the host, which has an allocator of its own."""
+    for count in 1, 3000, 1 << 20, 70000:
+        KEPT.append(torch.empty(count).pin_memory())
+    passing = torch.empty(3 << 20).pin_memory()
+    del passing
+
+
 def plain():
     step(20)
+    pin()
 
 
 def history():
-    record(max_entries=100000)
+    KEPT.append(torch.empty(1000).pin_memory())
+    options = {"max_entries": 100000}
+    try:
+        record(record_pinned_host_memory=True, **options)
+    except TypeError:           # that past is kept from 2.14 on
+        record(**options)
     step(20)
+    pin()
 
 
 def stacks():
