@@ -15,6 +15,11 @@
  *    whose class inherits it. The field is the one between those that have
  *    PyType_GenericAlloc and PyObject_GC_Del in PyStaticMethod_Type.
  *
+ * PYTHONMALLOC and -X dev have Python set allocators of its own when it begins,
+ * in place of the hooked one. So tp_new of staticmethod, which the frozen
+ * importlib calls before any code of the program's runs, looks once whether that
+ * has happened, hooks what is there then, and takes itself out.
+ *
  * A Python that is not the program itself nor one of the libraries that it was
  * linked with is not there yet, and is not hooked. It could not be later: a
  * class that has inherited tp_new must have the same as MemoryError has.
@@ -24,12 +29,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "dumper/onoom/onoom_tell.h"
 
 enum {
 	DOMAIN_RAW = 0,		/* PYMEM_DOMAIN_RAW */
+	DOMAIN_MEM, DOMAIN_OBJ, NUM_DOMAINS,
 	/* Fewer bytes than any release's type objects have (3.8: 408). */
 	TYPE_SIZE = 384,
 	TYPE_WORDS = TYPE_SIZE / sizeof(uintptr_t),
@@ -49,6 +56,12 @@ typedef void *new_fn(void *type, void *args, void *keywords);
 
 static struct allocator python;		/* its own functions */
 static new_fn *python_new;
+static struct allocator later[NUM_DOMAINS];	/* what replaced them */
+static void (*get_allocator)(int, struct allocator *);
+static void (*set_allocator)(int, struct allocator *);
+static bool is_malloc_debug;
+static new_fn *static_new;
+static uintptr_t *static_new_field;
 static int (*is_initialized)(void);
 static size_t name_at;		/* index of tp_name in the words of a type */
 
@@ -87,6 +100,45 @@ static void *hooked_realloc(void *context, void *old, size_t size)
 	return block;
 }
 
+/* Of those that came later: the context says which, and is not theirs. */
+
+static void *later_malloc(void *context, size_t size)
+{
+	const struct allocator *own = context;
+	void *block = own->malloc(own->context, size);
+
+	if (__builtin_expect(!block, 0))
+		refused(size);
+	return block;
+}
+
+static void *later_calloc(void *context, size_t count, size_t size)
+{
+	const struct allocator *own = context;
+	void *block = own->calloc(own->context, count, size);
+
+	if (__builtin_expect(!block, 0))
+		refused(count * size);
+	return block;
+}
+
+static void *later_realloc(void *context, void *old, size_t size)
+{
+	const struct allocator *own = context;
+	void *block = own->realloc(own->context, old, size);
+
+	if (__builtin_expect(!block, 0))
+		refused(size);
+	return block;
+}
+
+static void later_free(void *context, void *block)
+{
+	const struct allocator *own = context;
+
+	own->free(own->context, block);
+}
+
 static void *hooked_new(void *type, void *args, void *keywords)
 {
 	if (is_initialized())
@@ -96,19 +148,57 @@ static void *hooked_new(void *type, void *args, void *keywords)
 
 /* --- setting them ----------------------------------------------------------------- */
 
+static void hook_later(int domain)
+{
+	struct allocator hooked = {
+		.context = &later[domain],
+		.malloc = later_malloc,
+		.calloc = later_calloc,
+		.realloc = later_realloc,
+		.free = later_free,
+	};
+
+	get_allocator(domain, &later[domain]);
+	set_allocator(domain, &hooked);
+}
+
+/**
+ * Where the raw domain is no longer hooked, what replaced it; the others too, if
+ * they do not ask the raw one: pymalloc does, also under its debug hooks.
+ */
+static void hook_again(void)
+{
+	struct allocator now;
+
+	get_allocator(DOMAIN_RAW, &now);
+	if (now.malloc == hooked_malloc)
+		return;
+	for (int domain = DOMAIN_MEM; domain < NUM_DOMAINS; domain++) {
+		get_allocator(domain, &now);
+		if (now.malloc == python.malloc || is_malloc_debug)
+			hook_later(domain);
+	}
+	hook_later(DOMAIN_RAW);
+}
+
+static void *hooked_static_new(void *type, void *args, void *keywords)
+{
+	*static_new_field = (uintptr_t)static_new;
+	hook_again();
+	return static_new(type, args, keywords);
+}
+
 static void hook_allocator(void)
 {
-	void (*get)(int, struct allocator *) =
-		(void (*)(int, struct allocator *))
-		dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
-	void (*set)(int, struct allocator *) =
-		(void (*)(int, struct allocator *))
-		dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
 	struct allocator hooked;
 
-	if (!get || !set)
+	get_allocator = (void (*)(int, struct allocator *))
+		dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
+	set_allocator = (void (*)(int, struct allocator *))
+		dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+	if (!get_allocator || !set_allocator)
 		return;
-	get(DOMAIN_RAW, &python);
+	get_allocator(DOMAIN_RAW, &python);
 	hooked = (struct allocator){
 		.context = python.context,
 		.malloc = hooked_malloc,
@@ -116,7 +206,7 @@ static void hook_allocator(void)
 		.realloc = hooked_realloc,
 		.free = python.free,
 	};
-	set(DOMAIN_RAW, &hooked);
+	set_allocator(DOMAIN_RAW, &hooked);
 }
 
 static int is_code(struct dl_phdr_info *module, size_t size, void *context)
@@ -166,10 +256,22 @@ static bool find_name(const uintptr_t *memory_error)
 	return false;
 }
 
-static void hook_new(void)
+static void hook_static_new(size_t at)
+{
+	uintptr_t *type = dlsym(RTLD_DEFAULT, "PyStaticMethod_Type");
+	const char *wish = getenv("PYTHONMALLOC");
+
+	if (!get_allocator || !set_allocator || at == 0)
+		return;
+	is_malloc_debug = wish && strcmp(wish, "malloc_debug") == 0;
+	static_new_field = &type[at];
+	static_new = (new_fn *)*static_new_field;
+	*static_new_field = (uintptr_t)hooked_static_new;
+}
+
+static void hook_new(size_t at)
 {
 	uintptr_t **memory_error = dlsym(RTLD_DEFAULT, "PyExc_MemoryError");
-	size_t at = find_field();
 
 	if (!memory_error || !*memory_error || at == 0 ||
 	    !find_name(*memory_error) ||
@@ -182,9 +284,13 @@ static void hook_new(void)
 __attribute__((constructor))
 static void hook_python(void)
 {
+	size_t at;
+
 	is_initialized = (int (*)(void))dlsym(RTLD_DEFAULT, "Py_IsInitialized");
 	if (!onoom_is_wanted() || !is_initialized || is_initialized())
 		return;
+	at = find_field();
 	hook_allocator();
-	hook_new();
+	hook_new(at);
+	hook_static_new(at);
 }

@@ -130,6 +130,18 @@ def test_interpreter(interpreter):
             thread = check_evidence(dump, reason, "refused")
             native = [frame.get("function") for frame in thread["native"]]
             assert "onoom_tell" in native, native
+        # One of them on each, as each takes its time.
+        setting = ({"PYTHONMALLOC": "malloc"}, {"PYTHONDEVMODE": "1"},
+                   {"PYTHONMALLOC": "malloc_debug"})[interpreter.version[1] % 3]
+        with heaptest.case("%s: what Python was refused, with %s" % (name,
+                                                                     setting)):
+            seen = Outcome(python(interpreter, "refused", "exit=3"),
+                           env=setting)
+            assert seen.status == 3, seen.said
+            dump, reason = seen.only()
+            assert re.fullmatch(r"MemoryError in thread \d+: Python was refused"
+                                r" 4\.00 EiB", reason), reason
+            check_evidence(dump, reason, "refused")
         with heaptest.case(name + ": within a list that is being made"):
             seen = Outcome(python(interpreter, "limited"))
             assert (seen.status, seen.out) == (0, "limited MemoryError\n"), (
@@ -425,13 +437,13 @@ def test_unharmed():
                         "echo two >&2; exit 6"])
         assert (seen.status, seen.out) == (6, "one\ntwo\n"[:4]), seen.out
         assert "two" in seen.said and not seen.dumps
-    for value in "malloc", "debug":
-        with heaptest.case("PYTHONMALLOC=%s: not what Python was refused, and "
-                           "no harm" % value):
+    for value in "malloc", "malloc_debug", "debug":
+        with heaptest.case("PYTHONMALLOC=%s: no harm" % value):
             seen = Outcome(python(system, "refused", "named"),
                            env={"PYTHONMALLOC": value})
             assert seen.status == 0 and "named MemoryError" in seen.out
-            seen.only()
+            dump, reason = seen.only()
+            assert "Python was refused" in reason, reason
 
 
 # ---- When the watcher fails
