@@ -60,7 +60,7 @@ static const struct column refcount_columns[NUM_REFCOUNT_COLUMNS] = {
 
 enum {
 	TOTAL_AUDITED, TOTAL_UNEXPLAINED, TOTAL_UNHELD, TOTAL_OVER_RELEASED, TOTAL_GUESSED,
-	TOTAL_IMMORTAL, NUM_TOTALS
+	TOTAL_IMMORTAL, TOTAL_DANGLING, NUM_TOTALS
 };
 
 static const struct column refcount_totals[NUM_TOTALS] = {
@@ -78,6 +78,9 @@ static const struct column refcount_totals[NUM_TOTALS] = {
 			 "for: no rows" },
 	[TOTAL_IMMORTAL] = { .key = "immortal_objects", .unit = UNIT_COUNT,
 		.about = "objects whose counts say nothing: not audited" },
+	[TOTAL_DANGLING] = { .key = "dangling", .unit = UNIT_COUNT,
+		.about = "references to what is no object: it was released too "
+			 "often and freed, or written over; -v lists some" },
 };
 
 static struct error *run(struct scan *scan);
@@ -231,9 +234,16 @@ static void print_remark(const struct rows *rows,
 			    units_count(roots->num_guessed, first));
 }
 
+static uint64_t dangling_of(const struct rows *rows)
+{
+	return findings_of(opened_image(rows->scan->opened)->findings,
+			   HEAP_DANGLING);
+}
+
 static void print(struct rows *rows, const struct heaproots *roots)
 {
 	struct scan *scan = rows->scan;
+	char dangling[UNITS_TEXT_MAX];
 	const struct cell totals[NUM_TOTALS] = {
 		[TOTAL_AUDITED] = cell_number(
 			UNIT_COUNT, rows->heap->count - roots->num_immortal),
@@ -245,6 +255,7 @@ static void print(struct rows *rows, const struct heaproots *roots)
 		[TOTAL_GUESSED] = cell_number(UNIT_COUNT, roots->num_guessed),
 		[TOTAL_IMMORTAL] = cell_number(UNIT_COUNT,
 					       roots->num_immortal),
+		[TOTAL_DANGLING] = cell_number(UNIT_COUNT, dangling_of(rows)),
 	};
 
 	scan_begin(scan, "refcounts");
@@ -252,6 +263,11 @@ static void print(struct rows *rows, const struct heaproots *roots)
 		      NUM_TOTALS);
 	print_rows(rows);
 	print_remark(rows, roots);
+	if (dangling_of(rows) > 0)
+		render_line(&scan->render, "%s references lead to what is no "
+			    "object: it was released too often and freed, or "
+			    "written over (-v lists some)",
+			    units_count(dangling_of(rows), dangling));
 	render_end(&scan->render);
 	gate_totals(&scan->gate, totals);
 	if (rows->all.count == 0)

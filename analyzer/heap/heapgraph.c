@@ -4,6 +4,7 @@
  */
 #include "analyzer/heap/heapgraph.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,10 +72,11 @@ static struct error *make_columns(struct heapgraph *heap)
 
 struct pending {
 	const struct rank_cell *cell;
-	uint64_t bit;
+	uint64_t bit, address;
 	uint32_t referrer;
 	uint16_t hold;
 	bool deferred;
+	bool leads;		/* to an object, unless something is wrong */
 };
 
 struct build_worker {
@@ -115,6 +117,37 @@ static void count_deferred(struct build_worker *worker, uint32_t object)
 		worker->err = err;
 }
 
+static bool is_there(const struct memory *memory, uint64_t address)
+{
+	const struct memory_range *range = memory_find(memory, address);
+
+	return range && range->state != MEMORY_NOT_CAPTURED;
+}
+
+/**
+ * An item, a key, a value or an attribute is no object: it was released too often
+ * and freed while it was still referred to, or something has written there. What
+ * has a count of 0 is being taken apart, and what was not captured may be one.
+ */
+static void tell_dangling(const struct build *build, uint32_t referrer,
+			  uint64_t address)
+{
+	const struct heapgraph *heap = build->heap;
+	struct image *image = build->options->runtime->image;
+
+	if (heap->refcounts[referrer] == 0 &&
+	    !(heap->flags[referrer] & HEAP_IMMORTAL))
+		return;
+	if (!is_there(image->memory, address) &&
+	    (image->missing_bytes || memory_find(image->memory, address)))
+		return;
+	findings_add(image->findings, HEAP_DANGLING,
+		     heapgraph_address(heap, referrer), "%s refers to 0x%" PRIx64
+		     ", where no object is: it was released too often and "
+		     "freed, or written over",
+		     heapgraph_type(heap, referrer)->name, address);
+}
+
 /** Cells that were asked for long enough ago. */
 static void resolve(struct build_worker *worker)
 {
@@ -123,6 +156,9 @@ static void resolve(struct build_worker *worker)
 		uint32_t id = rank_in_cell(pending->cell, pending->bit);
 
 		// Guesses lead to anything; damage does, too.
+		if (id == RANK_NONE && pending->leads)
+			tell_dangling(worker->build, pending->referrer,
+				      pending->address);
 		if (id == RANK_NONE)
 			continue;
 		worker->degrees[pending->referrer - worker->first]++;
@@ -176,13 +212,21 @@ static bool see_reference(void *context, const struct pyh_ref *ref)
 	const struct rank_cell *cell = rank_cell(worker->build->heap->rank,
 						 ref->address);
 
+	bool leads = !worker->guessed && ref->kind != PYH_REF_FIELD &&
+		     ref->kind != PYH_REF_LOCAL && ref->kind != PYH_REF_TYPE &&
+		     (ref->hold == PYH_HOLD_TRAVERSED ||
+		      ref->hold == PYH_HOLD_UNTRAVERSED);
+
+	if (!cell && leads)
+		tell_dangling(worker->build, worker->last, ref->address);
 	if (!cell)
 		return true;
 	__builtin_prefetch(cell);
 	// What only looks like an object proves nothing.
 	worker->pending[worker->num_pending++] = (struct pending){
 		.cell = cell, .bit = rank_bit(ref->address),
-		.referrer = worker->last,
+		.referrer = worker->last, .address = ref->address,
+		.leads = leads,
 		.hold = worker->guessed && ref->hold != PYH_HOLD_NONE ?
 				GRAPH_GUESSED : ref->hold,
 		.deferred = ref->deferred && !worker->guessed };

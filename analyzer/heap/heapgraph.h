@@ -68,6 +68,9 @@ struct heapgraph {
 	struct pyh_types *pyh_types;	/* borrowed */
 };
 
+/* Findings: references that own a count and lead to no object. */
+#define HEAP_DANGLING "dangling-reference"
+
 struct heapgraph_options {
 	const struct pyh_runtime *runtime;
 	struct pyh_types *types;

@@ -316,13 +316,20 @@ static void tell_counts(struct scan *scan, const struct whole *whole)
 	const struct heapgraph *heap = whole->analysis->heap;
 	struct render *render = &scan->render;
 	char released[UNITS_TEXT_MAX], native[UNITS_TEXT_MAX];
-	char line[200], safe[RENDER_NAME_MAX];
+	char line[200], safe[RENDER_NAME_MAX], dangling[96] = "";
+	uint64_t freed = findings_of(opened_image(scan->opened)->findings,
+				     HEAP_DANGLING);
 
-	(void)snprintf(line, sizeof(line), "REFCOUNTS %s released too often; %s "
-		       "object%s held by native code alone",
+	if (freed)
+		(void)snprintf(dangling, sizeof(dangling), "%s reference%s to "
+			       "no object (-v), ",
+			       units_count(freed, native),
+			       freed == 1 ? "" : "s");
+	(void)snprintf(line, sizeof(line), "REFCOUNTS %s%s released too often; "
+		       "%s object%s held by native code alone", dangling,
 		       roots->num_over_released ?
 			       units_count(roots->num_over_released, released) :
-			       "none",
+		       freed ? "no other" : "none",
 		       units_count(roots->num_unexplained, native),
 		       roots->num_unexplained == 1 ? "" : "s");
 	render_line_see(render, line, "refcounts");

@@ -15,6 +15,25 @@ import heldcounts
 from heldcounts import answer
 
 TARGET = os.path.join(HERE, "refcounts_target.py")
+# Nothing else has the size of these, so that their memory stays free.
+FREED = """
+import ctypes, os, sys
+class Session:
+    __slots__ = ["field%d" % number for number in range(40)]
+release = ctypes.pythonapi.Py_DecRef
+release.argtypes, release.restype = [ctypes.py_object], None
+class List(ctypes.Structure):
+    _fields_ = [("head", ctypes.c_size_t * 3),
+                ("items", ctypes.POINTER(ctypes.c_size_t))]
+sessions = [Session() for number in range(3000)]
+for number in range(1000, 1010):
+    release(sessions[number])
+List.from_address(id(sessions)).items[5] = 0x4141414141414140
+print(id(sessions))
+print("READY", os.getpid(), flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
 
 
 def dumped(interpreter):
@@ -79,6 +98,28 @@ def test_options(core):
     assert " more object" in done.stdout and "__main__.Released" in done.stdout
 
 
+def test_freed(interpreter):
+    """Objects that C code has released once too often, so that they are gone while
+    a list still has them; and a word that never was one."""
+    core, script = heaptest.tmp("freed"), heaptest.tmp("freed.py")
+    with open(script, "w") as file:
+        file.write(FREED)
+    with heaptest.start_target(interpreter, script) as target:
+        done = heaptest.heapdump("-q", "--max-pause", "1m", "-o", core, target.pid)
+        assert done.returncode == 0, done.stderr
+        holder = int(target.printed().split()[0])
+    done = heaptest.heapscan(core, "refcounts", "-f", "json", "-v")
+    assert json.loads(done.stdout)["totals"]["dangling"] == 10 + 1, done.stderr
+    lines = [line for line in done.stderr.splitlines()
+             if "dangling-reference" in line]
+    assert len(lines) == 8 and all(" at %#x: list refers to 0x" % holder in line
+                                   for line in lines), done.stderr
+    assert " refers to 0x4141414141414140," in done.stderr, done.stderr
+    told = heaptest.heapscan(core).stdout
+    assert "REFCOUNTS 11 references to no object (-v), no other released" in told
+    os.unlink(core)
+
+
 for interpreter in heaptest.interpreters(few=True):
     with heaptest.case("%s: dumped" % interpreter):
         core, planted = dumped(interpreter)
@@ -91,4 +132,8 @@ for interpreter in heaptest.interpreters(few=True):
         test_holders(interpreter, core, planted)
     with heaptest.case("%s: options" % interpreter):
         test_options(core)
+    if not interpreter.free_threaded:
+        with heaptest.case("%s: what was freed while it was referred to" %
+                           interpreter):
+            test_freed(interpreter)
 heaptest.finish()

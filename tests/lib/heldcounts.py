@@ -38,7 +38,9 @@ KNOWN_LEAKS = (
 def answer(core, *args):
     done = heaptest.heapscan(core, "refcounts", *args, "-f", "json")
     assert done.returncode == 0, "exit %d: %s" % (done.returncode, done.stderr)
-    return json.loads(done.stdout)
+    whole = json.loads(done.stdout)
+    assert whole["totals"]["dangling"] == 0, done.stderr
+    return whole
 
 
 def left_of(row):
