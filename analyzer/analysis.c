@@ -5,11 +5,14 @@
 #include "analyzer/analysis.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "analyzer/kept/kept.h"
 #include "analyzer/ledger/ledger.h"
 #include "analyzer/opened.h"
 #include "analyzer/show/scan_progress.h"
+#include "analyzer/tensors/tensorlinks.h"
+#include "image/base/guard.h"
 #include "image/base/workers.h"
 
 static struct error *visit_census(void *context,
@@ -61,6 +64,7 @@ struct making {
 	struct opened *opened;
 	struct analysis *analysis;
 	unsigned int parts[ANALYSIS_PARTS];
+	struct tensorlinks links;
 };
 
 static uint64_t weight(void *context, uint32_t object)
@@ -68,20 +72,151 @@ static uint64_t weight(void *context, uint32_t object)
 	return heapgraph_footprint(context, object);
 }
 
-static struct error *find_dominators(const struct making *making)
+/* --- with PyTorch's C++ objects --------------------------------------------- */
+
+static uint64_t weight_linked(void *context, uint32_t node)
+{
+	const struct making *making = context;
+	const struct tensorlinks *links = &making->links;
+	const struct held_storage *storage;
+
+	if (node < links->first)
+		return heapgraph_footprint(making->analysis->heap, node);
+	if (node < links->first_storage)
+		return 0;
+	storage = &links->storages[node - links->first_storage];
+	return storage->flags & HELD_IN_HOST ? storage->bytes : 0;
+}
+
+/**
+ * What is held from outside: objects, but for those that links account for, and
+ * C++ objects that nothing leads to. What only garbage leads to, is garbage; what
+ * nothing at all does is C++'s, in a circle.
+ */
+static struct error *find_held(const struct making *making,
+			       const struct graph *graph, struct node_set *ret)
+{
+	const struct tensorlinks *links = &making->links;
+	const struct node_set *held = &making->analysis->roots.held;
+	CLEANUP(node_set_deinit) struct node_set found = { 0 };
+	struct error *err = node_set_init(ret, graph->num_nodes);
+
+	if (!err)
+		err = node_set_init(&found, graph->num_nodes);
+	if (err)
+		return err;
+	memcpy(ret->words, held->words,
+	       ((size_t)held->num_nodes + 63) / 64 * sizeof(*held->words));
+	for (size_t i = 0; i < links->num_explained; i++)
+		node_set_remove(ret, links->explained[i]);
+	for (size_t i = 0; i < links->num_starts; i++)
+		(void)node_set_add(ret, links->starts[i]);
+	memcpy(found.words, ret->words,
+	       ((size_t)graph->num_nodes + 63) / 64 * sizeof(*found.words));
+	err = reach(graph, GRAPH_MASK_STRONG, NULL, &found);
+	for (uint32_t i = 0; !err && i < links->first; i++)
+		if (!node_set_has(held, i))
+			(void)node_set_add(&found, i);
+	if (!err)
+		err = reach(graph, GRAPH_MASK_STRONG, NULL, &found);
+	for (size_t i = 0; !err && i < links->num_explained; i++)
+		if (!node_set_has(&found, links->explained[i]))
+			(void)node_set_add(ret, links->explained[i]);
+	for (size_t i = 0; !err && i < links->num_links; i++)
+		if (!node_set_has(&found, links->links[i].from))
+			(void)node_set_add(ret, links->links[i].from);
+	return err;
+}
+
+/** The nearest above each node that is an object, or what stands for none. */
+static void skip_links(const struct tensorlinks *links, uint32_t *parent)
+{
+	uint32_t first = links->first, end = first + links->count;
+
+	for (uint32_t i = 0; i < end; i++) {
+		uint32_t at = i, above;
+
+		while (parent[at] >= first && parent[at] < end)
+			at = parent[at];
+		above = parent[at];
+		for (at = i; parent[at] >= first && parent[at] < end;) {
+			uint32_t next = parent[at];
+
+			parent[at] = above;
+			at = next;
+		}
+	}
+}
+
+/** Storages get their owners; then only objects are left in the tree. */
+static struct error *give_owners(struct making *making)
+{
+	struct tensorlinks *links = &making->links;
+	struct analysis *analysis = making->analysis;
+	struct dominators *dominators = &analysis->dominators;
+	struct heldbytes *held = calloc(1, sizeof(*held));
+
+	if (!held)
+		return error_no_memory();
+	analysis->held = held;
+	skip_links(links, dominators->parent);
+	for (size_t i = 0; i < links->num_storages; i++)
+		links->storages[i].owner =
+			dominators->parent[links->first_storage + i];
+	for (uint32_t i = links->first; i < links->first + links->count; i++)
+		dominators->num_reached -=
+			dominators->parent[i] != DOMINATOR_UNREACHED;
+	dominators->num_nodes = links->first;
+	held->storages = links->storages;
+	held->num_storages = links->num_storages;
+	links->storages = NULL;
+	return heldbytes_make(dominators, held);
+}
+
+static struct error *find_linked(struct making *making,
+				 struct dominators_options *options)
+{
+	const struct tensorlinks *links = &making->links;
+	struct heapgraph *heap = making->analysis->heap;
+	CLEANUP(node_set_deinit) struct node_set roots = { 0 };
+	CLEANUP(graph_deinit) struct graph graph = { 0 };
+	struct error *err = graph_extend(&heap->graph, links->count,
+					 links->links, links->num_links,
+					 options->workers, &heap->spill,
+					 &graph);
+
+	if (!err)
+		err = find_held(making, &graph, &roots);
+	if (err)
+		return err;
+	options->roots = &roots;
+	options->weights = NULL;
+	options->weight = weight_linked;
+	options->context = making;
+	err = dominators_find(&graph, options, &making->analysis->dominators);
+	return err ? err : give_owners(making);
+}
+
+static struct error *find_dominators(struct making *making)
 {
 	struct analysis *analysis = making->analysis;
 	struct heapgraph *heap = analysis->heap;
-
-	return dominators_find(&heap->graph, &(struct dominators_options){
+	struct dominators_options options = {
 		.workers = opened_workers(making->opened),
 		.mask = GRAPH_MASK_STRONG,
 		.roots = &analysis->roots.held,
 		.weights = heap->footprints,
 		.weight = heap->num_bigs ? weight : NULL,
 		.context = heap,
-		.spill = &heap->spill }, &analysis->dominators);
+		.spill = &heap->spill };
+
+	return making->links.count ?
+		       find_linked(making, &options) :
+		       dominators_find(&heap->graph, &options,
+				       &analysis->dominators);
 }
+
+/* --- the others ------------------------------------------------------------- */
 
 /** The objects that are the types, by the types' ids. */
 static struct error *list_classes(const struct heapgraph *heap, uint32_t **ret)
@@ -125,7 +260,7 @@ static struct error *replay_collector(const struct making *making)
 
 static struct error *make_part(void *context, unsigned int worker, size_t shard)
 {
-	const struct making *making = context;
+	struct making *making = context;
 
 	(void)worker;
 	switch (making->parts[shard]) {
@@ -166,7 +301,12 @@ struct error *analysis_of(struct opened *opened, unsigned int parts,
 			making.parts[count++] = 1u << i;
 	if (count > 0)
 		progress_tell(NULL, "finding who keeps what", 0, 0);
-	err = workers_run(opened_workers(opened), count, make_part, &making);
+	if (parts & ANALYSIS_DOMINATORS)
+		err = tensorlinks_make(opened, *at, &making.links);
+	if (!err)
+		err = workers_run(opened_workers(opened), count, make_part,
+				  &making);
+	tensorlinks_deinit(&making.links);
 	if (!err && parts & ANALYSIS_TREE)
 		err = domtree_make(&(*at)->dominators, &(*at)->heap->spill,
 				   &(*at)->tree);
@@ -210,6 +350,7 @@ void analysis_destroy(struct analysis *analysis)
 	components_deinit(&analysis->components);
 	collector_deinit(&analysis->collector);
 	domtree_deinit(&analysis->tree);
+	heldbytes_destroy(analysis->held);
 	dominators_deinit(&analysis->dominators);
 	heaproots_deinit(&analysis->roots);
 	heapgraph_destroy(analysis->heap);

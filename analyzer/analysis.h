@@ -13,6 +13,7 @@
 #include "analyzer/heap/collector.h"
 #include "analyzer/heap/heapgraph.h"
 #include "analyzer/heap/heaproots.h"
+#include "analyzer/heap/heldbytes.h"
 
 struct opened;
 
@@ -32,7 +33,11 @@ struct kept;
 struct analysis {
 	struct heapgraph *heap;
 	struct heaproots roots;
+	/* What PyTorch's C++ objects lead to counts, but only objects are parents
+	   and have parents; what they retain has data of tensors in the process
+	   among it. */
 	struct dominators dominators;
+	struct heldbytes *held;		/* data of tensors; NULL: there is none */
 	struct domtree tree;
 	struct components components;
 	struct collector collector;

@@ -46,6 +46,7 @@ enum object_column {
 	OBJECT_GENERATION,
 	OBJECT_FLAGS,
 	OBJECT_RETAINED,	/* with --retained */
+	OBJECT_DEVICE,
 	OBJECT_PREVIEW,
 	NUM_OBJECT_COLUMNS
 };
@@ -84,7 +85,11 @@ static const struct column object_columns[NUM_OBJECT_COLUMNS] = {
 			 "has run)" },
 	[OBJECT_RETAINED] = { .key = "retained", .unit = UNIT_BYTES,
 		.about = "with --retained: what the allocators hold for it "
-			 "and for all that lives by it alone" },
+			 "and for all that lives by it alone, data of tensors "
+			 "in the process included" },
+	[OBJECT_DEVICE] = { .key = "device_retained", .unit = UNIT_BYTES,
+		.about = "with --retained: data of tensors on devices that "
+			 "would go with it" },
 	[OBJECT_PREVIEW] = { .key = "preview", .unit = UNIT_TEXT,
 		.about = "its value, with --values", .no_key = true },
 };
@@ -176,7 +181,8 @@ static void inspection_deinit(struct inspection *inspection)
 static bool wants_retained(const struct scan *scan)
 {
 	return scan->options->retained ||
-	       scan->gate.row_column == OBJECT_RETAINED;
+	       scan->gate.row_column == OBJECT_RETAINED ||
+	       scan->gate.row_column == OBJECT_DEVICE;
 }
 
 static struct error *inspection_init(struct inspection *inspection,
@@ -345,15 +351,24 @@ static const char *evidence_text(enum pyh_evidence evidence)
 	return "guessed";
 }
 
-static struct cell retained_cell(const struct inspection *inspection)
+/** @param column  OBJECT_RETAINED or OBJECT_DEVICE */
+static struct cell retained_cell(const struct inspection *inspection,
+				 int column)
 {
 	const struct analysis *analysis = inspection->analysis;
 	uint32_t number = analysis ?
 		heapgraph_find(analysis->heap,
 			       inspection->lookup.object.address) : GRAPH_NONE;
 
-	return number == GRAPH_NONE ? cell_unknown() :
-		cell_number(UNIT_BYTES, analysis->dominators.retained[number]);
+	if (number == GRAPH_NONE)
+		return cell_unknown();
+	if (column == OBJECT_RETAINED)
+		return cell_number(UNIT_BYTES,
+				   analysis->dominators.retained[number]);
+	return heldbytes_has_device(analysis->held) ?
+		cell_number(UNIT_BYTES,
+			    heldbytes_device(analysis->held, number)) :
+		cell_unknown();
 }
 
 /** The texts must live as long as the cells. */
@@ -383,7 +398,8 @@ static void object_cells(struct inspection *inspection, char flags[FLAGS_MAX],
 			cell_unknown();
 	cells[OBJECT_FLAGS] = cell_text(flags_of(inspection, generation,
 						 flags));
-	cells[OBJECT_RETAINED] = retained_cell(inspection);
+	cells[OBJECT_RETAINED] = retained_cell(inspection, OBJECT_RETAINED);
+	cells[OBJECT_DEVICE] = retained_cell(inspection, OBJECT_DEVICE);
 	cells[OBJECT_PREVIEW] = cell_text(previews_text(
 		inspection->previews, object->address, preview));
 }
@@ -410,6 +426,9 @@ static void put_lines(struct inspection *inspection, const struct cell *cells)
 	if (cells[OBJECT_RETAINED].known)
 		render_line(render, "  retained   %s",
 			    units_size(cells[OBJECT_RETAINED].number, size));
+	if (cells[OBJECT_DEVICE].known)
+		render_line(render, "  on devices %s",
+			    units_size(cells[OBJECT_DEVICE].number, size));
 	render_line(render, "  refcount   %s", object->immortal ? "immortal" :
 		    units_count(object->refcount, refcount));
 	if (generation->known)

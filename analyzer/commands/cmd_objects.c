@@ -30,6 +30,7 @@ enum object_column {
 	OBJECT_SIZE_EXACT,
 	OBJECT_REFERRERS,	/* where they were asked for */
 	OBJECT_RETAINED,
+	OBJECT_DEVICE,
 	OBJECT_PREVIEW,		/* with --values */
 	NUM_OBJECT_COLUMNS
 };
@@ -59,7 +60,12 @@ static const struct column object_columns[NUM_OBJECT_COLUMNS] = {
 		.about = "with --retained: objects that hold it" },
 	[OBJECT_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
 		.about = "with --retained: what the allocators hold for it "
-			 "and for all that lives by it alone" },
+			 "and for all that lives by it alone, data of tensors "
+			 "in the process included" },
+	[OBJECT_DEVICE] = { .key = "device_retained", .title = "on devices",
+		.unit = UNIT_BYTES,
+		.about = "with --retained: data of tensors on devices that "
+			 "would go with it; absent where no tensor is on one" },
 	[OBJECT_PREVIEW] = { .key = "preview", .title = "preview",
 		.unit = UNIT_TEXT, .about = "its value, with --values", .width = 48,
 		.no_key = true },
@@ -118,6 +124,11 @@ static struct cell analysis_cell(const struct analysis *analysis,
 
 	if (number == GRAPH_NONE)
 		return cell_unknown();
+	if (column == OBJECT_DEVICE)
+		return heldbytes_has_device(analysis->held) ?
+			cell_number(UNIT_BYTES,
+				    heldbytes_device(analysis->held, number)) :
+			cell_unknown();
 	return column == OBJECT_REFERRERS ?
 		cell_number(UNIT_COUNT, graph_referrers(&analysis->heap->graph,
 							number,
@@ -131,6 +142,7 @@ static struct cell object_cell(const struct cells_context *context,
 	switch (column) {
 	case OBJECT_REFERRERS:
 	case OBJECT_RETAINED:
+	case OBJECT_DEVICE:
 		return analysis_cell(context->analysis, object, column);
 	case OBJECT_ADDRESS:
 		return cell_number(UNIT_ADDRESS, object->address);
@@ -296,6 +308,8 @@ static enum object_key key_of(int column)
 		return OBJECT_BY_REFERRERS;
 	case OBJECT_RETAINED:
 		return OBJECT_BY_RETAINED;
+	case OBJECT_DEVICE:
+		return OBJECT_BY_DEVICE;
 	default:	// what is not known of any object orders none
 		return OBJECT_BY_ADDRESS;
 	}
@@ -419,6 +433,9 @@ static const struct column *columns_of(const struct scan *scan,
 		columns[i].hidden = columns[i].absent =
 			i == OBJECT_PREVIEW ? !scan->options->values :
 					      !context->analysis;
+	if (!context->analysis || !heldbytes_has_device(context->analysis->held))
+		columns[OBJECT_DEVICE].hidden = columns[OBJECT_DEVICE].absent =
+			true;
 	return columns;
 }
 
@@ -519,8 +536,9 @@ static bool wants_analysis(const struct scan *scan, int sort)
 	int gated = scan->gate.row_column;
 
 	return scan->options->retained || sort == OBJECT_REFERRERS ||
-	       sort == OBJECT_RETAINED || gated == OBJECT_REFERRERS ||
-	       gated == OBJECT_RETAINED;
+	       sort == OBJECT_RETAINED || sort == OBJECT_DEVICE ||
+	       gated == OBJECT_REFERRERS || gated == OBJECT_RETAINED ||
+	       gated == OBJECT_DEVICE;
 }
 
 static struct error *run(struct scan *scan)

@@ -269,6 +269,10 @@ static void next_path(const struct whole *whole, char text[NEXT_MAX])
 	CLEANUP(free_pointer) char *word = NULL;
 	uint32_t object = GRAPH_NONE;
 
+	if (first && first->in_tensors) {
+		(void)strcpy(text, "tensors");
+		return;
+	}
 	if (first && is_telling(first->element))
 		word = shell_word(first->element->name);
 	if (word) {

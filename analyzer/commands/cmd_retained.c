@@ -32,6 +32,7 @@ enum retained_column {
 	RETAINED_TYPE,
 	RETAINED_COUNT,
 	RETAINED_RETAINED,
+	RETAINED_DEVICE,
 	RETAINED_SIZE,
 	RETAINED_SHARE,
 	RETAINED_PATH,
@@ -50,7 +51,12 @@ static const struct column retained_columns[NUM_RETAINED_COLUMNS] = {
 		.about = "objects of the group, with --by" },
 	[RETAINED_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
 		.about = "what the allocators hold for it and for all that "
-			 "lives by it alone" },
+			 "lives by it alone, data of tensors in the process "
+			 "included" },
+	[RETAINED_DEVICE] = { .key = "device_retained", .title = "on devices",
+		.unit = UNIT_BYTES,
+		.about = "data of tensors on devices that would go with it; "
+			 "absent where no tensor is on one" },
 	[RETAINED_SIZE] = { .key = "size", .title = "size", .unit = UNIT_BYTES,
 		.about = "what sys.getsizeof would say" },
 	[RETAINED_SHARE] = { .key = "share", .title = "share", .unit = UNIT_SHARE,
@@ -67,15 +73,18 @@ static const struct column retained_columns[NUM_RETAINED_COLUMNS] = {
 };
 
 enum {
-	TOTAL_COUNT, TOTAL_RETAINED, TOTAL_UNREACHED, TOTAL_UNREACHED_BYTES,
-	NUM_TOTALS
+	TOTAL_COUNT, TOTAL_RETAINED, TOTAL_DEVICE, TOTAL_UNREACHED,
+	TOTAL_UNREACHED_BYTES, NUM_TOTALS
 };
 
 static const struct column retained_totals[NUM_TOTALS] = {
 	[TOTAL_COUNT] = { .key = "count", .unit = UNIT_COUNT,
 		.about = "objects that can be reached" },
 	[TOTAL_RETAINED] = { .key = "retained", .unit = UNIT_BYTES,
-		.about = "what the allocators hold for them" },
+		.about = "what the allocators hold for them, and data of "
+			 "tensors in the process" },
+	[TOTAL_DEVICE] = { .key = "device_retained", .unit = UNIT_BYTES,
+		.about = "data of tensors on devices, each storage once" },
 	[TOTAL_UNREACHED] = { .key = "unreached", .unit = UNIT_COUNT,
 		.about = "objects that nothing leads to: garbage" },
 	[TOTAL_UNREACHED_BYTES] = { .key = "unreached_bytes", .unit = UNIT_BYTES,
@@ -98,10 +107,24 @@ const struct view cmd_retained_view = {
 "An object retains itself and all that can be reached over it alone: what would\n"
 "be freed if it went. The largest first, so an object stands before those that\n"
 "live by it. --by sums up what each group retains together: objects that live by\n"
-"another one of their group are not counted twice.\n",
+"another one of their group are not counted twice. Where tensors are on devices,\n"
+"the order is that of both sums together.\n",
 };
 
 /* --- objects --------------------------------------------------------------- */
+
+static struct cell device_cell(const struct analysis *analysis, uint64_t bytes)
+{
+	return heldbytes_has_device(analysis->held) ?
+		       cell_number(UNIT_BYTES, bytes) : cell_unknown();
+}
+
+/** What puts objects in order: bytes in the process and on devices. */
+static uint64_t retained_in_all(const struct analysis *analysis, uint32_t object)
+{
+	return analysis->dominators.retained[object] +
+	       heldbytes_device(analysis->held, object);
+}
 
 static void object_cells(const struct analysis *analysis, uint32_t object,
 			 struct cell cells[NUM_RETAINED_COLUMNS])
@@ -118,6 +141,8 @@ static void object_cells(const struct analysis *analysis, uint32_t object,
 	cells[RETAINED_TYPE] = cell_text(type->name);
 	cells[RETAINED_RETAINED] = cell_number(UNIT_BYTES,
 					       dominators->retained[object]);
+	cells[RETAINED_DEVICE] = device_cell(
+		analysis, heldbytes_device(analysis->held, object));
 	cells[RETAINED_SIZE] = cell_number(UNIT_BYTES,
 					   heapgraph_size(heap, object));
 	cells[RETAINED_SHARE] = cell_part(dominators->retained[object],
@@ -184,7 +209,7 @@ static struct error *choose_of_all(struct scan *scan,
 		bool pass = true;
 
 		if (dominators->parent[i] == DOMINATOR_UNREACHED ||
-		    dominators->retained[i] < options->min_size)
+		    retained_in_all(analysis, i) < options->min_size)
 			continue;
 		if (options->type || options->match)
 			err = typefilter_pass(filter, heapgraph_type(heap, i),
@@ -199,33 +224,70 @@ static struct error *choose_of_all(struct scan *scan,
 			object_cells(analysis, i, cells);
 			gate_row(&scan->gate, cells);
 		}
-		err = toplist_add(list, dominators->retained[i], i);
+		err = toplist_add(list, retained_in_all(analysis, i), i);
 	}
+	return err;
+}
+
+/** Those with memory of devices among the largest of what is in the process. */
+static struct error *add_held(struct scan *scan, const struct analysis *analysis,
+			      struct toplist *list)
+{
+	const struct heldbytes *held = analysis->held;
+	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
+	struct toplist both;
+	struct error *err = typefilter_create(scan->options->type,
+					      scan->options->match, &filter);
+
+	toplist_init(&both, list->limit);
+	for (size_t i = 0; !err && i < list->count; i++)
+		if (heldbytes_device(held, list->entries[i].id) == 0)
+			err = toplist_add(&both, list->entries[i].value,
+					  list->entries[i].id);
+	for (uint32_t i = 0; !err && i < held->num_objects; i++) {
+		uint32_t object = held->objects[i].object;
+		bool pass;
+
+		if (held->objects[i].device == 0)
+			continue;
+		err = typefilter_pass(filter,
+				      heapgraph_type(analysis->heap, object),
+				      &pass);
+		if (!err && pass)
+			err = toplist_add(&both,
+					  retained_in_all(analysis, object),
+					  object);
+	}
+	toplist_deinit(list);
+	*list = both;
 	return err;
 }
 
 static struct error *choose(struct scan *scan, const struct analysis *analysis,
 			    struct toplist *list, uint64_t *ret_passed)
 {
+	bool device = heldbytes_has_device(analysis->held);
 	size_t limit = list->limit;
 	bool done = false;
 	uint64_t size;
 	struct error *err = NULL;
 
 	// A condition is held against all rows, shown or not.
-	if (gate_open(&scan->gate) || limit == 0)
+	if (gate_open(&scan->gate) || limit == 0 ||
+	    (device && scan->options->min_size))
 		return choose_of_all(scan, analysis, list, ret_passed);
 	if (analysis->kept && scan->options->min_size == 0)
 		err = choose_kept(scan, analysis, list, ret_passed, &done);
 	if (err || done)
-		return err;
+		return err || !device ? err : add_held(scan, analysis, list);
 	toplist_deinit(list);
 	toplist_init(list, limit);
-	return objecttop_find(analysis, &(struct objecttop_options){
+	err = objecttop_find(analysis, &(struct objecttop_options){
 		.workers = opened_workers(scan->opened),
 		.type = scan->options->type, .match = scan->options->match,
 		.min_size = scan->options->min_size,
 		.key = OBJECT_BY_RETAINED_REACHED }, list, ret_passed, &size);
+	return err || !device ? err : add_held(scan, analysis, list);
 }
 
 static void print_more(struct scan *scan, uint64_t more, const char *what)
@@ -312,6 +374,7 @@ static void group_cells(const struct analysis *analysis,
 	cells[RETAINED_TYPE] = cell_text(group->name);
 	cells[RETAINED_COUNT] = cell_number(UNIT_COUNT, group->count);
 	cells[RETAINED_RETAINED] = cell_number(UNIT_BYTES, group->retained);
+	cells[RETAINED_DEVICE] = device_cell(analysis, group->device);
 	cells[RETAINED_SIZE] = cell_number(UNIT_BYTES, group->size);
 	cells[RETAINED_SHARE] = cell_part(group->retained,
 					  analysis->dominators.reached_weight);
@@ -338,7 +401,8 @@ static struct error *print_groups(struct scan *scan,
 		bool pass;
 
 		err = typefilter_pass_name(filter, group->name, &pass);
-		if (err || !pass || group->retained < options->min_size)
+		if (err || !pass ||
+		    group->retained + group->device < options->min_size)
 			continue;
 		group_cells(analysis, group, cells);
 		gate_row(&scan->gate, cells);
@@ -357,13 +421,14 @@ static struct error *print_groups(struct scan *scan,
 /* --- the document ---------------------------------------------------------- */
 
 /** Columns of the table: of objects, or of groups. */
-static void begin_table(struct scan *scan)
+static void begin_table(struct scan *scan, const struct analysis *analysis)
 {
 	static struct column columns[NUM_RETAINED_COLUMNS];
 	bool groups = scan->options->by_given;
 
 	memcpy(columns, retained_columns, sizeof(columns));
 	columns[RETAINED_COUNT].hidden = !groups;
+	columns[RETAINED_DEVICE].hidden = !heldbytes_has_device(analysis->held);
 	columns[RETAINED_ADDRESS].hidden = groups;
 	columns[RETAINED_PATH].hidden = groups;
 	render_table(&scan->render, &(struct table_spec){
@@ -388,15 +453,18 @@ static struct error *run(struct scan *scan)
 					  analysis->dominators.num_reached);
 	totals[TOTAL_RETAINED] = cell_number(UNIT_BYTES,
 					     analysis->dominators.reached_weight);
+	totals[TOTAL_DEVICE] = device_cell(
+		analysis, analysis->held ? analysis->held->device_reached : 0);
 	totals[TOTAL_UNREACHED] = cell_number(
 		UNIT_COUNT, analysis->heap->count -
 				    analysis->dominators.num_reached);
 	totals[TOTAL_UNREACHED_BYTES] = cell_number(
-		UNIT_BYTES, analysis->heap->footprint -
+		UNIT_BYTES, analysis->heap->footprint +
+				    (analysis->held ? analysis->held->host : 0) -
 				    analysis->dominators.reached_weight);
 	render_object(&scan->render, "totals", retained_totals, totals,
 		      NUM_TOTALS);
-	begin_table(scan);
+	begin_table(scan, analysis);
 	err = groups ? print_groups(scan, analysis) :
 		       print_objects(scan, analysis);
 	render_table_end(&scan->render);

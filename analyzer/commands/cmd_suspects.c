@@ -42,7 +42,8 @@ const struct view cmd_suspects_view = {
 	.run = run,
 	.remark =
 "At most three, each with at least a twentieth of the memory in question and 4\n"
-"MiB. That none stands out is an answer.\n",
+"MiB. That none stands out is an answer. Data of tensors is held against the\n"
+"memory that it is in; that of a device whose memory ran out comes first.\n",
 };
 
 static struct error *run(struct scan *scan)
@@ -50,6 +51,7 @@ static struct error *run(struct scan *scan)
 	struct render *render = &scan->render;
 	const struct analysis *analysis;
 	struct cell cells[NUM_SUSPECT_COLUMNS], totals[NUM_TOTALS];
+	struct suspect_texts texts;
 	struct suspects suspects;
 	struct error *err = analysis_of(scan->opened,
 					ANALYSIS_TREE | ANALYSIS_CYCLES,
@@ -75,10 +77,10 @@ static struct error *run(struct scan *scan)
 				    opened_coverage_if_known(scan->opened),
 				    /* ledger= */ NULL, NULL);
 	else
-		suspect_table(render, analysis->heap, &suspects, "rows");
+		suspect_table(render, analysis, &suspects, "rows");
 	render_end(render);
 	for (size_t i = 0; i < suspects.count; i++) {
-		suspect_cells(analysis->heap, &suspects.list[i], cells);
+		suspect_cells(analysis, &suspects.list[i], &texts, cells);
 		gate_row(&scan->gate, cells);
 	}
 	gate_totals(&scan->gate, totals);

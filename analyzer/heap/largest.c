@@ -24,6 +24,12 @@ struct choosing {
 	uint64_t visits;
 };
 
+uint64_t largest_retained(const struct analysis *analysis, uint32_t object)
+{
+	return analysis->dominators.retained[object] +
+	       heldbytes_device(analysis->held, object);
+}
+
 /** A suspect, or what lives by one. */
 static bool is_said(const struct choosing *choosing, uint32_t object)
 {
@@ -71,7 +77,6 @@ static bool is_namespace(const struct choosing *choosing, uint32_t object)
 static uint64_t add_branches(struct choosing *choosing, uint32_t object,
 			     uint64_t *ret_largest)
 {
-	const uint64_t *retained = choosing->analysis->dominators.retained;
 	uint64_t sum = 0;
 	uint32_t count;
 	const uint32_t *children = domtree_children(&choosing->analysis->tree,
@@ -80,29 +85,33 @@ static uint64_t add_branches(struct choosing *choosing, uint32_t object,
 	*ret_largest = 0;
 	choosing->visits += (uint64_t)count + 1;
 	for (uint32_t i = 0; i < count; i++) {
-		if (retained[children[i]] < choosing->result->least ||
+		uint64_t retained = largest_retained(choosing->analysis,
+						     children[i]);
+
+		if (retained < choosing->result->least ||
 		    choosing->num_branches == BRANCHES_MAX)
 			continue;
 		choosing->branches[choosing->num_branches++] = children[i];
-		sum += retained[children[i]];
-		if (retained[children[i]] > *ret_largest)
-			*ret_largest = retained[children[i]];
+		sum += retained;
+		if (retained > *ret_largest)
+			*ret_largest = retained;
 	}
 	return sum;
 }
 
 static uint32_t take_largest(struct choosing *choosing)
 {
-	const uint64_t *retained = choosing->analysis->dominators.retained;
+	const struct analysis *analysis = choosing->analysis;
 	size_t best = 0;
 	uint32_t object;
 
 	for (size_t i = 1; i < choosing->num_branches; i++) {
 		uint32_t one = choosing->branches[i];
 		uint32_t other = choosing->branches[best];
+		uint64_t retained = largest_retained(analysis, one);
+		uint64_t most = largest_retained(analysis, other);
 
-		if (retained[one] > retained[other] ||
-		    (retained[one] == retained[other] && one < other))
+		if (retained > most || (retained == most && one < other))
 			best = i;
 	}
 	object = choosing->branches[best];
@@ -114,7 +123,7 @@ static uint32_t take_largest(struct choosing *choosing)
 /** One branch: it is one of them, or those below it are looked at instead. */
 static void look_at(struct choosing *choosing, uint32_t object)
 {
-	uint64_t whole = choosing->analysis->dominators.retained[object];
+	uint64_t whole = largest_retained(choosing->analysis, object);
 	size_t before = choosing->num_branches;
 	bool said = leads_to_said(choosing, object);
 	uint64_t largest, below;
@@ -137,7 +146,10 @@ struct error *largest_find(const struct analysis *analysis,
 		calloc(1, sizeof(*choosing));
 	uint64_t largest;
 
-	*ret = (struct largest){ .least = suspects->memory / SHARE_LEAST };
+	*ret = (struct largest){ .memory = suspects->memory };
+	if (analysis->held)
+		ret->memory += analysis->held->device;
+	ret->least = ret->memory / SHARE_LEAST;
 	if (!choosing)
 		return error_no_memory();
 	choosing->analysis = analysis;

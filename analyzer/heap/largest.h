@@ -23,7 +23,13 @@ struct largest {
 	uint32_t objects[LARGEST_MAX];	/* largest first; none lives by another */
 	size_t count;
 	uint64_t least;			/* bytes that each retains at least */
+	uint64_t memory;		/* a hundred times that: the memory in
+					   question, and of devices what tensors
+					   have there */
 };
+
+/** What an object retains in the process and on devices together. */
+uint64_t largest_retained(const struct analysis *analysis, uint32_t object);
 
 /** The analysis has its tree; suspects are what was found in it. */
 struct error *largest_find(const struct analysis *analysis,

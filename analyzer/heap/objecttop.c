@@ -143,6 +143,8 @@ static uint64_t value_of(const struct looking *looking, uint32_t object,
 		return edges <= least ? edges :
 					graph_referrers(graph, object,
 							GRAPH_MASK_STRONG);
+	case OBJECT_BY_DEVICE:
+		return heldbytes_device(looking->analysis->held, object);
 	case OBJECT_BY_RETAINED:
 	case OBJECT_BY_RETAINED_REACHED:
 		return looking->analysis->dominators.retained[object];

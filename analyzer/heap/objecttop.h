@@ -27,6 +27,7 @@ enum object_key {
 	OBJECT_BY_EVIDENCE,	/* certain, guessed, probable: by itself */
 	OBJECT_BY_REFERRERS,
 	OBJECT_BY_RETAINED,
+	OBJECT_BY_DEVICE,	/* what they retain of devices */
 	OBJECT_BY_RETAINED_REACHED,	/* only of those that are reached */
 };
 

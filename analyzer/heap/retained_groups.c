@@ -55,6 +55,7 @@ struct making {
 	const struct domtops *tops;
 	struct spill_array array;
 	uint32_t *of;		/* … of each top */
+	uint32_t native;	/* the group of what C++ alone has */
 };
 
 static struct error *add_group(struct making *making, const char *name,
@@ -351,6 +352,10 @@ static struct error *group_roots(struct making *making, bool threads)
 		err = spill_alloc(&heap->spill, bytes, &making->array);
 	if (!err)
 		err = spill_alloc(&heap->spill, bytes, &rooting.array);
+	if (!err && making->analysis->held)
+		err = group_named(making, threads ? "no thread" :
+				  rank_names[RANK_UNEXPLAINED],
+				  &making->native);
 	making->of = making->array.data;
 	rooting.pending = rooting.array.data;
 	if (!err)
@@ -366,8 +371,9 @@ static int by_retained(const void *a, const void *b)
 {
 	const struct retained_group *x = a, *y = b;
 
-	if (x->retained != y->retained)
-		return x->retained > y->retained ? -1 : 1;
+	if (x->retained + x->device != y->retained + y->device)
+		return x->retained + x->device > y->retained + y->device ?
+			       -1 : 1;
 	if (strcmp(x->name, y->name) != 0)
 		return strcmp(x->name, y->name);
 	return x->type && y->type ? (x->type->address > y->type->address) -
@@ -390,6 +396,54 @@ static struct error *sum_tree(struct making *making)
 	for (size_t i = 0; !err && i < groups->count; i++)
 		groups->groups[i].retained = sums[i];
 	return err;
+}
+
+/** Of what groups of types keep on devices, which is never kept. */
+static struct error *sum_devices(struct making *making)
+{
+	const struct analysis *analysis = making->analysis;
+	struct retained_groups *groups = making->groups;
+	CLEANUP(free_pointer) uint64_t *sums = calloc(groups->count + 1,
+						      sizeof(*sums));
+	struct error *err;
+
+	if (!heldbytes_has_device(analysis->held))
+		return NULL;
+	if (!sums)
+		return error_no_memory();
+	err = heldbytes_by_group(analysis->held, analysis->heap->types,
+				 making->of_type, (uint32_t)groups->count,
+				 sums);
+	for (size_t i = 0; !err && i < groups->count; i++)
+		groups->groups[i].device = sums[i];
+	return err;
+}
+
+/**
+ * Data of tensors: that of the owner's group; where no single object has it, of
+ * the group of one that leads to it.
+ */
+static void sum_storages(struct making *making)
+{
+	const struct heldbytes *held = making->analysis->held;
+	const uint32_t *top_of = making->tops->of;
+
+	for (size_t i = 0; held && i < held->num_storages; i++) {
+		const struct held_storage *storage = &held->storages[i];
+		uint32_t object = storage->owner == DOMINATOR_ROOT ?
+					  storage->via : storage->owner;
+		uint32_t top = object < making->analysis->heap->count ?
+				       top_of[object] : GRAPH_NONE;
+		struct retained_group *group = &making->groups->groups[
+			top != GRAPH_NONE ? making->of[top] :
+			storage->owner == DOMINATOR_ROOT ? making->native :
+							   GROUP_NOTHING];
+
+		if (storage->flags & HELD_IN_HOST)
+			group->retained += storage->bytes;
+		else
+			group->device += storage->bytes;
+	}
 }
 
 /** All objects, as their tops are of groups. */
@@ -427,7 +481,9 @@ static void settle(struct retained_groups *groups)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < groups->count; i++) {
-		if (groups->groups[i].count > 0)
+		const struct retained_group *group = &groups->groups[i];
+
+		if (group->count + group->retained + group->device > 0)
 			groups->groups[kept++] = groups->groups[i];
 		else
 			free(groups->groups[i].name);
@@ -477,6 +533,8 @@ struct error *retained_groups_of_types(const struct analysis *analysis,
 						kept->retained_by_type);
 	else if (!err)
 		err = sum_tree(&making);
+	if (!err)
+		err = sum_devices(&making);
 	if (err) {
 		retained_groups_deinit(ret);
 		return err;
@@ -506,6 +564,7 @@ static struct error *recall_roots(const struct kept *kept, enum group_by by,
 		group->count = from->count;
 		group->size = from->size;
 		group->retained = from->retained;
+		group->device = from->device;
 	}
 	return err;
 }
@@ -526,6 +585,7 @@ struct error *retained_groups_of_roots(const struct analysis *analysis,
 		return err;
 	}
 	sum_tops(&making);
+	sum_storages(&making);
 	settle(ret);
 	return NULL;
 }

@@ -26,6 +26,7 @@ struct retained_group {
 	uint64_t count;			/* objects */
 	uint64_t size;			/* sys.getsizeof */
 	uint64_t retained;
+	uint64_t device;		/* data of tensors on devices, bytes */
 };
 
 struct retained_groups {

@@ -17,10 +17,19 @@ const struct column suspect_columns[NUM_SUSPECT_COLUMNS] = {
 	[SUSPECT_COLUMN_SENTENCE] = { .key = "sentence", .title = "sentence", .unit = UNIT_TEXT,
 		.about = "what it is, and how much it keeps" },
 	[SUSPECT_COLUMN_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES,
-		.about = "what would go with it" },
+		.about = "what would go with it of the process's memory" },
+	[SUSPECT_COLUMN_DEVICE] = { .key = "device", .title = "device", .unit = UNIT_TEXT,
+		.about = "the memory in question, of one that is about data of "
+			 "tensors: cuda:0, or cpu" },
+	[SUSPECT_COLUMN_DEVICE_RETAINED] = { .key = "device_retained",
+		.title = "on devices", .unit = UNIT_BYTES,
+		.about = "data of tensors on devices that would go with it" },
 	[SUSPECT_COLUMN_SHARE] = { .key = "share", .title = "share", .unit = UNIT_SHARE,
 		.about = "of the memory in question: RSS where that is known, "
-			 "else all objects" },
+			 "else all objects; of one on a device, of the data of "
+			 "all tensors there, but for parameters, gradients, "
+			 "buffers and an optimizer's state, which it never "
+			 "counts" },
 	[SUSPECT_COLUMN_PATTERN] = { .key = "pattern", .title = "pattern", .unit = UNIT_TEXT,
 		.about = "the known kind of leak that it looks like" },
 	[SUSPECT_COLUMN_EVIDENCE] = { .key = "evidence", .title = "evidence", .unit = UNIT_TEXT,
@@ -35,10 +44,13 @@ const struct column suspect_columns[NUM_SUSPECT_COLUMNS] = {
 		.about = "objects of that type" },
 };
 
-void suspect_cells(const struct heapgraph *heap,
+void suspect_cells(const struct analysis *analysis,
 		   const struct suspect *suspect,
+		   struct suspect_texts *texts,
 		   struct cell cells[NUM_SUSPECT_COLUMNS])
 {
+	const struct heapgraph *heap = analysis->heap;
+
 	for (int i = 0; i < NUM_SUSPECT_COLUMNS; i++)
 		cells[i] = cell_unknown();
 	if (suspect->path[0])
@@ -53,6 +65,14 @@ void suspect_cells(const struct heapgraph *heap,
 	cells[SUSPECT_COLUMN_SENTENCE] = cell_text(suspect->sentence);
 	cells[SUSPECT_COLUMN_RETAINED] = cell_number(UNIT_BYTES,
 						     suspect->retained);
+	if (suspect->in_tensors)
+		cells[SUSPECT_COLUMN_DEVICE] = cell_text(
+			suspect_memory(suspect, texts->memory));
+	if (heldbytes_has_device(analysis->held) &&
+	    suspect->object != GRAPH_NONE)
+		cells[SUSPECT_COLUMN_DEVICE_RETAINED] = cell_number(
+			UNIT_BYTES,
+			heldbytes_device(analysis->held, suspect->object));
 	cells[SUSPECT_COLUMN_SHARE] = cell_share(suspect->share);
 	cells[SUSPECT_COLUMN_PATTERN] = cell_text(
 		suspect_pattern_name(suspect->pattern));
@@ -65,17 +85,18 @@ void suspect_cells(const struct heapgraph *heap,
 							  suspect->elements);
 }
 
-void suspect_table(struct render *render, const struct heapgraph *heap,
+void suspect_table(struct render *render, const struct analysis *analysis,
 		   const struct suspects *suspects, const char *json_key)
 {
 	struct cell cells[NUM_SUSPECT_COLUMNS];
+	struct suspect_texts texts;
 
 	render_table(render, &(struct table_spec){
 		.json_key = json_key, .title = "SUSPECTS",
 		.columns = suspect_columns,
 		.num_columns = NUM_SUSPECT_COLUMNS });
 	for (size_t i = 0; i < suspects->count; i++) {
-		suspect_cells(heap, &suspects->list[i], cells);
+		suspect_cells(analysis, &suspects->list[i], &texts, cells);
 		render_row(render, cells);
 	}
 	render_table_end(render);

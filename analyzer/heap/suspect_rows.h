@@ -15,6 +15,8 @@ enum suspect_column {
 	SUSPECT_COLUMN_PATH,
 	SUSPECT_COLUMN_SENTENCE,
 	SUSPECT_COLUMN_RETAINED,
+	SUSPECT_COLUMN_DEVICE,
+	SUSPECT_COLUMN_DEVICE_RETAINED,
 	SUSPECT_COLUMN_SHARE,
 	SUSPECT_COLUMN_PATTERN,
 	SUSPECT_COLUMN_EVIDENCE,
@@ -27,11 +29,17 @@ enum suspect_column {
 
 extern const struct column suspect_columns[NUM_SUSPECT_COLUMNS];
 
-void suspect_cells(const struct heapgraph *heap, const struct suspect *suspect,
+/** What the cells of a row are borrowed from. */
+struct suspect_texts {
+	char memory[SUSPECT_MEMORY_MAX];
+};
+
+void suspect_cells(const struct analysis *analysis,
+		   const struct suspect *suspect, struct suspect_texts *texts,
 		   struct cell cells[NUM_SUSPECT_COLUMNS]);
 
 /** Rows for the formats that people do not read. */
-void suspect_table(struct render *render, const struct heapgraph *heap,
+void suspect_table(struct render *render, const struct analysis *analysis,
 		   const struct suspects *suspects, const char *json_key);
 
 /**

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "analyzer/opened.h"
+#include "cudaheap/torchtensor.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 #include "pyheap/pydict.h"
@@ -56,9 +57,27 @@ const char *suspect_pattern_name(enum suspect_pattern pattern)
 		[SUSPECT_SCATTERED] = "many objects",
 		[SUSPECT_SINGLE] = "large object",
 		[SUSPECT_COPIES] = "copies",
+		[SUSPECT_TENSORS] = "tensors",
+		[SUSPECT_GRAPHS] = "autograd graphs",
 	};
 
 	return names[pattern];
+}
+
+const char *suspect_memory(const struct suspect *suspect,
+			   char text[SUSPECT_MEMORY_MAX])
+{
+	const char *kind = torch_device_name(suspect->device);
+
+	if (!kind)
+		(void)snprintf(text, SUSPECT_MEMORY_MAX, "device %u:%d",
+			       suspect->device, suspect->index);
+	else if (suspect->device == 0)
+		(void)snprintf(text, SUSPECT_MEMORY_MAX, "%s", kind);
+	else
+		(void)snprintf(text, SUSPECT_MEMORY_MAX, "%s:%d", kind,
+			       suspect->index < 0 ? 0 : suspect->index);
+	return text;
 }
 
 static void append(char *text, size_t size, const char *format, ...)
@@ -225,6 +244,8 @@ static enum suspect_pattern pattern_of(const struct wording *wording)
 	const struct pyh_type *element = wording->over_element ?
 			wording->over_element : suspect->element;
 
+	if (suspect->in_tensors)
+		return suspect->pattern;
 	if (strstr(suspect->path, "sys.last_"))
 		return SUSPECT_LAST_ERROR;
 	if (suspect->pattern != SUSPECT_CONTAINER &&
@@ -468,6 +489,8 @@ static void put_evidence(struct wording *wording)
 	case SUSPECT_SINGLE:
 		put_single(wording);
 		break;
+	case SUSPECT_TENSORS:
+	case SUSPECT_GRAPHS:	/* in put_pile() */
 	case SUSPECT_COPIES:
 	case NUM_SUSPECT_PATTERNS:
 		break;		/* in suspect_put_copies() */
@@ -481,6 +504,41 @@ static void put_share(const struct suspects *all, struct suspect *suspect)
 	append(suspect->sentence, sizeof(suspect->sentence), ", %.1f %% of %s",
 	       100.0 * suspect->share,
 	       all->memory_is_rss ? "RSS" : "all objects");
+}
+
+/** Tensors that pile up: in one sentence, and what it is by all appearance. */
+static void put_pile(struct wording *wording)
+{
+	struct suspect *suspect = wording->suspect;
+	char number[UNITS_TEXT_MAX], bytes[UNITS_TEXT_MAX];
+	char tensors[UNITS_TEXT_MAX], each[UNITS_TEXT_MAX];
+	char memory[SUSPECT_MEMORY_MAX];
+	bool on_device = suspect->device != 0;
+
+	append(suspect->sentence, sizeof(suspect->sentence),
+	       "%s of %s keeps %s of %s alive in %s tensor%s, %.1f %% of %s",
+	       wording->type->name, units_count(suspect->elements, number),
+	       units_size(suspect->in_tensors, bytes),
+	       on_device ? suspect_memory(suspect, memory) : "data",
+	       units_count(suspect->tensors, tensors),
+	       suspect->tensors == 1 ? "" : "s", 100.0 * suspect->share,
+	       on_device ? "all tensors there" :
+	       wording->all->memory_is_rss ? "RSS" : "all objects");
+	(void)units_size(suspect->in_tensors / suspect->elements, each);
+	if (suspect->pattern == SUSPECT_TENSORS)
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "%s %s, %s each; growing %s%s of tensors", number,
+		       suspect->element->name, each, place_of(wording->path),
+		       wording->type->name);
+	else
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "%s autograd graphs, %s each; of results %s: %s",
+		       number, each,
+		       suspect->of_scalars ? "of one item, as losses are" :
+					     "kept with their grad_fn",
+		       suspect->of_scalars ?
+			       ".item() or .detach() keeps none" :
+			       ".detach() keeps none");
 }
 
 static void put_sentence(struct wording *wording)
@@ -545,8 +603,12 @@ struct error *suspect_put_words(struct opened *opened,
 	}
 	if (!err) {
 		suspect->pattern = pattern_of(&wording);
-		put_sentence(&wording);
-		put_evidence(&wording);
+		if (suspect->in_tensors) {
+			put_pile(&wording);
+		} else {
+			put_sentence(&wording);
+			put_evidence(&wording);
+		}
 	}
 	memory_reader_deinit(&wording.memory);
 	return err;

@@ -15,8 +15,10 @@
 #include "analyzer/heap/bounded.h"
 #include "analyzer/heap/copies.h"
 #include "analyzer/heap/suspect_words.h"
+#include "analyzer/heap/tensorpiles.h"
 #include "analyzer/kept/kept.h"
 #include "analyzer/opened.h"
+#include "analyzer/threads/failure.h"
 #include "image/base/guard.h"
 #include "image/format.h"
 
@@ -40,7 +42,7 @@ struct finding_suspects {
 	uint64_t *sums;
 	uint32_t *counts;
 	uint32_t *samples;
-	struct suspect candidates[CANDIDATES_MAX];
+	struct suspect candidates[CANDIDATES_MAX + TENSORPILES_MAX];
 	size_t num_candidates;
 	uint32_t *pending;		/* branches to be looked at */
 	size_t num_pending, room;
@@ -48,6 +50,22 @@ struct finding_suspects {
 	struct copies copies;
 	struct bounded *bounded;	/* owned */
 };
+
+/**
+ * What an object retains of memory of objects. Data of tensors is looked at by
+ * itself: it lies about in few places, and what a model consists of is no leak.
+ */
+static uint64_t retained_by(const struct finding_suspects *finding,
+			    uint32_t object)
+{
+	const struct analysis *analysis = finding->analysis;
+	uint64_t retained = analysis->dominators.retained[object], host;
+	uint32_t at = analysis->held ? heldbytes_find(analysis->held, object) :
+				       GRAPH_NONE;
+
+	host = at == GRAPH_NONE ? 0 : analysis->held->objects[at].host;
+	return host < retained ? retained - host : 0;
+}
 
 /* --- what piles up under an object ----------------------------------------- */
 
@@ -125,27 +143,29 @@ static void add_to_pile(const struct of_type *one, struct pile *pile)
 static struct pile pile_under(struct finding_suspects *finding, uint32_t object)
 {
 	const struct analysis *analysis = finding->analysis;
-	const uint64_t *retained = analysis->dominators.retained;
 	const uint32_t *types = analysis->heap->types;
 	uint32_t count;
 	const uint32_t *children = domtree_children(&analysis->tree, object,
 						    &count);
 	struct pile pile = { .largest = GRAPH_NONE };
+	uint64_t most = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t child = children[i], type = types[child];
+		uint64_t retained = retained_by(finding, child);
 
 		// Large ones are branches of their own.
 		if (object == DOMINATOR_ROOT &&
-		    (retained[child] >= finding->least ||
+		    (retained >= finding->least ||
 		     is_namespace(analysis->heap, child)))
 			continue;
 		if (finding->counts[type]++ == 0)
 			finding->samples[type] = child;
-		finding->sums[type] += retained[child];
-		if (pile.largest == GRAPH_NONE ||
-		    retained[child] > retained[pile.largest])
+		finding->sums[type] += retained;
+		if (pile.largest == GRAPH_NONE || retained > most) {
 			pile.largest = child;
+			most = retained;
+		}
 	}
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t type = types[children[i]];
@@ -227,21 +247,25 @@ static uint32_t chain_from(struct finding_suspects *finding, uint32_t object,
 			   uint32_t *ret_end)
 {
 	const struct heapgraph *heap = finding->analysis->heap;
-	const uint64_t *retained = finding->analysis->dominators.retained;
 	uint32_t links = 0, between = 0, at = object;
 
 	while (between < 3 && finding->visits < VISITS_MAX) {
 		uint32_t count, next = GRAPH_NONE;
+		uint64_t most = 0;
 		const uint32_t *children =
 			domtree_children(&finding->analysis->tree, at, &count);
 
 		finding->visits += count + 1;
-		for (uint32_t i = 0; i < count; i++)
-			if (next == GRAPH_NONE ||
-			    retained[children[i]] > retained[next])
+		for (uint32_t i = 0; i < count; i++) {
+			uint64_t retained = retained_by(finding, children[i]);
+
+			if (next == GRAPH_NONE || retained > most) {
 				next = children[i];
-		if (next == GRAPH_NONE || retained[next] < finding->least ||
-		    retained[next] < retained[at] / 2)
+				most = retained;
+			}
+		}
+		if (next == GRAPH_NONE || most < finding->least ||
+		    most < retained_by(finding, at) / 2)
 			break;
 		at = next;
 		between++;
@@ -262,13 +286,13 @@ static const struct of_type *many_in(const struct finding_suspects *finding,
 				     uint32_t object, const struct pile *pile)
 {
 	const struct analysis *analysis = finding->analysis;
-	uint64_t whole = analysis->dominators.retained[object];
+	uint64_t whole = retained_by(finding, object);
 	uint64_t own = heapgraph_footprint(analysis->heap, object);
 
 	return pile->retained_by_many >= finding->least &&
 			       pile->retained_by_many >=
 				       (whole > own ? whole - own : 0) / 2 &&
-			       analysis->dominators.retained[pile->largest] <
+			       retained_by(finding, pile->largest) <
 				       whole / 2 ?
 		       &pile->many[0] : NULL;
 }
@@ -277,15 +301,14 @@ static const struct of_type *many_in(const struct finding_suspects *finding,
 static const struct of_type *few_in(const struct finding_suspects *finding,
 				    uint32_t object, const struct pile *pile)
 {
-	const uint64_t *retained = finding->analysis->dominators.retained;
 	const struct of_type *most = &pile->most;
 
 	return most->count >= FEW_LEAST &&
 			       most->retained >= SINGLE_BYTES_LEAST &&
 			       most->retained >= finding->result->memory /
 							 FEW_SHARE_LEAST &&
-			       most->retained >= retained[object] / 4 * 3 &&
-			       retained[pile->largest] <
+			       most->retained >= retained_by(finding, object) / 4 * 3 &&
+			       retained_by(finding, pile->largest) <
 				       most->retained / most->count * FEW_ALIKE ?
 		       most : NULL;
 }
@@ -294,7 +317,6 @@ static const struct of_type *few_in(const struct finding_suspects *finding,
 static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 {
 	const struct analysis *analysis = finding->analysis;
-	const uint64_t *retained = analysis->dominators.retained;
 	const struct heapgraph *heap = analysis->heap;
 	const struct of_type *many;
 	struct pile pile = pile_under(finding, object);
@@ -305,7 +327,7 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 
 	finding->visits += count + 1;
 	if (heapgraph_footprint(heap, object) >= finding->least &&
-	    heapgraph_footprint(heap, object) >= retained[object] / 2)
+	    heapgraph_footprint(heap, object) >= retained_by(finding, object) / 2)
 		(void)add(finding, SUSPECT_SINGLE, object,
 			  heapgraph_footprint(heap, object));
 	if (pile.largest == GRAPH_NONE)
@@ -318,7 +340,7 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 						     many->type)) &&
 	    !bounded_is(finding->bounded, object)) {
 		struct suspect *suspect = add(finding, SUSPECT_CONTAINER, object,
-					      retained[object]);
+					      retained_by(finding, object));
 
 		set_elements(finding, suspect, many);
 		if (suspect && many == &pile.many[0] &&
@@ -333,7 +355,7 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 			0 : chain_from(finding, object, &end);
 	if (links >= CHAIN_LEAST) {
 		struct suspect *suspect = add(finding, SUSPECT_CHAIN, object,
-					      retained[object]);
+					      retained_by(finding, object));
 
 		if (suspect) {
 			suspect->element = heapgraph_type(heap, object);
@@ -342,7 +364,7 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 		return look_later(finding, end);
 	}
 	for (uint32_t i = 0; !err && i < count; i++)
-		if (retained[children[i]] >= finding->least)
+		if (retained_by(finding, children[i]) >= finding->least)
 			err = look_later(finding, children[i]);
 	return err;
 }
@@ -430,10 +452,16 @@ static void count_unexplained(struct finding_suspects *finding)
 
 /* --- the result ------------------------------------------------------------ */
 
-static int by_retained(const void *a, const void *b)
+/**
+ * Each is held against the memory that it is in: the largest share first. Of
+ * objects, which are all in one memory, that is the largest.
+ */
+static int by_share(const void *a, const void *b)
 {
 	const struct suspect *x = a, *y = b;
 
+	if (x->share != y->share)
+		return x->share > y->share ? -1 : 1;
 	if (x->retained != y->retained)
 		return x->retained > y->retained ? -1 : 1;
 	return x->object < y->object ? -1 : x->object > y->object;
@@ -466,13 +494,42 @@ static bool is_inside(const struct finding_suspects *finding,
 	return false;
 }
 
-static void choose(struct finding_suspects *finding)
+/** What memory ran out, comes first. */
+static void put_first(struct finding_suspects *finding, int device)
+{
+	struct suspect *list = finding->candidates;
+	size_t first = 0;
+
+	for (size_t i = 0; device >= 0 && i < finding->num_candidates; i++) {
+		struct suspect suspect = list[i];
+
+		if (suspect.in_tensors == 0 || suspect.device == 0 ||
+		    suspect.index != device)
+			continue;
+		memmove(&list[first + 1], &list[first],
+			(i - first) * sizeof(*list));
+		list[first++] = suspect;
+	}
+}
+
+/** @param device  whose memory ran out; -1: none's */
+static void choose(struct finding_suspects *finding, int device)
 {
 	struct suspects *result = finding->result;
 
+	for (size_t i = 0; i < finding->num_candidates; i++) {
+		struct suspect *suspect = &finding->candidates[i];
+
+		if (suspect->in_tensors == 0)
+			suspect->share = result->memory ?
+				(double)suspect->retained /
+					(double)result->memory : 0;
+	}
+
 	if (finding->num_candidates > 0)
 		qsort(finding->candidates, finding->num_candidates,
-		      sizeof(finding->candidates[0]), by_retained);
+		      sizeof(finding->candidates[0]), by_share);
+	put_first(finding, device);
 	for (size_t i = 0; i < finding->num_candidates &&
 			   result->count < SUSPECTS_MAX; i++) {
 		const struct suspect *suspect = &finding->candidates[i];
@@ -500,6 +557,47 @@ static void set_memory(struct opened *opened, const struct analysis *analysis,
 	}
 }
 
+/** Tensors, where they pile up. */
+static struct error *look_for_piles(struct finding_suspects *finding)
+{
+	struct suspect *room = &finding->candidates[finding->num_candidates];
+	size_t count;
+	struct error *err = tensorpiles_find(finding->analysis,
+					     finding->bounded,
+					     finding->result->memory, room,
+					     &count);
+
+	if (!err)
+		finding->num_candidates += count;
+	return err;
+}
+
+/** The device whose memory ran out, if an exception says so; else -1. */
+static struct error *find_failed(struct opened *opened,
+				 const struct analysis *analysis, int *ret)
+{
+	struct thread_stacks stacks = { 0 };
+	struct thread_names *names = NULL;
+	struct failure failure = { 0 };
+	struct error *err;
+
+	*ret = -1;
+	if (opened_image(opened)->notes.num_threads == 0)
+		return NULL;
+	err = thread_stacks_gather(opened_image(opened),
+				   opened_runtime_if_found(opened), &stacks);
+	if (!err)
+		err = thread_names_open(opened, &names);
+	if (!err)
+		err = failure_find(opened, names, &stacks, analysis->heap,
+				   &failure);
+	if (!err && failure.how != FAILURE_NONE)
+		*ret = failure.oom.device;
+	thread_names_close(names);
+	thread_stacks_deinit(&stacks);
+	return err;
+}
+
 static struct error *search(struct finding_suspects *finding,
 			    struct opened *opened)
 {
@@ -513,13 +611,13 @@ static struct error *search(struct finding_suspects *finding,
 	look_at_garbage(finding);
 	count_unexplained(finding);
 	for (uint32_t i = 0; !err && i < count; i++)
-		if (analysis->dominators.retained[children[i]] >=
+		if (retained_by(finding, children[i]) >=
 		    finding->least)
 			err = look_later(finding, children[i]);
 	while (!err && finding->num_pending > 0 && finding->visits < VISITS_MAX)
 		err = look_at(finding,
 			      finding->pending[--finding->num_pending]);
-	return err;
+	return err ? err : look_for_piles(finding);
 }
 
 static struct error *find(struct opened *opened,
@@ -530,6 +628,7 @@ static struct error *find(struct opened *opened,
 	CLEANUP(paths_release) struct paths *paths = NULL;
 	uint32_t types = pyh_types_count(analysis->heap->pyh_types);
 	struct error *err = NULL;
+	int device = -1;
 
 	*ret = (struct suspects){ 0 };
 	if (!finding)
@@ -547,13 +646,13 @@ static struct error *find(struct opened *opened,
 		err = bounded_open(opened, analysis, &finding->bounded);
 	if (!err)
 		err = search(finding, opened);
+	if (!err && finding->num_candidates && analysis->held)
+		err = find_failed(opened, analysis, &device);
 	if (!err) {
-		choose(finding);
+		choose(finding, device);
 		err = paths_open(opened, analysis, values, &paths);
 	}
 	for (size_t i = 0; !err && i < ret->count; i++) {
-		ret->list[i].share = ret->memory ?
-			(double)ret->list[i].retained / (double)ret->memory : 0;
 		err = ret->list[i].pattern == SUSPECT_COPIES ?
 			      suspect_put_copies(&finding->copies, analysis,
 						 paths, ret, &ret->list[i]) :

@@ -41,11 +41,15 @@ enum suspect_pattern {
 	SUSPECT_SCATTERED,	/* of one type, held by many */
 	SUSPECT_SINGLE,		/* one large object */
 	SUSPECT_COPIES,		/* many objects of few values */
+	SUSPECT_TENSORS,	/* a container that keeps many tensors */
+	SUSPECT_GRAPHS,		/* … results of operations with their graphs */
 	NUM_SUSPECT_PATTERNS
 };
 
 /** "growing container", "lru_cache" … as JSON has it. */
 const char *suspect_pattern_name(enum suspect_pattern pattern);
+
+enum { SUSPECT_MEMORY_MAX = 32 };
 
 struct suspect {
 	enum suspect_pattern pattern;
@@ -58,6 +62,12 @@ struct suspect {
 					   only, and not kept with these */
 	uint64_t num_beside;	/* of these */
 	uint64_t retained;	/* bytes */
+	/* of SUSPECT_TENSORS and _GRAPHS: bytes of data of tensors in the memory
+	   that it is about, these tensors, and which memory; else 0 */
+	uint64_t in_tensors, tensors;
+	uint8_t device;
+	int8_t index;
+	bool of_scalars;	/* results of one item */
 	double share;		/* of the memory in question */
 	char path[PATH_TEXT_MAX];	/* to object, or of copies the attribute
 					   they are in; UTF-8, not escaped */
@@ -65,8 +75,14 @@ struct suspect {
 	char evidence[512];
 };
 
+/** "cuda:0", "cpu": the memory that one with in_tensors is about. */
+const char *suspect_memory(const struct suspect *suspect,
+			   char text[SUSPECT_MEMORY_MAX]);
+
 struct suspects {
-	struct suspect list[SUSPECTS_MAX];	/* largest first */
+	/* that of the device whose memory ran out first; else the largest share
+	   first */
+	struct suspect list[SUSPECTS_MAX];
 	size_t count;
 	uint64_t memory;	/* in question: RSS, or all objects */
 	bool memory_is_rss;

@@ -205,17 +205,22 @@ static bool take_suspect(struct reading *reading, const struct kept *kept,
 			 struct suspect *suspect)
 {
 	uint32_t objects = reading->facts.num_objects;
-	uint64_t memory = reading->facts.memory;
 
 	suspect->pattern = (enum suspect_pattern)from->pattern;
 	suspect->object = from->object;
 	suspect->sample = from->sample;
 	suspect->elements = from->elements;
 	suspect->retained = from->retained;
-	suspect->share = memory ? (double)from->retained / (double)memory : 0;
+	suspect->in_tensors = from->in_tensors;
+	suspect->tensors = from->tensors;
+	suspect->device = from->device;
+	suspect->index = from->index;
+	suspect->of_scalars = from->of_scalars != 0;
+	suspect->share = from->share;
 	if (from->element > 0)
 		suspect->element = pyh_types_get(types, from->element - 1);
-	return from->pattern < NUM_SUSPECT_PATTERNS &&
+	return from->pattern < NUM_SUSPECT_PATTERNS && from->share >= 0 &&
+	       from->share <= 1e9 &&
 	       from->element <= kept->num_types &&
 	       (from->object < objects || from->object == GRAPH_NONE) &&
 	       (from->sample < objects || from->sample == GRAPH_NONE) &&
@@ -340,7 +345,8 @@ static struct error *take_groups(struct reading *reading, struct kept *kept)
 		kept->groups[i] = (struct kept_group){
 			.name = name, .by = (enum group_by)from[i].by,
 			.count = from[i].count, .size = from[i].size,
-			.retained = from[i].retained };
+			.retained = from[i].retained,
+			.device = from[i].device };
 	}
 	kept->num_groups = (size_t)count;
 	return NULL;
@@ -653,6 +659,42 @@ static void take_components(struct reading *reading,
 					members);
 }
 
+/** Checked whenever it is read, as it is small. */
+static bool are_storages(const struct held_storage *storages, uint64_t count,
+			 uint32_t num_objects)
+{
+	for (uint64_t i = 0; i < count; i++)
+		if ((storages[i].owner >= num_objects &&
+		     storages[i].owner < DOMINATOR_ROOT) ||
+		    (storages[i].via >= num_objects &&
+		     storages[i].via != GRAPH_NONE) ||
+		    storages[i].flags & ~(unsigned int)HELD_FLAGS)
+			return false;
+	return true;
+}
+
+/** Who has what of them is made once more, of few objects. */
+static struct error *take_storages(struct reading *reading,
+				   struct analysis *analysis)
+{
+	uint64_t count;
+	const struct held_storage *storages = any_column(
+		reading, KEPT_STORAGES, sizeof(*storages), &count);
+
+	if (!storages ||
+	    !are_storages(storages, count, reading->facts.num_objects))
+		return damaged("storages");
+	if (count == 0)
+		return NULL;
+	analysis->held = calloc(1, sizeof(*analysis->held));
+	if (!analysis->held)
+		return error_no_memory();
+	*analysis->held = (struct heldbytes){
+		.storages = (struct held_storage *)(uintptr_t)storages,
+		.num_storages = (size_t)count, .borrowed = true };
+	return heldbytes_make(&analysis->dominators, analysis->held);
+}
+
 /** Their numbers are as they were, their columns where they are now. */
 static struct error *take_parts(struct reading *reading,
 				struct analysis *analysis)
@@ -695,7 +737,9 @@ static struct error *take_analysis(struct reading *reading,
 		err = take_graph(reading, &heap->graph);
 	if (!err)
 		err = take_roots(reading, &analysis->roots);
-	return err ? err : take_parts(reading, analysis);
+	if (!err)
+		err = take_parts(reading, analysis);
+	return err ? err : take_storages(reading, analysis);
 }
 
 struct error *kept_analysis(const struct kept *kept, struct pyh_types *types,
@@ -726,6 +770,7 @@ void kept_analysis_destroy(struct analysis *analysis)
 	if (analysis->heap)
 		rank_destroy(analysis->heap->rank);
 	free(analysis->heap);
+	heldbytes_destroy(analysis->held);
 	free(analysis->roots.roots);
 	free(analysis);
 }

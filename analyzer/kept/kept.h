@@ -32,7 +32,7 @@ struct kept_holder {
 struct kept_group {
 	const char *name;
 	enum group_by by;
-	uint64_t count, size, retained;
+	uint64_t count, size, retained, device;
 };
 
 /** Objects of a type that instances of another one own. */

@@ -30,8 +30,9 @@ _Static_assert(sizeof(struct heapgraph) == 528 &&
 		       sizeof(struct heap_root) == 88 &&
 		       sizeof(struct kept_holder) == 88 &&
 		       sizeof(struct path_group) == 32 &&
+		       sizeof(struct held_storage) == 24 &&
 		       sizeof(struct pyh_gc) == 280 &&
-		       sizeof(struct suspects) == 6384,
+		       sizeof(struct suspects) == 6456,
 	       "what is kept is all there is");
 #endif
 
@@ -87,6 +88,7 @@ enum kept_column {
 	KEPT_OWNED,		/* struct kept_owned_row */
 	KEPT_COLLECTORS,	/* struct pyh_gc */
 	KEPT_LEDGER,		/* bytes: a struct ledger */
+	KEPT_STORAGES,		/* struct held_storage: data of tensors */
 	KEPT_NUM_COLUMNS
 };
 
@@ -138,17 +140,22 @@ struct kept_total {
 };
 
 struct kept_suspect {
-	uint64_t elements, retained;
+	uint64_t elements, retained, in_tensors, tensors;
+	double share;
 	uint32_t pattern, object, sample;
 	uint32_t element;		/* id of the type plus 1; 0: none */
 	uint32_t path, sentence, evidence; /* places in the text plus 1 */
-	uint32_t unused;
+	uint8_t device;
+	int8_t index;
+	uint8_t of_scalars;		/* 0 or 1 */
+	uint8_t unused;
 };
 
 struct kept_group_row {
 	uint64_t count, size, retained;
 	uint32_t name;			/* a place in the text plus 1 */
 	uint32_t by;			/* enum group_by */
+	uint64_t device;
 };
 
 struct kept_owned_row {

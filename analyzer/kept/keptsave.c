@@ -236,7 +236,7 @@ static struct error *put_groups(struct saving *saving,
 
 		*to = (struct kept_group_row){
 			.by = by, .count = from->count, .size = from->size,
-			.retained = from->retained };
+			.retained = from->retained, .device = from->device };
 		err = put_text(saving, from->name, &to->name);
 	}
 	return err;
@@ -330,6 +330,9 @@ static struct error *save_suspect(struct saving *saving,
 		.pattern = from->pattern, .object = from->object,
 		.sample = from->sample,
 		.element = from->element ? from->element->id + 1 : 0,
+		.in_tensors = from->in_tensors, .tensors = from->tensors,
+		.share = from->share, .device = from->device,
+		.index = from->index, .of_scalars = from->of_scalars,
 	};
 	err = put_text(saving, from->path, &to->path);
 	if (!err)
@@ -404,6 +407,15 @@ static void put_heap(struct saving *saving)
 	put(saving, KEPT_OUT, sizeof(uint32_t), graph->num_edges, graph->out);
 	put(saving, KEPT_IN_AT, sizeof(uint32_t), count + 1, graph->in_at);
 	put(saving, KEPT_IN, sizeof(uint32_t), graph->num_edges, graph->in);
+}
+
+/** None where there is no tensor. */
+static void put_storages(struct saving *saving)
+{
+	const struct heldbytes *held = saving->analysis->held;
+
+	put(saving, KEPT_STORAGES, sizeof(struct held_storage),
+	    held ? held->num_storages : 0, held ? held->storages : NULL);
 }
 
 static void put_parts(struct saving *saving)
@@ -485,6 +497,7 @@ static void put_all(struct saving *saving)
 	put(saving, KEPT_ROOTS, sizeof(struct heap_root),
 	    saving->analysis->roots.num_roots, saving->roots);
 	put_parts(saving);
+	put_storages(saving);
 	put(saving, KEPT_BY_RETAINED, sizeof(uint32_t),
 	    saving->num_by_retained, saving->by_retained);
 	put(saving, KEPT_BY_SIZE, sizeof(uint32_t), saving->num_by_size,

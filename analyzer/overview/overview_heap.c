@@ -126,7 +126,7 @@ unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole,
 				      opened_coverage_if_known(scan->opened),
 				      ledger, "suspects");
 	} else {
-		suspect_table(render, whole->analysis->heap, &whole->suspects,
+		suspect_table(render, whole->analysis, &whole->suspects,
 			      "suspects");
 	}
 	render_gap(render);
@@ -135,11 +135,13 @@ unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole,
 
 /* --- the largest owners --------------------------------------------------- */
 
-enum { LARGEST_TYPE, LARGEST_RETAINED, LARGEST_SHARE, LARGEST_PATH,
-       LARGEST_ADDRESS, NUM_LARGEST };
+enum { LARGEST_TYPE, LARGEST_RETAINED, LARGEST_DEVICE, LARGEST_SHARE,
+       LARGEST_PATH, LARGEST_ADDRESS, NUM_LARGEST };
 
 static const struct column largest_columns[NUM_LARGEST] = {
 	[LARGEST_RETAINED] = { .key = "retained", .title = "retained", .unit = UNIT_BYTES },
+	[LARGEST_DEVICE] = { .key = "device_retained", .title = "on devices",
+		.unit = UNIT_BYTES },
 	[LARGEST_SHARE] = { .key = "share", .title = "share", .unit = UNIT_SHARE },
 	[LARGEST_TYPE] = { .key = "type", .title = "type", .unit = UNIT_TEXT, .width = 40 },
 	[LARGEST_PATH] = { .key = "path", .title = "path", .unit = UNIT_TEXT },
@@ -160,18 +162,24 @@ static struct error *print_largest(struct scan *scan,
 				   const struct whole *whole)
 {
 	const struct analysis *analysis = whole->analysis;
+	bool device = heldbytes_has_device(analysis->held);
+	struct column columns[NUM_LARGEST];
 	CLEANUP(paths_release) struct paths *paths = NULL;
 	struct error *err = paths_open(scan->opened, analysis,
 				       scan->options->values, &paths);
 
 	if (err)
 		return err;
+	memcpy(columns, largest_columns, sizeof(columns));
+	columns[LARGEST_DEVICE].hidden = columns[LARGEST_DEVICE].absent =
+		!device;
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "retained", .title = "RETAINED", .see = "retained",
-		.columns = largest_columns, .num_columns = NUM_LARGEST });
+		.columns = columns, .num_columns = NUM_LARGEST });
 	for (size_t i = 0; !err && i < whole->largest.count; i++) {
 		uint32_t object = whole->largest.objects[i];
 		uint64_t retained = analysis->dominators.retained[object];
+		uint64_t on_device = heldbytes_device(analysis->held, object);
 		CLEANUP(path_deinit) struct path path = { 0 };
 		char text[PATH_TEXT_MAX];
 
@@ -181,8 +189,11 @@ static struct error *print_largest(struct scan *scan,
 		paths_text(paths, &path, text);
 		render_row(&scan->render, (struct cell[NUM_LARGEST]){
 			[LARGEST_RETAINED] = cell_number(UNIT_BYTES, retained),
-			[LARGEST_SHARE] = cell_part(retained,
-						    whole->suspects.memory),
+			[LARGEST_DEVICE] = device ?
+				cell_number(UNIT_BYTES, on_device) :
+				cell_unknown(),
+			[LARGEST_SHARE] = cell_part(retained + on_device,
+						    whole->largest.memory),
 			[LARGEST_TYPE] = cell_text(
 				heapgraph_type(analysis->heap, object)->name),
 			[LARGEST_PATH] = cell_text(text),
@@ -211,10 +222,12 @@ struct error *whole_tell_largest(struct scan *scan, const struct whole *whole)
 		char least[UNITS_TEXT_MAX];
 
 		render_line(&scan->render, "RETAINED  nothing keeps %s or more "
-			    "alive, 1 %% of %s",
+			    "alive, 1 %% of %s%s",
 			    units_size(whole->largest.least, least),
 			    whole->suspects.memory_is_rss ? "RSS" :
-							    "all objects");
+							    "all objects",
+			    heldbytes_has_device(whole->analysis->held) ?
+				    " and tensors on devices" : "");
 	}
 	render_gap(&scan->render);
 	return err;

@@ -56,8 +56,8 @@ static bool more_of(void *context, uint64_t node, uint64_t word,
 	return knows_node(tensors, word, size, node);
 }
 
-/** … by itself: where it is in a node differs from release to release. */
-static uint32_t function_of(struct tensors *tensors, uint64_t node)
+/* Where it is in a node differs from release to release. */
+uint32_t tensors_function_of(struct tensors *tensors, uint64_t node)
 {
 	uint64_t words[NODE_MAX / 8];
 	uint64_t size = tensors->graph.knows_own ? tensors->graph.own + 8 :
@@ -74,10 +74,8 @@ static uint32_t function_of(struct tensors *tensors, uint64_t node)
 	return GRAPH_NONE;
 }
 
-/** What a node keeps to add up gradients in, is not saved for backward(). */
-static bool accumulates(void *context, uint64_t node)
+bool tensors_accumulates(struct tensors *tensors, uint64_t node)
 {
-	struct tensors *tensors = context;
 	char text[TORCH_CLASS_MAX];
 	const char *class;
 	uint64_t table;
@@ -86,6 +84,11 @@ static bool accumulates(void *context, uint64_t node)
 		return false;
 	class = torch_table_class(&tensors->classes, table, text);
 	return class && strcmp(class, "AccumulateGrad") == 0;
+}
+
+static bool accumulates(void *context, uint64_t node)
+{
+	return tensors_accumulates(context, node);
 }
 
 uint32_t tensors_function_node(struct tensors *tensors, uint32_t object)
@@ -106,7 +109,7 @@ uint32_t tensors_function_node(struct tensors *tensors, uint32_t object)
 			autograd_find(&tensors->graph, words[i]) : TENSORS_NONE;
 
 		if (node != TENSORS_NONE &&
-		    function_of(tensors, words[i]) == object)
+		    tensors_function_of(tensors, words[i]) == object)
 			return node;
 	}
 	return TENSORS_NONE;
@@ -124,7 +127,7 @@ const char *tensors_node_name(struct tensors *tensors, uint64_t node,
 	class = torch_table_class(&tensors->classes, table, text);
 	if (!class || strcmp(class, "PyNode") != 0)
 		return class;
-	function = function_of(tensors, node);
+	function = tensors_function_of(tensors, node);
 	if (function == GRAPH_NONE)
 		return class;
 	name = heapgraph_type(tensors->analysis->heap, function)->name;

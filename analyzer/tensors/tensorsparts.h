@@ -73,6 +73,12 @@ uint32_t tensors_function_node(struct tensors *tensors, uint32_t object);
 /** Which nodes saved which tensors, and whose graph they are. */
 struct error *tensors_find_graph(struct tensors *tensors);
 
+/** The object of a node that is written in Python; GRAPH_NONE: it is not. */
+uint32_t tensors_function_of(struct tensors *tensors, uint64_t node);
+
+/** Does a node add up the gradient of the tensor that it has first? */
+bool tensors_accumulates(struct tensors *tensors, uint64_t node);
+
 /**
  * "GeluBackward0"; of a function in Python the name that this has. NULL: not
  * known.

@@ -558,7 +558,7 @@ def lies(index):
         yield "(a root)", "ROOTS", at, word(0xFFFFFFFF)
     for at in range(16, index.size("FACTS") - 3, 20):
         yield "(a fact)", "FACTS", at, word(0xFFFFFFFF)
-    for column, size in ("HOLDERS", 80), ("WAYS", 32), ("GROUPS", 32):
+    for column, size in ("HOLDERS", 80), ("WAYS", 32), ("GROUPS", 40):
         for at in range(0, size, 8):
             yield "(a row)", column, at, word(0xFFFFFFFF)
     for column in "CYCLE_SIZES", "CYCLE_FINALIZERS", "RETAINED_BY_MODULE":

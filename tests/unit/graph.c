@@ -8,6 +8,7 @@
 #include "analyzer/graph/components.h"
 #include "analyzer/graph/dominators.h"
 #include "analyzer/graph/domtree.h"
+#include "analyzer/graph/extend.h"
 #include "analyzer/graph/graph.h"
 #include "analyzer/graph/rank.h"
 #include "analyzer/graph/reach.h"
@@ -757,12 +758,65 @@ static void check_rank(void)
 	rank_destroy(rank);
 }
 
+/** More nodes and edges: each edge as often as it was given, both ways. */
+static void check_extended(void)
+{
+	enum { MORE = 16, LINKS = 100, MOST = NODES_MAX + MORE };
+	static uint32_t expected[MOST][MOST];
+	struct graph_link links[LINKS];
+	struct sample sample;
+	struct graph graph;
+	uint32_t nodes;
+
+	make(&sample, random_below(2));
+	nodes = sample.nodes + MORE;
+	memset(expected, 0, sizeof(expected));
+	for (uint32_t i = 0; i < sample.nodes; i++)
+		for (uint32_t j = sample.graph.out_at[i];
+		     j < sample.graph.out_at[i + 1]; j++)
+			expected[i][graph_end(sample.graph.out[j])]++;
+	for (int i = 0; i < LINKS; i++) {
+		links[i] = (struct graph_link){ random_below(nodes),
+						random_below(nodes) };
+		expected[links[i].from][links[i].to]++;
+	}
+	EXPECT_OK("extended", graph_extend(&sample.graph, MORE, links, LINKS, 2,
+					   &sample.spill, &graph));
+	EXPECT_U64("nodes", graph.num_nodes, nodes);
+	EXPECT_U64("edges", graph.num_edges, sample.graph.num_edges + LINKS);
+	for (uint32_t i = 0; i < nodes; i++)
+		for (uint32_t j = 0; j < nodes; j++) {
+			uint32_t out = 0, in = 0;
+
+			for (uint32_t k = graph.out_at[i];
+			     k < graph.out_at[i + 1]; k++)
+				out += graph_end(graph.out[k]) == j;
+			for (uint32_t k = graph.in_at[j];
+			     k < graph.in_at[j + 1]; k++)
+				in += graph_end(graph.in[k]) == i;
+			EXPECT_U64("away", out, expected[i][j]);
+			EXPECT_U64("to", in, expected[i][j]);
+		}
+	// Whatever it had is held as it was, and in the same order.
+	for (uint32_t i = 0; i < sample.nodes; i++)
+		EXPECT("before", memcmp(graph.out + graph.out_at[i],
+					sample.graph.out + sample.graph.out_at[i],
+					(sample.graph.out_at[i + 1] -
+					 sample.graph.out_at[i]) *
+						sizeof(uint32_t)) == 0);
+	graph_deinit(&graph);
+	unmake(&sample);
+}
+
 int main(void)
 {
 	check_rank();
 	CHECK("numbers of addresses", check_failures == 0);
 	check_random_graphs();
 	CHECK("random graphs", check_failures == 0);
+	for (int i = 0; i < 50; i++)
+		check_extended();
+	CHECK("graphs with more nodes", check_failures == 0);
 	check_long_chain();
 	CHECK("long chains", check_failures == 0);
 	check_dense();

@@ -1,0 +1,276 @@
+/*
+ * Where data of tensors piles up; see tensorpiles.h.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "analyzer/heap/tensorpiles.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "image/base/guard.h"
+
+enum {
+	/* elements that are "many": tensors; results that have graphs; such of
+	   one item each. Steps have fewer of the last: terms of one loss have a
+	   graph in common. */
+	PLAIN_LEAST = 100, GRAPHS_LEAST = 16, SCALARS_LEAST = 4,
+	DEVICES_MAX = 64,
+	REFERRERS_MAX = 256,	/* looked at, of one element */
+};
+
+/** Of one memory, what an object keeps that is not of a model. */
+struct sum {
+	uint64_t bytes, graph, scalar;
+	uint64_t tensors;
+};
+
+/** Of children of one type. */
+struct kind {
+	struct sum sum;
+	uint32_t count, sample;
+};
+
+struct piling {
+	const struct analysis *analysis;
+	const struct heldbytes *held;
+	struct bounded *bounded;
+	struct sum *sums;	/* by index of held->objects */
+	struct kind *kinds;	/* by type */
+	uint64_t memory;	/* the whole of it */
+	const struct held_storage *of;	/* one that is in the memory at hand */
+	struct suspect *found;
+	size_t num_found;
+};
+
+static bool is_same_memory(const struct held_storage *a,
+			   const struct held_storage *b)
+{
+	return a->device == b->device &&
+	       (a->flags & HELD_IN_HOST || a->index == b->index);
+}
+
+static void add(struct sum *to, const struct sum *more)
+{
+	to->bytes += more->bytes;
+	to->graph += more->graph;
+	to->scalar += more->scalar;
+	to->tensors += more->tensors;
+}
+
+static void sum_up(struct piling *piling)
+{
+	const struct heldbytes *held = piling->held;
+
+	memset(piling->sums, 0, held->num_objects * sizeof(*piling->sums));
+	for (size_t i = 0; i < held->num_storages; i++) {
+		const struct held_storage *storage = &held->storages[i];
+		uint64_t bytes = storage->bytes;
+		uint32_t at = heldbytes_find(held, storage->owner);
+
+		if (at == GRAPH_NONE || bytes == 0 ||
+		    storage->flags & HELD_OF_MODEL ||
+		    !is_same_memory(storage, piling->of))
+			continue;
+		add(&piling->sums[at], &(struct sum){
+			.bytes = bytes, .tensors = 1,
+			.graph = storage->flags & HELD_BY_GRAPH ? bytes : 0,
+			.scalar = storage->flags & HELD_BY_SCALAR ? bytes : 0 });
+	}
+	for (uint32_t i = 0; i < held->num_objects; i++) {
+		uint32_t parent = held->objects[held->order[i]].parent;
+
+		if (parent != GRAPH_NONE)
+			add(&piling->sums[parent],
+			    &piling->sums[held->order[i]]);
+	}
+}
+
+static bool is_container(const struct pyh_type *type)
+{
+	switch (type->kind) {
+	case PYH_KIND_LIST:
+	case PYH_KIND_TUPLE:
+	case PYH_KIND_DICT:
+	case PYH_KIND_SET:
+	case PYH_KIND_DEQUE:
+	case PYH_KIND_ODICT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/**
+ * Is it in a container, and does not only live by it, as results on the way do
+ * that C++ alone has?
+ */
+static bool is_in(const struct graph *graph, uint32_t container, uint32_t object)
+{
+	uint32_t end = graph->in_at[object + 1];
+
+	for (uint32_t i = graph->in_at[object];
+	     i < end && i - graph->in_at[object] < REFERRERS_MAX; i++)
+		if (graph_end(graph->in[i]) == container &&
+		    graph_in(graph->in[i], GRAPH_MASK_STRONG))
+			return true;
+	return false;
+}
+
+/** The type whose children keep the most; ret_largest: of one child. */
+static struct kind most_under(struct piling *piling, uint32_t at,
+			      uint32_t *ret_type, uint64_t *ret_largest)
+{
+	const struct heldbytes *held = piling->held;
+	const struct heapgraph *heap = piling->analysis->heap;
+	uint32_t container = held->objects[at].object;
+	const uint32_t *types = heap->types;
+	struct kind most = { 0 };
+
+	*ret_largest = 0;
+	for (uint32_t i = held->objects[at].child; i != GRAPH_NONE;
+	     i = held->objects[i].next) {
+		uint32_t object = held->objects[i].object;
+		struct kind *kind = &piling->kinds[types[object]];
+
+		if (piling->sums[i].bytes == 0 ||
+		    !is_in(&heap->graph, container, object))
+			continue;
+		if (kind->count++ == 0)
+			kind->sample = object;
+		add(&kind->sum, &piling->sums[i]);
+		if (piling->sums[i].bytes > *ret_largest)
+			*ret_largest = piling->sums[i].bytes;
+	}
+	for (uint32_t i = held->objects[at].child; i != GRAPH_NONE;
+	     i = held->objects[i].next) {
+		uint32_t type = types[held->objects[i].object];
+
+		if (piling->kinds[type].sum.bytes > most.sum.bytes) {
+			most = piling->kinds[type];
+			*ret_type = type;
+		}
+		piling->kinds[type] = (struct kind){ 0 };
+	}
+	return most;
+}
+
+/** Does it pile up there? Then it is noted. */
+static bool is_pile(struct piling *piling, uint32_t at)
+{
+	const struct heapgraph *heap = piling->analysis->heap;
+	uint32_t object = piling->held->objects[at].object, type = 0;
+	const struct sum *sum = &piling->sums[at];
+	struct kind most;
+	uint64_t largest;
+	bool graphs, scalars;
+
+	if (!is_container(heapgraph_type(heap, object)) ||
+	    piling->num_found == TENSORPILES_MAX)
+		return false;
+	most = most_under(piling, at, &type, &largest);
+	graphs = most.sum.graph >= most.sum.bytes / 2;
+	scalars = most.sum.scalar >= most.sum.bytes / 2;
+	if (most.sum.bytes < sum->bytes / 2 || largest >= sum->bytes / 2 ||
+	    most.count < (scalars ? SCALARS_LEAST :
+			  graphs ? GRAPHS_LEAST : PLAIN_LEAST) ||
+	    bounded_is(piling->bounded, object))
+		return false;
+	piling->found[piling->num_found++] = (struct suspect){
+		.pattern = graphs ? SUSPECT_GRAPHS : SUSPECT_TENSORS,
+		.object = object, .sample = most.sample,
+		.element = pyh_types_get(heap->pyh_types, type),
+		.elements = most.count,
+		.retained = piling->analysis->dominators.retained[object],
+		.share = (double)sum->bytes / (double)piling->memory,
+		.in_tensors = sum->bytes, .tensors = sum->tensors,
+		.of_scalars = scalars, .device = piling->of->device,
+		.index = piling->of->index };
+	return true;
+}
+
+/** From the top down, to where it divides. */
+static void look(struct piling *piling, uint64_t least)
+{
+	const struct heldbytes *held = piling->held;
+	uint32_t at = held->first;
+
+	while (at != GRAPH_NONE) {
+		if (piling->sums[at].bytes >= least && !is_pile(piling, at) &&
+		    held->objects[at].child != GRAPH_NONE) {
+			at = held->objects[at].child;
+			continue;
+		}
+		while (held->objects[at].next == GRAPH_NONE &&
+		       held->objects[at].parent != GRAPH_NONE)
+			at = held->objects[at].parent;
+		at = held->objects[at].next;
+	}
+}
+
+static void look_in_memory(struct piling *piling, uint64_t memory)
+{
+	uint64_t least = memory / SUSPECTS_SHARE;
+
+	piling->memory = memory;
+	sum_up(piling);
+	look(piling, least > SUSPECTS_BYTES ? least : SUSPECTS_BYTES);
+}
+
+/** One storage of each memory, and what all of these have. */
+static size_t list_memories(const struct heldbytes *held,
+			    const struct held_storage *list[DEVICES_MAX],
+			    uint64_t bytes[DEVICES_MAX])
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < held->num_storages; i++) {
+		size_t j = 0;
+
+		if (held->storages[i].bytes == 0)
+			continue;
+		while (j < count && !is_same_memory(&held->storages[i], list[j]))
+			j++;
+		if (j == DEVICES_MAX)
+			continue;
+		if (j == count) {
+			bytes[count] = 0;
+			list[count++] = &held->storages[i];
+		}
+		bytes[j] += held->storages[i].bytes;
+	}
+	return count;
+}
+
+struct error *tensorpiles_find(const struct analysis *analysis,
+			       struct bounded *bounded, uint64_t memory,
+			       struct suspect ret[TENSORPILES_MAX],
+			       size_t *ret_count)
+{
+	const struct heldbytes *held = analysis->held;
+	const struct held_storage *memories[DEVICES_MAX];
+	struct piling piling = { .analysis = analysis, .held = held,
+				 .bounded = bounded, .found = ret };
+	uint64_t bytes[DEVICES_MAX];
+	struct error *err = NULL;
+	size_t count;
+
+	*ret_count = 0;
+	if (!held || held->num_objects == 0)
+		return NULL;
+	piling.sums = calloc(held->num_objects, sizeof(*piling.sums));
+	piling.kinds = calloc((size_t)pyh_types_count(
+				      analysis->heap->pyh_types) + 1,
+			      sizeof(*piling.kinds));
+	if (!piling.sums || !piling.kinds)
+		err = error_no_memory();
+	count = err ? 0 : list_memories(held, memories, bytes);
+	for (size_t i = 0; i < count; i++) {
+		piling.of = memories[i];
+		look_in_memory(&piling, memories[i]->flags & HELD_IN_HOST ?
+						memory : bytes[i]);
+	}
+	*ret_count = piling.num_found;
+	free(piling.sums);
+	free(piling.kinds);
+	return err;
+}

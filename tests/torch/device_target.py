@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two programs for test_device.py, of which a child is the one that is well: a
+training step with its model, optimizer, batch and activations. The other one keeps
+tensors in each way that matters, and tells of each what it keeps: a child lets go
+of it, and asks PyTorch's allocator how much is still allocated, or, of tensors in
+the process, has weak references to what the tensors' storages were."""
+
+import gc
+import json
+import os
+import sys
+
+import torch
+from torch import nn
+
+KIB = 1 << 10
+WIDTH = 256
+
+
+class Doubled(torch.autograd.Function):
+    """A function in Python, which saves what it is given and more."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x, x > 0)
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, mask = ctx.saved_tensors
+        return gradient * 2 * mask
+
+
+def empty(size, device="cuda:0", dtype=torch.float32):
+    return torch.empty(size * KIB // torch.empty(0, dtype=dtype).element_size(),
+                       dtype=dtype, device=device)
+
+
+def make_model(layers=3, device="cuda:0"):
+    return nn.Sequential(*[nn.Linear(WIDTH, WIDTH)
+                           for _ in range(layers)]).to(device)
+
+
+def batch(rows=512, device="cuda:0"):
+    return torch.empty(rows, WIDTH, device=device)
+
+
+class Keeper:
+    """Each attribute is all that refers to what is in it."""
+
+
+def fill(keep):
+    model = make_model()
+    keep.optimizer = torch.optim.Adam(model.parameters())
+    model(batch()).sum().backward()
+    keep.optimizer.step()
+    # Graphs, with and without results on the way that Python had a name for.
+    keep.losses = []
+    for _ in range(6):
+        hidden = Doubled.apply(torch.relu(model(batch())))
+        keep.losses.append((hidden * hidden).sum())
+    # Results of one graph, which lives by neither.
+    out = model(batch(1024)).exp()
+    keep.shared_graph = {"sum": out.sum(), "max": out.max()}
+    keep.running = 0
+    for _ in range(6):
+        keep.running = keep.running + model(batch(768)).tanh().sum()
+    del out, hidden
+    # One storage, by several tensors, in one place and in two.
+    both = empty(1000)
+    keep.views = [both[:1000], both[1000:]]
+    both = empty(2000)
+    keep.first, keep.second = both[1:], both.view(-1, 512)
+    both = empty(500)
+    keep.storage = (both.untyped_storage() if hasattr(both, "untyped_storage")
+                    else both.storage())
+    keep.of_storage = both.detach()
+    del both
+    keep.nested = {"a": [{"b": (empty(300), empty(100, dtype=torch.int8))}]}
+    keep.plain = [empty(20) for _ in range(120)]
+    keep.other = [empty(700, "cuda:1")]
+    leaf = empty(400).requires_grad_()
+    leaf.grad = empty(400)
+    keep.leaf = leaf
+    # Held by the graph of a result, and by name.
+    named = empty(600).requires_grad_().exp()
+    keep.by_graph, keep.by_name = named.exp(), named
+    keep.model = model
+    # In the process: pageable, and of arrays.
+    keep.host = [empty(600, "cpu"), empty(200, "cpu")[:7]]
+    keep.host_losses = []
+    host_model = make_model(2, "cpu")
+    for _ in range(5):
+        keep.host_losses.append(host_model(batch(2048, "cpu")).exp().sum())
+
+
+def allocated():
+    """By tensors, as they asked for it; 1.13 does not know that."""
+    total = 0
+    for i in range(2):
+        # Not torch.cuda's: that says nothing in a child.
+        stats = torch._C._cuda_memoryStats(i)
+        total += stats.get("requested_bytes",
+                           stats["allocated_bytes"])["all"]["current"]
+    return total
+
+
+def in_child(work):
+    """What work returns, done by a child."""
+    into, out = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(out, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(out)
+    with os.fdopen(into) as file:
+        said = file.read()
+    os.waitpid(child, 0)
+    return json.loads(said)
+
+
+def freed(keep, name):
+    def work():
+        gc.collect()
+        before = allocated()
+        delattr(keep, name)
+        gc.collect()
+        return before - allocated()
+
+    return in_child(work)
+
+
+def healthy():
+    """Within a step: what belongs to it, and a cache of what was computed."""
+    model = make_model(8)
+    optimizer = torch.optim.Adam(model.parameters())
+    history, cache = [], {}
+    for step in range(5):
+        x = batch(2048)
+        hidden = [x]
+        for layer in model:
+            hidden.append(torch.relu(layer(hidden[-1])))
+        losses = {"a": hidden[-1].sum(), "b": hidden[-2].mean(),
+                  "c": hidden[-3].norm(), "d": hidden[-4].exp().sum()}
+        loss = sum(losses.values())
+        if step < 4:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            history.append(loss.item())
+    with torch.no_grad():
+        cache["layers"] = [(batch(256), batch(256)) for _ in range(12)]
+    wait("HEALTHY")
+
+
+def wait(word):
+    print("%s %d" % (word, os.getpid()), flush=True)
+    sys.stdin.readline()
+
+
+def main():
+    torch.manual_seed(1)
+    torch.set_num_threads(1)
+    child = os.fork()
+    if child == 0:
+        healthy()
+        os._exit(0)
+    keep = Keeper()
+    fill(keep)
+    gc.collect()
+    told = {"version": torch.__version__, "allocated": allocated(), "kept": {}}
+    for name in sorted(vars(keep)):
+        told["kept"][name] = {"id": id(getattr(keep, name)),
+                              "freed": freed(keep, name)}
+    told["host"] = {"host": 800 * KIB,
+                    # exp() saves its result, and each layer what it is given;
+                    # nobody but the graphs has the model any more.
+                    "host_losses": 5 * 3 * 2048 * WIDTH * 4 + 5 * 4 +
+                    2 * (WIDTH * WIDTH + WIDTH) * 4}
+    print("KEPT " + json.dumps(told), flush=True)
+    wait("READY")
+
+
+if __name__ == "__main__":
+    main()
