@@ -84,9 +84,9 @@ srcs_of   = $(wildcard $(1)/*.c)
 LIBS     := $(call lib_of,analyzer/graph) $(call lib_of,cudaheap) $(call lib_of,pyheap) $(call lib_of,image/live) $(call lib_of,image) $(call lib_of,image/base)
 
 $(call lib_of,image/base): $(patsubst %.c,$(B)/%.o,$(wildcard image/base/*.c))
-$(call lib_of,image):      $(patsubst %.c,$(B)/%.o,$(wildcard image/*.c))
+$(call lib_of,image):      $(patsubst %.c,$(B)/%.o,$(wildcard image/*.c image/malloc/*.c))
 $(call lib_of,image/live): $(patsubst %.c,$(B)/%.o,$(wildcard image/live/*.c))
-$(call lib_of,pyheap):     $(patsubst %.c,$(B)/%.o,$(wildcard pyheap/*.c pyheap/layouts/*.c))
+$(call lib_of,pyheap):     $(patsubst %.c,$(B)/%.o,$(wildcard pyheap/*/*.c))
 $(call lib_of,cudaheap):   $(patsubst %.c,$(B)/%.o,$(wildcard cudaheap/*.c))
 $(call lib_of,analyzer/graph): $(patsubst %.c,$(B)/%.o,$(wildcard analyzer/graph/*.c))
 
@@ -97,7 +97,7 @@ ONOOM_OBJS    := $(patsubst %.c,$(B)/%.o,$(wildcard dumper/onoom/*.c))
 HEAPSCAN_OBJS := $(patsubst %.c,$(B)/%.o,$(filter-out analyzer/graph/%,$(wildcard analyzer/*.c analyzer/*/*.c)))
 UNIT_TESTS    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/*.c))
 TEST_LIB_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/*.c))
-HEADERS       := $(wildcard image/*.h image/*/*.h pyheap/*.h pyheap/*/*.h cudaheap/*.h dumper/*.h dumper/*/*.h analyzer/*.h analyzer/*/*.h tests/lib/*.h)
+HEADERS       := $(wildcard image/*.h image/*/*.h pyheap/*/*.h cudaheap/*.h dumper/*.h dumper/*/*.h analyzer/*.h analyzer/*/*.h tests/lib/*.h)
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
@@ -138,8 +138,8 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TEST_LIB_OBJS) $(LIBS)
 
 # The census looks at every word of a heap: what gcc inlines and unrolls at -O3
 # alone makes it a sixth faster. Flags of the command line stand as they are.
-HOT_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard pyheap/pysize*.c pyheap/pyrefs*.c pyheap/pycensus*.c) \
-	$(addprefix pyheap/,pymimalloc.c pyobject.c pyspace.c pydict.c pyblocks.c))
+HOT_OBJS := $(patsubst %.c,$(B)/%.o,$(wildcard pyheap/sizes/pysize*.c pyheap/references/pyrefs*.c pyheap/census/pycensus*.c) \
+	$(addprefix pyheap/,census/pymimalloc.c types/pyobject.c census/pyspace.c values/pydict.c census/pyblocks.c))
 $(HOT_OBJS): private CFLAGS := $(subst -O2,-O3,$(CFLAGS))
 
 $(B)/%.o: %.c $(B)/flags
@@ -259,7 +259,7 @@ fuzz:
 			-artifact_prefix=$(FUZZ_BUILD)/$$f- $(FUZZ_BUILD)/corpus/$$f $$saved || exit 1; \
 	done
 
-SOURCES := $(wildcard image/*.c image/*/*.c pyheap/*.c cudaheap/*.c dumper/*.c dumper/onoom/*.c analyzer/*.c analyzer/*/*.c)
+SOURCES := $(wildcard image/*.c image/*/*.c pyheap/*/*.c cudaheap/*.c dumper/*.c dumper/onoom/*.c analyzer/*.c analyzer/*/*.c)
 # Left out: what both analyzers of Debian 12 report of sound code. They do not
 # follow __attribute__((cleanup)), nor memory that is stored through a pointer
 # (leaks are what the sanitizers' run in `make check` finds); clang 14 loses

@@ -10,7 +10,7 @@
 
 #include "analyzer/show/render.h"
 #include "image/image.h"
-#include "pyheap/pyruntime.h"
+#include "pyheap/runtime/pyruntime.h"
 
 struct opened;
 

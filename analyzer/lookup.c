@@ -6,7 +6,7 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/opened.h"
-#include "pyheap/pysize.h"
+#include "pyheap/sizes/pysize.h"
 
 /**
  * Does another object refer to it? What says of which type an object is does not

@@ -10,8 +10,8 @@
 
 #include "analyzer/heap/heapgraph.h"
 #include "image/base/error.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pyruntime.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/runtime/pyruntime.h"
 
 struct opened;
 

@@ -20,8 +20,8 @@
 #include "image/base/workers.h"
 #include "image/live/live.h"
 #include "image/live/room.h"
-#include "pyheap/pyevidence.h"
-#include "pyheap/pykeep.h"
+#include "pyheap/census/pyevidence.h"
+#include "pyheap/references/pykeep.h"
 
 static const uint64_t CACHE_LEAST = UINT64_C(64) << 20;
 

@@ -10,10 +10,10 @@
 
 #include "image/base/error.h"
 #include "image/image.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pyruntime.h"
-#include "pyheap/pyshape.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/runtime/pyruntime.h"
+#include "pyheap/types/pyshape.h"
+#include "pyheap/types/pytypes.h"
 
 struct analysis;
 struct index;

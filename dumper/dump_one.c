@@ -21,7 +21,7 @@
 #include "dumper/retention.h"
 #include "image/base/escape.h"
 #include "image/base/guard.h"
-#include "pyheap/pykeep.h"
+#include "pyheap/references/pykeep.h"
 
 /* Whoever knows which memory must not be left out as payload. */
 static const struct model *const models[] = { &pyh_model, NULL };

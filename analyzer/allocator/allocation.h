@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "analyzer/threads/tracebacks.h"
-#include "pyheap/pycensus.h"
+#include "pyheap/census/pycensus.h"
 
 struct allocation {
 	bool known;		/* else there is nothing to be printed */

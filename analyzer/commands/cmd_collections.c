@@ -10,7 +10,7 @@
 #include "image/base/findings.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
-#include "pyheap/pycollections.h"
+#include "pyheap/sizes/pycollections.h"
 
 enum collection_column {
 	COLLECTION_TYPE,

@@ -10,7 +10,7 @@
 #include "analyzer/heap/duplicates.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
-#include "pyheap/pystr.h"
+#include "pyheap/values/pystr.h"
 
 enum duplicate_column {
 	DUPLICATE_TYPE,

@@ -16,7 +16,7 @@
 #include "analyzer/malloc/mallocheap.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
-#include "image/glibcheap.h"
+#include "image/malloc/glibcheap.h"
 
 enum arena_column {
 	ARENA_NAME,

@@ -20,9 +20,9 @@
 #include "analyzer/show/previews.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
-#include "pyheap/pyobject.h"
-#include "pyheap/pyrefs.h"
-#include "pyheap/pystr.h"
+#include "pyheap/references/pyrefs.h"
+#include "pyheap/types/pyobject.h"
+#include "pyheap/values/pystr.h"
 
 enum {
 	/* Objects of the young generations looked at for one of them. */

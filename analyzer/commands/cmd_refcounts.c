@@ -10,7 +10,7 @@
 #include "analyzer/heap/typefilter.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
-#include "pyheap/pyedge.h"
+#include "pyheap/references/pyedge.h"
 
 enum refcount_column {
 	REFCOUNT_ADDRESS,

@@ -12,7 +12,7 @@
 #include "analyzer/threads/threadnames.h"
 #include "analyzer/threads/threadstacks.h"
 #include "analyzer/threads/threadwords.h"
-#include "pyheap/pyexception.h"
+#include "pyheap/threads/pyexception.h"
 
 /** All that is printed. */
 struct threads_view {

@@ -11,10 +11,10 @@
 #include "analyzer/lookup.h"
 #include "analyzer/opened.h"
 #include "image/base/guard.h"
-#include "pyheap/pycollections.h"
-#include "pyheap/pyrefs.h"
-#include "pyheap/pystr.h"
-#include "pyheap/pyvalue.h"
+#include "pyheap/references/pyrefs.h"
+#include "pyheap/sizes/pycollections.h"
+#include "pyheap/values/pystr.h"
+#include "pyheap/values/pyvalue.h"
 
 enum {
 	ANCESTORS = 3,		/* queue, its dict, the deque in that */

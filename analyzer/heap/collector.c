@@ -8,7 +8,7 @@
 
 #include "analyzer/heap/frozen.h"
 #include "image/base/guard.h"
-#include "pyheap/pygreenlet.h"
+#include "pyheap/references/pygreenlet.h"
 
 enum { BITS_DEFERRED = 1 << 6 };	/* of ob_gc_bits */
 

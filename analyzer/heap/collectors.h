@@ -9,7 +9,7 @@
 
 #include "analyzer/analysis.h"
 #include "image/base/error.h"
-#include "pyheap/pygc.h"
+#include "pyheap/references/pygc.h"
 
 /**
  * One for each interpreter that has its own: in 3.8 all share one. Read from

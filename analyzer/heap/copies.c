@@ -12,7 +12,7 @@
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
 #include "image/base/workers.h"
-#include "pyheap/pycontent.h"
+#include "pyheap/references/pycontent.h"
 
 enum {
 	SAMPLES_LEAST = 1 << 14,	/* objects; fewer are all looked at */

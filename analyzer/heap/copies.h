@@ -15,7 +15,7 @@
 #include "analyzer/analysis.h"
 #include "analyzer/heap/paths.h"
 #include "image/base/error.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/types/pytypes.h"
 
 enum { COPIES_SAMPLE = 64 };	/* of so many objects one, in large heaps */
 

@@ -6,7 +6,7 @@
 #define ANALYZER_COVERAGE_H
 
 #include "analyzer/show/render.h"
-#include "pyheap/pycensus.h"
+#include "pyheap/census/pycensus.h"
 
 /** The object "coverage" of JSON; nothing elsewhere. */
 void coverage_json(struct render *render, const struct pyh_coverage *coverage);

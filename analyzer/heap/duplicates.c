@@ -11,7 +11,7 @@
 
 #include "analyzer/heap/typefilter.h"
 #include "image/base/guard.h"
-#include "pyheap/pycontent.h"
+#include "pyheap/references/pycontent.h"
 
 enum {
 	RANGES = 256,			/* of hashes, by their highest byte */

@@ -2,7 +2,7 @@
  * Equal values: every str, bytes and tuple by content, in bounded memory.
  * SPDX-License-Identifier: Apache-2.0
  *
- * Values are told apart by a hash of 128 bits (pyheap/pycontent.h); a group
+ * Values are told apart by a hash of 128 bits (pyheap/references/pycontent.h); a group
  * takes 64 bytes. Where all of them would not fit the budget, a first look at
  * the heap leaves out what occurs once: it sets two bits for each hash, in
  * 2 to 4 bytes for each object if the budget has them. What is left is grouped
@@ -18,9 +18,9 @@
 #include <stdint.h>
 
 #include "image/base/error.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pyruntime.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/runtime/pyruntime.h"
+#include "pyheap/types/pytypes.h"
 
 /** Objects of one type and one content. */
 struct duplicate {

@@ -8,7 +8,7 @@
 
 #include "analyzer/kept/kept.h"
 #include "image/base/guard.h"
-#include "pyheap/pyholders.h"
+#include "pyheap/references/pyholders.h"
 
 static struct excess excess_of(const struct analysis *analysis, uint32_t object)
 {

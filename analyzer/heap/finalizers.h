@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "analyzer/heap/heapgraph.h"
-#include "pyheap/pyfinal.h"
+#include "pyheap/references/pyfinal.h"
 
 struct finalizers {
 	const struct heapgraph *heap;		/* borrowed */

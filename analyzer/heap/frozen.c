@@ -10,7 +10,7 @@
 #include <inttypes.h>
 
 #include "image/base/findings.h"
-#include "pyheap/pyobject.h"
+#include "pyheap/types/pyobject.h"
 
 enum {
 	LINK_FLAGS = 3,		/* low bits of the words of a PyGC_Head */

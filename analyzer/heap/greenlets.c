@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "image/base/guard.h"
-#include "pyheap/pygreenlet.h"
+#include "pyheap/references/pygreenlet.h"
 
 /** True if there are any: most heaps have none. */
 static bool has_greenlets(const struct heapgraph *heap)

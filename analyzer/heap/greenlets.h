@@ -11,7 +11,7 @@
 
 #include "analyzer/graph/reach.h"
 #include "analyzer/heap/heapgraph.h"
-#include "pyheap/pyruntime.h"
+#include "pyheap/runtime/pyruntime.h"
 
 /** Add to what is held those that nothing in it leads to. */
 struct error *greenlets_hold_themselves(const struct heapgraph *heap,

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "image/base/hashmap.h"
-#include "pyheap/pyrefs.h"
+#include "pyheap/references/pyrefs.h"
 
 enum {
 	PENDING = 1024,		/* references whose cells are on their way */

@@ -16,9 +16,9 @@
 #include "analyzer/graph/rank.h"
 #include "image/base/error.h"
 #include "image/base/spill.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pyshape.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/types/pyshape.h"
+#include "pyheap/types/pytypes.h"
 
 enum {
 	HEAP_TRACKED = 1 << 0,		/* linked into a GC list */

@@ -9,7 +9,7 @@
 
 #include "analyzer/heap/greenlets.h"
 #include "image/base/workers.h"
-#include "pyheap/pyobject.h"
+#include "pyheap/types/pyobject.h"
 
 /* --- gathering ------------------------------------------------------------- */
 

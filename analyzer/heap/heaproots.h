@@ -14,7 +14,7 @@
 
 #include "analyzer/graph/reach.h"
 #include "analyzer/heap/heapgraph.h"
-#include "pyheap/pyroots.h"
+#include "pyheap/references/pyroots.h"
 
 /** A root, and which object it holds. */
 struct heap_root {

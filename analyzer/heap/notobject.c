@@ -11,7 +11,7 @@
 
 #include "analyzer/malloc/chunkowners.h"
 #include "analyzer/malloc/mallocheap.h"
-#include "pyheap/pyobject.h"
+#include "pyheap/types/pyobject.h"
 
 /** Whose buffer an address lies in. */
 struct ownership {

@@ -9,7 +9,7 @@
 
 #include "analyzer/opened.h"
 #include "image/base/error.h"
-#include "pyheap/pycensus.h"
+#include "pyheap/census/pycensus.h"
 
 /**
  * Always an error: ERROR_NOT_FOUND with what is at an address instead of an

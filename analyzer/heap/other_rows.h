@@ -6,7 +6,7 @@
 #define ANALYZER_OTHER_ROWS_H
 
 #include "analyzer/show/render.h"
-#include "image/otherheap.h"
+#include "image/malloc/otherheap.h"
 
 /**
  * All of them by parts ("others"), and their blocks by size ("sizes"). For

@@ -15,8 +15,8 @@
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
 #include "image/base/workers.h"
-#include "pyheap/pyowners.h"
-#include "pyheap/pyrefs.h"
+#include "pyheap/census/pyowners.h"
+#include "pyheap/references/pyrefs.h"
 
 enum {
 	SHARD = 1 << 16,	/* objects of a shard */

@@ -10,8 +10,8 @@
 
 #include "analyzer/heap/heapgraph.h"
 #include "image/base/hashmap.h"
-#include "pyheap/pyedge.h"
-#include "pyheap/pyrefs.h"
+#include "pyheap/references/pyedge.h"
+#include "pyheap/references/pyrefs.h"
 
 /**
  * What large objects refer to. Many paths may lead over one of them, as those of

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "analyzer/analysis.h"
-#include "pyheap/pyedge.h"
+#include "pyheap/references/pyedge.h"
 
 struct opened;
 struct paths;

@@ -19,7 +19,7 @@
 
 #include "analyzer/heap/objecttop.h"
 #include "image/base/error.h"
-#include "pyheap/pycensus.h"
+#include "pyheap/census/pycensus.h"
 
 struct ranking;
 

@@ -7,7 +7,7 @@
 
 #include "analyzer/heap/referrers.h"
 #include "analyzer/show/render.h"
-#include "pyheap/pyedge.h"
+#include "pyheap/references/pyedge.h"
 
 /** As an array of the row that is open, for programs. */
 void referrer_rows_nested(const struct referrers *referrers,

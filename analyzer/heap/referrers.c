@@ -11,7 +11,7 @@
 
 #include "analyzer/lookup.h"
 #include "image/base/guard.h"
-#include "pyheap/pyrefs.h"
+#include "pyheap/references/pyrefs.h"
 
 /** Rows in order, the first of them where there are too many. */
 struct listed {

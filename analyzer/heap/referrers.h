@@ -15,9 +15,9 @@
 
 #include "analyzer/heap/heapgraph.h"
 #include "image/base/error.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pyedge.h"
-#include "pyheap/pyroots.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/references/pyedge.h"
+#include "pyheap/references/pyroots.h"
 
 /** A root or an object, and its first reference. */
 struct referrer {

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "image/base/error.h"
-#include "pyheap/pytrace.h"
+#include "pyheap/census/pytrace.h"
 
 struct site {
 	uint64_t filename;	/* of the most recent call; 0: unknown */

@@ -9,7 +9,7 @@
 #include "analyzer/heap/suspects.h"
 #include "analyzer/ledger/ledger.h"
 #include "analyzer/show/render.h"
-#include "pyheap/pycensus.h"
+#include "pyheap/census/pycensus.h"
 
 enum suspect_column {
 	SUSPECT_COLUMN_PATH,

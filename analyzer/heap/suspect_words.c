@@ -13,7 +13,7 @@
 #include "cudaheap/torchtensor.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
-#include "pyheap/pydict.h"
+#include "pyheap/values/pydict.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define LRU_CACHE "functools._lru_cache_wrapper"

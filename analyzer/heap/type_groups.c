@@ -13,7 +13,7 @@
 #include "analyzer/kept/kept.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
-#include "pyheap/pyowners.h"
+#include "pyheap/census/pyowners.h"
 
 struct type_groups {
 	struct type_row *rows;		/* owned; names as below */

@@ -10,7 +10,7 @@
 
 #include "analyzer/show/render.h"
 #include "image/base/error.h"
-#include "pyheap/pycensus.h"
+#include "pyheap/census/pycensus.h"
 
 struct scan;
 struct type_counts;

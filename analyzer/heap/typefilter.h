@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "image/base/error.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/types/pytypes.h"
 
 struct typefilter;
 

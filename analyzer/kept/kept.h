@@ -17,9 +17,9 @@
 #include "analyzer/kept/index.h"
 #include "analyzer/kept/store.h"
 #include "analyzer/scan_options.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pygc.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/references/pygc.h"
+#include "pyheap/types/pytypes.h"
 
 /** Words of memory that lead to an object with counts too many. */
 struct kept_holder {

@@ -14,7 +14,7 @@
 #include "analyzer/kept/kept.h"
 #include "analyzer/kept/store.h"
 #include "analyzer/ledger/ledger.h"
-#include "pyheap/pycensus.h"
+#include "pyheap/census/pycensus.h"
 
 /* Who changes one of these keeps what is new of it, too: here, in kept.c and in
    keptcheck.c. */

@@ -18,7 +18,7 @@
 #include "analyzer/malloc/mallocheap.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
-#include "image/glibcheap.h"
+#include "image/malloc/glibcheap.h"
 
 enum { CHUNK_OWN = 8 };		/* bytes of one that are malloc's own */
 

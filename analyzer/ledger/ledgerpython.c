@@ -13,8 +13,8 @@
 
 #include "image/base/guard.h"
 #include "image/base/units.h"
-#include "pyheap/pyholdings.h"
-#include "pyheap/pystack.h"
+#include "pyheap/census/pyholdings.h"
+#include "pyheap/threads/pystack.h"
 
 enum {
 	PINNED_SHARE = 8,	/* an arena of which less than this part is in

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "image/base/workers.h"
-#include "pyheap/pyobject.h"
+#include "pyheap/types/pyobject.h"
 
 enum {
 	PIECE = 16 << 20,	/* bytes for one worker at a time */

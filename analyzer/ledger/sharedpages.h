@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "image/image.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/types/pytypes.h"
 
 /** What became of a page of the child. */
 enum shared_cause {

@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 
-#include "pyheap/pyblocks.h"
-#include "pyheap/pymiheap.h"
+#include "pyheap/census/pyblocks.h"
+#include "pyheap/census/pymiheap.h"
 
 static int by_start(const void *a, const void *b)
 {

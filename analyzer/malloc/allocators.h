@@ -6,8 +6,8 @@
 #define ANALYZER_ALLOCATORS_H
 
 #include "analyzer/opened.h"
-#include "image/glibcheap.h"
-#include "image/otherheap.h"
+#include "image/malloc/glibcheap.h"
+#include "image/malloc/otherheap.h"
 
 struct allocators {
 	/* those that take malloc's place, and the mimalloc of Python */

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Whether a word is of interest is told from two of its bytes, as in
- * pyheap/pywords.h. Those that are get collected until there are some, so that
+ * pyheap/census/pywords.h. Those that are get collected until there are some, so that
  * memory has time to bring what is asked about each.
  */
 #include <stdlib.h>

@@ -11,8 +11,8 @@
 
 #include "analyzer/malloc/chunkownersparts.h"
 #include "image/base/guard.h"
-#include "pyheap/pyobject.h"
-#include "pyheap/pysize.h"
+#include "pyheap/sizes/pysize.h"
+#include "pyheap/types/pyobject.h"
 
 enum {
 	BEFORE = 64,		/* bytes that may lie before an object in its

@@ -37,8 +37,8 @@
 
 #include "analyzer/malloc/chunktable.h"
 #include "analyzer/opened.h"
-#include "image/glibcheap.h"
-#include "pyheap/pytypes.h"
+#include "image/malloc/glibcheap.h"
+#include "pyheap/types/pytypes.h"
 
 enum chunk_owner {
 	CHUNK_UNUSED,		/* free, top: nobody's */

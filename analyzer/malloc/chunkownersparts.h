@@ -10,7 +10,7 @@
 #include "analyzer/malloc/chunkowners.h"
 #include "image/base/spill.h"
 #include "image/nativestacks.h"
-#include "pyheap/pycensus.h"
+#include "pyheap/census/pycensus.h"
 
 enum {
 	CHUNK_GRANULE_LOG2 = 16,	/* bytes of a granule of the filter */

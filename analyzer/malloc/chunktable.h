@@ -19,7 +19,7 @@
 
 #include "analyzer/graph/rank.h"
 #include "image/base/spill.h"
-#include "image/glibcheap.h"
+#include "image/malloc/glibcheap.h"
 
 enum {
 	CHUNK_HEADER = 16,	/* bytes before what the user got */

@@ -15,8 +15,8 @@
 #include "image/base/guard.h"
 #include "image/base/workers.h"
 #include "image/registers.h"
-#include "pyheap/pyblocks.h"
-#include "pyheap/pyobject.h"
+#include "pyheap/census/pyblocks.h"
+#include "pyheap/types/pyobject.h"
 
 enum {
 	PIECE = 1 << 20,		/* bytes searched at one go */

@@ -7,7 +7,7 @@
 
 #include "analyzer/malloc/allocators.h"
 #include "analyzer/opened.h"
-#include "image/glibcheap.h"
+#include "image/malloc/glibcheap.h"
 
 /**
  * As glibc_heap_open(), told what others have: no chunk begins there.

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "image/base/units.h"
-#include "pyheap/pynumpy.h"
+#include "pyheap/types/pynumpy.h"
 
 enum {
 	BODY_MAX = 4096,	/* bytes of the object that tell */

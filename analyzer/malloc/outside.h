@@ -14,8 +14,8 @@
 
 #include "analyzer/show/render.h"
 #include "image/memory.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pysize.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/sizes/pysize.h"
 
 enum {
 	OUTSIDE_CLAIMS_MAX = 64,	/* that are shown one by one */

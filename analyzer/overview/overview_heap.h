@@ -15,7 +15,7 @@
 #include "analyzer/heap/largest.h"
 #include "analyzer/heap/suspects.h"
 #include "analyzer/ledger/ledger.h"
-#include "pyheap/pygc.h"
+#include "pyheap/references/pygc.h"
 
 struct scan;
 

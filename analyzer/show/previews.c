@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "analyzer/opened.h"
-#include "pyheap/pyvalue.h"
+#include "pyheap/values/pyvalue.h"
 
 struct previews {
 	struct pyh_value_reader *values;

@@ -12,7 +12,7 @@
 
 #include "analyzer/tensors/tensorsparts.h"
 #include "image/base/mixhash.h"
-#include "pyheap/pynumpy.h"
+#include "pyheap/types/pynumpy.h"
 
 enum {
 	BASES_MAX = 32,		/* arrays on the way to the one that owns */

@@ -12,10 +12,10 @@
 #include "analyzer/opened.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
-#include "pyheap/pyattributes.h"
-#include "pyheap/pydict.h"
-#include "pyheap/pystr.h"
-#include "pyheap/pytypeview.h"
+#include "pyheap/types/pyattributes.h"
+#include "pyheap/types/pytypeview.h"
+#include "pyheap/values/pydict.h"
+#include "pyheap/values/pystr.h"
 
 enum {
 	BASES_MAX = 256,	/* types that one is derived from */

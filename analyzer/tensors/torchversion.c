@@ -10,7 +10,7 @@
 
 #include "analyzer/opened.h"
 #include "image/modules.h"
-#include "pyheap/pystr.h"
+#include "pyheap/values/pystr.h"
 
 static void look(void *context, const struct pyh_visit *visit)
 {

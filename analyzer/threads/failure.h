@@ -18,7 +18,7 @@
 #include "analyzer/threads/threadstacks.h"
 #include "cudaheap/torchoom.h"
 #include "image/base/error.h"
-#include "pyheap/pyexception.h"
+#include "pyheap/threads/pyexception.h"
 
 struct heapgraph;
 struct opened;

@@ -8,9 +8,9 @@
 #include <string.h>
 
 #include "analyzer/opened.h"
-#include "pyheap/pyedgename.h"
-#include "pyheap/pystr.h"
-#include "pyheap/pythreading.h"
+#include "pyheap/references/pyedgename.h"
+#include "pyheap/threads/pythreading.h"
+#include "pyheap/values/pystr.h"
 
 struct thread_names {
 	struct pyh_runtime *runtime;	/* borrowed */

@@ -10,7 +10,7 @@
 
 #include "image/base/error.h"
 #include "image/memory.h"
-#include "pyheap/pystack.h"
+#include "pyheap/threads/pystack.h"
 
 enum { THREAD_TEXT_MAX = 512 };	/* bytes of a name, NUL included */
 

@@ -18,7 +18,7 @@
 #include "image/image.h"
 #include "image/sourcelines.h"
 #include "image/unwind.h"
-#include "pyheap/pystack.h"
+#include "pyheap/threads/pystack.h"
 
 /** A native frame with the function that it is in. */
 struct stack_native {

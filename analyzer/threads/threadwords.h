@@ -11,7 +11,7 @@
 #include "analyzer/threads/threadnames.h"
 #include "analyzer/threads/threadstacks.h"
 #include "image/image.h"
-#include "pyheap/pyexception.h"
+#include "pyheap/threads/pyexception.h"
 
 /** The base name of a frame's module; NULL: it is in none. */
 const char *thread_words_module(const struct stack_native *native);

@@ -11,7 +11,7 @@
 
 #include "analyzer/show/render.h"
 #include "image/base/hashmap.h"
-#include "pyheap/pytrace.h"
+#include "pyheap/census/pytrace.h"
 
 /** Names of files, each read once. */
 struct tracebacks {

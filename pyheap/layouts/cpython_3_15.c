@@ -2,7 +2,7 @@
  * Where CPython 3.15 keeps its fields: 64-bit, default (GIL) build.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pylayout.h"
+#include "pyheap/runtime/pylayout.h"
 
 const struct pyh_layout pyh_layout_3_15 = {
 	.release = "3.15",

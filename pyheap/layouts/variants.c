@@ -5,7 +5,7 @@
  * Only what _Py_DebugOffsets does not tell is of interest here, and even that
  * is a first guess that calibration confirms or moves.
  */
-#include "pyheap/pylayout.h"
+#include "pyheap/runtime/pylayout.h"
 
 /*
  * 3.13.16 … 3.13.18 (which of them was first is not known): PyGC_Head is

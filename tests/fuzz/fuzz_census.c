@@ -37,14 +37,14 @@
 #include "image/image.h"
 #include "image/live/live.h"
 #include "image/registers.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pyedge.h"
-#include "pyheap/pyevidence.h"
-#include "pyheap/pyexception.h"
-#include "pyheap/pyholders.h"
-#include "pyheap/pyruntime.h"
-#include "pyheap/pythreading.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/census/pyevidence.h"
+#include "pyheap/references/pyedge.h"
+#include "pyheap/references/pyholders.h"
+#include "pyheap/runtime/pyruntime.h"
+#include "pyheap/threads/pyexception.h"
+#include "pyheap/threads/pythreading.h"
+#include "pyheap/types/pytypes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "pyheap/pyruntime.h"
+#include "pyheap/runtime/pyruntime.h"
 #include "tests/lib/tinyruntime.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size);

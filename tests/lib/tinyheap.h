@@ -20,9 +20,9 @@
 #include <stdint.h>
 
 #include "image/image.h"
-#include "pyheap/pyruntime.h"
-#include "pyheap/pysize.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/runtime/pyruntime.h"
+#include "pyheap/sizes/pysize.h"
+#include "pyheap/types/pytypes.h"
 
 #define TINYHEAP_START UINT64_C(0x7f0000000000)
 

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "pyheap/pydebugoffsets.h"
+#include "pyheap/runtime/pydebugoffsets.h"
 
 static void must(struct error *err)
 {

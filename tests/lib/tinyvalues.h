@@ -14,8 +14,8 @@
 #ifndef TESTS_TINYVALUES_H
 #define TESTS_TINYVALUES_H
 
-#include "pyheap/pyshape.h"
-#include "pyheap/pyvalue.h"
+#include "pyheap/types/pyshape.h"
+#include "pyheap/values/pyvalue.h"
 #include "tests/lib/tinyheap.h"
 
 enum { TINYVALUES_MAX = 64 };

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "image/otherheap.h"
+#include "image/malloc/otherheap.h"
 
 static const char *const kinds[NUM_OTHER_KINDS] = {
 	[OTHER_USED] = "used", [OTHER_CACHED] = "cached",

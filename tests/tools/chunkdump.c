@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "image/glibcheap.h"
+#include "image/malloc/glibcheap.h"
 
 static struct error *print(void *context, const struct glibc_chunk *chunk)
 {

@@ -17,9 +17,9 @@
 
 #include "image/base/guard.h"
 #include "image/image.h"
-#include "pyheap/pycollections.h"
-#include "pyheap/pyruntime.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/runtime/pyruntime.h"
+#include "pyheap/sizes/pycollections.h"
+#include "pyheap/types/pytypes.h"
 
 static int fail(struct error *err)
 {

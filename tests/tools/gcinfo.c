@@ -10,7 +10,7 @@
 
 #include "image/base/json.h"
 #include "image/image.h"
-#include "pyheap/pygc.h"
+#include "pyheap/references/pygc.h"
 
 static void put(struct json *json, const char *key, int64_t number)
 {

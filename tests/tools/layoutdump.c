@@ -8,7 +8,7 @@
  */
 #include <stdio.h>
 
-#include "pyheap/pylayout.h"
+#include "pyheap/runtime/pylayout.h"
 
 static void dump(const struct pyh_layout *layout)
 {

@@ -33,10 +33,10 @@
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
 #include "image/image.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pyrefs.h"
-#include "pyheap/pyruntime.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/references/pyrefs.h"
+#include "pyheap/runtime/pyruntime.h"
+#include "pyheap/types/pytypes.h"
 
 enum { TIMES = 5 };
 

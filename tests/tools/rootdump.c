@@ -20,11 +20,11 @@
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
 #include "image/image.h"
-#include "pyheap/pycensus.h"
-#include "pyheap/pyedge.h"
-#include "pyheap/pyholders.h"
-#include "pyheap/pyrefs.h"
-#include "pyheap/pyroots.h"
+#include "pyheap/census/pycensus.h"
+#include "pyheap/references/pyedge.h"
+#include "pyheap/references/pyholders.h"
+#include "pyheap/references/pyrefs.h"
+#include "pyheap/references/pyroots.h"
 
 enum { TEXT = 1000, STEPS_MAX = 1000, NO_EDGE = UINT32_MAX };
 

@@ -10,7 +10,7 @@
 
 #include "image/base/escape.h"
 #include "image/image.h"
-#include "pyheap/pyruntime.h"
+#include "pyheap/runtime/pyruntime.h"
 
 static void text(const char *key, const char *value)
 {

@@ -13,8 +13,8 @@
 
 #include "image/base/escape.h"
 #include "image/image.h"
-#include "pyheap/pystack.h"
-#include "pyheap/pystr.h"
+#include "pyheap/threads/pystack.h"
+#include "pyheap/values/pystr.h"
 
 struct show {
 	struct pyh_runtime *runtime;

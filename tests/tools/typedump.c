@@ -19,9 +19,9 @@
 
 #include "image/base/guard.h"
 #include "image/image.h"
-#include "pyheap/pyruntime.h"
-#include "pyheap/pysize.h"
-#include "pyheap/pytypes.h"
+#include "pyheap/runtime/pyruntime.h"
+#include "pyheap/sizes/pysize.h"
+#include "pyheap/types/pytypes.h"
 
 static int fail(struct error *err)
 {

@@ -13,9 +13,9 @@
 
 #include "image/base/escape.h"
 #include "image/image.h"
-#include "pyheap/pyruntime.h"
-#include "pyheap/pytypes.h"
-#include "pyheap/pyvalue.h"
+#include "pyheap/runtime/pyruntime.h"
+#include "pyheap/types/pytypes.h"
+#include "pyheap/values/pyvalue.h"
 
 enum { SIZE_MAX_ASKED = 1 << 20 };
 

@@ -8,10 +8,13 @@ import re
 import subprocess
 import sys
 
-# What the analyzer finds out, and how it is shown; of one subject a folder.
+# Layers that are a folder for each subject.
 SUBJECTS = ["analyzer/" + name for name in (
     "allocator", "diff", "heap", "kept", "ledger", "malloc", "show", "tensors", "threads")]
-BELOW = ["analyzer/graph", "pyheap", "cudaheap", "image/live", "image", "image/base"]
+CPYTHON = ["pyheap/" + name for name in (
+    "census", "layouts", "references", "runtime", "sizes", "threads", "types", "values")]
+IMAGE = ["image", "image/malloc", "image/base"]
+BELOW = ["analyzer/graph", *CPYTHON, "cudaheap", "image/live", *IMAGE]
 
 # A file may include its own layer and those to the right of it.
 MAY_USE = {
@@ -19,12 +22,13 @@ MAY_USE = {
     "analyzer/overview": ["analyzer/overview", "analyzer", *SUBJECTS, *BELOW],
     **dict.fromkeys(["analyzer", *SUBJECTS], ["analyzer", *SUBJECTS, *BELOW]),
     "analyzer/graph": ["analyzer/graph", "image/base"],
-    "dumper": ["dumper", "dumper/onoom", "pyheap", "cudaheap", "image/live", "image", "image/base"],
+    "dumper": ["dumper", "dumper/onoom", *CPYTHON, "cudaheap", "image/live", *IMAGE],
     "dumper/onoom": ["dumper/onoom"],
-    "pyheap": ["pyheap", "image", "image/base"],
-    "pyheap/layouts": ["pyheap", "image", "image/base"],
-    "cudaheap": ["cudaheap", "image", "image/base"],
-    "image/live": ["image/live", "image", "image/base"],
+    "dumper/packaging": [],
+    **dict.fromkeys(CPYTHON, [*CPYTHON, *IMAGE]),
+    "cudaheap": ["cudaheap", *IMAGE],
+    "image/live": ["image/live", *IMAGE],
+    "image/malloc": IMAGE,
     "image": ["image", "image/base"],
     "image/base": ["image/base"],
 }
@@ -65,6 +69,8 @@ def check_layers():
     for path in CODE:
         folder = os.path.dirname(path)
         if folder not in MAY_USE:
+            if not folder.startswith("tests"):
+                problems.append(f"{path} is in no layer")
             continue
         for line in open(path, encoding="utf-8"):
             match = re.match(r'#include "([^"]+)"', line)

@@ -5,7 +5,7 @@
  * A library has an arena among its data, another mapping is the heap of it. What
  * the arena looks like is glibc's of 2.27 to 2.42, and of 2.43.
  */
-#include "image/glibcheap.h"
+#include "image/malloc/glibcheap.h"
 
 #include <elf.h>
 #include <stdlib.h>

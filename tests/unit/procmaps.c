@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "image/live/procmaps.h"
 #include "image/base/guard.h"
+#include "image/live/procmaps.h"
 #include "tests/lib/check.h"
 
 static const char sample[] =

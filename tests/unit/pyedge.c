@@ -2,7 +2,7 @@
  * Paths as text: what folds, what is shown of values, and small buffers.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pyedge.h"
+#include "pyheap/references/pyedge.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
  * The layout tables are consistent in themselves.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pylayout.h"
+#include "pyheap/runtime/pylayout.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
  * out, and damaged in each of the ways that a dump can be.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pymimalloc.h"
+#include "pyheap/census/pymimalloc.h"
 
 #include <elf.h>
 #include <stdlib.h>

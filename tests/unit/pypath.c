@@ -2,7 +2,7 @@
  * What paths say of a Python.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pypath.h"
+#include "pyheap/runtime/pypath.h"
 
 #include "tests/lib/check.h"
 

@@ -2,7 +2,7 @@
  * References: how they are held, and what is damaged costs nothing but itself.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pyrefs.h"
+#include "pyheap/references/pyrefs.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * Roots of a runtime built by hand: where they are told, and what is damaged.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pyroots.h"
+#include "pyheap/references/pyroots.h"
 
 #include <stdlib.h>
 

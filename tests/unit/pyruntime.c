@@ -6,7 +6,7 @@
  * test_runtime.py to say; here fields are moved away from them, as other micro
  * releases and configurations do.
  */
-#include "pyheap/pyruntime.h"
+#include "pyheap/runtime/pyruntime.h"
 
 #include "tests/lib/check.h"
 #include "tests/lib/tinyruntime.h"

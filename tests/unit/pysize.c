@@ -2,7 +2,7 @@
  * Sizes of objects that are not, or not quite, what they seem.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pysize.h"
+#include "pyheap/sizes/pysize.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

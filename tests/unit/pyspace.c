@@ -1,8 +1,9 @@
 /*
- * Test of pyheap/pyspace: marks found upwards and downwards, beside a list of them.
+ * Test of pyheap/census/pyspace: marks found upwards and downwards, beside a list
+ * of them.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pyspace.h"
+#include "pyheap/census/pyspace.h"
 
 #include <stdlib.h>
 

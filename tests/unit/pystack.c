@@ -2,7 +2,7 @@
  * Python frames of a thread of a runtime built by hand: how a walk can end.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pystack.h"
+#include "pyheap/threads/pystack.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
  * Which addresses are types, and what they are called when little is left.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pytypes.h"
+#include "pyheap/types/pytypes.h"
 
 #include <stdlib.h>
 

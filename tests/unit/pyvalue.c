@@ -3,7 +3,7 @@
  * much said so.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pyvalue.h"
+#include "pyheap/values/pyvalue.h"
 
 #include <stdlib.h>
 

@@ -2,7 +2,7 @@
  * The search for words that lead to a few places, held against a plain loop.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "pyheap/pywords.h"
+#include "pyheap/census/pywords.h"
 
 #include <elf.h>
 #include <stdlib.h>
