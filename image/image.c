@@ -478,8 +478,14 @@ static void check_completeness(struct image *image)
 	if (!notes->has_header)
 		return;
 	if (!notes->has_final) {
-		findings_add(image->findings, "incomplete", 0, "the dump was "
-			     "not finished, or its end was cut off");
+		findings_add(image->findings, "incomplete", 0, "the last "
+			     "notes, which say that a dump is whole, are not "
+			     "there: %sit was not finished, or its end was cut "
+			     "off",
+			     image->backing && backing_kind(image->backing) ==
+						       BACKING_PLAIN ?
+			     "zstd -d leaves them out (the .zst itself can be "
+			     "read), or " : "");
 		findings_set_partial(image->findings);
 	} else if (complete && strcmp(complete, "yes") != 0) {
 		findings_add(image->findings, "incomplete", 0, "heapdump says "
