@@ -10,7 +10,16 @@
 #include "analyzer/cmd.h"
 #include "image/base/units.h"
 
-enum { ROWS_MAX = 8 };		/* for people; the last takes the rest */
+enum {
+	ROWS_MAX = 8,		/* for people; the last takes the rest */
+	/* Who holds malloc's chunks is asked where these have an eighth of the
+	   memory, and so much. */
+	OWNERS_SHARE = 8,
+	OWNERS_BYTES = 16 << 20,
+	NATIVE_SHARE = 4,	/* of them, what is told by itself */
+	NATIVE_DETAIL = 64,
+	NATIVE_TEXT = NATIVE_SHARE * (UNITS_TEXT_MAX + NATIVE_DETAIL + 64),
+};
 
 enum { MEMORY_BYTES, MEMORY_SHARE, MEMORY_GROUP, NUM_MEMORY };
 
@@ -39,9 +48,16 @@ void overview_memory_gather(struct scan *scan, struct overview_memory *memory)
 
 void overview_memory_reclaim(struct scan *scan, struct overview_memory *memory)
 {
-	if (memory->ledger)
-		reclaimable_find(scan->opened, memory->ledger,
-				 &memory->reclaimable);
+	const struct ledger *ledger = memory->ledger;
+	uint64_t native;
+
+	if (!ledger)
+		return;
+	reclaimable_find(scan->opened, ledger, &memory->reclaimable);
+	native = ledger_group_bytes(ledger, LEDGER_OF_MALLOC_USED);
+	if (native >= OWNERS_BYTES && native >= ledger->total / OWNERS_SHARE)
+		memory->why_not = ledger_of(scan->opened, /* owners= */ true,
+					    &memory->ledger);
 }
 
 void overview_memory_deinit(struct overview_memory *memory)
@@ -85,17 +101,62 @@ static size_t shown_groups(const struct ledger *ledger,
 
 static void put_group(struct scan *scan, const struct ledger *ledger,
 		      uint64_t bytes, const char *name, uint64_t count,
-		      const char *what)
+		      const char *more)
 {
 	char size[UNITS_TEXT_MAX], number[UNITS_TEXT_MAX], counted[64] = "";
 
 	if (count)
-		(void)snprintf(counted, sizeof(counted), " (%s%s)",
-			       units_count(count, number), what);
-	render_line(&scan->render, "  %11s  %5.1f %%  %s%s",
+		(void)snprintf(counted, sizeof(counted), " (%s)",
+			       units_count(count, number));
+	render_line(&scan->render, "  %11s  %5.1f %%  %s%s%s",
 		    units_size(bytes, size),
 		    100.0 * (double)bytes / (double)ledger->total, name,
-		    counted);
+		    counted, more);
+}
+
+/** ": 57.2 MiB that nothing refers to, 20.1 MiB of modules (…)" */
+static const char *native_text(const struct scan *scan,
+			       const struct ledger *ledger,
+			       char text[NATIVE_TEXT])
+{
+	static const struct {
+		enum ledger_category category;
+		const char *whose;
+	} owners[] = {
+		{ LEDGER_MALLOC_NOBODY, "that nothing refers to" },
+		{ LEDGER_MALLOC_PYTHON, "of objects" },
+		{ LEDGER_MALLOC_MODULE, "of modules" },
+		{ LEDGER_MALLOC_THREAD, "of threads" },
+		{ LEDGER_MALLOC_MEMORY, "of other memory" },
+		{ LEDGER_MALLOC_USED, "of unknown use" },
+	};
+	uint64_t least = ledger_group_bytes(ledger, LEDGER_OF_MALLOC_USED) /
+			 NATIVE_SHARE;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < sizeof(owners) / sizeof(*owners); i++) {
+		const struct ledger_row *row =
+			&ledger->rows[owners[i].category];
+		char size[UNITS_TEXT_MAX], most[LEDGER_DETAIL];
+		char safe[RENDER_NAME_MAX];
+		char *end;
+
+		if (!ledger->owners || row->bytes < least)
+			continue;
+		// "lxml.etree._Element, 53.2 MiB"
+		memcpy(most, row->detail, sizeof(most));
+		end = strrchr(most, ',');
+		if (end)
+			*end = '\0';
+		used += (size_t)snprintf(
+			text + used, NATIVE_TEXT - used, "%s%s %s%s%.*s%s",
+			used ? ", " : ": ", units_size(row->bytes, size),
+			owners[i].whose, *most ? " (most " : "", NATIVE_DETAIL,
+			*most ? render_name(&scan->render, most, 28, safe) : "",
+			*most ? ")" : "");
+	}
+	return text;
 }
 
 static void put_rows(struct scan *scan, const struct ledger *ledger)
@@ -103,13 +164,16 @@ static void put_rows(struct scan *scan, const struct ledger *ledger)
 	struct group groups[LEDGER_NUM_GROUPS];
 	size_t count = sort_groups(ledger, groups);
 	size_t shown = shown_groups(ledger, groups, count);
+	char text[NATIVE_TEXT];
 	uint64_t rest = 0;
 
 	for (size_t i = 0; i < shown; i++)
 		put_group(scan, ledger, groups[i].bytes,
 			  ledger_group_name(groups[i].group),
 			  groups[i].group == LEDGER_OF_OBJECTS ?
-				  ledger->objects : 0, "");
+				  ledger->objects : 0,
+			  groups[i].group == LEDGER_OF_MALLOC_USED ?
+				  native_text(scan, ledger, text) : "");
 	for (size_t i = shown; i < count; i++)
 		rest += groups[i].bytes;
 	if (rest)

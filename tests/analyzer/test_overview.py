@@ -13,6 +13,8 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import heaptest
 
 SCRIPT = os.path.join(HERE, "overview_target.py")
+NATIVE = os.path.join(HERE, "native_leak_target.py")
+LOST = 30000
 SECTIONS = ["SUSPECTS", "MEMORY", "TYPES", "RETAINED", "GARBAGE", "REFCOUNTS",
             "THREADS", "next:", "Names"]
 
@@ -191,9 +193,27 @@ def test(interpreter):
     os.unlink(dump)
 
 
+def native_leak(interpreter, dump):
+    """What C code has lost is named on the first screen, and asked for next."""
+    with heaptest.start_target(interpreter, NATIVE, [LOST]) as target:
+        done = heaptest.heapdump("-q", "-o", dump, target.pid)
+        assert done.returncode == 0, done.stderr
+    text = screen_of(dump)
+    row = re.search(r"^ +\S+ MiB +\S+ %  other malloc: (\S+) MiB that nothing "
+                    r"refers to", text, re.M)
+    # With the header of each chunk; remains of pointers keep a few.
+    assert row, text
+    assert 0.98 < float(row[1]) * (1 << 20) / (LOST * 1008) < 1.01, row[0]
+    assert re.search(r"^(next:| ) +heapscan \S+ malloc --by owner$", text,
+                     re.M), text
+    os.unlink(dump)
+
+
 for interpreter in heaptest.interpreters(few=True):
     if interpreter.free_threaded or interpreter.root:
         continue
     with heaptest.case("%s: target" % interpreter):
         test(interpreter)
+    with heaptest.case("%s: what C code has lost" % interpreter):
+        native_leak(interpreter, heaptest.tmp("native.zst"))
 heaptest.finish()
