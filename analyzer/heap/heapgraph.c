@@ -125,6 +125,34 @@ static bool is_there(const struct memory *memory, uint64_t address)
 }
 
 /**
+ * True if what is there has the head of an object. Outside of arenas not all are
+ * known: some that only native code leads to are not (docs/support.md), and they
+ * are no damage. What is freed has its count overwritten by a link of a free list.
+ */
+static bool has_head(const struct heapgraph_options *options, uint64_t address)
+{
+	const struct pyh_runtime *runtime = options->runtime;
+	struct memory_reader memory;
+	uint64_t count = 0, type = 0;
+	struct error *err = memory_reader_init(&memory, runtime->image->memory);
+	bool found = false;
+
+	if (!err && pyh_field(runtime, &memory, address, PYH_OBJECT_OB_REFCNT,
+			      &count) &&
+	    pyh_field(runtime, &memory, address, PYH_OBJECT_OB_TYPE, &type) &&
+	    count > 0 && count <= UINT32_MAX)
+		for (uint32_t i = 0; !found && i < pyh_types_count(options->types);
+		     i++)
+			found = pyh_types_get(options->types, i)->address ==
+				type;
+	if (err)
+		error_free(err);
+	else
+		memory_reader_deinit(&memory);
+	return found;
+}
+
+/**
  * An item, a key, a value or an attribute is no object: it was released too often
  * and freed while it was still referred to, or something has written there. What
  * has a count of 0 is being taken apart, and what was not captured may be one.
@@ -140,6 +168,8 @@ static void tell_dangling(const struct build *build, uint32_t referrer,
 		return;
 	if (!is_there(image->memory, address) &&
 	    (image->missing_bytes || memory_find(image->memory, address)))
+		return;
+	if (has_head(build->options, address))
 		return;
 	findings_add(image->findings, HEAP_DANGLING,
 		     heapgraph_address(heap, referrer), "%s refers to 0x%" PRIx64
