@@ -49,11 +49,16 @@ static void test_found(void)
 static void test_refused(void)
 {
 	struct tinyheap heap;
-	uint64_t self, nowhere, chain[1000], two[2], late, mro, cut, negative;
+	uint64_t self, itself, nowhere, chain[1000], two[2], late, mro, cut;
+	uint64_t negative;
 
 	tinyheap_init(&heap, 12);
-	self = tinyheap_type(&heap, "self", PYH_TPFLAGS_TYPE_SUBCLASS, 32, 0, 0);
+	self = tinyheap_type(&heap, "self", PYH_TPFLAGS_TYPE_SUBCLASS, 32, 0,
+			     heap.object);
 	tinyheap_set(&heap, self, PYH_OBJECT_OB_TYPE, self);
+	itself = tinyheap_type(&heap, "itself", PYH_TPFLAGS_TYPE_SUBCLASS, 1000,
+			       0, heap.type);
+	tinyheap_set(&heap, itself, PYH_OBJECT_OB_TYPE, itself);
 	nowhere = tinyheap_type(&heap, "nowhere", 0, 32, 0, heap.object);
 	tinyheap_set(&heap, nowhere, PYH_OBJECT_OB_TYPE, 0x1000);
 	for (int i = 0; i < 1000; i++) {
@@ -80,7 +85,10 @@ static void test_refused(void)
 	// Its MRO has come to lie behind the end, too.
 	tinyheap_open(&heap);
 
-	CHECK("a type of itself is none", !pyh_type_find(&heap.reader, self));
+	CHECK_STRING("a class of type may be of itself", name_of(&heap, itself),
+		     "itself");
+	CHECK("another one of itself is one all the same, by its MRO",
+	      pyh_type_find(&heap.reader, self));
 	CHECK("a type of nothing is one all the same, by its MRO",
 	      pyh_type_find(&heap.reader, nowhere));
 	CHECK_STRING("a class of a class of type is one",
