@@ -323,8 +323,12 @@ static struct error *add_to(struct list *list, uint32_t object)
 static struct error *look_at_all(struct tensornames *names)
 {
 	struct error *err = NULL;
+	unsigned int any = 0;
 
-	for (uint32_t i = 0; !err && i < names->heap->count; i++) {
+	for (uint32_t i = 0; i < names->num_kinds; i++)
+		any |= kind_of_type(names, i) & ~(unsigned int)KNOWN;
+	// Most programs have no PyTorch.
+	for (uint32_t i = 0; any && !err && i < names->heap->count; i++) {
 		unsigned int kind = kind_of_type(names, names->heap->types[i]);
 
 		// A guess is no tensor: what it would say is not looked at.

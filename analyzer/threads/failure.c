@@ -106,12 +106,19 @@ static bool take_of_threads(struct search *search,
 static void look_at_objects(struct search *search, const struct heapgraph *heap)
 {
 	struct failure *failure = search->failure;
+	uint32_t num_types = pyh_types_count(heap->pyh_types);
+	CLEANUP(free_pointer) bool *wanted = calloc(num_types + 1,
+						    sizeof(*wanted));
+	bool any = false;
 	uint64_t kept = 0;
 
-	for (uint32_t i = 0; i < heap->count; i++) {
+	for (uint32_t i = 0; wanted && i < num_types; i++)
+		any |= wanted[i] = torch_oom_is_class(
+			pyh_types_get(heap->pyh_types, i)->name);
+	for (uint32_t i = 0; any && i < heap->count; i++) {
 		uint64_t address;
 
-		if (!torch_oom_is_class(heapgraph_type(heap, i)->name))
+		if (!wanted[heap->types[i]])
 			continue;
 		address = heapgraph_address(heap, i);
 		if (failure->how == FAILURE_NONE)
