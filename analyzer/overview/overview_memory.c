@@ -46,16 +46,22 @@ void overview_memory_gather(struct scan *scan, struct overview_memory *memory)
 						 opened_image(scan->opened));
 }
 
+/** Is it worth asking who holds malloc's chunks, and saying it? */
+static bool owners_matter(const struct ledger *ledger)
+{
+	uint64_t native = ledger_group_bytes(ledger, LEDGER_OF_MALLOC_USED);
+
+	return native >= OWNERS_BYTES && native >= ledger->total / OWNERS_SHARE;
+}
+
 void overview_memory_reclaim(struct scan *scan, struct overview_memory *memory)
 {
 	const struct ledger *ledger = memory->ledger;
-	uint64_t native;
 
 	if (!ledger)
 		return;
 	reclaimable_find(scan->opened, ledger, &memory->reclaimable);
-	native = ledger_group_bytes(ledger, LEDGER_OF_MALLOC_USED);
-	if (native >= OWNERS_BYTES && native >= ledger->total / OWNERS_SHARE)
+	if (owners_matter(ledger))
 		memory->why_not = ledger_of(scan->opened, /* owners= */ true,
 					    &memory->ledger);
 }
@@ -135,6 +141,9 @@ static const char *native_text(const struct scan *scan,
 	size_t used = 0;
 
 	text[0] = '\0';
+	// What was kept knows them of small ones, too.
+	if (!ledger->owners || !owners_matter(ledger))
+		return text;
 	for (size_t i = 0; i < sizeof(owners) / sizeof(*owners); i++) {
 		const struct ledger_row *row =
 			&ledger->rows[owners[i].category];
@@ -142,7 +151,7 @@ static const char *native_text(const struct scan *scan,
 		char safe[RENDER_NAME_MAX];
 		char *end;
 
-		if (!ledger->owners || row->bytes < least)
+		if (row->bytes < least)
 			continue;
 		// "lxml.etree._Element, 53.2 MiB"
 		memcpy(most, row->detail, sizeof(most));
