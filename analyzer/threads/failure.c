@@ -109,7 +109,7 @@ static void look_at_objects(struct search *search, const struct heapgraph *heap)
 	uint32_t num_types = pyh_types_count(heap->pyh_types);
 	CLEANUP(free_pointer) bool *wanted = calloc(num_types + 1,
 						    sizeof(*wanted));
-	bool any = false;
+	bool any = !wanted;	// without memory each name is looked at
 	uint64_t kept = 0;
 
 	for (uint32_t i = 0; wanted && i < num_types; i++)
@@ -118,7 +118,8 @@ static void look_at_objects(struct search *search, const struct heapgraph *heap)
 	for (uint32_t i = 0; any && i < heap->count; i++) {
 		uint64_t address;
 
-		if (!wanted[heap->types[i]])
+		if (wanted ? !wanted[heap->types[i]] :
+			     !torch_oom_is_class(heapgraph_type(heap, i)->name))
 			continue;
 		address = heapgraph_address(heap, i);
 		if (failure->how == FAILURE_NONE)
