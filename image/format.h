@@ -21,7 +21,7 @@
 
 enum {
 	FORMAT_VERSION = 1,
-	FORMAT_FRAME_LOG2 = 18,		/* 256 KiB a frame */
+	FORMAT_FRAME_LOG2 = 17,		/* 128 KiB a frame */
 
 	/* skippable frames, zstd RFC 8878 section 3.1.2 */
 	FORMAT_SKIPPABLE_NOTES = 0x184D2A51,	/* final notes */

@@ -59,11 +59,21 @@ class Heap:
         self.process.wait()
 
 
-def tool(*arguments):
-    """Run benchtool; bytes per second."""
+def tool_says(*arguments):
+    """Run benchtool: bytes, seconds."""
     out = subprocess.run([TOOL, *map(str, arguments)], check=True,
                          capture_output=True, text=True).stdout.split()
-    return int(out[0]) / float(out[1])
+    return int(out[0]), float(out[1])
+
+
+def tool_seconds(*arguments):
+    return tool_says(*arguments)[1]
+
+
+def tool(*arguments):
+    """Run benchtool; bytes per second."""
+    size, seconds = tool_says(*arguments)
+    return size / seconds
 
 
 class Peak(threading.Thread):
@@ -87,24 +97,42 @@ class Peak(threading.Thread):
             time.sleep(0.002)
 
 
-def types(dump, *options, repeat=3):
-    """heapscan DUMP types: (seconds, objects, peak bytes), median of repeat."""
-    runs = []
+def types(dump, *options, watched=False):
+    """heapscan DUMP types: (seconds, objects, peak bytes if watched).
+
+    Who watches takes a part of a CPU, so what is timed is not watched.
+    """
+    begun = time.monotonic()
+    process = subprocess.Popen(
+        [HEAPSCAN, dump, "types", "-f", "json", "--top", "5",
+         "--threads", CPUS, *options], stdout=subprocess.PIPE)
+    watch = Peak(process.pid) if watched else None
+    out = process.stdout.read()
+    process.wait()
+    seconds = time.monotonic() - begun
+    if process.returncode not in (0, 3):
+        sys.exit(f"heapscan failed on {dump}: {process.returncode}")
+    objects = json.loads(out)["totals"]["count"]
+    if not watched:
+        return seconds, objects, 0
+    watch.over = True
+    return seconds, objects, watch.peak
+
+
+def beside_decompressing(packed, threads, repeat=7):
+    """types, and decompressing what it reads: (seconds, seconds, ratio).
+
+    The speed of machines changes: each run stands between two of the other.
+    """
+    rows, before = [], tool_seconds("decompress", packed, threads)
     for _ in range(repeat):
-        begun = time.monotonic()
-        process = subprocess.Popen(
-            [HEAPSCAN, dump, "types", "-f", "json", "--top", "5",
-             "--threads", CPUS, *options], stdout=subprocess.PIPE)
-        watch = Peak(process.pid)
-        out = process.stdout.read()
-        process.wait()
-        seconds = time.monotonic() - begun
-        watch.over = True
-        if process.returncode not in (0, 3):
-            sys.exit(f"heapscan failed on {dump}: {process.returncode}")
-        runs.append((seconds, json.loads(out)["totals"]["count"], watch.peak))
-    runs.sort()
-    return runs[len(runs) // 2]
+        seconds = types(packed)[0]
+        after = tool_seconds("decompress", packed, threads)
+        rows.append((seconds, (before + after) / 2))
+        before = after
+    return (statistics.median(row[0] for row in rows),
+            statistics.median(row[1] for row in rows),
+            statistics.median(row[0] / row[1] for row in rows))
 
 
 def objects_beside_types(dump, pairs=5):
@@ -154,7 +182,7 @@ def warm(path):
 
 
 def bench_types(args):
-    print("heapscan DUMP types, median of 3, %s workers" % CPUS)
+    print("heapscan DUMP types, median of 5, %s workers" % CPUS)
     print("  compressed: beside decompressing the same frames and no more, by one "
           "thread (as zstd -d does) and by %s" % CPUS)
     print("  objects      core   seconds  objects/s     GB/s  memcpy GB/s  "
@@ -171,20 +199,20 @@ def bench_types(args):
                                 str(heap.pid)], check=True)
         warm(plain)
         warm(packed)
-        seconds, objects, peak = types(plain)
+        seconds, objects, _ = sorted(types(plain) for _ in range(5))[2]
+        peak = types(plain, watched=True)[2]
         size = os.stat(plain).st_blocks * 512
         copy = tool("memcpy", plain, CPUS)
-        packed_seconds, packed_objects, _ = types(packed)
+        packed_objects = types(packed)[1]
         assert packed_objects == objects, (packed_objects, objects)
-        logical = os.stat(plain).st_size
-        by_one = logical / tool("decompress", packed, 1)
-        by_all = logical / tool("decompress", packed, CPUS)
+        packed_seconds, by_one, ratio = beside_decompressing(packed, 1)
+        _, by_all, ratio_all = beside_decompressing(packed, CPUS)
         limit = 24 * objects + (64 << 20) + (256 << 20)
         print("%9d  %5.2f GiB  %7.2f  %7.1f M  %7.2f  %11.2f  %8.2f s  "
               "%6.2f s  %5.2f  %6.2f s  %5.2f  %22.1f  %s  %26.2f" % (
                   objects, size / 2**30, seconds, objects / seconds / 1e6,
                   size / seconds / 1e9, copy / 1e9, packed_seconds, by_one,
-                  packed_seconds / by_one, by_all, packed_seconds / by_all,
+                  ratio, by_all, ratio_all,
                   max(0, peak - (64 << 20)) / objects, cgroup_run(limit, plain),
                   objects_beside_types(plain)), flush=True)
         per_object.append(seconds / objects)

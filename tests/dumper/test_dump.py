@@ -61,7 +61,7 @@ class Own:
 def test_container(target, path, report, method):
     with heaptest.case(method + ": the container is as its format says"):
         container = patients.Container(path)
-        assert all(size == 1 << 18 for _, size in container.frames[:-2])
+        assert all(size == 1 << 17 for _, size in container.frames[:-2])
         assert sum(size for _, size in container.frames) == \
             report["image_bytes"]
         assert container.facts["complete"] == "yes"
