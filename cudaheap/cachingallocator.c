@@ -19,11 +19,7 @@
 #include "cudaheap/torchtensor.h"
 #include "image/symbols.h"
 
-enum {
-	DEVICES_MAX = 128,
-	OBJECT_MAX = 64 << 10,	/* bytes of an allocator: what it has in front of
-				   the list is tables of blocks */
-};
+enum { DEVICES_MAX = 128 };
 
 static const struct {
 	const char *library, *symbol;
@@ -128,18 +124,17 @@ static struct error *read_devices(struct image *image, const struct list *list,
 	}
 	for (size_t i = 0; !err && i < count; i++) {
 		struct torch_device *device = &allocator->devices[i];
-		uint64_t end = CACHING_DEVICE_MAX;
 
+		device->size = CACHING_DEVICE_MAX;
 		// What lies behind it may be another one.
 		for (size_t j = 0; j < count; j++) {
 			uint64_t away = allocator->devices[j].address -
 					device->address;
 
-			if (away != 0 && away < end)
-				end = away;
+			if (away != 0 && away < device->size)
+				device->size = (uint32_t)away;
 		}
-		err = caching_device_read(image, list->memory, (uint32_t)end,
-					  device);
+		err = caching_device_read(image, list->memory, device);
 	}
 	return err;
 }
@@ -206,8 +201,8 @@ static bool look_in(const struct image *image, struct module *module,
 	if (allocator->kind != CACHING_UNKNOWN &&
 	    allocator->kind != CACHING_NATIVE)
 		return true;
-	if (start != module->start && end - start > OBJECT_MAX)
-		end = start + OBJECT_MAX;
+	if (start != module->start && end - start > CACHING_OBJECT_MAX)
+		end = start + CACHING_OBJECT_MAX;
 	if (!caching_scan(image, list->memory, start, end, is_list, list))
 		return allocator->kind == CACHING_NATIVE;
 	allocator->kind = CACHING_NATIVE;

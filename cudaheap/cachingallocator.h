@@ -22,6 +22,8 @@
 
 enum {
 	CACHING_CLASS_MAX = 128,
+	CACHING_OBJECT_MAX = 64 << 10,	/* bytes of an allocator: what it has in
+					   front of its devices is tables of blocks */
 };
 
 enum caching_state {
@@ -99,6 +101,7 @@ struct torch_device_stats {
 struct torch_device {
 	int index;
 	uint64_t address;	/* of the DeviceCachingAllocator */
+	uint32_t size;		/* bytes of it that may be looked at */
 	bool is_known;		/* false: it could not be read at all */
 	struct caching_layout layout;
 	struct torch_device_stats stats;

@@ -576,7 +576,7 @@ bool caching_device_is(struct memory_reader *memory, uint64_t address)
 }
 
 struct error *caching_device_read(struct image *image,
-				  struct memory_reader *memory, uint32_t end,
+				  struct memory_reader *memory,
 				  struct torch_device *device)
 {
 	struct reading reading = { .image = image, .memory = memory,
@@ -585,7 +585,7 @@ struct error *caching_device_read(struct image *image,
 
 	if (!caching_pools_find(memory, device->address, POOLS_FROM, POOLS_TO,
 				0, &device->layout) ||
-	    !caching_layout_find(memory, device->address, end,
+	    !caching_layout_find(memory, device->address, device->size,
 				 &device->layout) ||
 	    device->layout.block_size > BLOCK_MAX) {
 		findings_add(image->findings, "allocator", device->address,

@@ -11,14 +11,13 @@
 bool caching_device_is(struct memory_reader *memory, uint64_t address);
 
 /**
- * Read it: address and index are set, the rest is filled in. What is damaged is
- * a finding.
+ * Read it: address, size and index are set, the rest is filled in. What is damaged
+ * is a finding.
  *
- * @param end  bytes of it that may be looked at
  * @return errors are those of this machine
  */
 struct error *caching_device_read(struct image *image,
-				  struct memory_reader *memory, uint32_t end,
+				  struct memory_reader *memory,
 				  struct torch_device *device);
 /** The statistics alone, once the layout is known. */
 void caching_stats_read(struct memory_reader *memory,

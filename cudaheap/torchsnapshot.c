@@ -10,6 +10,9 @@
 #include <string.h>
 
 #include "cudaheap/cachinghost.h"
+#include "cudaheap/torchannotations.h"
+#include "cudaheap/torchclock.h"
+#include "cudaheap/torchtext.h"
 #include "cudaheap/torchtrace.h"
 
 /* Releases that changed what a snapshot has. */
@@ -39,7 +42,7 @@ struct snapshot {
 	uint32_t no_frames;		/* the list that is empty */
 	bool has_no_frames;
 	struct error *err;		/* no memory */
-	char text[TORCH_TRACE_TEXT], key[TORCH_TRACE_TEXT];
+	char text[TORCH_TEXT_MAX], key[TORCH_TEXT_MAX];
 };
 
 unsigned int torch_release_parse(const char *text)
@@ -58,13 +61,9 @@ unsigned int torch_release_parse(const char *text)
 /** The oldest release that has what there is. */
 static unsigned int release_of_structures(const struct snapshot *snapshot)
 {
-	static const struct {
-		uint32_t event;
-		unsigned int release;
-	} by_event[] = {
-		{ 168, RELEASE_INTERNAL }, { 136, RELEASE_POOL },
-		{ 120, RELEASE_USER }, { 88, RELEASE_COMPILE },
-		{ 56, RELEASE_SETTINGS }, { 48, RELEASE_TRACES },
+	/* by how many strings an event has */
+	static const unsigned int by_event[] = {
+		RELEASE_TRACES, RELEASE_COMPILE, RELEASE_USER, RELEASE_INTERNAL,
 	};
 	const struct caching_allocator *allocator = snapshot->source->allocator;
 	unsigned int release = 0;
@@ -77,12 +76,9 @@ static unsigned int release_of_structures(const struct snapshot *snapshot)
 				     !layout->context ? RELEASE_TRACES :
 							RELEASE_SETTINGS;
 
-		for (size_t k = 0; trace->layout &&
-				   k < sizeof(by_event) / sizeof(*by_event); k++)
-			if (by_event[k].event == trace->layout->size &&
-			    by_event[k].release > least)
-				least = by_event[k].release;
-		if (trace->layout && trace->is_ring &&
+		if (trace->count && by_event[trace->layout.num_strings] > least)
+			least = by_event[trace->layout.num_strings];
+		if (trace->count && trace->is_ring &&
 		    least < RELEASE_ANNOTATIONS)
 			least = RELEASE_ANNOTATIONS;
 		release = least > release ? least : release;
@@ -260,7 +256,7 @@ static void put_trace(struct snapshot *snapshot, const char *key,
 	struct torch_event event;
 
 	pickle_list(&snapshot->pickle, key);
-	for (uint64_t i = 0; trace->layout && i < trace->count; i++) {
+	for (uint64_t i = 0; i < trace->count; i++) {
 		if (torch_trace_event(trace, snapshot->source->memory, i,
 				      &event)) {
 			put_event(snapshot, &event);
@@ -275,7 +271,7 @@ static void put_trace(struct snapshot *snapshot, const char *key,
 	pickle_end(&snapshot->pickle);
 	snapshot->counts->recorded |= trace->count > 0;
 	snapshot->counts->clock_unknown |= trace->count > 0 &&
-					   trace->layout->time &&
+					   trace->layout.time &&
 					   !snapshot->clock.is_known;
 }
 
@@ -342,7 +338,7 @@ static void put_host(struct snapshot *snapshot)
 	if (host.address)
 		torch_trace_find_in(source->memory, host.address, 8,
 				    HOST_OBJECT_MAX, -1, &trace);
-	if (trace.layout)
+	if (trace.count)
 		torch_clock_find(source->memory, host.address,
 				 &snapshot->clock);
 	put_trace(snapshot, "host_traces", &trace);
@@ -411,6 +407,12 @@ static void put_annotations(struct snapshot *snapshot)
 
 	torch_annotations_find(memory, snapshot->source->allocator,
 			       &annotations);
+	if (annotations.unknown)
+		findings_add(snapshot->source->findings, "torch-trace",
+			     annotations.unknown, "the annotations at 0x%" PRIx64
+			     " are damaged, or laid out otherwise than in any "
+			     "release that is known (2.5 to 2.15), and are left "
+			     "out", annotations.unknown);
 	pickle_list(pickle, "external_annotations");
 	for (uint64_t i = 0; i < annotations.count; i++) {
 		// Half of one would be wrong.
@@ -491,10 +493,14 @@ static void put_all(struct snapshot *snapshot)
 {
 	const struct torch_snapshot_source *source = snapshot->source;
 
-	for (size_t i = 0; i < source->allocator->num_devices; i++)
+	for (size_t i = 0; i < source->allocator->num_devices; i++) {
 		torch_trace_find(source->memory,
 				 &source->allocator->devices[i],
 				 &snapshot->traces[i]);
+		(void)torch_trace_report(source->findings,
+					 &source->allocator->devices[i],
+					 &snapshot->traces[i]);
+	}
 	snapshot->release = source->release ? source->release :
 					      release_of_structures(snapshot);
 	torch_clock_find(source->memory, source->allocator->address,

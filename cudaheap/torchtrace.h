@@ -1,17 +1,17 @@
 /*
  * What PyTorch's caching allocator has recorded of its past: the ring of events
- * of each device, where torch.cuda.memory._record_memory_history() was on, the
- * annotations beside it, and who asked.
+ * of each device, where torch.cuda.memory._record_memory_history() was on, and who
+ * asked.
  * SPDX-License-Identifier: Apache-2.0
  *
- * A ring is a vector that a pointer in the device's allocator leads to, with how
- * many events it may have and which is the next to be replaced near that pointer.
- * What an event has grew with the releases, and so did its size: the table that
- * all events of the ring fit is the one, whatever the release says it is.
+ * What an event has grew with the releases: behind what all have came a time, the
+ * pool, and up to three strings. Nothing says how large one is, so that all sizes
+ * are tried: strings are told by their pointers, the time as it only grows. A ring
+ * whose events fit none of them is told of, and not taken for none.
  *
  * Source: PyTorch c10/core/CachingDeviceAllocator.h, c10/cuda/
- * CUDACachingAllocator.h and .cpp, c10/util/ApproximateClock.h,
- * torch/csrc/profiler/combined_traceback.h of 2.0 to 2.15.
+ * CUDACachingAllocator.h and .cpp, torch/csrc/profiler/combined_traceback.h of
+ * 2.0 to 2.15.
  */
 #ifndef CUDAHEAP_TORCHTRACE_H
 #define CUDAHEAP_TORCHTRACE_H
@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "cudaheap/cachingallocator.h"
+#include "image/base/findings.h"
 
 /** In the order of 2.1 and later. */
 enum torch_action {
@@ -36,26 +37,26 @@ const char *torch_action_name(enum torch_action action);
 enum {
 	TORCH_TRACE_STRINGS = 3,	/* compile_context, user_metadata,
 					   internal_metadata */
-	TORCH_TRACE_TEXT = 4096,	/* bytes of such a text, NUL included; the
-					   rest is cut off */
 };
 
 /** Where the fields of an event lie; 0: it has none. */
 struct torch_trace_layout {
 	uint32_t size;		/* bytes of an event */
 	uint32_t pool, time;
-	uint32_t num_strings;	/* the last of its fields */
+	uint32_t strings, num_strings;	/* the last of its fields */
 	bool old_actions;	/* numbered as in 2.0 */
 };
 
 struct torch_trace {
-	const struct torch_trace_layout *layout;	/* NULL: there are no
-							   events */
+	struct torch_trace_layout layout;
 	uint64_t events;	/* address of the first in the vector */
-	uint64_t count;
+	uint64_t count;		/* 0: there are none, or none that are known */
 	uint64_t next;		/* number of the oldest one */
 	uint64_t limit;		/* as many as there may be */
 	bool is_ring;		/* of 2.6 and later, which has a type of its own */
+	bool has_ring;		/* false: not even an empty one was found */
+	uint64_t unknown;	/* address of what was recorded, but is not known
+				   how; 0: there is no such thing */
 };
 
 struct torch_event {
@@ -69,7 +70,7 @@ struct torch_event {
 	uint64_t strings[TORCH_TRACE_STRINGS];	/* addresses of std::string */
 };
 
-/** Find the ring of a device: *ret has no layout where nothing was recorded. */
+/** Find the ring of a device: *ret has no events where nothing was recorded. */
 void torch_trace_find(struct memory_reader *memory,
 		      const struct torch_device *device,
 		      struct torch_trace *ret);
@@ -78,6 +79,11 @@ void torch_trace_find(struct memory_reader *memory,
 void torch_trace_find_in(struct memory_reader *memory, uint64_t object,
 			 uint32_t from, uint32_t end, int device,
 			 struct torch_trace *ret);
+
+/** A finding, if it is not known whether, or how, something was recorded: true. */
+bool torch_trace_report(struct findings *findings,
+			const struct torch_device *device,
+			const struct torch_trace *trace);
 
 /**
  * What the driver had free of the device when memory last ran out, by its event,
@@ -92,31 +98,6 @@ bool torch_trace_device_free(struct memory_reader *memory,
 bool torch_trace_event(const struct torch_trace *trace,
 		       struct memory_reader *memory, uint64_t i,
 		       struct torch_event *ret);
-
-/** The text of a std::string, cut; false: it is none, or was not captured. */
-bool torch_string_read(struct memory_reader *memory, uint64_t address,
-		       char text[TORCH_TRACE_TEXT]);
-
-/* --- time ----------------------------------------------------------------- */
-
-/**
- * Events have the processor's count of cycles. What that is in time was measured
- * when the allocator was made, over some tens of microseconds, which gives how
- * long a cycle is to about 1 in 100,000: PyTorch measures once more when asked.
- */
-struct torch_clock {
-	bool is_known;
-	double rate;		/* ns of a cycle */
-	uint64_t cycles;	/* at … */
-	int64_t ns;		/* … this time, since 1970 */
-};
-
-/** By the measurements in an allocator's object. */
-void torch_clock_find(struct memory_reader *memory, uint64_t allocator,
-		      struct torch_clock *ret);
-
-/** Microseconds since 1970; the count itself where the clock is not known. */
-int64_t torch_clock_us(const struct torch_clock *clock, uint64_t count);
 
 /* --- who asked ------------------------------------------------------------ */
 
@@ -148,29 +129,5 @@ struct torch_context {
 bool torch_context_read(struct memory_reader *memory, uint64_t address,
 			struct torch_context *ret);
 void torch_context_deinit(struct torch_context *context);
-
-/* --- annotations ---------------------------------------------------------- */
-
-/** Ranges that the program named: pairs of texts, a device, a time. */
-struct torch_annotations {
-	uint64_t events, count, next;
-	bool is_known;		/* there are some */
-};
-
-void torch_annotations_find(struct memory_reader *memory,
-			    const struct caching_allocator *allocator,
-			    struct torch_annotations *ret);
-
-/**
- * The i-th, the oldest first. fn gets addresses of std::strings.
- *
- * @return false: it is none, or was not captured; fn may have been called
- */
-bool torch_annotation_each(struct memory_reader *memory,
-			   const struct torch_annotations *annotations,
-			   uint64_t i, int *ret_device, uint64_t *ret_time,
-			   void (*fn)(void *context, uint64_t key,
-				      uint64_t value),
-			   void *context);
 
 #endif

@@ -10,6 +10,7 @@
 #include "analyzer/cmd.h"
 #include "analyzer/show/scan_progress.h"
 #include "analyzer/tensors/torchframes.h"
+#include "cudaheap/torchclock.h"
 #include "cudaheap/torchtrace.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
@@ -103,9 +104,12 @@ static struct error *take_device(struct history *history, uint32_t device)
 
 	torch_trace_find(&history->memory,
 			 history->allocator->devices[device].device, &trace);
-	if (!trace.layout)
+	history->recorded |= torch_trace_report(
+		opened_image(history->scan->opened)->findings,
+		history->allocator->devices[device].device, &trace);
+	history->recorded |= trace.count > 0;
+	if (trace.count == 0)
 		return NULL;
-	history->recorded = true;
 	rows = reallocarray(history->rows, history->sums[TOTAL_EVENTS] +
 			    trace.count, sizeof(*rows));
 	if (!rows)

@@ -190,8 +190,8 @@ static void take_event(struct memory_reader *memory,
 	struct torch_event event;
 
 	torch_trace_find(memory, device, &trace);
-	for (uint64_t back = 0; trace.layout && back < trace.count &&
-				back < EVENTS_BACK; back++) {
+	for (uint64_t back = 0; back < trace.count && back < EVENTS_BACK;
+	     back++) {
 		if (!torch_trace_event(&trace, memory, trace.count - 1 - back,
 				       &event) || event.action != TORCH_OOM ||
 		    (oom->requested.known &&

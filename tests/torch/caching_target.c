@@ -49,13 +49,28 @@ static const struct release {
 	int private_front;	/* bytes of a private pool before its pools */
 	int gap;		/* of a device, from active_blocks to graph_pools */
 	int list;		/* offset of the devices in the allocator */
+	/* of an event, by TraceEntry in its header: offsets behind what all have,
+	   0: it has none */
+	int event, event_pool, event_time, event_strings;
+	bool ring_class;	/* it is in a ring that is a class of its own */
 } releases[] = {
-	{ "1.13", 1, 0, 56, 48, 0, 0, false, 0, false, 8, 88, 112 },
-	{ "2.0", 1, 0, 64, 48, 56, 0, false, 0, false, 8, 128, 80 },
-	{ "2.1", 2, 8, 64, 48, 56, 112, false, 3, false, 8, 200, 4000 },
-	{ "2.6", 2, 8, 64, 48, 56, 120, false, 3, false, 8, 232, 22584 },
-	{ "2.14", 2, 8, 72, 56, 64, 128, true, 4, true, 40, 1400, 22584 },
-	{ "3.0", 3, 24, 80, 64, 72, 136, true, 4, false, 56, 1800, 30000 },
+	{ "1.13", 1, 0, 56, 48, 0, 0, false, 0, false, 8, 88, 112,
+	  0, 0, 0, 0, false },
+	{ "2.0", 1, 0, 64, 48, 56, 0, false, 0, false, 8, 128, 80,
+	  48, 0, 0, 0, false },
+	{ "2.1", 2, 8, 64, 48, 56, 112, false, 3, false, 8, 200, 4000,
+	  56, 0, 48, 0, false },
+	{ "2.6", 2, 8, 64, 48, 56, 120, false, 3, false, 8, 232, 22584,
+	  56, 0, 48, 0, true },
+	{ "2.8", 2, 8, 64, 48, 56, 120, false, 3, false, 8, 232, 22584,
+	  104, 48, 64, 72, true },
+	{ "2.14", 2, 8, 72, 56, 64, 128, true, 4, true, 40, 1400, 22584,
+	  136, 48, 64, 72, true },
+	{ "2.15", 2, 8, 72, 56, 64, 128, true, 4, true, 40, 1400, 22584,
+	  168, 48, 64, 72, true },
+	// A pool, the time, and one more word that does not grow.
+	{ "3.0", 3, 24, 80, 64, 72, 136, true, 4, false, 56, 1800, 30000,
+	  112, 48, 64, 80, true },
 };
 
 enum { STATES = 4, ACTIVE = 0, PENDING, FREE, UNMAPPED };
@@ -75,6 +90,7 @@ struct device {
 	uint8_t *made;		/* the DeviceCachingAllocator */
 	uint8_t *privates[PRIVATES];
 	uint8_t *pools[NUM_POOLS];
+	uint8_t *ring;		/* where the pointer to its vector is */
 };
 
 static const struct release *release;
@@ -384,6 +400,84 @@ static void make_privates(struct device *device, uint8_t *map)
 	make_table(map, values, PRIVATES, 3);
 }
 
+/* --- the past ------------------------------------------------------------------- */
+
+enum { ACTIONS_OLD = 7, OOM = 8, MUTEX = 40 };
+
+/** A std::string: short ones are inside of it. */
+static void make_string(uint8_t *made, int length)
+{
+	uint8_t *text = length < 16 ? made + 16 : malloc((size_t)length + 1);
+
+	put(made + 8, (uint64_t)length);
+	if (length >= 16)
+		put(made + 16, (uint64_t)length);
+	memset(text, 'a' + length % 26, (size_t)length);
+	text[length] = '\0';
+	put(made, at(text));
+}
+
+/** The number of strings is what there is room for. */
+static int num_strings(void)
+{
+	return release->event_strings ?
+		       (release->event - release->event_strings) / 32 : 0;
+}
+
+static void make_event(int index, uint8_t *made, uint64_t i, bool old)
+{
+	static const char *const names[] = {
+		"alloc", "free_requested", "free_completed", "segment_alloc",
+		"segment_free", "segment_map", "segment_unmap", "snapshot", "oom",
+	};
+	int action = (int)number(old ? ACTIONS_OLD : OOM + 1);
+	// 2.0 knows no expandable segments.
+	int name = old && action > 4 ? action + 2 : action;
+	uint64_t address = UINT64_C(0x7e0000000000) + number(1000) * 512;
+	uint64_t size = (1 + number(1000)) * 512, stream = number(3) * 256;
+
+	put(made, UINT64_C(0xA5A5A5) << 40 | (uint64_t)index << 32 |
+		  (uint64_t)action);
+	put(made + 8, address);
+	put(made + 32, stream);
+	put(made + 40, size);
+	if (release->event_pool)
+		put(made + release->event_pool, number(2));
+	if (release->event_time)
+		put(made + release->event_time, 1000 + i * 977);
+	printf("EVENT %d %s %" PRIu64 " %" PRIu64 " %" PRIu64, index,
+	       names[name], address, size, stream);
+	for (int k = 0; k < num_strings(); k++) {
+		int length = (int)number(40);
+
+		make_string(made + release->event_strings + 32 * k, length);
+		printf(" %d", length);
+	}
+	printf("\n");
+}
+
+/** A ring that went round, in front of what comes at the end of a device. */
+static void make_ring(struct device *device, uint8_t *end)
+{
+	int index = (int)(device - devices);
+	uint64_t count = index ? 1 : 100, next = count / 3;
+	uint8_t *events, *vector = malloc(24);
+
+	if (release->event == 0)
+		return;
+	events = calloc(count, (size_t)release->event);
+	for (uint64_t i = 0; i < count; i++)
+		make_event(index, events + (next + i) % count *
+			   (uint64_t)release->event, i, release->sets == 1);
+	put(vector, at(events));
+	put(vector + 8, at(events) + count * (uint64_t)release->event);
+	put(vector + 16, at(events) + count * (uint64_t)release->event);
+	device->ring = end - 8;
+	put(end - 8, at(vector));
+	put(end - (release->ring_class ? 16 : 32), next);
+	put(end - (release->ring_class ? 24 + MUTEX : 16), count);
+}
+
 static void make_device(struct device *device)
 {
 	uint64_t (*actives)[3] = calloc(device->count + 1, sizeof(*actives));
@@ -401,6 +495,7 @@ static void make_device(struct device *device)
 	make_pool(device, 1, large + pool_size(), NULL);
 	active = large + 2 * pool_size();
 	make_privates(device, active + 32 + release->gap);
+	make_ring(device, active + 32 + release->gap);
 	for (size_t i = 0; i < device->count; i++) {
 		make_block(device, i);
 		if (in_use(&device->blocks[i]))
@@ -419,6 +514,14 @@ static struct block *middle(struct device *device)
 		if (!device->blocks[i].first && !device->blocks[i].last)
 			return &device->blocks[i];
 	return &device->blocks[1];
+}
+
+static uint8_t *events_of(const struct device *device)
+{
+	uint64_t *vector;
+
+	memcpy(&vector, device->ring, sizeof(vector));
+	return (uint8_t *)(uintptr_t)vector[0];
 }
 
 /** Says where it is. */
@@ -453,6 +556,11 @@ static void damage(struct device *device, const char *what)
 		put(made = large + 2 * pool_size() + 8, 0xFFFFFF);
 	else if (strcmp(what, "stats") == 0)
 		put(made = device->made + 40 + 384, 12345);
+	else if (strcmp(what, "ring") == 0)
+		put(made = device->ring, 0);
+	else if (strcmp(what, "events") == 0)
+		memset(made = events_of(device), 0xA5,
+		       (size_t)release->event * 100);
 	else if (strcmp(what, "device") == 0)
 		memset(made = device->made, 0xA5, 2048);
 	printf("DAMAGE %" PRIu64 "\n", at(made));

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""heapscan allocator on structures of PyTorch's allocator that caching_target.c
-makes: of releases whose wheels run nowhere any more, without symbols, by the
-hundred thousand, and damaged."""
+"""heapscan allocator and torch-snapshot on structures of PyTorch's allocator that
+caching_target.c makes: of releases whose wheels run nowhere any more and of those
+that do not exist yet, without symbols, by the hundred thousand, and damaged."""
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import heaptest
 
 SOURCE = os.path.join(HERE, "caching_target.c")
-RELEASES = ("1.13", "2.0", "2.1", "2.6", "2.14", "3.0")
+RELEASES = ("1.13", "2.0", "2.1", "2.6", "2.8", "2.14", "2.15", "3.0")
+TEXTS = ("compile_context", "user_metadata", "internal_metadata")
 # What it does, and whether all blocks are still found; None: that depends.
 DAMAGE = {"next": True, "prev": True, "overlap": False, "size": False,
           "pool": True, "allocated": False, "count": True, "loop": None,
@@ -44,8 +46,9 @@ def built(*options, library="c10_cuda", driver=False):
     return program
 
 
-def dumped(core, *argv):
-    """Segments and blocks as it printed them, and where it was damaged."""
+def dumped(core, *argv, events=None):
+    """Segments and blocks as it printed them, and where it was damaged; events are
+    added to the list."""
     segments, blocks, where = {}, {}, None
     process = subprocess.Popen(argv, stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, encoding="ascii")
@@ -58,6 +61,8 @@ def dumped(core, *argv):
             elif word == "BLOCK":
                 device, address, size, requested = map(int, rest[:4])
                 blocks[device, address] = (size, requested, rest[4])
+            elif word == "EVENT" and events is not None:
+                events.append((int(rest[0]), rest[1], *map(int, rest[2:])))
             elif word == "DAMAGE":
                 where = int(rest[0])
             elif word == "READY":
@@ -121,12 +126,70 @@ def same_totals(core, segments, requested):
     return document["totals"]
 
 
+def snapshot_of(core):
+    """What torch-snapshot writes, and its findings."""
+    path = heaptest.tmp("pickle")
+    done = heaptest.heapscan(core, "torch-snapshot", "-o", path, "-v")
+    assert done.returncode in (0, 3), (done.returncode, done.stderr)
+    with open(path, "rb") as file:
+        return pickle.load(file), done.stderr
+
+
+def told(device, event):
+    """As the program printed it."""
+    strings = [len(event[key]) for key in TEXTS if key in event]
+    return (device, event["action"], event.get("addr", event.get("device_free")),
+            event["size"], event["stream"], *strings)
+
+
+def same_events(core, events):
+    """Those of the pickle and of the history are what was recorded."""
+    snapshot, _ = snapshot_of(core)
+    assert "heapscan" not in snapshot, snapshot["heapscan"]
+    ours = [told(device, event)
+            for device, trace in enumerate(snapshot["device_traces"])
+            for event in trace]
+    # An internal_metadata that is empty is not there.
+    assert ours == [event if event[-1] or len(event) < 8 else event[:-1]
+                    for event in events], (
+        ours[:3], events[:3])
+    times = [event.get("time_us") for event in snapshot["device_traces"][0]]
+    assert times == [1000 + 977 * i if times[0] else None for i in range(100)]
+    rows = answer(core, "--history")["rows"]
+    assert len(rows) == len(events)
+    assert sorted((row["action"], row["size"]) for row in rows) == sorted(
+        (event[1], event[3]) for event in events)
+
+
 def as_laid_out(program, release, found_by):
     core = heaptest.tmp("core")
-    segments, blocks, _ = dumped(core, program, release, "7", "60")
+    events = []
+    segments, blocks, _ = dumped(core, program, release, "7", "60",
+                                 events=events)
     totals = same_totals(core, segments, release != "1.13")
     assert totals["found_by"] == found_by, totals
     same_segments(core, segments, release != "1.13")
+    assert blocks_of(core) == blocks
+    if release != "1.13":
+        assert len(events) == 101
+        same_events(core, events)
+    os.remove(core)
+
+
+def past_lost(program, release, what):
+    """What was recorded and is not known is told of, never taken for nothing."""
+    core = heaptest.tmp("core")
+    _, blocks, where = dumped(core, program, release, "7", "60", what)
+    snapshot, stderr = snapshot_of(core)
+    assert len(snapshot["device_traces"][1]) == 1, snapshot["device_traces"]
+    assert snapshot["device_traces"][0] == []
+    assert not snapshot["heapscan"]["complete"]
+    finding, = snapshot["heapscan"]["findings"]
+    assert finding.startswith("torch-trace at 0x"), finding
+    assert what == "ring" or "torch-trace at 0x%x" % where in finding, finding
+    assert finding in stderr, stderr
+    done = heaptest.heapscan(core, "allocator", "--history", "-v")
+    assert finding in done.stderr and "nothing was recorded" not in done.stderr
     assert blocks_of(core) == blocks
     os.remove(core)
 
@@ -200,6 +263,10 @@ with heaptest.case("the allocator's structures are built"):
         for release in ("1.13", "2.6"):
             with heaptest.case("allocator of %s, damaged: %s" % (release, what)):
                 damaged(exported, release, what, whole)
+    for release in ("2.6", "2.15", "3.0"):
+        for what in ("events", "ring"):
+            with heaptest.case("the past of %s, damaged: %s" % (release, what)):
+                past_lost(exported, release, what)
     with heaptest.case("a hundred thousand blocks"):
         many(exported)
 with heaptest.case("a process without PyTorch"):
