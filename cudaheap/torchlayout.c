@@ -163,13 +163,11 @@ static void find_metas(struct memory_reader *memory, const uint64_t *objects,
 	settle_metas(&metas, layout);
 }
 
-struct error *torch_layout_find(struct memory_reader *memory,
-				const uint64_t *objects, size_t count,
-				uint32_t header, struct torch_layout *ret)
+/** The layout that most of the objects have which none of `not_of` is of. */
+static void find_most(struct memory_reader *memory, const uint64_t *objects,
+		      size_t count, uint32_t header,
+		      const struct torch_layout *not_of, struct torch_layout *ret)
 {
-	*ret = (struct torch_layout){ 0 };
-	if (count > TORCH_LAYOUT_SAMPLES)
-		count = TORCH_LAYOUT_SAMPLES;
 	for (unsigned int i = 0; i < NUM_TABLES * NUM_WRAPPERS; i++) {
 		struct torch_layout layout =
 			layout_of(i / NUM_WRAPPERS, header + i % NUM_WRAPPERS * 8);
@@ -177,12 +175,34 @@ struct error *torch_layout_find(struct memory_reader *memory,
 
 		layout.looked = count;
 		for (size_t j = 0; j < count; j++)
-			layout.fitting += fits(memory, objects[j], &layout,
-					       &tensor);
+			layout.fitting +=
+				fits(memory, objects[j], &layout, &tensor) &&
+				!(not_of && fits(memory, objects[j], not_of,
+						 &tensor));
 		if (layout.fitting > ret->fitting)
 			*ret = layout;
 	}
-	if (ret->fitting == 0 || ret->fitting * 100 < count * PERCENT)
+}
+
+struct error *torch_layout_find(struct memory_reader *memory,
+				const uint64_t *objects, size_t count,
+				uint32_t header, struct torch_layout *ret)
+{
+	struct torch_layout other = { 0 };
+
+	*ret = (struct torch_layout){ 0 };
+	if (count > TORCH_LAYOUT_SAMPLES)
+		count = TORCH_LAYOUT_SAMPLES;
+	find_most(memory, objects, count, header, NULL, ret);
+	if (ret->fitting > 0 && ret->fitting < count)
+		find_most(memory, objects, count, header, ret, &other);
+	// Of damaged ones no two fit the same table by accident.
+	if (other.fitting > 1)
+		ret->other = other.releases;
+	else
+		other.fitting = 0;
+	if (ret->fitting == 0 ||
+	    (ret->fitting + other.fitting) * 100 < count * PERCENT)
 		return error_new(ERROR_UNSUPPORTED, "PyTorch's tensors are not "
 				  "laid out as in any release that is known (1.13 "
 				  "to 2.15): of %zu looked at, %zu fit", count,
@@ -190,4 +210,12 @@ struct error *torch_layout_find(struct memory_reader *memory,
 	settle_device(memory, objects, count, ret);
 	find_metas(memory, objects, count, ret);
 	return NULL;
+}
+
+bool torch_layout_fits(struct memory_reader *memory,
+		       const struct torch_layout *layout, uint64_t object)
+{
+	uint64_t tensor;
+
+	return fits(memory, object, layout, &tensor);
 }

@@ -16,6 +16,7 @@
 #ifndef CUDAHEAP_TORCHLAYOUT_H
 #define CUDAHEAP_TORCHLAYOUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,18 +38,25 @@ struct torch_layout {
 	   looked at has one */
 	uint32_t grad, grad_fn, requires_grad;
 	size_t looked, fitting;	/* objects */
+	const char *other;	/* releases of another copy of PyTorch, which the rest
+				   of the objects are of; NULL: there is none */
 };
 
 /**
- * Find the layout by tensors' Python objects.
+ * Find the layout by tensors' Python objects. Where two copies of PyTorch, which
+ * lay them out in two ways, are in one process, it is that of most of them.
  *
  * @param objects  addresses; TORCH_LAYOUT_SAMPLES of them are enough
  * @param header  bytes of a Python object's header
- * @return ERROR_UNSUPPORTED where fewer than 95 % of them fit one table, with
- *	what was tried
+ * @return ERROR_UNSUPPORTED where fewer than 95 % of them fit one table, or two,
+ *	with what was tried
  */
 struct error *torch_layout_find(struct memory_reader *memory,
 				const uint64_t *objects, size_t count,
 				uint32_t header, struct torch_layout *ret);
+
+/** Is the object one that the layout is of? Both it and its tensor say so. */
+bool torch_layout_fits(struct memory_reader *memory,
+		       const struct torch_layout *layout, uint64_t object);
 
 #endif

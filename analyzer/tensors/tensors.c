@@ -265,13 +265,20 @@ static struct error *add_tensor(struct tensors *tensors, uint32_t object,
 static struct error *read_objects(struct tensors *tensors,
 				  const uint32_t *objects, size_t count)
 {
+	const struct torch_layout *layout = &tensors->layout;
 	struct error *err = NULL;
+	uint64_t of_another = 0, first = 0;
 
 	for (size_t i = 0; !err && i < count; i++) {
 		uint64_t object = heapgraph_address(tensors->analysis->heap,
 						    objects[i]);
 		struct torch_tensor read;
 
+		if (layout->other &&
+		    !torch_layout_fits(&tensors->memory, layout, object)) {
+			first = of_another++ ? first : object;
+			continue;
+		}
 		switch (torch_tensor_of(&tensors->layout, tensors->image,
 					&tensors->memory, object, &read)) {
 		case TORCH_READ:
@@ -288,6 +295,13 @@ static struct error *read_objects(struct tensors *tensors,
 			break;
 		}
 	}
+	if (of_another)
+		findings_add(tensors->image->findings, "tensor", first,
+			     "%" PRIu64 " tensors, the first at 0x%" PRIx64
+			     ", are of another copy of PyTorch (as of %s), and "
+			     "are not told of: those that are shown are as of %s",
+			     of_another, first, layout->other, layout->releases);
+	tensors->unread += of_another;
 	tensors->num_objects = tensors->count;
 	return err;
 }

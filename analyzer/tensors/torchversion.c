@@ -12,36 +12,63 @@
 #include "image/modules.h"
 #include "pyheap/values/pystr.h"
 
+enum { VERSIONS_MAX = 16 };
+
+/* Versions that the process has: its own, and perhaps some to compare it with. */
+struct versions {
+	_Atomic uint32_t count;
+	_Atomic uint64_t objects[VERSIONS_MAX];
+};
+
 static void look(void *context, const struct pyh_visit *visit)
 {
-	_Atomic uint64_t *found = context;
+	struct versions *versions = context;
+	uint32_t number;
 
-	if (!visit->taken_back &&
+	if (visit->taken_back ||
 	    strcmp(visit->object.type->name,
-		   "torch.torch_version.TorchVersion") == 0)
-		atomic_store(found, visit->object.address);
+		   "torch.torch_version.TorchVersion") != 0)
+		return;
+	number = atomic_fetch_add(&versions->count, 1);
+	if (number < VERSIONS_MAX)
+		atomic_store(&versions->objects[number], visit->object.address);
+}
+
+static bool read_version(struct pyh_runtime *runtime,
+			 struct memory_reader *memory, uint64_t object,
+			 char text[TORCH_VERSION_MAX])
+{
+	struct pyh_str str;
+
+	return pyh_str_read(runtime, memory, object, &str) == PYH_FOUND &&
+	       pyh_str_copy(memory, &str, text, TORCH_VERSION_MAX);
 }
 
 struct error *torch_version(struct opened *opened, char text[TORCH_VERSION_MAX])
 {
-	_Atomic uint64_t found = 0;
+	struct versions versions = { 0 };
+	char other[TORCH_VERSION_MAX];
 	struct pyh_runtime *runtime;
 	struct pyh_census *census;
 	struct memory_reader memory;
-	struct pyh_str str;
 	struct error *err = opened_runtime(opened, &runtime);
+	bool is_one;
 
 	text[0] = '\0';
 	if (!err)
 		err = opened_census_visited(opened, &(struct pyh_visitor){
-			.visit = look, .context = &found }, &census);
-	if (err || found == 0)
+			.visit = look, .context = &versions }, &census);
+	if (err || versions.count == 0)
 		return err;
 	err = memory_reader_init(&memory, opened_image(opened)->memory);
 	if (err)
 		return err;
-	if (pyh_str_read(runtime, &memory, found, &str) != PYH_FOUND ||
-	    !pyh_str_copy(&memory, &str, text, TORCH_VERSION_MAX))
+	is_one = versions.count <= VERSIONS_MAX &&
+		 read_version(runtime, &memory, versions.objects[0], text);
+	for (uint32_t i = 1; is_one && i < versions.count; i++)
+		is_one = read_version(runtime, &memory, versions.objects[i],
+				      other) && strcmp(text, other) == 0;
+	if (!is_one)
 		text[0] = '\0';
 	memory_reader_deinit(&memory);
 	return NULL;

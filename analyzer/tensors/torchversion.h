@@ -2,7 +2,7 @@
  * Which release of PyTorch a process has: torch.__version__.
  * SPDX-License-Identifier: Apache-2.0
  *
- * It is the only object of its class, a kind of str. Source: torch/
+ * It is an object of a class of its own, a kind of str. Source: torch/
  * torch_version.py, of 1.10 and later.
  */
 #ifndef ANALYZER_TORCHVERSION_H
@@ -17,7 +17,9 @@ enum { TORCH_VERSION_MAX = 64 };
 struct opened;
 
 /**
- * "2.6.0+cu124"; "" where there is none: no PyTorch, or it was not captured.
+ * "2.6.0+cu124"; "" where there is none: no PyTorch, or it was not captured; or
+ * where there are several that differ, which says that there are two copies of
+ * PyTorch, or something that compares versions.
  * Takes a look at all objects.
  */
 struct error *torch_version(struct opened *opened, char text[TORCH_VERSION_MAX]);

@@ -3,12 +3,13 @@
  * out, made of bytes: for test_caching.py.
  * SPDX-License-Identifier: Apache-2.0
  *
- *	caching_target RELEASE SEED SEGMENTS [DAMAGE]
+ *	caching_target RELEASE SEED SEGMENTS [DAMAGE | LIBRARY]
  *
  * It has what no wheel that runs here has: releases that only old toolkits built,
  * builds without symbols, and damage. Segments are cut up at random and printed
  * as they are; then structures are made of them, by the table below. It is built
  * as a library of the name that PyTorch's has, and as a program that calls it.
+ * LIBRARY is the path of another such library, for a process with two of them.
  */
 #ifdef PROGRAM
 
@@ -21,6 +22,7 @@ int main(int argc, char **argv)
 
 #else
 
+#include <dlfcn.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -96,6 +98,7 @@ struct device {
 static const struct release *release;
 static struct device devices[MAX_DEVICES];
 static uint64_t state;
+static bool silent;
 
 /* The type's name, its type_info and a table of functions, as a compiler makes
    them. */
@@ -445,15 +448,18 @@ static void make_event(int index, uint8_t *made, uint64_t i, bool old)
 		put(made + release->event_pool, number(2));
 	if (release->event_time)
 		put(made + release->event_time, 1000 + i * 977);
-	printf("EVENT %d %s %" PRIu64 " %" PRIu64 " %" PRIu64, index,
-	       names[name], address, size, stream);
+	if (!silent)
+		printf("EVENT %d %s %" PRIu64 " %" PRIu64 " %" PRIu64, index,
+		       names[name], address, size, stream);
 	for (int k = 0; k < num_strings(); k++) {
 		int length = (int)number(40);
 
 		make_string(made + release->event_strings + 32 * k, length);
-		printf(" %d", length);
+		if (!silent)
+			printf(" %d", length);
 	}
-	printf("\n");
+	if (!silent)
+		printf("\n");
 }
 
 /** A ring that went round, in front of what comes at the end of a device. */
@@ -580,16 +586,17 @@ static void make_list(int count)
 	_ZN3c104cuda20CUDACachingAllocator9allocatorE = native;
 }
 
-__attribute__((visibility("default"))) int target(int argc, char **argv)
+/** All of it, by RELEASE, SEED and SEGMENTS; false: there is no such release. */
+__attribute__((visibility("default"))) bool make(char **argv, bool quiet)
 {
-	size_t segments = argc > 3 ? strtoul(argv[3], NULL, 0) : 0;
+	size_t segments = strtoul(argv[3], NULL, 0);
 
-	for (size_t i = 0; argc > 3 && i < sizeof(releases) / sizeof(*releases);
-	     i++)
+	for (size_t i = 0; i < sizeof(releases) / sizeof(*releases); i++)
 		if (strcmp(releases[i].name, argv[1]) == 0)
 			release = &releases[i];
 	if (!release)
-		return 2;
+		return false;
+	silent = quiet;
 	state = strtoull(argv[2], NULL, 0);
 	for (int i = 0; i < MAX_DEVICES; i++) {
 		uint64_t address = UINT64_C(0x7e0000000000);
@@ -601,11 +608,35 @@ __attribute__((visibility("default"))) int target(int argc, char **argv)
 			if (devices[i].count < segments * 64)
 				cut(&devices[i], j, &address);
 		make_device(&devices[i]);
-		tell(i, &devices[i]);
+		if (!silent)
+			tell(i, &devices[i]);
 	}
 	make_list(MAX_DEVICES);
-	if (argc > 4)
+	return true;
+}
+
+/** The same in another library, of which nothing is told. */
+static bool make_another(const char *path, char **argv)
+{
+	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+	bool (*other)(char **argv, bool quiet);
+
+	if (!library)
+		return false;
+	*(void **)&other = dlsym(library, "make");
+	return other(argv, true);
+}
+
+__attribute__((visibility("default"))) int target(int argc, char **argv)
+{
+	if (argc < 4 || !make(argv, false))
+		return 2;
+	if (argc > 4 && strchr(argv[4], '/')) {
+		if (!make_another(argv[4], argv))
+			return 2;
+	} else if (argc > 4) {
 		damage(&devices[0], argv[4]);
+	}
 	printf("READY %d\n", (int)getpid());
 	fflush(stdout);
 	while (getchar() != EOF)

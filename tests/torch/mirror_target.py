@@ -3,22 +3,38 @@
 it compiled from mirror.c, makes some of one layout, prints what there is and waits.
 
 usage: mirror_target.py FOLDER COUNTS SLOT WRAPPER OWN FLAGS [PLAIN [MORE]]
+                        [-- FOLDER COUNTS ...]
+
+What is behind -- is of another copy of PyTorch, with classes of its own.
 """
 
+import importlib.machinery
+import importlib.util
 import json
 import os
 import sys
 
-sys.path.insert(0, sys.argv[1])
-import mirror
 
-plain, others, addresses = mirror.make(*map(int, sys.argv[2:]))
+def made(folder, *layout):
+    path = os.path.join(folder, "mirror.so")
+    loader = importlib.machinery.ExtensionFileLoader("mirror", path)
+    mirror = importlib.util.module_from_spec(
+        importlib.util.spec_from_file_location("mirror", path, loader=loader))
+    return mirror.make(*map(int, layout))
+
+
+argv = sys.argv[1:] + ["--"]
+plain, others, addresses = made(*argv[:argv.index("--")])
 leaf, result, sparse, based = others
+more = argv[argv.index("--") + 1:-1]
+plain_more, others_more, addresses_more = made(*more) if more else ([], [], {})
 
 
 def main():
     print("MADE " + json.dumps({
         "plain": {str(id(one)): 16 + i for i, one in enumerate(plain[:40])},
+        "more": list(map(id, plain_more + others_more)),
+        "addresses_more": addresses_more,
         "leaf": id(leaf), "result": id(result), "sparse": id(sparse),
         "based": id(based), "addresses": addresses}), flush=True)
     print("READY %d" % os.getpid(), flush=True)

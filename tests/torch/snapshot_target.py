@@ -93,6 +93,10 @@ def streams():
 
 def pools():
     record(max_entries=100000)
+    # A second version, to compare with: events have to tell which it is. They do
+    # from 2.15 on.
+    if torch.__version__ >= "2.15":
+        KEPT.append(type(torch.__version__)("2.1"))
     step(3)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

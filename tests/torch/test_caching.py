@@ -6,6 +6,7 @@ that do not exist yet, without symbols, by the hundred thousand, and damaged."""
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -221,6 +222,22 @@ def damaged(program, release, what, whole):
     os.remove(core)
 
 
+def two_copies(program, another):
+    """What another copy of PyTorch allocates is not told, and that is said. Both
+    have the same here."""
+    core = heaptest.tmp("core")
+    segments, blocks, _ = dumped(core, program, "2.6", "7", "60", another)
+    shown = same_totals(core, segments, True)["module"]
+    assert blocks_of(core) == blocks
+    done = heaptest.heapscan(core, "allocator", "-v")
+    said = re.search(r"allocator at 0x\w+: (.*) has a caching allocator too, with "
+                     r"its devices at 0x\w+: that one is not told of", done.stderr)
+    assert said, done.stderr
+    assert {shown, said[1]} == {another, os.path.join(
+        os.path.dirname(program), "libc10_cuda.so")}, (shown, said[1])
+    os.remove(core)
+
+
 def many(program):
     core = heaptest.tmp("core")
     _, blocks, _ = dumped(core, program, "2.6", "1", "30000")
@@ -267,6 +284,9 @@ with heaptest.case("the allocator's structures are built"):
         for what in ("events", "ring"):
             with heaptest.case("the past of %s, damaged: %s" % (release, what)):
                 past_lost(exported, release, what)
+    with heaptest.case("two copies of PyTorch, with an allocator each"):
+        two_copies(exported, os.path.join(os.path.dirname(built(
+            "-DSTRIPPED", library="c10_cuda-2")), "libc10_cuda-2.so"))
     with heaptest.case("a hundred thousand blocks"):
         many(exported)
 with heaptest.case("a process without PyTorch"):

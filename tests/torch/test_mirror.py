@@ -39,8 +39,8 @@ def headers(interpreter):
         ["gcc", "-fsyntax-only", "-I", include, header]).returncode == 0 else None
 
 
-def build(include):
-    folder = heaptest.tmp("mirror")
+def build(include, name="mirror"):
+    folder = heaptest.tmp(name)
     os.makedirs(folder, exist_ok=True)
     done = heaptest.run([heaptest.tool("gcc", "gcc"), "-O1", "-g", "-shared",
                          "-fPIC", "-Wall", "-Wextra", "-I", include, "-o",
@@ -123,24 +123,62 @@ def spoil(label, dump, made, rows):
             assert same >= len(rows) - 8, (same, len(rows))
 
 
-def test(interpreter, folder, releases):
-    label = "%s, as in %s: " % (interpreter, releases)
-    dump = heaptest.tmp("mirror.core")
-    with heaptest.start_target(interpreter, SCRIPT,
-                               args=(folder, *LAYOUTS[releases])) as target:
+def dumped(dump, interpreter, *argv):
+    """What was made."""
+    with heaptest.start_target(interpreter, SCRIPT, args=argv) as target:
         made = json.loads(re.search(r"^MADE (.*)$", target.printed(),
                                     re.M)[1])
         done = heaptest.heapdump("-q", "--no-compress", "-o", dump,
                                  target.pid)
         assert done.returncode == 0, done.stderr
+    return made
+
+
+def tensors(dump):
+    """The view, and what was said beside it."""
+    done = heaptest.heapscan(dump, "tensors", "-n", "0", "-f", "json", "-v",
+                             "--no-index")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def two_copies(interpreter, folder, another):
+    """Of one release: all of both is told. Of two: what most tensors are of, and
+    that there are others."""
+    dump, most = heaptest.tmp("mirror.core"), "2.3 to 2.9"
+    for releases in LAYOUTS:
+        made = dumped(dump, interpreter, folder, *LAYOUTS[most], 40, 0, "--",
+                      another, *LAYOUTS[releases], 8)
+        document, said = tensors(dump)
+        rows = {int(row["address"], 16): row for row in document["rows"]}
+        assert set(map(int, made["plain"])) < set(rows), (releases, len(rows))
+        assert {made["addresses"]["saved"], made["addresses"]["values"]} < set(
+            rows), releases
+        unread = document["totals"]["unread"]
+        if releases == most:
+            at = made["addresses_more"]
+            assert {*made["more"], at["saved"], at["values"]} < set(rows)
+            assert paths(rows, at["values"])[0] == "C++: Reducer"
+            assert unread == 0 and "another copy" not in said, said
+        else:
+            assert not set(made["more"]) & set(rows), releases
+            assert unread >= len(made["more"]) == 12, (unread, releases)
+            assert re.search(r"12 tensors, the first at 0x\w+, are of another "
+                             r"copy of PyTorch \(as of %s\), and are not told "
+                             r"of: those that are shown are as of %s"
+                             % (releases, most), said), said
+        os.remove(dump)
+
+
+def test(interpreter, folder, releases):
+    label = "%s, as in %s: " % (interpreter, releases)
+    dump = heaptest.tmp("mirror.core")
+    made = dumped(dump, interpreter, folder, *LAYOUTS[releases])
     rows = {}
     with heaptest.case(label + "all is told"):
-        done = heaptest.heapscan(dump, "tensors", "-n", "0", "-f", "json",
-                                 "-v", "--no-index")
-        assert done.returncode == 0, done.stderr
-        document = json.loads(done.stdout)
+        document, said = tensors(dump)
         rows = all_told(made, document)
-        assert "half made" in done.stderr, done.stderr
+        assert "half made" in said, said
     if rows:
         spoil(label, dump, made, rows)
     os.remove(dump)
@@ -153,6 +191,8 @@ for each in found:
         where = build(headers(each))
         for name in LAYOUTS:
             test(each, where, name)
+        with heaptest.case("%s: two copies of PyTorch" % each):
+            two_copies(each, where, build(headers(each), "another"))
 if not found:
     heaptest.skip("structures as PyTorch has them", "no interpreter with a Python.h is here")
 heaptest.finish()
