@@ -19,13 +19,31 @@ enum {
 	TASKS_PER_SHARD = 64,		/* makes the handing out cheap */
 };
 
-/** A type object in a GC list is ready, and so a type. */
+/**
+ * A class that is being made, as while mro() of its metaclass runs: it is in a
+ * GC list before it is ready, and nothing of it needs to be true until then.
+ */
+static bool is_being_made(const struct pyh_runtime *runtime,
+			  const struct pyh_candidate *object)
+{
+	uint32_t at = pyh_offset(runtime, PYH_TYPE_TP_FLAGS);
+	uint64_t flags;
+
+	if (object->available < at + 8)
+		return false;
+	flags = pyh_word(object->body, at);
+	return (flags & PYH_TPFLAGS_READYING) && !(flags & PYH_TPFLAGS_READY);
+}
+
+/** Else a type object in a GC list is ready, and so a type. */
 static void check_type(struct census_worker *worker,
 		       const struct pyh_candidate *object)
 {
-	uint32_t at = pyh_offset(worker->census->runtime, PYH_TYPE_TP_FLAGS);
+	const struct pyh_runtime *runtime = worker->census->runtime;
+	uint32_t at = pyh_offset(runtime, PYH_TYPE_TP_FLAGS);
 
 	if (pyh_type_find(&worker->types, object->address) ||
+	    is_being_made(runtime, object) ||
 	    (object->link != PYH_LINK_HOLDS &&
 	     (!object->on_module || object->available < at + 8 ||
 	      !(pyh_word(object->body, at) & PYH_TPFLAGS_READY))))

@@ -633,14 +633,24 @@ static uint64_t key_type(const struct pyh_probe *probe, uint64_t dict)
 	return type;
 }
 
-static uint64_t module_type(const struct pyh_probe *probe, uint64_t modules)
+/**
+ * The type of the module of builtins: by sys.modules, or, where an interpreter
+ * that shuts down has put None there for each, by what len() belongs to.
+ */
+static uint64_t module_type(const struct pyh_probe *probe,
+			    const struct pyh_interpreter *main)
 {
-	uint64_t module, type;
+	uint64_t module, none, function, type;
 
-	if (!pyh_value_of(probe, modules, "builtins", &module) ||
-	    !pyh_object_type(probe, module, &type))
+	if (!pyh_value_of(probe, main->modules, "builtins", &module))
 		return 0;
-	return type;
+	if (main->builtins != 0 &&
+	    pyh_value_of(probe, main->builtins, "None", &none) &&
+	    module == none &&
+	    (!pyh_value_of(probe, main->builtins, "len", &function) ||
+	     !probe_field(probe, function, PYH_CFUNCTION_M_SELF, &module)))
+		return 0;
+	return pyh_object_type(probe, module, &type) ? type : 0;
 }
 
 /**
@@ -665,7 +675,7 @@ static bool find_types(const struct pyh_probe *probe)
 		(void)pyh_object_type(probe, mro, &types->tuple);
 	types->str = key_type(probe, any);
 	if (main->modules != 0)
-		types->module = module_type(probe, main->modules);
+		types->module = module_type(probe, main);
 	return types->object != 0 && types->tuple != 0 && types->str != 0 &&
 	       types->module != 0;
 }
