@@ -424,6 +424,7 @@ struct scan {
 	uint64_t next;		/* entry that was not looked at any more */
 	uint64_t good;		/* entries up to the last that is one */
 	uint64_t in_use;	/* of these */
+	uint64_t used_to;	/* entries up to the last of those */
 };
 
 /**
@@ -446,13 +447,15 @@ static void scan_entries(struct finder *finder, struct scan *scan)
 			return;
 		if (!is_entry(finder, scan->array, i, bytes, check_pool))
 			continue;
-		if (load_u64(bytes, ARENA_ADDRESS) != 0)
+		if (load_u64(bytes, ARENA_ADDRESS) != 0) {
 			scan->in_use++;
-		else if (load_u64(bytes, ARENA_NEXT) != 0)
+			scan->used_to = i + 1;
+		} else if (load_u64(bytes, ARENA_NEXT) != 0) {
 			reach = (load_u64(bytes, ARENA_NEXT) - scan->array) /
 				ARENA_SIZE;
-		else if (++zeroes > 1 && i != reach)
+		} else if (++zeroes > 1 && i != reach) {
 			continue;
+		}
 		// A free one is one if it follows one.
 		if (load_u64(bytes, ARENA_ADDRESS) != 0 || i == scan->good)
 			scan->good = i + 1;
@@ -707,15 +710,24 @@ static uint64_t search_data(struct finder *finder,
 	return 0;
 }
 
-/** How many entries an array of arena_objects has; 0: it is none. */
+/**
+ * How many entries an array of arena_objects has; 0: it is none. It begins with
+ * 16 of them and only ever doubles. What malloc has behind it may look like a
+ * free entry or two.
+ */
 static uint64_t count_entries(struct finder *finder, uint64_t array)
 {
 	struct scan scan = { .array = array, .limit = ARENAS_MAX,
 			     .damaged = DAMAGED_ENTRIES };
+	uint64_t whole = ARENAS_INITIAL;
 
 	scan_entries(finder, &scan);
-	// The array begins with 16 entries and only ever doubles.
-	return scan.in_use > 0 && scan.good >= ARENAS_INITIAL ? scan.good : 0;
+	if (scan.in_use == 0 || scan.good < ARENAS_INITIAL)
+		return 0;
+	while (whole * 2 <= scan.good)
+		whole *= 2;
+	return scan.used_to <= whole && scan.good - whole < whole / 2 ?
+		       whole : scan.good;
 }
 
 static bool is_array(struct finder *finder, uint64_t pointer,
