@@ -59,6 +59,7 @@ struct search {
 	uint32_t *value_of;		/* of each object: number plus 1, or 0 */
 	struct reading *readings;
 	unsigned int workers;
+	struct node_set namespaces;	/* what modules have as their own */
 	struct owner *owners;
 	uint32_t num_owners, owners_room;
 	struct hashmap owner_numbers;
@@ -209,6 +210,7 @@ static struct error *drop_single(struct search *search)
 	uint32_t kept = 0;
 
 	hashmap_deinit(&search->numbers);
+	node_set_deinit(&search->namespaces);
 	search->numbers = (struct hashmap){ 0 };
 	for (uint32_t i = 0; !err && i < search->num_values; i++) {
 		struct value *value = &search->values[i];
@@ -272,6 +274,25 @@ static uint64_t container_key(const struct search *search, uint32_t container,
 		       search->least ? OWNER_CONTAINER | container : OWNER_NONE;
 }
 
+/** Functions refer to a namespace, too, so that it need not live by its module. */
+static struct error *find_namespaces(struct search *search)
+{
+	const struct heapgraph *heap = search->heap;
+	const struct graph *graph = &heap->graph;
+	struct error *err = node_set_init(&search->namespaces, heap->count);
+
+	for (uint32_t i = 0; !err && i < heap->count; i++) {
+		if (heapgraph_type(heap, i)->kind != PYH_KIND_MODULE)
+			continue;
+		for (uint32_t j = graph->out_at[i]; j < graph->out_at[i + 1];
+		     j++)
+			if (graph_in(graph->out[j], GRAPH_MASK_STRONG))
+				(void)node_set_add(&search->namespaces,
+						   graph_end(graph->out[j]));
+	}
+	return err;
+}
+
 /** By whom an object lives, over whatever containers. */
 static uint64_t owner_key(const struct search *search, uint32_t object)
 {
@@ -282,10 +303,12 @@ static uint64_t owner_key(const struct search *search, uint32_t object)
 		uint32_t parent = parents[at];
 		const struct pyh_type *type;
 
+		// What a module or class has is the variable, not its dict.
+		if (node_set_has(&search->namespaces, at))
+			return container_key(search, below, object);
 		if (parent >= search->heap->count)
 			return container_key(search, at, object);
 		type = heapgraph_type(search->heap, parent);
-		// What a module or class has is the variable, not its dict.
 		if (type->kind == PYH_KIND_MODULE || type->kind == PYH_KIND_TYPE)
 			return container_key(search, below, object);
 		if (!is_container(type))
@@ -406,6 +429,8 @@ static struct error *look_at_all(struct search *search, struct copies *ret)
 	if (!err)
 		err = workers_run(search->workers, (size_t)shards, read_shard,
 				  search);
+	if (!err)
+		err = find_namespaces(search);
 	if (!err)
 		err = find_owners(search);
 	for (uint32_t i = 0; !err && i < search->num_owners; i++)

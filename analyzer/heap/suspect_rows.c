@@ -148,7 +148,8 @@ static unsigned int print_suspect(struct render *render,
 {
 	char path[RENDER_NAME_MAX], sentence[RENDER_NAME_MAX];
 	const char *text = suspect->path;
-	bool own_line = strlen(text) + strlen(suspect->sentence) > 110;
+	bool own_line = strlen(text) > PATH_COLUMNS ||
+			strlen(text) + strlen(suspect->sentence) > 110;
 
 	(void)render_name(render, suspect->sentence, LINE_COLUMNS, sentence);
 	if (!text[0]) {
@@ -186,7 +187,7 @@ static void append(char *line, size_t size, const char *format, ...)
 
 /** Theories that were looked into. */
 enum theory { THEORY_GARBAGE, THEORY_FREE, THEORY_MALLOC, THEORY_NATIVE,
-	      NUM_THEORIES };
+	      THEORY_SHARED, THEORY_FILES, NUM_THEORIES };
 
 /** Free memory of the allocators: of Python's alone, where the rest is not known. */
 static bool free_space(const struct pyh_coverage *coverage,
@@ -203,6 +204,22 @@ static bool free_space(const struct pyh_coverage *coverage,
 	return true;
 }
 
+/** What is mapped and no allocator's: few programs have enough for a word. */
+static bool put_group(const struct suspects *suspects,
+		      const struct ledger *ledger, enum ledger_group group,
+		      const char *name, char text[THEORY_MAX],
+		      uint64_t *ret_bytes)
+{
+	char bytes[UNITS_TEXT_MAX];
+
+	if (!ledger)
+		return false;
+	*ret_bytes = ledger_group_bytes(ledger, group);
+	(void)snprintf(text, THEORY_MAX, "%s %s", name,
+		       units_size(*ret_bytes, bytes));
+	return *ret_bytes >= suspects_least(suspects);
+}
+
 /** One of them, with its number; false: it is a suspect, or not known. */
 static bool put_theory(const struct suspects *suspects,
 		       const struct pyh_coverage *coverage,
@@ -212,7 +229,9 @@ static bool put_theory(const struct suspects *suspects,
 	static const int patterns[] = { [THEORY_GARBAGE] = SUSPECT_GARBAGE,
 					[THEORY_FREE] = NUM_SUSPECT_PATTERNS,
 					[THEORY_MALLOC] = NUM_SUSPECT_PATTERNS,
-					[THEORY_NATIVE] = SUSPECT_NATIVE };
+					[THEORY_NATIVE] = SUSPECT_NATIVE,
+					[THEORY_SHARED] = NUM_SUSPECT_PATTERNS,
+					[THEORY_FILES] = NUM_SUSPECT_PATTERNS };
 	char bytes[UNITS_TEXT_MAX], number[UNITS_TEXT_MAX];
 
 	for (size_t i = 0; i < suspects->count; i++)
@@ -240,6 +259,12 @@ static bool put_theory(const struct suspects *suspects,
 		(void)snprintf(text, THEORY_MAX, "native code %s",
 			       units_size(*ret_bytes, bytes));
 		return true;
+	case THEORY_SHARED:
+		return put_group(suspects, ledger, LEDGER_OF_SHARED,
+				 "shared memory", text, ret_bytes);
+	case THEORY_FILES:
+		return put_group(suspects, ledger, LEDGER_OF_FILES,
+				 "mapped files", text, ret_bytes);
 	default:
 		*ret_bytes = suspects->unexplained_bytes;
 		(void)snprintf(text, THEORY_MAX, "%s objects held by %s, "

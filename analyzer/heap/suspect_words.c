@@ -455,7 +455,9 @@ static void put_evidence(struct wording *wording)
 		       "these frames, and frames all their variables");
 		break;
 	case SUSPECT_THREADS:
-		append(evidence, size, "; threads that nobody joined");
+		append(evidence, size, suspect->object == GRAPH_NONE ?
+		       "; each held by a thread of its own that has not ended" :
+		       "; threads that nobody joined");
 		break;
 	case SUSPECT_TASKS:
 		append(evidence, size, "; tasks or coroutines that nobody "
@@ -574,6 +576,18 @@ static void put_sentence(struct wording *wording)
 	put_share(wording->all, suspect);
 }
 
+/** A path in one of many threads is that in each of them, but for its number. */
+static void drop_thread(char *path)
+{
+	char *at = NULL;
+
+	for (char *next = strstr(path, " thread "); next;
+	     next = strstr(next + 1, " thread "))
+		at = next;
+	if (at && strspn(at + 8, "0123456789") == strlen(at + 8))
+		*at = '\0';
+}
+
 struct error *suspect_put_words(struct opened *opened,
 				const struct analysis *analysis,
 				struct paths *paths,
@@ -600,6 +614,11 @@ struct error *suspect_put_words(struct opened *opened,
 			err = compose(&wording);
 		if (!err)
 			err = find_between(&wording, paths);
+	} else if (suspect->pattern == SUSPECT_THREADS) {
+		err = paths_find(paths, suspect->sample, &path);
+		if (!err)
+			paths_text(paths, &path, suspect->path);
+		drop_thread(suspect->path);
 	}
 	if (!err) {
 		suspect->pattern = pattern_of(&wording);

@@ -16,6 +16,7 @@
 #include "analyzer/heap/copies.h"
 #include "analyzer/heap/suspect_words.h"
 #include "analyzer/heap/tensorpiles.h"
+#include "analyzer/heap/threadpiles.h"
 #include "analyzer/kept/kept.h"
 #include "analyzer/opened.h"
 #include "analyzer/threads/failure.h"
@@ -371,6 +372,41 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 
 /* --- at the top ------------------------------------------------------------ */
 
+/** What threads that have not ended hold, each by itself. */
+static struct error *look_at_threads(struct finding_suspects *finding)
+{
+	const struct analysis *analysis = finding->analysis;
+	struct threadpile pile;
+	struct error *err = threadpile_find(analysis, &pile);
+
+	if (err || pile.threads < FEW_LEAST || pile.retained < finding->least ||
+	    (pile.threads < ELEMENTS_LEAST &&
+	     (pile.retained < SINGLE_BYTES_LEAST ||
+	      pile.retained < finding->result->memory / FEW_SHARE_LEAST)))
+		return err;
+	set_elements(finding, add(finding, SUSPECT_THREADS, GRAPH_NONE,
+				  pile.retained),
+		     &(struct of_type){
+			     .type = analysis->heap->types[pile.sample],
+			     .count = pile.threads, .sample = pile.sample });
+	return NULL;
+}
+
+/** Of one type at the top, most are what threads hold. */
+static bool is_of_threads(const struct finding_suspects *finding,
+			  const struct of_type *pile)
+{
+	const struct pyh_type *element = pyh_types_get(
+		finding->analysis->heap->pyh_types, pile->type);
+
+	for (size_t i = 0; i < finding->num_candidates; i++)
+		if (finding->candidates[i].pattern == SUSPECT_THREADS &&
+		    finding->candidates[i].element == element &&
+		    finding->candidates[i].retained > pile->retained / 2)
+			return true;
+	return false;
+}
+
 /**
  * Objects of one type that nobody holds together: scattered over others, or
  * held by native code.
@@ -391,7 +427,8 @@ static void look_at_top(struct finding_suspects *finding)
 	    most->retained < finding->least)
 		return;
 	element = pyh_types_get(analysis->heap->pyh_types, most->type);
-	if (is_of_the_program(finding, DOMINATOR_ROOT, element))
+	if (is_of_the_program(finding, DOMINATOR_ROOT, element) ||
+	    is_of_threads(finding, most))
 		return;
 	for (uint32_t i = 0; i < count; i++)
 		native += analysis->heap->types[children[i]] == most->type &&
@@ -607,6 +644,8 @@ static struct error *search(struct finding_suspects *finding,
 						    DOMINATOR_ROOT, &count);
 	struct error *err = look_for_copies(finding, opened);
 
+	if (!err)
+		err = look_at_threads(finding);
 	look_at_top(finding);
 	look_at_garbage(finding);
 	count_unexplained(finding);

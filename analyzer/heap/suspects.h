@@ -31,7 +31,7 @@ enum suspect_pattern {
 	SUSPECT_QUEUE,		/* a queue without a bound */
 	SUSPECT_CALLBACKS,	/* functions, methods, handlers */
 	SUSPECT_EXCEPTIONS,	/* exceptions that hold frames */
-	SUSPECT_THREADS,	/* threads nobody joined */
+	SUSPECT_THREADS,	/* threads nobody joined; what each of many holds */
 	SUSPECT_TASKS,		/* tasks and coroutines nobody awaits */
 	SUSPECT_LAST_ERROR,	/* sys.last_traceback and the like */
 	SUSPECT_CLOSURE,	/* a variable of a function that is kept */

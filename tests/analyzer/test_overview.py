@@ -14,6 +14,7 @@ import heaptest
 
 SCRIPT = os.path.join(HERE, "overview_target.py")
 NATIVE = os.path.join(HERE, "native_leak_target.py")
+MAPPED = os.path.join(HERE, "mapped_target.py")
 LOST = 30000
 SECTIONS = ["SUSPECTS", "MEMORY", "TYPES", "RETAINED", "GARBAGE", "REFCOUNTS",
             "THREADS", "next:", "Names"]
@@ -209,6 +210,23 @@ def native_leak(interpreter, dump):
     os.unlink(dump)
 
 
+def mapped_memory(interpreter, dump):
+    """What is mapped and no allocator's is named where no suspect is."""
+    size = 40 << 20
+    with heaptest.start_target(interpreter, MAPPED,
+                               [size, heaptest.tmp()]) as target:
+        done = heaptest.heapdump("-q", "-o", dump, target.pid)
+        assert done.returncode == 0, done.stderr
+    text = screen_of(dump)
+    assert "\n  none stands out\n" in text, text
+    for name in "shared memory", "mapped files":
+        open_one = re.search(r"^  not ruled out: %s (\S+) MiB, \S+ %% of RSS$" %
+                             name, text, re.M)
+        assert open_one, text
+        assert 40 <= float(open_one[1]) < 41, open_one[0]
+    os.unlink(dump)
+
+
 for interpreter in heaptest.interpreters(few=True):
     if interpreter.free_threaded or interpreter.root:
         continue
@@ -216,4 +234,6 @@ for interpreter in heaptest.interpreters(few=True):
         test(interpreter)
     with heaptest.case("%s: what C code has lost" % interpreter):
         native_leak(interpreter, heaptest.tmp("native.zst"))
+    with heaptest.case("%s: mapped memory" % interpreter):
+        mapped_memory(interpreter, heaptest.tmp("mapped.zst"))
 heaptest.finish()

@@ -214,6 +214,30 @@ def leak_copies():
         CLIENTS.append(client)
 
 
+def leak_replies():
+    """As parsers of JSON leave them: copies in a variable of a module."""
+    def parse(text):
+        """A function of the module, which refers to its variables."""
+        return json.loads(text)
+    global REPLIES, PARSE
+    PARSE = parse
+    REPLIES = [json.loads('{"tags": ["%s", "%s"]}' % ("a tag " * 10, "another"))
+               for _ in range(ITEMS)]
+
+
+def leak_threads():
+    """Threads that wait for what never comes, each with what it has read."""
+    def work():
+        page = bytearray(300_000)
+        started.release()
+        never.wait()
+        return page
+    started, never = threading.Semaphore(0), threading.Event()
+    for _ in range(80):
+        threading.Thread(target=work, daemon=True).start()
+        started.acquire()
+
+
 def leak_labels():
     """As metrics with a label that never repeats."""
     global METRICS
@@ -297,6 +321,19 @@ def well_asyncio():
         await asyncio.sleep(0.2)
         wait(server)
     asyncio.run(serve())
+
+
+def well_threads():
+    """A pool that waits, beside what the main thread has."""
+    def work():
+        line = bytearray(4_000)
+        started.release()
+        never.wait()
+        return line
+    started, never = threading.Semaphore(0), threading.Event()
+    for _ in range(40):
+        threading.Thread(target=work, daemon=True).start()
+        started.acquire()
 
 
 def well_json():

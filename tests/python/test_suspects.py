@@ -45,6 +45,9 @@ LEAKS = {
                     "__main__.Client"),
     "leak_few": ("growing container", r"^leaks_target\.py:PAGES$", "bytearray"),
     "leak_sparse": ("large object", r"^leaks_target\.py:ONLINE$", None),
+    "leak_threads": ("threads", r"^local page in leak_threads\.<locals>\.work\(\)$"
+                     r"|^local page in work\(\)$", "bytearray"),
+    "leak_replies": ("copies", r"^leaks_target\.py:REPLIES$", "str"),
     "leak_copies": ("copies", r"^__main__\.Client\.headers$", "str"),
 }
 
@@ -71,7 +74,7 @@ def is_named(interpreter, name):
     copies = [row for row in rows if row["pattern"] == "copies"]
     assert bool(copies) == (pattern == "copies"), rows
     first = (copies or rows)[0]
-    if copies:
+    if name == "leak_copies":
         assert rows[0]["element"] == "__main__.Client", rows[0]
         assert first["count"] == 3 * leaks_target.ITEMS - 3 * 7, first
         assert "copies of 21 values" in first["sentence"], first
@@ -83,6 +86,9 @@ def is_named(interpreter, name):
     assert first["pattern"] == pattern, first
     assert first.get("element") == element, first
     assert first["share"] >= 0.05, first
+    if name == "leak_threads":
+        assert first["count"] == 80 and len(rows) == 1, rows
+        assert 1 <= first["retained"] / (80 * 300_000) < 1.01, first
     if name == "leak_sparse":
         assert "20 entries are left of 1,000,000:" in first["evidence"], first
     if path is not None:

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program whose memory is mapped, and no allocator's.
+
+usage: mapped_target.py BYTES FOLDER
+
+So much each of shared memory, and of a file that it makes in the folder.
+"""
+import mmap
+import os
+import sys
+import tempfile
+
+size = int(sys.argv[1])
+shared = mmap.mmap(-1, size)
+shared.write(b"s" * size)
+with tempfile.TemporaryFile(dir=sys.argv[2]) as file:
+    file.write(b"f" * size)
+    file.flush()
+    mapped = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
+mapped.find(b"not there")
+print("READY", os.getpid(), flush=True)
+sys.stdin.read()
