@@ -34,6 +34,7 @@ enum {
 	SKIPPABLE_FIRST = 0x184D2A50,
 	SKIPPABLE_LEADING_MAX = 4096,	/* looked through for the real magic */
 	SOURCE_PIECE = 16 << 10,	/* bytes read from a source at once */
+	READER_PIECES = 64,	/* of a source, that a reader keeps at most */
 };
 
 struct backing {
@@ -69,7 +70,7 @@ struct piece {
 
 struct backing_reader {
 	struct backing *backing;	/* borrowed */
-	struct piece pieces[READER_PINS];	/* of BACKING_SOURCE */
+	struct piece pieces[READER_PIECES];	/* of BACKING_SOURCE */
 	/*
 	 * Of BACKING_ZSTD_FRAMES: the frame that the last view was in, and
 	 * others from before, each in its place by number, as long as there is
@@ -760,27 +761,29 @@ void backing_reader_destroy(struct backing_reader *reader)
 		return;
 	drop_all_pins(reader);
 	frames_decoder_destroy(reader->decoder);
-	for (size_t i = 0; i < READER_PINS; i++)
+	for (size_t i = 0; i < READER_PIECES; i++)
 		free(reader->pieces[i].bytes);
 	free(reader);
 }
 
 /**
- * Have the bytes from offset on, at most size of them and as far as the piece
- * that offset is in; NULL where they cannot be had.
+ * Borrow bytes at offset, at most size of them and as far as the piece that
+ * offset is in; NULL where they cannot be had.
  */
-static const struct piece *take_piece(struct backing_reader *reader,
-				      uint64_t offset, size_t size)
+static const uint8_t *view_piece(struct backing_reader *reader, uint64_t offset,
+				 size_t size, size_t *ret_size)
 {
 	const struct backing_source *source = &reader->backing->source;
 	struct piece *piece = &reader->pieces[offset / SOURCE_PIECE %
-					      READER_PINS];
+					      READER_PIECES];
 	size_t most = SOURCE_PIECE - offset % SOURCE_PIECE;
+	uint64_t inside = offset - piece->offset;
 
 	if (size > most)
 		size = most;
-	if (piece->offset == offset && piece->size >= size && piece->size > 0)
-		return piece;
+	*ret_size = size;
+	if (inside < piece->size && piece->size - inside >= size)
+		return piece->bytes + inside;
 	if (!piece->bytes)
 		piece->bytes = malloc(SOURCE_PIECE);
 	piece->size = 0;
@@ -789,7 +792,7 @@ static const struct piece *take_piece(struct backing_reader *reader,
 		return NULL;
 	piece->offset = offset;
 	piece->size = size;
-	return piece;
+	return piece->bytes;
 }
 
 /** The frame that holds offset, pinned; NULL where it is lost. */
@@ -822,16 +825,9 @@ const void *backing_view(struct backing_reader *reader, uint64_t offset,
 	if (size == 0 || offset >= backing->size)
 		return NULL;
 	left = backing->size - offset;
-	if (backing->kind == BACKING_SOURCE) {
-		const struct piece *piece =
-			take_piece(reader, offset, left < size ? (size_t)left :
-								 size);
-
-		if (!piece)
-			return NULL;
-		*ret_size = piece->size < size ? piece->size : size;
-		return piece->bytes;
-	}
+	if (backing->kind == BACKING_SOURCE)
+		return view_piece(reader, offset,
+				  left < size ? (size_t)left : size, ret_size);
 	if (backing->frames) {
 		pin = pin_frame(reader, offset);
 		if (!pin)

@@ -168,10 +168,8 @@ struct error *live_estimate(const struct target *target,
 	uint64_t began = now_ns(), looking;
 	struct sample sample;
 	double seconds, rate, ratio;
-	struct error *err = plan_select(&plan, &source, options);
+	struct error *err = plan_select(&plan, &source, options, NULL);
 
-	if (!err)
-		err = plan_content(&plan, &source, options, NULL);
 	// The same will be done while it stands still.
 	looking = now_ns() - began;
 	if (!err)

@@ -334,8 +334,38 @@ static void await_end(const struct freeze *freeze)
 		continue;
 }
 
+static bool send_all(int socket, const void *data, size_t size)
+{
+	const uint8_t *at = data;
+
+	while (size > 0) {
+		ssize_t sent = send(socket, at, size, MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent <= 0)
+			return false;
+		at += sent;
+		size -= (size_t)sent;
+	}
+	return true;
+}
+
+void freeze_discard(struct freeze *freeze, const struct select_span *spans,
+		    size_t count)
+{
+	uint64_t number = count;
+
+	if (!freeze->snapshot || freeze->thawed || count == 0)
+		return;
+	if (send_all(freeze->socket, &number, sizeof(number)))
+		(void)send_all(freeze->socket, spans, count * sizeof(*spans));
+}
+
 void freeze_thaw(struct freeze *freeze)
 {
+	const uint64_t let_go = 0;
+
 	if (freeze->thawed)
 		return;
 	freeze->thawed = true;
@@ -344,7 +374,7 @@ void freeze_thaw(struct freeze *freeze)
 		atomic_store(&freeze->shared->ended_ns, seize_now());
 		return;
 	}
-	(void)send(freeze->socket, "", 1, MSG_NOSIGNAL);
+	(void)send_all(freeze->socket, &let_go, sizeof(let_go));
 	// The pause is over when the last thread is detached, which is the last
 	// that the freezer does. Dropping a snapshot is nothing to wait for.
 	if (!freeze->snapshot)

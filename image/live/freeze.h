@@ -24,6 +24,7 @@
 #include "image/live/procmaps.h"
 #include "image/live/room.h"
 #include "image/live/seize.h"
+#include "image/live/select.h"
 #include "image/live/target.h"
 
 struct freeze_options {
@@ -93,6 +94,13 @@ const struct freeze_held *freeze_held(const struct freeze *freeze,
 
 /** True while the memory is of that one moment. */
 bool freeze_holds(const struct freeze *freeze);
+
+/**
+ * Of a snapshot's memory some will not be read: that is let go of from now on,
+ * beside whatever the caller does. Of a process that stands still nothing is.
+ */
+void freeze_discard(struct freeze *freeze, const struct select_span *spans,
+		    size_t count);
 
 /** The memory is needed no longer: let all threads go, drop the snapshot. */
 void freeze_thaw(struct freeze *freeze);

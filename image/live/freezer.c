@@ -33,6 +33,12 @@ enum {
 	DYING_US = 200,
 };
 
+/* Of a snapshot, let go of between two looks at what there is to do: 5 ms. */
+static const uint64_t DISCARD_AT_ONCE = UINT64_C(256) << 20;
+
+/* Spans that may be asked for: fewer than there are mappings and chunks. */
+static const uint64_t SPANS_MAX = UINT64_C(1) << 24;
+
 /* Memory that is not inherited by a snapshot is read at once: 3 ms or so. */
 static const uint64_t HELD_MAX = UINT64_C(16) << 20;
 
@@ -53,6 +59,8 @@ struct state {
 	struct procmaps maps;	/* of the target, where some are held */
 	struct held *held;
 	size_t num_held;
+	struct select_span *unread;	/* of the snapshot, to be discarded */
+	size_t num_unread, next_unread;
 };
 
 /* --- alone in the world ------------------------------------------------------ */
@@ -327,9 +335,55 @@ static bool has_ended(struct state *state, int *ret_patience)
 	return false;
 }
 
+static bool receive(int socket, void *buffer, size_t size)
+{
+	return recv(socket, buffer, size, MSG_WAITALL) == (ssize_t)size;
+}
+
+/** @return false: let go */
+static bool take_request(struct state *state, int socket)
+{
+	uint64_t count;
+
+	if (!receive(socket, &count, sizeof(count)) || count == 0 ||
+	    count > SPANS_MAX)
+		return false;
+	free(state->unread);
+	state->num_unread = state->next_unread = 0;
+	state->unread = calloc(count, sizeof(*state->unread));
+	if (!state->unread ||
+	    !receive(socket, state->unread, count * sizeof(*state->unread)))
+		return false;
+	state->num_unread = count;
+	if (state->freezer->options->step)
+		state->freezer->options->step("discard");
+	return true;
+}
+
+/** Let go of some of what nobody will read; false: there is no more. */
+static bool discard_some(struct state *state)
+{
+	uint64_t left = DISCARD_AT_ONCE;
+
+	while (state->next_unread < state->num_unread && left > 0) {
+		struct select_span *span = &state->unread[state->next_unread];
+		uint64_t size = span->end - span->start;
+
+		if (size > left)
+			size = left;
+		snapshot_discard(&state->snapshot,
+				 state->snapshot_options.place, span->start,
+				 span->start + size);
+		span->start += size;
+		left -= size;
+		state->next_unread += span->start == span->end;
+	}
+	return state->next_unread < state->num_unread;
+}
+
 static void await_end(struct state *state, int socket)
 {
-	bool snapshot = state->snapshot.pid != 0;
+	bool snapshot = state->snapshot.pid != 0, more = false;
 	int timeout = 0;
 	sigset_t children;
 
@@ -344,14 +398,16 @@ static void await_end(struct state *state, int socket)
 		};
 		struct signalfd_siginfo info;
 
-		(void)poll(fds, 2, snapshot ? timeout : patience(state));
+		(void)poll(fds, 2, more ? 0 : snapshot ? timeout :
+					      patience(state));
 		while (news >= 0 && read(news, &info, sizeof(info)) > 0)
 			continue;
 		seize_latecomers(&state->seized, !snapshot);
-		if (fds[0].revents != 0)
+		if (fds[0].revents != 0 && !take_request(state, socket))
 			return;
 		if (snapshot && has_ended(state, &timeout))
 			return;
+		more = snapshot && discard_some(state);
 		if (!snapshot && time_is_up(state)) {
 			atomic_store(&state->shared->expired, true);
 			return;

@@ -10,8 +10,9 @@
  * reaches it. Only freeze.c starts one.
  *
  * It answers over a stream socket: one report (below), then nothing until it
- * has undone everything, which is the end of the stream. Any byte, or the end
- * of the stream, tells it to let go.
+ * has undone everything, which is the end of the stream. It is asked over the
+ * same: a number (64 bits) of spans that follow and will not be read, or 0, or
+ * the end of the stream: let go.
  */
 #ifndef LIVE_FREEZER_H
 #define LIVE_FREEZER_H

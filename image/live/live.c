@@ -94,17 +94,14 @@ static struct error *prepare(struct run *run)
 	struct plan_source source = { .target = run->target };
 	struct error *err;
 
-	// A snapshot shares every page with the target, so its own list of
-	// mappings would not tell.
+	// Not while it stands still.
 	if (run->options->snapshot)
-		procinfo_sharing(run->target->pid, &run->plan.sharing);
+		snapmaps_look(&run->plan.snapmaps, run->target->pid);
 	err = start_freeze(run);
 	source.freeze = run->freeze;
 	if (!err)
-		err = plan_select(&run->plan, &source, run->options);
-	if (!err)
-		err = plan_content(&run->plan, &source, run->options,
-				   still_frozen);
+		err = plan_select(&run->plan, &source, run->options,
+				  still_frozen);
 	if (!err)
 		err = plan_layout(&run->plan, run->options, run->freeze);
 	if (err)
@@ -115,6 +112,8 @@ static struct error *prepare(struct run *run)
 	err = copy_create(&options, &run->copy);
 	if (!err)
 		err = plan_copy(&run->plan, run->freeze, run->copy);
+	if (!err)
+		plan_discard(&run->plan, run->freeze);
 	run->header = corewriter_header(run->plan.writer, &run->header_size);
 	return err;
 }

@@ -17,6 +17,9 @@
 #include "image/live/pagemap.h"
 #include "image/live/process_notes.h"
 
+/* Asking costs as much as a thousand pages do. */
+static const uint64_t DISCARD_LEAST = UINT64_C(4) << 20;
+
 /* Reading swapped pages brings them back on the target's account. */
 static const uint64_t SWAP_HEADROOM = UINT64_C(64) << 20;
 
@@ -99,7 +102,7 @@ static struct error *ask_running(struct plan *plan,
 	struct error *err = pagemap_open(source->target->pid, /* slow= */ false,
 					 ret);
 
-	if (!err)
+	if (!err && !plan->snapmaps.presumed)
 		err = count_resident(&plan->maps, *ret);
 	if (err && err->kind == ERROR_OS) {
 		// It is about to end, and its snapshot is all there is.
@@ -122,8 +125,9 @@ static pid_t memory_pid(const struct plan_source *source)
 				source->target->pid;
 }
 
-struct error *plan_select(struct plan *plan, const struct plan_source *source,
-			  const struct live_options *options)
+static struct error *select_memory(struct plan *plan,
+				   const struct plan_source *source,
+				   const struct live_options *options)
 {
 	CLEANUP(close_pagemap) struct pagemap *pagemap = NULL;
 	CLEANUP(close_pagemap) struct pagemap *running = NULL;
@@ -140,14 +144,10 @@ struct error *plan_select(struct plan *plan, const struct plan_source *source,
 	CLEANUP(close_fd) int proc_fd =
 		open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	select.process_fd = proc_fd;
-	err = procmaps_read(pid, &plan->maps);
-	if (!plan->sharing.known && pid == source->target->pid)
-		plan->sharing = plan->maps.sharing;
-	if (!err && plan->maps.count == 0)
-		err = error_new(ERROR_NOT_FOUND, "process %d has no memory: it "
-				"has ended", pid);
-	if (!err)
-		err = pagemap_open(pid, /* slow= */ false, &pagemap);
+	if (plan->maps.count == 0)
+		return error_new(ERROR_NOT_FOUND, "process %d has no memory: it "
+				 "has ended", pid);
+	err = pagemap_open(pid, /* slow= */ false, &pagemap);
 	if (!err && pid != source->target->pid)
 		err = ask_running(plan, source, &running);
 	if (err)
@@ -266,9 +266,11 @@ static struct error *keep_stacks_only(struct plan *plan,
 				   FORMAT_CONTENT);
 }
 
-struct error *plan_content(struct plan *plan, const struct plan_source *source,
-			   const struct live_options *options,
-			   bool (*holds)(const void *context))
+/** Leave out payload, or all but the threads, where options ask for it. */
+static struct error *select_content(struct plan *plan,
+				    const struct plan_source *source,
+				    const struct live_options *options,
+				    bool (*holds)(const void *context))
 {
 	CLEANUP(standing_deinit) struct standing standing = { .peek.mem_fd = -1 };
 	struct standing_options memory = {
@@ -293,6 +295,29 @@ struct error *plan_content(struct plan *plan, const struct plan_source *source,
 		keep_stacks_only(plan, source, options, &standing);
 }
 
+struct error *plan_select(struct plan *plan, const struct plan_source *source,
+			  const struct live_options *options,
+			  bool (*holds)(const void *context))
+{
+	pid_t pid = memory_pid(source);
+	bool same = true;
+	struct error *err = pid == source->target->pid ?
+		procmaps_read(pid, &plan->maps) :
+		snapmaps_presume(&plan->snapmaps, pid, &plan->maps);
+
+	if (!err)
+		err = select_memory(plan, source, options);
+	if (!err)
+		err = select_content(plan, source, options, holds);
+	if (!err)
+		err = snapmaps_confirm(&plan->snapmaps, &plan->maps, &same);
+	if (err || same)
+		return err;
+	selection_deinit(&plan->selection);
+	err = select_memory(plan, source, options);
+	return err ? err : select_content(plan, source, options, holds);
+}
+
 static int64_t clock_ns(clockid_t clock)
 {
 	struct timespec now;
@@ -314,7 +339,10 @@ static struct error *make_notes(struct plan *plan,
 		.no_cmdline = options->no_cmdline,
 		.environ = options->environ,
 		.info = freeze_info(freeze),
-		.sharing = &plan->sharing,
+		// A snapshot shares every page with the process: its own list
+		// would not tell.
+		.sharing = options->snapshot ? &plan->snapmaps.before.sharing :
+					       &plan->maps.sharing,
 		.memory_pid = freeze_memory_pid(freeze),
 		.method = options->snapshot ? "snapshot" : "stop",
 		.content = select_content_word(options->content),
@@ -403,8 +431,32 @@ struct error *plan_copy(const struct plan *plan, const struct freeze *freeze,
 	return NULL;
 }
 
+void plan_discard(const struct plan *plan, struct freeze *freeze)
+{
+	const struct selection *selection = &plan->selection;
+	CLEANUP(free_pointer) struct select_span *spans =
+		calloc(selection->count + 1, sizeof(*spans));
+	size_t count = 0;
+
+	for (size_t i = 0; spans && i < selection->count; i++) {
+		const struct select_range *range = &selection->ranges[i];
+		const struct procmap *map = &plan->maps.items[range->mapping];
+
+		if ((range->reason != FORMAT_PAYLOAD &&
+		     range->reason != FORMAT_CONTENT) ||
+		    (map->flags & FORMAT_MAPPING_SHARED) ||
+		    range->end - range->start < DISCARD_LEAST)
+			continue;
+		spans[count++] = (struct select_span){ range->start,
+						       range->end };
+	}
+	if (spans)
+		freeze_discard(freeze, spans, count);
+}
+
 void plan_deinit(struct plan *plan)
 {
+	snapmaps_deinit(&plan->snapmaps);
 	procmaps_deinit(&plan->maps);
 	selection_deinit(&plan->selection);
 	corewriter_destroy(plan->writer);

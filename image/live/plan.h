@@ -16,6 +16,7 @@
 #include "image/live/payload.h"
 #include "image/live/procmaps.h"
 #include "image/live/select.h"
+#include "image/live/snapmaps.h"
 #include "image/live/stacks.h"
 
 /** Where a plan is made from. */
@@ -26,30 +27,26 @@ struct plan_source {
 
 struct plan {
 	uint32_t page_size;
+	struct snapmaps snapmaps;
 	struct procmaps maps;
 	struct selection selection;
 	struct corewriter *writer;
 	size_t num_threads;
-	struct procinfo_sharing sharing;	/* of the process itself */
 	char payload_kept[PAYLOAD_WHY_MAX];	/* why no payload was left out,
 						   where that went wrong */
 	char native_only[STACKS_WHY_MAX];	/* see struct stacks */
 };
 
-/** Read the mappings and decide what is taken. */
-struct error *plan_select(struct plan *plan, const struct plan_source *source,
-			  const struct live_options *options);
-
 /**
- * After plan_select(): leave out payload, or all but the threads, where options
- * ask for it.
+ * Read the mappings and decide what is taken, by what options ask for. Of a
+ * snapshot plan->snapmaps have looked at the process before.
  *
  * @param holds  as in struct copy_options, of source->freeze; NULL where that
  *	is, too: the target runs, and an estimate will do
  */
-struct error *plan_content(struct plan *plan, const struct plan_source *source,
-			   const struct live_options *options,
-			   bool (*holds)(const void *context));
+struct error *plan_select(struct plan *plan, const struct plan_source *source,
+			  const struct live_options *options,
+			  bool (*holds)(const void *context));
 
 /** After plan_select(): make the notes and fix the geometry. */
 struct error *plan_layout(struct plan *plan, const struct live_options *options,
@@ -58,6 +55,9 @@ struct error *plan_layout(struct plan *plan, const struct live_options *options,
 /** After plan_layout(): tell copy which address each byte comes from. */
 struct error *plan_copy(const struct plan *plan, const struct freeze *freeze,
 			struct copy *copy);
+
+/** At last: let a snapshot go of the large ranges that are not taken. */
+void plan_discard(const struct plan *plan, struct freeze *freeze);
 
 void plan_deinit(struct plan *plan);
 

@@ -452,23 +452,6 @@ uint64_t procinfo_huge(pid_t pid)
 	return text ? status_kib(text, "AnonHugePages") : 0;
 }
 
-void procinfo_sharing(pid_t pid, struct procinfo_sharing *ret)
-{
-	CLEANUP(free_pointer) char *text = NULL;
-	size_t size;
-	struct error *err = procinfo_file(pid, "smaps_rollup", &text, &size);
-
-	error_free(err);
-	*ret = (struct procinfo_sharing){ .known = text != NULL };
-	if (!text)
-		return;
-	ret->pss = status_kib(text, "Pss");
-	ret->shared_clean = status_kib(text, "Shared_Clean");
-	ret->shared_dirty = status_kib(text, "Shared_Dirty");
-	ret->private_clean = status_kib(text, "Private_Clean");
-	ret->private_dirty = status_kib(text, "Private_Dirty");
-}
-
 bool procinfo_is_ours(pid_t tid)
 {
 	char path[40];

@@ -44,15 +44,12 @@ struct procinfo {
 	uint32_t seccomp;	/* SECCOMP_MODE_*: 0 none, 1 strict, 2 filter */
 };
 
-/** Bytes of resident memory by who else has it, as smaps_rollup says. */
+/** Bytes of resident memory by who else has it, as smaps says. */
 struct procinfo_sharing {
 	bool known;
 	uint64_t pss;
 	uint64_t shared_clean, shared_dirty, private_clean, private_dirty;
 };
-
-/** Not known where it cannot be read. Takes a while for a large process. */
-void procinfo_sharing(pid_t pid, struct procinfo_sharing *ret);
 
 /** Read PID's. ERROR_NOT_FOUND where there is no such process. */
 struct error *procinfo_read(pid_t pid, struct procinfo *ret);

@@ -239,6 +239,40 @@ struct error *procmaps_read_lines(pid_t pid, struct procmaps *ret)
 	return read_named(pid, "maps", ret);
 }
 
+bool procmap_is_same(const struct procmap *a, const struct procmap *b)
+{
+	const uint32_t told = FORMAT_MAPPING_SHARED | FORMAT_MAPPING_DELETED;
+
+	return a->start == b->start && a->end == b->end &&
+	       a->file_offset == b->file_offset && a->inode == b->inode &&
+	       a->device == b->device && a->protection == b->protection &&
+	       ((a->flags ^ b->flags) & told) == 0 &&
+	       strcmp(a->name, b->name) == 0;
+}
+
+bool procmaps_complete(struct procmaps *maps, const struct procmaps *known)
+{
+	size_t at = 0;
+	bool all = true;
+
+	for (size_t i = 0; i < maps->count; i++) {
+		struct procmap *map = &maps->items[i];
+
+		while (at < known->count && known->items[at].start < map->start)
+			at++;
+		if (at < known->count &&
+		    procmap_is_same(map, &known->items[at])) {
+			map->flags = known->items[at].flags;
+			map->resident = known->items[at].resident;
+			map->swapped = known->items[at].swapped;
+			map->anonymous = known->items[at].anonymous;
+		} else {
+			all = false;
+		}
+	}
+	return all;
+}
+
 struct error *procmaps_add(struct procmaps *maps, const struct procmap *map)
 {
 	size_t length = strlen(map->name) + 1, at = maps->count;

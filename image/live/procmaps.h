@@ -25,6 +25,11 @@ enum procmap_flag {
 	PROCMAP_NOT_INHERITED = 1 << 20,
 	PROCMAP_HELD = 1 << 21,
 	PROCMAP_COUNTED = 1 << 22,	/* by coremaps: the bytes are known */
+	/* told by the kernel, in one of its two files */
+	PROCMAP_TOLD = FORMAT_MAPPING_SHARED | FORMAT_MAPPING_DELETED |
+		       FORMAT_MAPPING_HUGETLB | FORMAT_MAPPING_DONTFORK |
+		       FORMAT_MAPPING_WIPEONFORK | PROCMAP_IO | PROCMAP_PFN |
+		       PROCMAP_DONTDUMP | PROCMAP_UFFD,
 };
 
 struct procmap {
@@ -53,6 +58,15 @@ struct error *procmaps_read(pid_t pid, struct procmaps *ret);
 /** The same without what smaps adds, and much faster: from /proc/PID/maps. */
 struct error *procmaps_read_lines(pid_t pid, struct procmaps *ret);
 
+/**
+ * Add to what procmaps_read_lines() has read what procmaps_read() had told of the
+ * same mappings a moment before, maybe in the process that this one was forked
+ * from.
+ *
+ * @return false: not all of them are known; what is not stays as it was
+ */
+bool procmaps_complete(struct procmaps *maps, const struct procmaps *known);
+
 /** Parse the text of a smaps (or maps) file; name is for messages. */
 struct error *procmaps_parse(FILE *in, const char *name, struct procmaps *ret);
 
@@ -60,6 +74,9 @@ struct error *procmaps_parse(FILE *in, const char *name, struct procmaps *ret);
 struct error *procmaps_add(struct procmaps *maps, const struct procmap *map);
 
 void procmaps_deinit(struct procmaps *maps);
+
+/** Whether two are the same by all that a line of /proc/PID/maps tells. */
+bool procmap_is_same(const struct procmap *a, const struct procmap *b);
 
 /** The mapping that holds address, or NULL. */
 const struct procmap *procmaps_find(const struct procmaps *maps,

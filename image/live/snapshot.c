@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -63,6 +64,13 @@ static const struct call dumpable_call = {
 static const struct call close_call = {
 	SYS_close_range, { 0, UINT32_MAX, CLOSE_RANGE_UNSHARE }, "close_range",
 };
+
+static struct call discard_call(uint64_t start, uint64_t end)
+{
+	return (struct call){
+		SYS_madvise, { start, end - start, MADV_DONTNEED }, "madvise",
+	};
+}
 
 static struct call wait_call(pid_t child)
 {
@@ -134,9 +142,9 @@ static enum seccomp_verdict judge(const struct seccomp_filters *filters,
 
 static struct error *check_filters(const struct frozen_thread *thread,
 				   const struct snapshot_options *options,
-				   bool *ret_may_close)
+				   struct snapshot *ret)
 {
-	const struct call wait = wait_call(1);
+	const struct call wait = wait_call(1), discard = discard_call(0, 4096);
 	const struct call *const calls[] = {
 		&clone_call, &wait, options->force ? NULL : &dumpable_call,
 	};
@@ -144,7 +152,6 @@ static struct error *check_filters(const struct frozen_thread *thread,
 	struct error *err = seccomp_read(thread->tid, thread->info.seccomp,
 					 &filters);
 
-	*ret_may_close = false;
 	if (err && options->assume_fork_allowed) {
 		error_free(err);
 		return NULL;
@@ -166,8 +173,10 @@ static struct error *check_filters(const struct frozen_thread *thread,
 			return error_new(ERROR_UNSUPPORTED, "the process's "
 					 "seccomp filter forbids %s(), which a "
 					 "snapshot takes", calls[i]->name);
-	*ret_may_close = judge(&filters, &close_call, options->place) ==
+	ret->may_close = judge(&filters, &close_call, options->place) ==
 			 SECCOMP_LETS_PASS;
+	ret->may_discard = judge(&filters, &discard, options->place) ==
+			   SECCOMP_LETS_PASS;
 	return NULL;
 }
 
@@ -187,10 +196,14 @@ static struct error *check_dumpable(struct injection *injection,
 	return err;
 }
 
-/** The best thread there is, ready to be made to do something. */
+/**
+ * The best thread there is, ready to be made to do something.
+ * @param ret_may  what the child's filters let it do
+ */
 static struct error *prepare(struct seized *seized,
 			     const struct snapshot_options *options,
-			     struct frozen_thread **ret, bool *ret_may_close)
+			     struct frozen_thread **ret,
+			     struct snapshot *ret_may)
 {
 	struct frozen_thread *thread = choose(seized);
 	struct error *err = NULL;
@@ -201,7 +214,7 @@ static struct error *prepare(struct seized *seized,
 	if (thread->signal != 0)
 		err = seize_deliver(thread);
 	if (!err)
-		err = check_filters(thread, options, ret_may_close);
+		err = check_filters(thread, options, ret_may);
 	*ret = thread;
 	return err;
 }
@@ -211,8 +224,8 @@ struct error *snapshot_ask_dumpable(struct seized *seized,
 {
 	struct frozen_thread *thread;
 	struct injection injection;
-	bool may_close;
-	struct error *err = prepare(seized, options, &thread, &may_close);
+	struct snapshot ignored = { 0 };
+	struct error *err = prepare(seized, options, &thread, &ignored);
 
 	if (!err)
 		err = inject_begin(thread->tid, options->place, false,
@@ -344,8 +357,7 @@ struct error *snapshot_make(struct seized *seized,
 	struct frozen_thread *thread;
 	struct snapshot snapshot = { 0 };
 	struct injection injection;
-	struct error *err = prepare(seized, options, &thread,
-				    &snapshot.may_close);
+	struct error *err = prepare(seized, options, &thread, &snapshot);
 	struct error *ended;
 	uint64_t began;
 
@@ -398,13 +410,36 @@ void snapshot_settle(struct snapshot *snapshot, uint64_t place)
 	inject_doom(&injection);
 }
 
+void snapshot_discard(struct snapshot *snapshot, uint64_t place, uint64_t start,
+		      uint64_t end)
+{
+	const struct call call = discard_call(start, end);
+	struct injection injection;
+	struct error *err;
+	int64_t ignored;
+
+	if (!snapshot->may_discard || snapshot->dead)
+		return;
+	err = inject_begin(snapshot->pid, place, true, &injection);
+	if (!err) {
+		err = inject_call(&injection, call.number, call.arguments,
+				  &ignored);
+		inject_doom(&injection);
+	}
+	error_free(err);
+}
+
 bool snapshot_lives(struct snapshot *snapshot)
 {
 	int status;
+	pid_t got;
 
-	if (!snapshot->dead &&
-	    waitpid(snapshot->pid, &status, __WALL | WNOHANG) == snapshot->pid &&
-	    !WIFSTOPPED(status))
+	if (snapshot->dead)
+		return false;
+	got = waitpid(snapshot->pid, &status, __WALL | WNOHANG);
+	// It may have ended in a call, which has then waited for that.
+	if ((got == snapshot->pid && !WIFSTOPPED(status)) ||
+	    (got < 0 && errno == ECHILD))
 		snapshot->dead = true;
 	return !snapshot->dead;
 }

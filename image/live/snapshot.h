@@ -34,7 +34,8 @@ struct snapshot {
 	bool dead;
 	pid_t inside_pid;	/* as the process itself sees it */
 	uint64_t window_ns;	/* how long a thread was not itself */
-	bool may_close;		/* no filter is against close_range() */
+	bool may_close;		/* no filter is against close_range() … */
+	bool may_discard;	/* … or madvise() */
 };
 
 /**
@@ -60,6 +61,13 @@ struct error *snapshot_ask_dumpable(struct seized *seized,
  * none open, and make it the first to die when memory runs out.
  */
 void snapshot_settle(struct snapshot *snapshot, uint64_t place);
+
+/**
+ * Let go of memory that nobody will read: it then costs the process no copy any
+ * more, and the child's end no time. As far as that is possible.
+ */
+void snapshot_discard(struct snapshot *snapshot, uint64_t place, uint64_t start,
+		      uint64_t end);
 
 /** True while its memory can be read. Collects its exit. */
 bool snapshot_lives(struct snapshot *snapshot);

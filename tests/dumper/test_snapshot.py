@@ -24,7 +24,7 @@ DUMPS = int(os.environ.get("HEAPSCAN_DUMPS", 100))
 KILLS = int(os.environ.get("HEAPSCAN_KILLS", 60))
 PAGE = os.sysconf("SC_PAGESIZE")
 PROFILE = os.path.join(heaptest.SRC, "tests", "lib", "seccomp_profile.py")
-DONTFORK, WIPEONFORK = 10, 18
+DONTFORK, WIPEONFORK, DONTDUMP = 10, 18, 16
 
 
 class Workload:
@@ -221,13 +221,60 @@ def test_steps():
             steps = done.stdout.split("\n")[:-1]
             assert done.returncode == 0 and steps[:2] == ["begin", "clone"], \
                 (done.returncode, steps, done.stderr)
-            assert "collected" in steps, steps
+            assert "discard" in steps and "collected" in steps, steps
         for name in dict.fromkeys(steps):
             with heaptest.case("killed at the step: " + name):
                 done = heaptest.run([program, str(target.pid), name])
                 assert done.returncode == -signal.SIGKILL, done.returncode
                 assert_alone(target.pid)
                 target.assert_well()
+
+
+# ---- what nobody will read
+
+PAYLOAD = """
+import os, time
+payload = bytearray(256 << 20)
+payload[::4096] = bytes([7]) * (len(payload) // 4096)
+kept = [os.urandom(1 << 20) for _ in range(60)]
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+def resident(pid):
+    with open("/proc/%s/statm" % pid) as file:
+        return int(file.read().split()[1]) * PAGE
+
+
+def test_discard():
+    """What is left out costs the target no copies while the rest is written."""
+    for name, prefix in (("at once", []),
+                         ("not where a filter is against it",
+                          [sys.executable, PROFILE, "madvise=kill"])):
+        with heaptest.case("the snapshot lets go of payload " + name), \
+                python(PAYLOAD, prefix=prefix) as target:
+            before = resident(target.pid)
+            assert before > 316 << 20, before
+            folder = patients.folder("snapshot.payload.%d" % target.pid)
+            with slow_dump(target.pid, folder) as process:
+                twin, = tree(target.pid)["children"]
+                if prefix:
+                    time.sleep(0.5)
+                    assert resident(twin) > 256 << 20
+                else:
+                    patients.wait_for("a smaller snapshot", lambda:
+                                      resident(twin) < 128 << 20)
+                assert process.poll() is None, "the dump was over already"
+                out, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
+            report = json.loads(out)
+            assert report["complete"] is True and report["bytes"] > 60 << 20
+            assert [row["bytes"] for row in report["skipped"]
+                    if row["reason"] == "payload"] > [255 << 20], report
+            assert resident(target.pid) >= before - (1 << 20)
+            assert_alone(target.pid)
+            assert target.poll() is None
 
 
 # ---- what is not inherited
@@ -248,6 +295,39 @@ print(*(address for _, address in kept), flush=True)
 import time
 time.sleep(1000)
 """ % (DONTFORK, DONTFORK, WIPEONFORK)
+
+
+CHANGING = """
+import ctypes, mmap, time
+print("ready", flush=True)
+while True:
+    # At one address again and again, and marked before there is a secret.
+    memory = mmap.mmap(-1, 1 << 16, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    time.sleep(0.002)
+    memory.madvise(%d)
+    view = ctypes.c_char.from_buffer(memory)
+    ctypes.memset(ctypes.addressof(view), 0xa7, 1 << 16)
+    time.sleep(0.002)
+    del view
+    memory.close()
+""" % DONTDUMP
+
+
+def test_changing():
+    """Mappings that change while they are looked at are as the snapshot has
+    them."""
+    with heaptest.case("what was made secret just now stays so"), \
+            python(CHANGING) as target:
+        path = heaptest.tmp("changing")
+        seen = 0
+        for _ in range(20):
+            report = dump("--no-compress", "-o", path, target.pid)
+            seen += any(row["reason"] == "dontdump"
+                        for row in report["skipped"])
+            with open(path, "rb") as file:
+                assert b"\xa7" * PAGE not in file.read()
+        assert seen > 0, "it was never there"
+        os.unlink(path)
 
 
 def test_not_inherited():
@@ -730,6 +810,8 @@ def main():
     test_one_moment()
     test_workload()
     test_steps()
+    test_discard()
+    test_changing()
     test_not_inherited()
     test_target_ends()
     test_interrupted()

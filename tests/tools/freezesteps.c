@@ -4,8 +4,8 @@
  *
  * usage: freezesteps PID [STEP]
  *
- * Without STEP it makes a snapshot, drops it and prints the steps by name, a
- * line each. With STEP this program kills itself (SIGKILL) when the freezer
+ * Without STEP it makes a snapshot, discards its largest mapping, drops it and
+ * prints the steps by name, a line each. With STEP this program kills itself (SIGKILL) when the freezer
  * comes to the step of that name; what is left to do is the freezer's.
  */
 #include <signal.h>
@@ -40,6 +40,27 @@ static void at_step(const char *name)
 	}
 }
 
+/** Say of the largest mapping of the snapshot that it will not be read. */
+static struct error *discard_most(struct freeze *freeze)
+{
+	struct procmaps maps = { 0 };
+	struct select_span most = { 0, 0 };
+	struct error *err = procmaps_read_lines(freeze_memory_pid(freeze),
+						&maps);
+
+	for (size_t i = 0; !err && i < maps.count; i++) {
+		const struct procmap *map = &maps.items[i];
+
+		if (map->inode == 0 && map->end - map->start >
+					       most.end - most.start)
+			most = (struct select_span){ map->start, map->end };
+	}
+	if (!err)
+		freeze_discard(freeze, &most, 1);
+	procmaps_deinit(&maps);
+	return err;
+}
+
 int main(int argc, char **argv)
 {
 	const struct freeze_options options = {
@@ -62,6 +83,8 @@ int main(int argc, char **argv)
 	err = target_open(atoi(argv[1]), &target);
 	if (!err)
 		err = freeze_start(&target, &options, &freeze);
+	if (!err)
+		err = discard_most(freeze);
 	if (err) {
 		(void)fprintf(stderr, "%s\n", err->message);
 		return 1;

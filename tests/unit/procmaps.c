@@ -153,9 +153,46 @@ static void check_add(void)
 	procmaps_deinit(&maps);
 }
 
+static void check_complete(void)
+{
+	static const char lines[] = "1000-2000 r--p 0 0:0 0 [first]\n"
+				    "5000-7000 rw-p 0 0:0 0\n";
+	static const char before[] = "1000-2000 r--p 0 0:0 0 [first]\n"
+				     "Rss: 4 kB\nVmFlags: rd dd\n"
+				     "3000-4000 rw-p 0 0:0 0\n"
+				     "5000-7000 rw-p 0 0:0 0\nRss: 8 kB\n";
+	static const char other[] = "1000-2000 r--p 0 0:0 0 [first]\n"
+				    "5000-6000 rw-p 0 0:0 0\nRss: 8 kB\n";
+	struct procmaps maps = { 0 }, known = { 0 }, grown = { 0 };
+	struct error *err = parse(lines, &maps);
+
+	if (!err)
+		err = parse(before, &known);
+	if (!err)
+		err = parse(other, &grown);
+	CHECK("three lists are read", err == NULL);
+	if (!err) {
+		CHECK("one that has grown is not known",
+		      !procmaps_complete(&maps, &grown));
+		CHECK_U64("and stays as it was", maps.items[1].resident, 0);
+		CHECK("mappings that were there before",
+		      procmaps_complete(&maps, &known));
+		CHECK("have the flags of before",
+		      maps.items[0].flags & PROCMAP_DONTDUMP);
+		CHECK_U64("and the pages", maps.items[1].resident, 8192);
+		CHECK("none is known of none",
+		      !procmaps_complete(&maps, &(struct procmaps){ 0 }));
+	}
+	error_free(err);
+	procmaps_deinit(&maps);
+	procmaps_deinit(&known);
+	procmaps_deinit(&grown);
+}
+
 int main(void)
 {
 	check_sample();
+	check_complete();
 	check_add();
 	check_refused("not a mapping", "hello\n1000-2000 zz\n0-0\n"
 				       "5000-4000 r--p 0 0:0 0\n");
