@@ -180,7 +180,7 @@ static struct error *check_pause(const struct job *job)
 /** What can be known before anything is stopped. */
 static struct error *check(struct job *job)
 {
-	bool to_file = job->outfile.temporary && !job->options->force;
+	bool to_file = outfile_is_file(&job->outfile) && !job->options->force;
 	struct error *err;
 
 	// Most processes are small enough to need no sampling.
@@ -221,7 +221,8 @@ static struct error *make_room(struct job *job)
 	const struct outfile *out = &job->outfile;
 	struct error *err;
 
-	if (!out->temporary || (watch->max_total == 0 && watch->min_free == 0))
+	if (!outfile_is_file(out) ||
+	    (watch->max_total == 0 && watch->min_free == 0))
 		return NULL;
 	err = live_estimate(&job->target, &job->live, &job->estimate);
 	if (!err && watch->max_total > 0)
@@ -244,7 +245,7 @@ static void keep_total(const struct job *job)
 	const struct outfile *out = &job->outfile;
 	struct error *err;
 
-	if (out->folder_fd < 0 || watch->max_total == 0)
+	if (!outfile_is_file(out) || watch->max_total == 0)
 		return;
 	err = retention_make_room(out->folder_fd, out->folder, watch->max_total,
 				  0, out->name, job->options->quiet ?
@@ -408,7 +409,8 @@ static void dry_run(struct job *job)
 	struct error *err;
 
 	report.refusal = refusal ? refusal->message : NULL;
-	if (job->outfile.temporary && fstatvfs(job->outfile.fd, &status) == 0) {
+	if (outfile_is_file(&job->outfile) &&
+	    fstatvfs(job->outfile.fd, &status) == 0) {
 		report.free_bytes = (uint64_t)status.f_bavail * status.f_frsize;
 		err = live_check_space(&job->estimate, job->outfile.fd,
 				       job->outfile.folder);
@@ -455,7 +457,7 @@ static void report(struct job *job)
 	(void)fflush(out);
 }
 
-/** Estimate and say so; the temporary file tells the space there is. */
+/** Estimate and say so; the file's folder tells the space there is. */
 static struct error *run_dry(struct job *job)
 {
 	struct error *err = live_estimate(&job->target, &job->live,
@@ -499,7 +501,7 @@ static struct error *run_job(struct job *job)
 		err = outfile_open(&job->place, &job->outfile);
 	if (!err && job->options->dry_run)
 		return run_dry(job);
-	job->live.own_file = job->outfile.temporary != NULL;
+	job->live.own_file = outfile_is_file(&job->outfile);
 	if (!err)
 		err = name_output(job, dump_by_methods(job));
 	progress_line_clear(&job->line);

@@ -121,7 +121,28 @@ static struct error *split(struct outfile *outfile)
 	return NULL;
 }
 
-static struct error *open_temporary(struct outfile *outfile)
+/** Let a file have a name in the folder; -1 and errno. */
+typedef int name_fn(struct outfile *outfile, const char *name);
+
+static int create(struct outfile *outfile, const char *name)
+{
+	outfile->fd = openat(outfile->folder_fd, name,
+			     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+			     0600);
+	return outfile->fd < 0 ? -1 : 0;
+}
+
+/** Of a file that has had none. */
+static int link_as(struct outfile *outfile, const char *name)
+{
+	char path[40];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", outfile->fd);
+	return linkat(AT_FDCWD, path, outfile->folder_fd, name,
+		      AT_SYMLINK_FOLLOW);
+}
+
+static struct error *take_temporary(struct outfile *outfile, name_fn *give)
 {
 	// The suffix must fit where the name is as long as names can be.
 	int room = NAME_MAX - 32;
@@ -136,10 +157,7 @@ static struct error *open_temporary(struct outfile *outfile)
 
 		if (made < 0)
 			return error_no_memory();
-		outfile->fd = openat(outfile->folder_fd, name,
-				     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC |
-				     O_NOFOLLOW, 0600);
-		if (outfile->fd >= 0) {
+		if (give(outfile, name) == 0) {
 			outfile->temporary = name;
 			return NULL;
 		}
@@ -148,6 +166,46 @@ static struct error *open_temporary(struct outfile *outfile)
 			break;
 	}
 	return error_os(errno, "creating a file in %s", outfile->folder);
+}
+
+static int open_nameless(const struct outfile *outfile)
+{
+	return openat(outfile->folder_fd, ".",
+		      O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+}
+
+/**
+ * Whether a file without a name can get one later: file systems differ, and
+ * rules of security modules as well. By another file, as none can be named
+ * twice.
+ */
+static bool names_come_later(const struct outfile *outfile)
+{
+	struct outfile trial = *outfile;
+	struct error *err;
+
+	trial.fd = open_nameless(outfile);
+	if (trial.fd < 0)
+		return false;
+	err = take_temporary(&trial, link_as);
+	if (!err)
+		(void)unlinkat(trial.folder_fd, trial.temporary, 0);
+	free(trial.temporary);
+	close_fd(&trial.fd);
+	if (!err)
+		return true;
+	error_free(err);
+	return false;
+}
+
+static struct error *open_file(struct outfile *outfile)
+{
+	if (names_come_later(outfile)) {
+		outfile->fd = open_nameless(outfile);
+		if (outfile->fd >= 0)
+			return NULL;
+	}
+	return take_temporary(outfile, create);
 }
 
 /** A FIFO or device is not replaced by a file but written to. */
@@ -194,7 +252,7 @@ struct error *outfile_open(const struct outfile_place *place,
 	if (!err && !is_stream) {
 		err = split(&outfile);
 		if (!err)
-			err = open_temporary(&outfile);
+			err = open_file(&outfile);
 	}
 	if (err) {
 		outfile_deinit(&outfile);
@@ -231,10 +289,13 @@ static struct error *next_name(struct outfile *outfile, const char *first,
 	return NULL;
 }
 
-static int rename_exclusive(const struct outfile *outfile)
+/** Give the file its name, if nobody has it; -1 and errno. */
+static int name_exclusively(struct outfile *outfile)
 {
 	int fd = outfile->folder_fd;
 
+	if (!outfile->temporary)
+		return link_as(outfile, outfile->name);
 	if (renameat2(fd, outfile->temporary, fd, outfile->name,
 		      RENAME_NOREPLACE) == 0)
 		return 0;
@@ -247,21 +308,42 @@ static int rename_exclusive(const struct outfile *outfile)
 	return 0;
 }
 
-static struct error *rename_file(struct outfile *outfile)
+static struct error *not_named(const struct outfile *outfile, int os_errno)
+{
+	return error_os(os_errno, "renaming the dump to %s", outfile->path);
+}
+
+/** Take the place of a file of that name, if there is one. */
+static struct error *name_replacing(struct outfile *outfile)
+{
+	struct error *err = NULL;
+
+	if (!outfile->temporary) {
+		if (link_as(outfile, outfile->name) == 0)
+			return NULL;
+		if (errno != EEXIST)
+			return not_named(outfile, errno);
+		// Only a file with a name can replace another one.
+		err = take_temporary(outfile, link_as);
+	}
+	if (!err && renameat(outfile->folder_fd, outfile->temporary,
+			     outfile->folder_fd, outfile->name) != 0)
+		err = not_named(outfile, errno);
+	return err;
+}
+
+static struct error *name_file(struct outfile *outfile)
 {
 	struct error *err = NULL;
 
 	if (!outfile->keep_others)
-		return renameat(outfile->folder_fd, outfile->temporary,
-				outfile->folder_fd, outfile->name) == 0 ? NULL :
-			error_os(errno, "renaming the dump to %s", outfile->path);
+		return name_replacing(outfile);
 	CLEANUP(free_pointer) char *first = strdup(outfile->name);
 	if (!first)
 		return error_no_memory();
-	for (int number = 2; rename_exclusive(outfile) != 0; number++) {
+	for (int number = 2; name_exclusively(outfile) != 0; number++) {
 		if (errno != EEXIST || number > SAME_NAME_MAX)
-			err = error_os(errno, "renaming the dump to %s",
-				       outfile->path);
+			err = not_named(outfile, errno);
 		else
 			err = next_name(outfile, first, number);
 		if (err)
@@ -274,7 +356,7 @@ struct error *outfile_commit(struct outfile *outfile)
 {
 	struct error *err = NULL;
 
-	if (!outfile->temporary) {
+	if (!outfile_is_file(outfile)) {
 		// A stream cannot be synced, and some devices say so.
 		(void)fsync(outfile->fd);
 		return NULL;
@@ -282,7 +364,7 @@ struct error *outfile_commit(struct outfile *outfile)
 	if (fsync(outfile->fd) != 0)
 		err = error_os(errno, "writing %s to the disk", outfile->path);
 	if (!err)
-		err = rename_file(outfile);
+		err = name_file(outfile);
 	if (err) {
 		outfile_abort(outfile);
 		return err;
@@ -314,10 +396,15 @@ void outfile_deinit(struct outfile *outfile)
 	*outfile = (struct outfile){ .fd = -1, .folder_fd = -1 };
 }
 
+bool outfile_is_file(const struct outfile *outfile)
+{
+	return outfile->folder_fd >= 0;
+}
+
 bool outfile_in_memory(const struct outfile *outfile)
 {
 	struct statfs status;
 
-	return outfile->temporary && fstatfs(outfile->fd, &status) == 0 &&
+	return outfile_is_file(outfile) && fstatfs(outfile->fd, &status) == 0 &&
 	       (status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC);
 }

@@ -6,9 +6,10 @@
  *	... write to outfile.fd ...
  *	outfile_commit(&outfile);	(or outfile_abort())
  *
- * Written as .NAME.tmp-PID in the same folder, mode 0600 from birth, synced,
- * then renamed, and the folder synced. What a SIGKILL leaves behind carries
- * the temporary name.
+ * Where the file system can, the file has no name until it is complete
+ * (O_TMPFILE), so that a SIGKILL leaves nothing behind; elsewhere (NFS, FUSE) it
+ * is .NAME.tmp-PID in the same folder. Its mode is 0600 from birth, it is synced
+ * before it gets its name, and then the folder is.
  */
 #ifndef DUMPER_OUTFILE_H
 #define DUMPER_OUTFILE_H
@@ -36,7 +37,7 @@ struct outfile {
 	char *folder;		/* as given, for messages; "" for a stream */
 	char *path;		/* where it will be; "-" for standard output */
 	char *name;		/* last part of path */
-	char *temporary;	/* its name until then; NULL: a stream */
+	char *temporary;	/* its name until then; NULL: it has none */
 	bool keep_others;	/* never replace a file of that name */
 };
 
@@ -47,14 +48,17 @@ struct outfile {
 struct error *outfile_open(const struct outfile_place *place,
 			   struct outfile *ret);
 
-/** Sync and rename. On failure the temporary file is gone. */
+/** Sync and give it its name. On failure the file is gone. */
 struct error *outfile_commit(struct outfile *outfile);
 
-/** Remove the temporary file. */
+/** Remove the temporary file; one without a name goes when it is closed. */
 void outfile_abort(struct outfile *outfile);
 
 /** Release; after outfile_commit() or outfile_abort(). */
 void outfile_deinit(struct outfile *outfile);
+
+/** False for a stream. */
+bool outfile_is_file(const struct outfile *outfile);
 
 /** True if the file lies in memory (tmpfs, ramfs). */
 bool outfile_in_memory(const struct outfile *outfile);

@@ -20,6 +20,19 @@ from patients import heaptest
 STOP = ("--method", "stop", "--max-pause", "60s")
 SLOW = (*STOP, "-z", "19")
 KILLS = 20
+PROFILE = os.path.join(heaptest.SRC, "tests", "lib", "seccomp_profile.py")
+
+
+def nameless_files():
+    """Whether files of the tests' folder may be without a name at first."""
+    try:
+        os.close(os.open(heaptest.tmp(), os.O_TMPFILE | os.O_RDWR, 0o600))
+    except OSError:
+        return False
+    return True
+
+
+NAMELESS = nameless_files()
 
 
 def hear_hangups():
@@ -27,8 +40,9 @@ def hear_hangups():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def start(*args, **options):
-    return subprocess.Popen([heaptest.program("heapdump"), *map(str, args)],
+def start(*args, prefix=(), **options):
+    return subprocess.Popen([*prefix, heaptest.program("heapdump"),
+                             *map(str, args)],
                             stdin=subprocess.DEVNULL,
                             preexec_fn=hear_hangups, **options)
 
@@ -74,17 +88,30 @@ def test_kill(target):
         assert killed == KILLS, "only %d were killed" % killed
         target.assert_well()
         for name in os.listdir(folder):
-            if name.startswith("."):
-                assert re.search(r"\.tmp-\d+$", name), name
-            else:
-                patients.Container(os.path.join(folder, name))
+            # A trial, of no bytes, has a name for a moment.
+            path = os.path.join(folder, name)
+            if not re.search(r"^\..*\.tmp-\d+$", name):
+                patients.Container(path)
+            elif NAMELESS:
+                assert os.path.getsize(path) == 0, name
     with heaptest.case("killed in the middle"):
         folder = patients.folder("middle")
         process = start_slow(target, folder)
         process.kill()
         process.communicate()
         target.assert_well()
-        assert not visible(folder), visible(folder)
+        assert not (os.listdir if NAMELESS else visible)(folder), \
+            os.listdir(folder)
+    with heaptest.case("killed where files cannot get their names later"):
+        folder = patients.folder("named")
+        process = start_slow(target, folder, prefix=[
+            sys.executable, PROFILE, "linkat=errno"])
+        assert not visible(folder)
+        left, = os.listdir(folder)
+        assert left.endswith(".tmp-%d" % process.pid), left
+        process.kill()
+        process.communicate()
+        target.assert_well()
 
 
 def test_signals(target):
