@@ -683,6 +683,16 @@ def test_command():
         path, = glob.glob(folder + "/*")
         assert facts_of(path)["signal"] == "6 (SIGABRT)"
         assert "SIGABRT" in done.stderr and path in done.stderr, done.stderr
+    with heaptest.case("a death by SIGTERM is one, where no trigger is named"):
+        for options, dumps in (([], 1), (["--on-exit"], 1),
+                               (["--rss", "100G"], 0),
+                               (["--rss", "100G", "--on-exit"], 1)):
+            folder = new_folder("terminated" + "".join(options))
+            done = command(PYTHON, "-c", "import os, time; time.sleep(0.5); "
+                           "os.kill(os.getpid(), 15)",
+                           options=["-o", folder, *options])
+            assert done.returncode == 143, done
+            assert len(os.listdir(folder)) == dumps, (options, done.stderr)
     with heaptest.case("a death that nobody could watch is told"):
         done = command("sh", "-c", "sh -c 'kill -SEGV $$'; exit $?")
         assert done.returncode == 139, done
