@@ -408,6 +408,24 @@ static bool is_of_threads(const struct finding_suspects *finding,
 }
 
 /**
+ * Functions that several hold are what libraries consist of, whose decorators keep
+ * those that they wrap. They pile up where there are more than code for them.
+ */
+static bool is_of_libraries(const struct finding_suspects *finding,
+			    const struct of_type *pile,
+			    const struct pyh_type *element)
+{
+	const struct heapgraph *heap = finding->analysis->heap;
+	uint32_t codes = 0;
+
+	if (strcmp(element->name, "function") != 0)
+		return false;
+	for (uint32_t i = 0; i < heap->count; i++)
+		codes += heapgraph_type(heap, i)->kind == PYH_KIND_CODE;
+	return pile->count <= codes;
+}
+
+/**
  * Objects of one type that nobody holds together: scattered over others, or
  * held by native code.
  */
@@ -417,8 +435,8 @@ static void look_at_top(struct finding_suspects *finding)
 	const struct node_set *unexplained = &analysis->roots.unexplained;
 	struct pile pile = pile_under(finding, DOMINATOR_ROOT);
 	const struct of_type *most = &pile.most;
+	struct of_type native = { .type = most->type };
 	const struct pyh_type *element;
-	uint64_t native = 0;
 	uint32_t count;
 	const uint32_t *children = domtree_children(&analysis->tree,
 						    DOMINATOR_ROOT, &count);
@@ -428,14 +446,23 @@ static void look_at_top(struct finding_suspects *finding)
 		return;
 	element = pyh_types_get(analysis->heap->pyh_types, most->type);
 	if (is_of_the_program(finding, DOMINATOR_ROOT, element) ||
+	    is_of_libraries(finding, most, element) ||
 	    is_of_threads(finding, most))
 		return;
-	for (uint32_t i = 0; i < count; i++)
-		native += analysis->heap->types[children[i]] == most->type &&
-			  node_set_has(unexplained, children[i]);
-	set_elements(finding, add(finding, native > most->count / 2 ?
-				  SUSPECT_NATIVE : SUSPECT_SCATTERED,
-				  GRAPH_NONE, most->retained), most);
+	for (uint32_t i = 0; i < count; i++) {
+		if (analysis->heap->types[children[i]] != most->type ||
+		    !node_set_has(unexplained, children[i]))
+			continue;
+		if (native.count++ == 0)
+			native.sample = children[i];
+		native.retained += retained_by(finding, children[i]);
+	}
+	if (native.count > most->count / 2)
+		set_elements(finding, add(finding, SUSPECT_NATIVE, GRAPH_NONE,
+					  native.retained), &native);
+	else
+		set_elements(finding, add(finding, SUSPECT_SCATTERED,
+					  GRAPH_NONE, most->retained), most);
 }
 
 static void look_at_garbage(struct finding_suspects *finding)

@@ -176,6 +176,14 @@ def leak_native():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(Session(number)))
 
 
+def leak_native_dicts():
+    """Of a type that every program has many of."""
+    import ctypes
+    for number in range(ITEMS):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object({
+            "number": number, "text": "text %d" % number}))
+
+
 def leak_tasks():
     global PENDING
     PENDING = []
@@ -323,6 +331,29 @@ def well_asyncio():
     asyncio.run(serve())
 
 
+def well_decorated():
+    """A library whose decorators register what they wrap."""
+    import types
+    code = "".join("""
+@dispatched
+def function_%d(graph, node, weight=None):
+    'What it does, at length: %s'
+    return [weight or 1 for each in graph if each is not node]
+""" % (number, "%d words " % number * 300) for number in range(3_000))
+    library, registered = types.ModuleType("library"), {}
+
+    def dispatched(function):
+        def dispatch(*args, **kwargs):
+            return function(*args, **kwargs)
+        registered[function.__name__] = function
+        dispatch.plain = function
+        return dispatch
+    library.dispatched = dispatched
+    exec(compile(code, "library.py", "exec"), vars(library))
+    sys.modules["library"] = library
+    wait(registered)
+
+
 def well_threads():
     """A pool that waits, beside what the main thread has."""
     def work():
@@ -355,6 +386,29 @@ def well_bounded_cache():
     for number in range(200_000):
         recent.append("line %d" % number)
     wait((square, recent))
+
+
+def well_decorated():
+    """A library whose decorators register what they wrap."""
+    import types
+    code = "".join("""
+@dispatched
+def function_%d(graph, node, weight=None):
+    'What it does, at length: %s'
+    return [weight or 1 for each in graph if each is not node]
+""" % (number, "%d words " % number * 300) for number in range(3_000))
+    library, registered = types.ModuleType("library"), {}
+
+    def dispatched(function):
+        def dispatch(*args, **kwargs):
+            return function(*args, **kwargs)
+        registered[function.__name__] = function
+        dispatch.plain = function
+        return dispatch
+    library.dispatched = dispatched
+    exec(compile(code, "library.py", "exec"), vars(library))
+    sys.modules["library"] = library
+    wait(registered)
 
 
 def well_threads():
