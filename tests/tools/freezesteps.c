@@ -5,10 +5,13 @@
  * usage: freezesteps PID [STEP]
  *
  * Without STEP it makes a snapshot, discards its largest mapping, drops it and
- * prints the steps by name, a line each. With STEP this program kills itself (SIGKILL) when the freezer
+ * prints the steps by name, a line each, and of which the freezer is served before
+ * all others. With STEP this program kills itself (SIGKILL) when the freezer
  * comes to the step of that name; what is left to do is the freezer's.
  */
+#include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +28,17 @@ static pid_t program;
 static struct {
 	unsigned int count;
 	char names[STEPS_MAX][NAME_MAX_SIZE];
+	bool first[STEPS_MAX];
 } *steps;
 
 static void at_step(const char *name)
 {
-	if (steps->count < STEPS_MAX)
+	if (steps->count < STEPS_MAX) {
+		steps->first[steps->count] =
+			sched_getscheduler(0) == SCHED_FIFO;
 		(void)snprintf(steps->names[steps->count++], NAME_MAX_SIZE,
 			       "%s", name);
+	}
 	if (deadly && strcmp(deadly, name) == 0) {
 		(void)kill(program, SIGKILL);
 		// Certainly dead when the step is taken.
@@ -93,7 +100,8 @@ int main(int argc, char **argv)
 	if (end.zombie_left)
 		(void)printf("zombie left\n");
 	for (unsigned int i = 0; i < steps->count; i++)
-		(void)puts(steps->names[i]);
+		(void)printf("%s%s\n", steps->names[i],
+			     steps->first[i] ? ", served first" : "");
 	target_close(&target);
 	return 0;
 }
