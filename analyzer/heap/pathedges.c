@@ -10,7 +10,11 @@ enum {
 	FEW = 64,		/* an object with so many references is looked
 				   through each time */
 	KEPT_MAX = 1 << 22,	/* references of all that are kept */
+	ASKED_FEW = 8,		/* so often even a large one is, up to what is
+				   looked for: sooner done than all are kept */
 };
+
+#define KEPT UINT32_MAX		/* instead of how often it was asked for */
 
 struct between {
 	uint64_t target;
@@ -85,15 +89,13 @@ static bool keep(struct path_edges *edges, const struct heapgraph *heap,
 		 const struct pyh_referrer *referrer, uint32_t from)
 {
 	struct keeping keeping = { .edges = edges, .heap = heap, .from = from };
-	uint32_t known;
 
-	if (hashmap_get(&edges->known, (uint64_t)from + 1, &known))
-		return true;
 	if (edges->count > KEPT_MAX)
 		path_edges_deinit(edges);
 	pyh_refs_each(referrer, keep_reference, &keeping);
 	if (!keeping.err)
-		keeping.err = hashmap_put(&edges->known, (uint64_t)from + 1, 1);
+		keeping.err = hashmap_put(&edges->known, (uint64_t)from + 1,
+					  KEPT);
 	if (!keeping.err)
 		return true;
 	error_free(keeping.err);
@@ -101,19 +103,35 @@ static bool keep(struct path_edges *edges, const struct heapgraph *heap,
 	return false;
 }
 
+/** True if all that an object refers to is kept, or now is. */
+static bool is_kept(struct path_edges *edges, const struct heapgraph *heap,
+		    const struct pyh_referrer *referrer, uint32_t from)
+{
+	const struct graph *graph = &heap->graph;
+	uint32_t asked = 0;
+
+	// Of an analysis that was kept there may be no graph.
+	if (graph->out_at &&
+	    graph->out_at[from + 1] - graph->out_at[from] <= FEW)
+		return false;
+	(void)hashmap_get(&edges->known, (uint64_t)from + 1, &asked);
+	if (asked == KEPT)
+		return true;
+	if (asked >= ASKED_FEW)
+		return keep(edges, heap, referrer, from);
+	error_free(hashmap_put(&edges->known, (uint64_t)from + 1, asked + 1));
+	return false;
+}
+
 void path_edges_find(struct path_edges *edges, const struct heapgraph *heap,
 		     const struct pyh_referrer *referrer, uint32_t from,
 		     uint32_t to, struct pyh_ref *ret)
 {
-	const struct graph *graph = &heap->graph;
 	struct between between = { .target = heapgraph_address(heap, to),
 				   .ret = ret };
 	uint32_t number;
 
-	// Of an analysis that was kept there may be no graph.
-	if ((graph->out_at &&
-	     graph->out_at[from + 1] - graph->out_at[from] <= FEW) ||
-	    !keep(edges, heap, referrer, from))
+	if (!is_kept(edges, heap, referrer, from))
 		pyh_refs_each(referrer, see_reference, &between);
 	else if (hashmap_get(&edges->between, key_of(from, to), &number))
 		*ret = edges->refs[number - 1];
