@@ -20,13 +20,14 @@ static bool is_held(const struct heapgraph *heap, uint32_t id)
 
 	for (uint32_t j = graph->in_at[id]; j < graph->in_at[id + 1]; j++) {
 		uint32_t referrer = graph_end(graph->in[j]);
+		const struct pyh_type *type = heapgraph_type(heap, referrer);
 		bool is_first = referrer != before;
 
 		before = referrer;
+		// Of static types the graph has no such edge.
 		if (graph_hold(graph->in[j]) == GRAPH_GUESSED ||
 		    heap->flags[referrer] & HEAP_GUESSED ||
-		    (is_first &&
-		     heapgraph_type(heap, referrer)->address == address))
+		    (is_first && !type->is_static && type->address == address))
 			continue;
 		return true;
 	}

@@ -11,6 +11,7 @@
 
 #include "image/base/hashmap.h"
 #include "pyheap/references/pyrefs.h"
+#include "pyheap/types/pyobject.h"
 
 enum {
 	PENDING = 1024,		/* references whose cells are on their way */
@@ -239,14 +240,16 @@ static void begin_node(struct build_worker *worker, uint32_t object)
 static bool see_reference(void *context, const struct pyh_ref *ref)
 {
 	struct build_worker *worker = context;
-	const struct rank_cell *cell = rank_cell(worker->build->heap->rank,
-						 ref->address);
-
+	const struct rank_cell *cell;
 	bool leads = !worker->guessed && ref->kind != PYH_REF_FIELD &&
 		     ref->kind != PYH_REF_LOCAL && ref->kind != PYH_REF_TYPE &&
 		     (ref->hold == PYH_HOLD_TRAVERSED ||
 		      ref->hold == PYH_HOLD_UNTRAVERSED);
 
+	// Of which type it is says its column; half of a heap would say it again.
+	if (ref->kind == PYH_REF_TYPE && ref->hold == PYH_HOLD_NONE)
+		return true;
+	cell = rank_cell(worker->build->heap->rank, ref->address);
 	if (!cell && leads)
 		tell_dangling(worker->build, worker->last, ref->address);
 	if (!cell)
@@ -342,6 +345,9 @@ static void see_object(void *context, const struct pyh_visit *visit)
 		return;
 	begin_node(worker, id);
 	fill_columns(build, id, visit);
+	// Static types, whose instances own no count of them.
+	if (pyh_object_is_leaf(visit->object.type))
+		return;
 	worker->guessed = visit->alone == PYH_EVIDENCE_GUESSED;
 	referrer = pyh_referrer(build->options->runtime,
 				build->shapes, visit);
