@@ -206,7 +206,7 @@ static struct error *find_dominators(struct making *making)
 		.mask = GRAPH_MASK_STRONG,
 		.roots = &analysis->roots.held,
 		.weights = heap->footprints,
-		.weight = heap->num_bigs ? weight : NULL,
+		.weight = weight,
 		.context = heap,
 		.spill = &heap->spill };
 

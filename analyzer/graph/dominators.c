@@ -95,8 +95,9 @@ static uint64_t weight_of(const struct search *search, uint32_t node)
 {
 	const struct dominators_options *options = search->options;
 
-	return options->weight ? options->weight(options->context, node) :
-				 options->weights[node];
+	return options->weights && options->weights[node] != UINT32_MAX ?
+		       options->weights[node] :
+		       options->weight(options->context, node);
 }
 
 /** The number that a node without edges hangs under; 0: none. */
@@ -137,6 +138,20 @@ struct leaves {
 	struct shard_total *totals;	/* by shard */
 };
 
+/** Of each node its own, before leaves of any shard add theirs. */
+static struct error *put_weights(void *context, unsigned int worker,
+				 size_t shard)
+{
+	struct search *search = context;
+	uint32_t end, begin = likely_shard(shard, search->graph->num_nodes,
+					   &end);
+
+	(void)worker;
+	for (uint32_t node = begin; node < end; node++)
+		search->result->retained[node] = weight_of(search, node);
+	return NULL;
+}
+
 static struct error *hang_leaves(void *context, unsigned int worker,
 				 size_t shard)
 {
@@ -150,26 +165,24 @@ static struct error *hang_leaves(void *context, unsigned int worker,
 
 	(void)worker;
 	for (uint32_t node = begin; node < end; node++) {
-		uint64_t weight = weight_of(search, node);
 		uint32_t number = tree->number[node];
 		uint32_t holder = number == 0 ? 0 :
 				  number == LIKELY_LEAF ?
 					  holder_of(search, node) :
 					  tree->parent[number];
+		uint64_t weight;
 
-		// Leaves of others may have added to it already.
-		(void)atomic_fetch_add_explicit(&search->weight[node], weight,
-						memory_order_relaxed);
+		result->parent[node] = holder ? parent_node(search, holder) :
+						DOMINATOR_UNREACHED;
+		if (holder == 0)
+			continue;
+		weight = weight_of(search, node);
+		total->weight += weight;
+		total->reached++;
 		if (number == LIKELY_LEAF && holder > TOP)
 			(void)atomic_fetch_add_explicit(
 				&search->weight[tree->node[holder]], weight,
 				memory_order_relaxed);
-		result->parent[node] = holder ? parent_node(search, holder) :
-						DOMINATOR_UNREACHED;
-		if (holder) {
-			total->weight += weight;
-			total->reached++;
-		}
 	}
 	return NULL;
 }
@@ -185,8 +198,11 @@ static struct error *weigh(struct search *search)
 
 	if (!leaves.totals)
 		return error_no_memory();
-	err = workers_run(search->options->workers, shards, hang_leaves,
-			  &leaves);
+	err = workers_run(search->options->workers, shards, put_weights,
+			  search);
+	if (!err)
+		err = workers_run(search->options->workers, shards, hang_leaves,
+				  &leaves);
 	for (size_t i = 0; i < shards; i++) {
 		result->reached_weight += leaves.totals[i].weight;
 		result->num_reached += leaves.totals[i].reached;

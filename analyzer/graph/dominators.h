@@ -40,8 +40,8 @@ struct dominators_options {
 	unsigned int workers;
 	unsigned int mask;		/* of the edges that count */
 	const struct node_set *roots;
-	const uint32_t *weights;	/* of each node */
-	/* weights that 32 bits do not hold; NULL: weights is all there is */
+	const uint32_t *weights;	/* of each node; UINT32_MAX: ask weight */
+	/* of nodes whose weights 32 bits do not hold; without weights, of all */
 	uint64_t (*weight)(void *context, uint32_t node);
 	void *context;
 	struct spill *spill;

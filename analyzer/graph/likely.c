@@ -13,7 +13,6 @@ enum {
 	TOP = LIKELY_TOP,
 	AHEAD = 16,		/* nodes, or edges, whose memory is asked for */
 	ROUNDS_MAX = 3,
-	DENSE = 4,		/* edges of a node, from which on this pays */
 	FEW = 64,		/* one of so many unsure is little left to do */
 	STEPS_MAX = 64,		/* up the tree, for each node */
 	STEPS_EACH = 2,		/* … on average of all nodes */
@@ -155,17 +154,50 @@ static struct error *search(struct likely *likely)
 
 /* --- which are sure -------------------------------------------------------- */
 
-/** Number all anew, so that subtrees are without gaps. */
-static void find_subtrees(struct checking *checking)
+static struct error *begin_shard(void *context, unsigned int worker,
+				 size_t shard)
 {
-	const struct likely *likely = checking->likely;
-	uint32_t *begin = checking->begin, *end = checking->end;
+	struct checking *checking = context;
+	uint32_t end, w = likely_shard(shard, checking->likely->count + 1,
+				       &end);
 
-	for (uint32_t w = TOP; w <= likely->count; w++) {
-		end[w] = 1;
+	(void)worker;
+	for (; w < end; w++) {
+		checking->end[w] = 1;
 		atomic_init(&checking->reach[w].low, UINT32_MAX);
 		atomic_init(&checking->reach[w].high, 0);
 	}
+	return NULL;
+}
+
+static struct error *place_shard(void *context, unsigned int worker,
+				 size_t shard)
+{
+	const struct checking *checking = context;
+	const uint32_t *number = checking->likely->number;
+	uint32_t end, node = likely_shard(shard,
+					  checking->likely->graph->num_nodes,
+					  &end);
+
+	(void)worker;
+	for (; node < end; node++)
+		if (number[node] != 0 && number[node] != LIKELY_LEAF)
+			checking->place[node] = checking->begin[number[node]];
+	return NULL;
+}
+
+/** Number all anew, so that subtrees are without gaps. */
+static struct error *find_subtrees(struct checking *checking)
+{
+	const struct likely *likely = checking->likely;
+	unsigned int workers = likely->options->workers;
+	uint32_t *begin = checking->begin, *end = checking->end;
+	struct error *err = workers_run(workers,
+					likely_shards(likely->count + 1),
+					begin_shard, checking);
+
+	if (err)
+		return err;
 	// How many; then where the next child begins, which ends as their end.
 	for (uint32_t w = likely->count; w > TOP; w--)
 		end[likely->parent[w]] += end[w];
@@ -177,8 +209,9 @@ static void find_subtrees(struct checking *checking)
 		begin[w] = *next;
 		*next += size;
 		end[w] = begin[w] + 1;
-		checking->place[likely->node[w]] = begin[w];
 	}
+	return workers_run(workers, likely_shards(likely->graph->num_nodes),
+			   place_shard, checking);
 }
 
 /** Something below a node can be reached from places low … high. */
@@ -357,10 +390,13 @@ static struct error *check(struct likely *likely, uint32_t *scratch)
 	for (int round = 1; !err; round++) {
 		uint32_t before = likely->num_unsure;
 
-		find_subtrees(&checking);
-		err = workers_run(likely->options->workers,
-				  likely_shards(likely->graph->num_nodes),
-				  look_at_shard, &checking);
+		err = find_subtrees(&checking);
+		if (!err)
+			err = workers_run(likely->options->workers,
+					  likely_shards(likely->graph->num_nodes),
+					  look_at_shard, &checking);
+		if (err)
+			break;
 		settle(&checking);
 		// Semidominators are better where this does not lead far.
 		if (round == ROUNDS_MAX || likely->num_unsure == 0 ||
@@ -416,8 +452,7 @@ struct error *likely_find(const struct graph *graph,
 	err = init(ret);
 	if (!err)
 		err = search(ret);
-	// In what is like lists and trees a search in depth waits for little.
-	if (!err && graph->num_edges / DENSE >= ret->count)
+	if (!err)
 		err = check(ret, scratch);
 	if (err)
 		likely_deinit(ret);

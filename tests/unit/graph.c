@@ -112,7 +112,8 @@ static void make(struct sample *sample, bool on_disk)
 
 		order[i] = order[j];
 		order[j] = i;
-		sample->weights[i] = 1 + random_below(100);
+		sample->weights[i] = random_below(8) == 0 ?
+					     UINT32_MAX : 1 + random_below(100);
 		if (random_below(sample->nodes) < 2)
 			(void)node_set_add(&sample->roots, i);
 	}
@@ -225,12 +226,26 @@ static void check_tree(struct sample *sample, const struct dominators *found)
 	domtree_deinit(&tree);
 }
 
+/** Of those that 32 bits do not hold. */
+static uint64_t large_weight(void *context, uint32_t node)
+{
+	(void)context;
+	return (UINT64_C(5) << 32) + node;
+}
+
+static uint64_t weight_of(const struct sample *sample, uint32_t node)
+{
+	return sample->weights[node] == UINT32_MAX ?
+		       large_weight(NULL, node) : sample->weights[node];
+}
+
 /** A dominates B if B cannot be reached without A; by the definition. */
 static void check_dominators(struct sample *sample)
 {
 	struct dominators_options options = {
 		.workers = 2, .mask = GRAPH_MASK_STRONG,
 		.roots = &sample->roots, .weights = sample->weights,
+		.weight = large_weight,
 		.spill = &sample->spill,
 	};
 	static bool reached[NODES_MAX + 1][NODES_MAX];
@@ -243,7 +258,7 @@ static void check_dominators(struct sample *sample)
 		naive_reach(sample, i < sample->nodes ? i : UINT32_MAX,
 			    reached[i == sample->nodes ? NODES_MAX : i]);
 	for (uint32_t i = 0; i < sample->nodes; i++) {
-		uint64_t retained = sample->weights[i];
+		uint64_t retained = weight_of(sample, i);
 		uint32_t parent = DOMINATOR_ROOT, best = 0;
 
 		if (!reached[NODES_MAX][i]) {
@@ -259,7 +274,7 @@ static void check_dominators(struct sample *sample)
 			if (j == i || !reached[NODES_MAX][j])
 				continue;
 			if (!reached[i][j])
-				retained += sample->weights[j];
+				retained += weight_of(sample, j);
 			if (reached[j][i])
 				continue;
 			// The nearest has the most dominators of its own.
