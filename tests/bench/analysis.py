@@ -100,7 +100,8 @@ def bench_analysis(args):
     print("  heap      objects  references/object  seconds  objects/s  "
           "anonymous memory")
     per_object = {}
-    for name, kind in (("records", ()), ("dense", ("dense",))):
+    for name, kind in (("records", ()), ("dense", ("dense",)),
+                       ("points", ("points",)), ("chain", ("chain",))):
         for millions in args.sizes:
             if kind and millions > 10:
                 continue

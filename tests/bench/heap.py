@@ -2,11 +2,16 @@
 
 SPDX-License-Identifier: Apache-2.0
 
-usage: heap.py N [dense]     prints READY and the number of objects, then sleeps
+usage: heap.py N [KIND]      prints READY and the number of objects, then sleeps
 
 dense: few kinds of objects with many references, to anywhere
+points: instances with three references each: to their class and to two others,
+    anywhere
+chain: one list of links, each with a value of its own
 """
 import gc
+import itertools
+import operator
 import sys
 import time
 
@@ -49,11 +54,35 @@ def dense(count):
     return made
 
 
+class Pair:
+    __slots__ = ("x", "y")
+
+
+def points(count):
+    """Instances that refer to two others, anywhere; made without a loop."""
+    made = [Pair() for _ in itertools.repeat(None, count)]
+    for member, factor in ((Pair.x, 0x9E3779B1), (Pair.y, 0x85EBCA6B)):
+        numbers = map(operator.mod, map(operator.mul, range(1, count + 1),
+                                        itertools.repeat(factor)),
+                      itertools.repeat(count))
+        any(map(member.__set__, made, map(made.__getitem__, numbers)))
+    return made
+
+
+def chain(count):
+    """The first of as many links as make that many objects, values included."""
+    link = None
+    for number in range(count // 2):
+        link = Point(number + 0.5, link)
+    return link
+
+
+KINDS = {"dense": dense, "points": points, "chain": chain}
 PER_ROUND = 13   # objects made by one turn of the loop
 wanted = int(sys.argv[1])
 store = []
-if sys.argv[2:] == ["dense"]:
-    store = dense(wanted)
+if sys.argv[2:]:
+    store = KINDS[sys.argv[2]](wanted)
     print("READY", wanted, flush=True)
     time.sleep(3600)
 for number in range(1000, 1000 + wanted // PER_ROUND):
