@@ -187,7 +187,7 @@ static void append(char *line, size_t size, const char *format, ...)
 
 /** Theories that were looked into. */
 enum theory { THEORY_GARBAGE, THEORY_FREE, THEORY_MALLOC, THEORY_NATIVE,
-	      THEORY_SHARED, THEORY_FILES, NUM_THEORIES };
+	      THEORY_SHARED, THEORY_FILES, THEORY_UNEXPLAINED, NUM_THEORIES };
 
 /** Free memory of the allocators: of Python's alone, where the rest is not known. */
 static bool free_space(const struct pyh_coverage *coverage,
@@ -231,7 +231,8 @@ static bool put_theory(const struct suspects *suspects,
 					[THEORY_MALLOC] = NUM_SUSPECT_PATTERNS,
 					[THEORY_NATIVE] = SUSPECT_NATIVE,
 					[THEORY_SHARED] = NUM_SUSPECT_PATTERNS,
-					[THEORY_FILES] = NUM_SUSPECT_PATTERNS };
+					[THEORY_FILES] = NUM_SUSPECT_PATTERNS,
+					[THEORY_UNEXPLAINED] = NUM_SUSPECT_PATTERNS };
 	char bytes[UNITS_TEXT_MAX], number[UNITS_TEXT_MAX];
 
 	for (size_t i = 0; i < suspects->count; i++)
@@ -265,6 +266,9 @@ static bool put_theory(const struct suspects *suspects,
 	case THEORY_FILES:
 		return put_group(suspects, ledger, LEDGER_OF_FILES,
 				 "mapped files", text, ret_bytes);
+	case THEORY_UNEXPLAINED:
+		return put_group(suspects, ledger, LEDGER_OF_UNEXPLAINED,
+				 "unexplained memory", text, ret_bytes);
 	default:
 		*ret_bytes = suspects->unexplained_bytes;
 		(void)snprintf(text, THEORY_MAX, "%s objects held by %s, "

@@ -219,7 +219,7 @@ def mapped_memory(interpreter, dump):
         assert done.returncode == 0, done.stderr
     text = screen_of(dump)
     assert "\n  none stands out\n" in text, text
-    for name in "shared memory", "mapped files":
+    for name in "shared memory", "mapped files", "unexplained memory":
         open_one = re.search(r"^  not ruled out: %s (\S+) MiB, \S+ %% of RSS$" %
                              name, text, re.M)
         assert open_one, text
