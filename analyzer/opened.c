@@ -15,6 +15,7 @@
 #include "analyzer/kept/kept.h"
 #include "analyzer/scan_options.h"
 #include "analyzer/show/scan_progress.h"
+#include "analyzer/tensors/tensors.h"
 #include "image/base/guard.h"
 #include "image/base/tempfile.h"
 #include "image/base/workers.h"
@@ -35,6 +36,7 @@ struct opened {
 	struct pyh_shapes *shapes;
 	struct analysis *analysis;
 	struct ledger *ledger;
+	struct tensors *tensors;
 	struct index *index;	/* NULL: none is wanted, or none to be had */
 	struct kept *kept;	/* what was in it; NULL: nothing */
 	uint64_t findings;	/* those that opening the dump made */
@@ -172,6 +174,7 @@ void opened_destroy(struct opened *opened)
 	if (!opened)
 		return;
 	free(opened->ledger);
+	tensors_destroy(opened->tensors);
 	analysis_destroy(opened->analysis);
 	pyh_shapes_destroy(opened->shapes);
 	pyh_census_destroy(opened->census);
@@ -303,6 +306,11 @@ const char *opened_tmp_dir(const struct opened *opened)
 struct analysis **opened_analysis(struct opened *opened)
 {
 	return &opened->analysis;
+}
+
+struct tensors **opened_tensors(struct opened *opened)
+{
+	return &opened->tensors;
 }
 
 struct ledger **opened_ledger(struct opened *opened)

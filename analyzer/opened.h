@@ -20,6 +20,7 @@ struct index;
 struct ledger;
 struct options;
 struct opened;
+struct tensors;
 
 /**
  * Open what was named: a core file, or the live process of that number (in
@@ -85,6 +86,9 @@ const char *opened_tmp_dir(const struct opened *opened);
 
 /** Where analysis_of() keeps what it made; *NULL at first. */
 struct analysis **opened_analysis(struct opened *opened);
+
+/** Where tensors_of() keeps what it found; *NULL at first. */
+struct tensors **opened_tensors(struct opened *opened);
 
 /** Where ledger_of() keeps what it made, or an earlier run kept; *NULL at first. */
 struct ledger **opened_ledger(struct opened *opened);

@@ -367,19 +367,6 @@ static struct error *list_storages(struct linking *linking)
 
 /* --- all of it -------------------------------------------------------------- */
 
-/** A process that has no class of tensors has none. */
-static bool has_tensors(const struct pyh_types *types)
-{
-	for (uint32_t i = 0; i < pyh_types_count(types); i++) {
-		const char *name = pyh_types_get(types, i)->name;
-
-		if (strcmp(name, "torch._C.TensorBase") == 0 ||
-		    strcmp(name, "torch._C._TensorBase") == 0)
-			return true;
-	}
-	return false;
-}
-
 static struct error *link_all(struct linking *linking)
 {
 	const struct tensors *tensors = linking->tensors;
@@ -414,16 +401,9 @@ struct error *tensorlinks_make(struct opened *opened,
 	struct error *err;
 
 	*ret = (struct tensorlinks){ 0 };
-	if (!has_tensors(analysis->heap->pyh_types))
-		return NULL;
-	err = tensors_find(opened, &(struct tensors_options){ 0 },
-			   &linking.tensors);
-	// Then `tensors` says why.
-	if (err && err->kind == ERROR_UNSUPPORTED) {
-		error_free(err);
-		return NULL;
-	}
-	if (!err && linking.tensors->count)
+	// Where none can be read `tensors` says why.
+	err = tensors_look(opened, &linking.tensors);
+	if (!err && linking.tensors && linking.tensors->count)
 		err = link_all(&linking);
 	hashmap_deinit(&linking.metas);
 	tensors_close(linking.tensors);

@@ -480,9 +480,16 @@ struct error *tensors_find(struct opened *opened,
 			   const struct tensors_options *options,
 			   struct tensors **ret)
 {
-	struct tensors *tensors = calloc(1, sizeof(*tensors));
+	struct tensors **known = opened_tensors(opened), *tensors;
 	struct error *err;
 
+	if (*known && !options->arrays) {
+		// That is about paths, which are asked for last.
+		(*known)->options.values |= options->values;
+		*ret = *known;
+		return NULL;
+	}
+	tensors = calloc(1, sizeof(*tensors));
 	if (!tensors)
 		return error_no_memory();
 	tensors->opened = opened;
@@ -490,14 +497,51 @@ struct error *tensors_find(struct opened *opened,
 	tensors->options = *options;
 	err = find(tensors);
 	if (err) {
-		tensors_close(tensors);
+		tensors_destroy(tensors);
 		return err;
+	}
+	if (!options->arrays) {
+		tensors->shared = true;
+		*known = tensors;
 	}
 	*ret = tensors;
 	return NULL;
 }
 
+bool tensors_possible(const struct pyh_types *types)
+{
+	for (uint32_t i = 0; i < pyh_types_count(types); i++) {
+		const char *name = pyh_types_get(types, i)->name;
+
+		if (strcmp(name, "torch._C.TensorBase") == 0 ||
+		    strcmp(name, "torch._C._TensorBase") == 0)
+			return true;
+	}
+	return false;
+}
+
+struct error *tensors_look(struct opened *opened, struct tensors **ret)
+{
+	struct pyh_types *types;
+	struct error *err = opened_types(opened, &types);
+
+	*ret = NULL;
+	if (!err && tensors_possible(types))
+		err = tensors_find(opened, &(struct tensors_options){ 0 }, ret);
+	if (!err || err->kind == ERROR_NO_MEMORY ||
+	    err->kind == ERROR_INTERRUPTED)
+		return err;
+	error_free(err);
+	return NULL;
+}
+
 void tensors_close(struct tensors *tensors)
+{
+	if (tensors && !tensors->shared)
+		tensors_destroy(tensors);
+}
+
+void tensors_destroy(struct tensors *tensors)
 {
 	if (!tensors)
 		return;

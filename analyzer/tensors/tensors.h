@@ -115,15 +115,29 @@ struct tensors_options {
 };
 
 /**
- * Find them. Those that cannot be one are findings.
+ * Find them. Those that cannot be one are findings. Without arrays they are found
+ * once for all who ask.
  *
  * @return ERROR_UNSUPPORTED where they are not laid out in a known way
  */
 struct error *tensors_find(struct opened *opened,
 			   const struct tensors_options *options,
 			   struct tensors **ret);
-/** NULL is fine. */
+/**
+ * The same for who gets on without.
+ *
+ * @param ret  NULL where the process has no class of tensors, or none can be read
+ * @return what is not about the dump, as that there is no memory
+ */
+struct error *tensors_look(struct opened *opened, struct tensors **ret);
+
+/** A process that has no class of tensors has none. */
+bool tensors_possible(const struct pyh_types *types);
+
+/** Those found for all stay. NULL is fine. */
 void tensors_close(struct tensors *tensors);
+/** For opened. NULL is fine. */
+void tensors_destroy(struct tensors *tensors);
 static inline void tensors_release(struct tensors **tensors)
 {
 	tensors_close(*tensors);

@@ -28,6 +28,7 @@ struct tensors {
 	char **texts;			/* of modules' paths; num_texts */
 	uint32_t num_texts;
 	struct tensors_options options;
+	bool shared;			/* by all who ask for them */
 	bool prepared;
 	unsigned int depth;		/* of tensors whose paths are those of
 					   others that are being told */
