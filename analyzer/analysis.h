@@ -59,6 +59,14 @@ struct error *analysis_of(struct opened *opened, unsigned int parts,
  */
 struct error *analysis_keep(struct opened *opened);
 
+/** Bytes that would go with an object, in the process and on devices. */
+static inline uint64_t analysis_retained(const struct analysis *analysis,
+					 uint32_t object)
+{
+	return analysis->dominators.retained[object] +
+	       heldbytes_device(analysis->held, object);
+}
+
 /** For opened. NULL is fine. */
 void analysis_destroy(struct analysis *analysis);
 

@@ -22,6 +22,9 @@ enum diff_column {
 	COLUMN_COUNT_DELTA,
 	COLUMN_COUNT_OLD,
 	COLUMN_COUNT_NEW,
+	COLUMN_ON_DEVICES_DELTA,
+	COLUMN_ON_DEVICES_OLD,
+	COLUMN_ON_DEVICES_NEW,
 	COLUMN_KIND,
 	COLUMN_TYPE,
 	COLUMN_ADDRESS,
@@ -55,6 +58,15 @@ static const struct column diff_columns[NUM_DIFF_COLUMNS] = {
 		.about = "in the older dump", .hidden = true },
 	[COLUMN_COUNT_NEW] = { .key = "count_new", .title = "are", .unit = UNIT_COUNT,
 		.about = "in the newer dump", .hidden = true },
+	[COLUMN_ON_DEVICES_DELTA] = { .key = "device_retained_delta",
+		.title = "on devices", .unit = UNIT_CHANGE,
+		.about = "of an object that retains: data of tensors on devices "
+			 "more in the newer dump; absent where no tensor is on "
+			 "one", .hidden = true },
+	[COLUMN_ON_DEVICES_OLD] = { .key = "device_retained_old", .title = "was there",
+		.unit = UNIT_BYTES, .about = "in the older dump", .hidden = true },
+	[COLUMN_ON_DEVICES_NEW] = { .key = "device_retained_new", .title = "is there",
+		.unit = UNIT_BYTES, .about = "in the newer dump", .hidden = true },
 	[COLUMN_KIND] = { .key = "kind", .title = "kind", .unit = UNIT_TEXT,
 		.about = "retained, type, owner, tensor, device or memory",
 		.hidden = true },
@@ -167,6 +179,21 @@ static const char *word_of(const struct diff_row *row, enum diff_word word)
 	return *at ? at : NULL;
 }
 
+/** What an object that retains has on devices. */
+static void fill_devices(const struct diff_row *row, struct cell *cells)
+{
+	if (!row->on_devices)
+		return;
+	cells[COLUMN_ON_DEVICES_DELTA] = cell_change(
+		UNIT_CHANGE, (int64_t)(row->device[DIFF_NEW] -
+				       row->device[DIFF_OLD]));
+	cells[COLUMN_ON_DEVICES_NEW] = cell_number(UNIT_BYTES,
+						   row->device[DIFF_NEW]);
+	if (!row->at_least)
+		cells[COLUMN_ON_DEVICES_OLD] = cell_number(
+			UNIT_BYTES, row->device[DIFF_OLD]);
+}
+
 /** The cells that only rows of one kind have. */
 static void fill_kind(enum diff_kind kind, const struct diff_row *row,
 		      struct cell *cells)
@@ -179,6 +206,7 @@ static void fill_kind(enum diff_kind kind, const struct diff_row *row,
 		cells[COLUMN_PATH] = cell_text(row->name);
 		cells[COLUMN_TYPE] = cell_text(row->type);
 		cells[COLUMN_ADDRESS] = address;
+		fill_devices(row, cells);
 		break;
 	case DIFF_TYPE:
 		cells[COLUMN_TYPE_ADDRESS] = address;
@@ -206,7 +234,7 @@ static void fill(const struct diff_view *view, enum diff_kind kind,
 		 const struct diff_row *row,
 		 struct cell cells[NUM_DIFF_COLUMNS])
 {
-	int64_t grown = diff_grown(row);
+	int64_t grown = (int64_t)(row->size[DIFF_NEW] - row->size[DIFF_OLD]);
 
 	for (int i = 0; i < NUM_DIFF_COLUMNS; i++)
 		cells[i] = cell_unknown();
@@ -310,6 +338,7 @@ static void sort_rows(struct diff_view *view, enum diff_kind kind)
 static bool passes(const struct diff_view *view, const struct diff_row *row)
 {
 	bool changed = row->size[DIFF_OLD] != row->size[DIFF_NEW] ||
+		       row->device[DIFF_OLD] != row->device[DIFF_NEW] ||
 		       row->count[DIFF_OLD] != row->count[DIFF_NEW];
 
 	return diff_changed(row) >= view->scan->options->min_size &&
@@ -364,6 +393,14 @@ static void put_all(struct diff_view *view)
 
 /* --- for people: a table of each kind -------------------------------------- */
 
+static bool any_on_devices(const struct diff_rows *rows)
+{
+	for (size_t i = 0; i < rows->count; i++)
+		if (rows->items[i].on_devices)
+			return true;
+	return false;
+}
+
 static bool any_passes(const struct diff_view *view, enum diff_kind kind)
 {
 	const struct diff_rows *rows = &view->diff.kinds[kind];
@@ -410,6 +447,8 @@ static void put_section(struct diff_view *view, enum diff_kind kind)
 	columns[COLUMN_GROWTH].hidden = !diff->same || diff->hours <= 0;
 	columns[COLUMN_COUNT_DELTA].hidden = kind == DIFF_RETAINED ||
 					     kind == DIFF_MEMORY;
+	columns[COLUMN_ON_DEVICES_DELTA].hidden =
+		!any_on_devices(&diff->kinds[kind]);
 	columns[COLUMN_TYPE].hidden = columns[COLUMN_ADDRESS].hidden =
 		kind != DIFF_RETAINED;
 	render_gap(render);

@@ -183,11 +183,16 @@ static void tell_complete(struct scan *scan, const struct dump_header *header,
 			    explained[0] ? "; " : "", explained);
 }
 
+static bool has_room(unsigned int lines)
+{
+	return lines + LINES_HEAD + LINES_ALWAYS < LINES_MAX;
+}
+
 /** At most 60 lines where no more were asked for: the types give way. */
 static uint64_t top_of_leading(const struct scan *scan, unsigned int lines)
 {
 	uint64_t top = scan->options->top;
-	unsigned int room = lines + LINES_HEAD + LINES_ALWAYS < LINES_MAX ?
+	unsigned int room = has_room(lines) ?
 			LINES_MAX - lines - LINES_HEAD - LINES_ALWAYS : 1;
 
 	return top > 0 && top <= OPTIONS_TOP_DEFAULT && top > room ? room : top;
@@ -202,10 +207,8 @@ static void tell_types(struct scan *scan, const struct type_rows *rows,
 	uint64_t running = 0;
 	char rest[64];
 
-	memcpy(columns, type_columns, sizeof(columns));
-	columns[TYPE_RETAINED].hidden = rows->num_rows == 0 ||
-					!rows->rows[0].retained_known;
-	columns[TYPE_RETAINED].absent = columns[TYPE_RETAINED].hidden;
+	type_rows_columns(scan, rows->num_rows > 0 &&
+				rows->rows[0].retained_known, columns);
 	columns[TYPE_CUMULATIVE].hidden = !columns[TYPE_RETAINED].hidden;
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "rows", .title = "TYPES  by size", .see = "types",
@@ -507,6 +510,10 @@ static struct error *tell_tables(struct scan *scan, const struct type_rows *rows
 	uint64_t more = top_of_others(scan), top;
 	struct error *err;
 
+	// Where that is not enough, so does what does not lead.
+	while (!lead && more > 1 && more <= ROWS_MORE &&
+	       !has_room(lines + overview_tensors_lines(tensors, more)))
+		more--;
 	lines += lead ? TYPES_SHORT_LINES :
 			overview_tensors_lines(tensors, more);
 	top = top_of_leading(scan, lines);

@@ -15,6 +15,7 @@
 #include "analyzer/heap/paths.h"
 #include "analyzer/heap/typefilter.h"
 #include "analyzer/show/scan_progress.h"
+#include "analyzer/tensors/tensors.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 
@@ -28,6 +29,7 @@ enum {
 enum path_column {
 	PATH_COLUMN_COUNT,
 	PATH_COLUMN_SIZE,
+	PATH_COLUMN_DEVICE,
 	PATH_COLUMN_ADDRESS,
 	PATH_COLUMN_TYPE,
 	PATH_COLUMN_LENGTH,
@@ -40,6 +42,11 @@ static const struct column path_columns[NUM_PATH_COLUMNS] = {
 		.about = "objects that are held in this way" },
 	[PATH_COLUMN_SIZE] = { .key = "size", .title = "size", .unit = UNIT_BYTES,
 		.about = "what sys.getsizeof would say of them" },
+	[PATH_COLUMN_DEVICE] = { .key = "device_retained", .title = "on devices",
+		.unit = UNIT_BYTES,
+		.about = "data of tensors on devices that would go with them; "
+			 "absent where no tensor is on one",
+		.hidden = true, .absent = true },
 	[PATH_COLUMN_ADDRESS] = { .key = "address", .title = "address", .unit = UNIT_ADDRESS,
 		.about = "of the object, or of one of them", .width = 18 },
 	[PATH_COLUMN_TYPE] = { .key = "type", .title = "type", .unit = UNIT_TEXT,
@@ -51,7 +58,7 @@ static const struct column path_columns[NUM_PATH_COLUMNS] = {
 };
 
 enum step_column {
-	STEP_ADDRESS, STEP_TYPE, STEP_EDGE, NUM_STEP_COLUMNS
+	STEP_ADDRESS, STEP_TYPE, STEP_DEVICE, STEP_EDGE, NUM_STEP_COLUMNS
 };
 
 static const struct column step_columns[NUM_STEP_COLUMNS] = {
@@ -59,6 +66,10 @@ static const struct column step_columns[NUM_STEP_COLUMNS] = {
 		.about = "of the object", .width = 18 },
 	[STEP_TYPE] = { .key = "type", .title = "type", .unit = UNIT_TEXT,
 		.about = "its type", .width = 32 },
+	[STEP_DEVICE] = { .key = "device_retained", .title = "on devices",
+		.unit = UNIT_BYTES,
+		.about = "data of tensors on devices that would go with it",
+		.hidden = true, .absent = true },
 	[STEP_EDGE] = { .key = "edge", .title = "held by", .unit = UNIT_TEXT,
 		.about = "the reference that holds it: the root, or one of the "
 			 "object before" },
@@ -94,7 +105,8 @@ const struct view cmd_path_view = {
 "however long it takes). With --type NAME all objects of that type, grouped by\n"
 "the types along the shortest path to each; the path shown is that of one of\n"
 "them. Weak references hold nothing and are not followed. A row has `steps` in\n"
-"JSON: an array of address, type and edge from the root on.\n"
+"JSON: an array of address, type and edge from the root on. Where tensors are on\n"
+"devices, each says how much of these it keeps alive.\n"
 "--dot draws the paths: heapscan DUMP path ADDR --dot | dot -Tsvg >paths.svg\n",
 };
 
@@ -105,7 +117,24 @@ struct view_of_paths {
 	const struct analysis *analysis;
 	struct paths *paths;
 	struct pathdot *dot;	/* where they are drawn; NULL: a table */
+	bool device;		/* there is memory of devices: columns have it */
+	struct column columns[NUM_PATH_COLUMNS], steps[NUM_STEP_COLUMNS];
 };
+
+static void prepare_columns(struct view_of_paths *view)
+{
+	memcpy(view->columns, path_columns, sizeof(view->columns));
+	memcpy(view->steps, step_columns, sizeof(view->steps));
+	view->columns[PATH_COLUMN_DEVICE].hidden =
+		view->columns[PATH_COLUMN_DEVICE].absent = !view->device;
+	view->steps[STEP_DEVICE].hidden =
+		view->steps[STEP_DEVICE].absent = !view->device;
+}
+
+static struct cell device_cell(const struct view_of_paths *view, uint64_t bytes)
+{
+	return view->device ? cell_number(UNIT_BYTES, bytes) : cell_unknown();
+}
 
 /** The reference that holds object i of a path. */
 static void edge_of(const struct view_of_paths *view, const struct path *path,
@@ -128,6 +157,8 @@ static void step_cells(const struct view_of_paths *view,
 	cells[STEP_ADDRESS] = cell_number(UNIT_ADDRESS,
 					  heapgraph_address(heap, object));
 	cells[STEP_TYPE] = cell_text(heapgraph_type(heap, object)->name);
+	cells[STEP_DEVICE] = device_cell(
+		view, heldbytes_device(view->analysis->held, object));
 	cells[STEP_EDGE] = cell_text(text);
 }
 
@@ -143,7 +174,7 @@ static void print_steps(const struct view_of_paths *view,
 
 		edge_of(view, path, i, text);
 		step_cells(view, path, i, text, cells);
-		render_nested_row(render, step_columns, cells, NUM_STEP_COLUMNS);
+		render_nested_row(render, view->steps, cells, NUM_STEP_COLUMNS);
 	}
 	render_nested_end(render);
 }
@@ -170,7 +201,7 @@ static void print_step_table(const struct view_of_paths *view,
 
 	render_table(render, &(struct table_spec){
 		.json_key = "steps", .title = title,
-		.columns = step_columns, .num_columns = NUM_STEP_COLUMNS });
+		.columns = view->steps, .num_columns = NUM_STEP_COLUMNS });
 	for (uint32_t i = 0; i < path->count; i++) {
 		struct cell cells[NUM_STEP_COLUMNS];
 
@@ -194,6 +225,8 @@ static void row_cells(const struct view_of_paths *view, uint32_t object,
 	cells[PATH_COLUMN_COUNT] = cell_number(UNIT_COUNT, 1);
 	cells[PATH_COLUMN_SIZE] = cell_number(UNIT_BYTES,
 					      heapgraph_size(heap, object));
+	cells[PATH_COLUMN_DEVICE] = device_cell(
+		view, heldbytes_device(view->analysis->held, object));
 	cells[PATH_COLUMN_ADDRESS] = cell_number(UNIT_ADDRESS,
 						 heapgraph_address(heap,
 								   object));
@@ -249,13 +282,17 @@ static struct error *print_path(const struct view_of_paths *view,
 	return NULL;
 }
 
+static void begin_table(const struct view_of_paths *view, const char *title)
+{
+	render_table(&view->scan->render, &(struct table_spec){
+		.json_key = "rows", .title = title, .columns = view->columns,
+		.num_columns = NUM_PATH_COLUMNS });
+}
+
 static void begin_rows(const struct view_of_paths *view)
 {
 	if (!view->dot && !render_for_people(&view->scan->render))
-		render_table(&view->scan->render, &(struct table_spec){
-			.json_key = "rows", .title = "PATHS",
-			.columns = path_columns,
-			.num_columns = NUM_PATH_COLUMNS });
+		begin_table(view, "PATHS");
 }
 
 /** What was found of an object. */
@@ -361,6 +398,7 @@ static void group_cells(const struct view_of_paths *view,
 	row_cells(view, group->sample, path, text, cells);
 	cells[PATH_COLUMN_COUNT] = cell_number(UNIT_COUNT, group->count);
 	cells[PATH_COLUMN_SIZE] = cell_number(UNIT_BYTES, group->size);
+	cells[PATH_COLUMN_DEVICE] = device_cell(view, group->device);
 }
 
 static struct error *draw_group(const struct view_of_paths *view,
@@ -470,10 +508,7 @@ static struct error *show_type(const struct view_of_paths *view,
 						       count;
 	begin(view);
 	if (!view->dot)
-		render_table(&view->scan->render, &(struct table_spec){
-			.json_key = "rows", .title = "WAYS",
-			.columns = path_columns,
-			.num_columns = NUM_PATH_COLUMNS });
+		begin_table(view, "WAYS");
 	for (size_t i = 0; !err && i < shown; i++)
 		err = print_group(view, &groups[i]);
 	if (!err && !view->dot && shown < count)
@@ -497,6 +532,12 @@ static struct error *run(struct scan *scan)
 	uint64_t count = 1;
 	struct error *err = analysis_of(scan->opened, 0, &view.analysis);
 
+	// What is on devices goes with objects, and only with tensors.
+	if (!err && tensors_possible(view.analysis->heap->pyh_types))
+		err = analysis_of(scan->opened, ANALYSIS_DOMINATORS,
+				  &view.analysis);
+	view.device = !err && heldbytes_has_device(view.analysis->held);
+	prepare_columns(&view);
 	if (!err)
 		err = paths_open(scan->opened, view.analysis,
 				 scan->options->values, &paths);

@@ -119,13 +119,6 @@ static struct cell device_cell(const struct analysis *analysis, uint64_t bytes)
 		       cell_number(UNIT_BYTES, bytes) : cell_unknown();
 }
 
-/** What puts objects in order: bytes in the process and on devices. */
-static uint64_t retained_in_all(const struct analysis *analysis, uint32_t object)
-{
-	return analysis->dominators.retained[object] +
-	       heldbytes_device(analysis->held, object);
-}
-
 static void object_cells(const struct analysis *analysis, uint32_t object,
 			 struct cell cells[NUM_RETAINED_COLUMNS])
 {
@@ -209,7 +202,7 @@ static struct error *choose_of_all(struct scan *scan,
 		bool pass = true;
 
 		if (dominators->parent[i] == DOMINATOR_UNREACHED ||
-		    retained_in_all(analysis, i) < options->min_size)
+		    analysis_retained(analysis, i) < options->min_size)
 			continue;
 		if (options->type || options->match)
 			err = typefilter_pass(filter, heapgraph_type(heap, i),
@@ -224,42 +217,8 @@ static struct error *choose_of_all(struct scan *scan,
 			object_cells(analysis, i, cells);
 			gate_row(&scan->gate, cells);
 		}
-		err = toplist_add(list, retained_in_all(analysis, i), i);
+		err = toplist_add(list, analysis_retained(analysis, i), i);
 	}
-	return err;
-}
-
-/** Those with memory of devices among the largest of what is in the process. */
-static struct error *add_held(struct scan *scan, const struct analysis *analysis,
-			      struct toplist *list)
-{
-	const struct heldbytes *held = analysis->held;
-	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
-	struct toplist both;
-	struct error *err = typefilter_create(scan->options->type,
-					      scan->options->match, &filter);
-
-	toplist_init(&both, list->limit);
-	for (size_t i = 0; !err && i < list->count; i++)
-		if (heldbytes_device(held, list->entries[i].id) == 0)
-			err = toplist_add(&both, list->entries[i].value,
-					  list->entries[i].id);
-	for (uint32_t i = 0; !err && i < held->num_objects; i++) {
-		uint32_t object = held->objects[i].object;
-		bool pass;
-
-		if (held->objects[i].device == 0)
-			continue;
-		err = typefilter_pass(filter,
-				      heapgraph_type(analysis->heap, object),
-				      &pass);
-		if (!err && pass)
-			err = toplist_add(&both,
-					  retained_in_all(analysis, object),
-					  object);
-	}
-	toplist_deinit(list);
-	*list = both;
 	return err;
 }
 
@@ -278,16 +237,19 @@ static struct error *choose(struct scan *scan, const struct analysis *analysis,
 		return choose_of_all(scan, analysis, list, ret_passed);
 	if (analysis->kept && scan->options->min_size == 0)
 		err = choose_kept(scan, analysis, list, ret_passed, &done);
-	if (err || done)
-		return err || !device ? err : add_held(scan, analysis, list);
-	toplist_deinit(list);
-	toplist_init(list, limit);
-	err = objecttop_find(analysis, &(struct objecttop_options){
-		.workers = opened_workers(scan->opened),
-		.type = scan->options->type, .match = scan->options->match,
-		.min_size = scan->options->min_size,
-		.key = OBJECT_BY_RETAINED_REACHED }, list, ret_passed, &size);
-	return err || !device ? err : add_held(scan, analysis, list);
+	if (!err && !done) {
+		toplist_deinit(list);
+		toplist_init(list, limit);
+		err = objecttop_find(analysis, &(struct objecttop_options){
+			.workers = opened_workers(scan->opened),
+			.type = scan->options->type,
+			.match = scan->options->match,
+			.min_size = scan->options->min_size,
+			.key = OBJECT_BY_RETAINED_REACHED }, list, ret_passed,
+			&size);
+	}
+	return err ? err : objecttop_with_devices(
+		analysis, scan->options->type, scan->options->match, list);
 }
 
 static void print_more(struct scan *scan, uint64_t more, const char *what)

@@ -2,7 +2,7 @@
  * `types`: how many objects of each type there are, and what they take.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include <string.h>
+#include <stdio.h>
 
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
@@ -31,16 +31,6 @@ const struct view cmd_types_view = {
 "In JSON the object \"coverage\" holds the numbers of the last lines.\n",
 };
 
-static const struct column *columns_of(const struct scan *scan)
-{
-	static struct column columns[NUM_TYPE_COLUMNS];
-
-	memcpy(columns, type_columns, sizeof(columns));
-	columns[TYPE_RETAINED].absent = columns[TYPE_RETAINED].hidden =
-		!type_rows_want_retained(scan);
-	return columns;
-}
-
 static void print_table(struct scan *scan, const struct type_rows *rows)
 {
 	static const char *const heads[NUM_BY] = {
@@ -49,15 +39,17 @@ static void print_table(struct scan *scan, const struct type_rows *rows)
 	};
 	const char *sort = scan->options->sort ? scan->options->sort : "size";
 	size_t shown = type_rows_shown(rows, scan->options->top);
+	struct column columns[NUM_TYPE_COLUMNS];
 	struct cell cells[NUM_TYPE_COLUMNS];
 	uint64_t running = 0;
 	char title[64], rest[64];
 
 	(void)snprintf(title, sizeof(title), "%s  by %s",
 		       heads[scan->options->by], sort);
+	type_rows_columns(scan, type_rows_want_retained(scan), columns);
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "rows", .title = title,
-		.columns = columns_of(scan), .num_columns = NUM_TYPE_COLUMNS,
+		.columns = columns, .num_columns = NUM_TYPE_COLUMNS,
 	});
 	for (size_t i = 0; i < shown && !scan_unread(scan); i++) {
 		running += rows->rows[i].total.size;

@@ -40,9 +40,13 @@ struct diff_row {
 				   two processes */
 	uint64_t count[DIFF_SIDES];	/* objects, tensors, blocks … */
 	uint64_t size[DIFF_SIDES];	/* bytes */
+	uint64_t device[DIFF_SIDES];	/* of a RETAINED object: data of tensors
+					   on devices, bytes */
 	bool counted;		/* count says something */
+	bool on_devices;	/* device does */
 	bool at_least;		/* of the old side no more is known than that
-				   it has at most size[DIFF_OLD] */
+				   it has at most size[DIFF_OLD], and as much on
+				   devices at most */
 	const char *type;	/* of a RETAINED object; borrowed */
 	char *words;		/* owned, of a TENSOR: DIFF_NUM_WORDS strings,
 				   each with its end, empty where not known */
@@ -69,10 +73,11 @@ void diff_deinit(struct diff *diff);
 /** "retained", "type" … */
 const char *diff_kind_name(enum diff_kind kind);
 
-/** Bytes more, or less. */
+/** Bytes more, or less: on devices, too. */
 static inline int64_t diff_grown(const struct diff_row *row)
 {
-	return (int64_t)(row->size[DIFF_NEW] - row->size[DIFF_OLD]);
+	return (int64_t)(row->size[DIFF_NEW] - row->size[DIFF_OLD] +
+			 row->device[DIFF_NEW] - row->device[DIFF_OLD]);
 }
 
 static inline uint64_t diff_changed(const struct diff_row *row)

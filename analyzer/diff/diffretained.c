@@ -27,7 +27,7 @@ enum {
 
 struct top {
 	uint32_t object;
-	uint64_t retained;
+	uint64_t retained;	/* on devices, too */
 	char *path;		/* owned */
 };
 
@@ -83,6 +83,8 @@ static struct error *find_tops(struct diff *diff, enum diff_side side,
 			.workers = opened_workers(opened),
 			.key = OBJECT_BY_RETAINED_REACHED }, &list, &passed,
 			&size);
+	if (!err)
+		err = objecttop_with_devices(ret->analysis, NULL, NULL, &list);
 	if (err)
 		return err;
 	toplist_sort(&list);
@@ -122,6 +124,20 @@ static const struct top *find_path(const struct tops *tops, const char *path)
 	return NULL;
 }
 
+/** What an object keeps alive, on one side of a row. */
+static void put_side(const struct analysis *analysis, uint32_t object,
+		     enum diff_side side, struct diff_row *row)
+{
+	row->size[side] = analysis->dominators.retained[object];
+	row->device[side] = heldbytes_device(analysis->held, object);
+	row->on_devices |= heldbytes_has_device(analysis->held);
+}
+
+static uint64_t least_of(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 /** What a top of the new dump kept alive in the old one. */
 static void look_back(const struct diff *diff, const struct tops *old,
 		      const struct tops *new, const struct top *top,
@@ -132,16 +148,18 @@ static void look_back(const struct diff *diff, const struct tops *old,
 
 	if (diff->same && find_there(new->analysis, top->object, old->analysis,
 				     &object)) {
-		row->size[DIFF_OLD] =
-			old->analysis->dominators.retained[object];
+		put_side(old->analysis, object, DIFF_OLD, row);
 		return;
 	}
 	before = find_path(old, top->path);
-	if (before)
-		row->size[DIFF_OLD] = before->retained;
-	else if (!diff->same && !old->all && old->count > 0) {
-		// It was less than all that are listed.
-		row->size[DIFF_OLD] = old->items[old->count - 1].retained;
+	if (before) {
+		put_side(old->analysis, before->object, DIFF_OLD, row);
+	} else if (!diff->same && !old->all && old->count > 0) {
+		// It was less than all that are listed, of either memory.
+		uint64_t most = old->items[old->count - 1].retained;
+
+		row->size[DIFF_OLD] = least_of(most, row->size[DIFF_NEW]);
+		row->device[DIFF_OLD] = least_of(most, row->device[DIFF_NEW]);
 		row->at_least = true;
 	}
 }
@@ -221,10 +239,12 @@ static struct error *add_tops(struct diff *diff, const struct tops *old,
 
 		candidates[i].object = top->object;
 		candidates[i].row = (struct diff_row){
-			.name = top->path, .size[DIFF_NEW] = top->retained,
+			.name = top->path,
 			.address = heapgraph_address(heap, top->object),
 			.type = heapgraph_type(heap, top->object)->name,
 		};
+		put_side(new->analysis, top->object, DIFF_NEW,
+			 &candidates[i].row);
 		look_back(diff, old, new, top, &candidates[i].row);
 	}
 	return add_standing(diff, new->analysis, candidates, new->count);
@@ -253,15 +273,15 @@ static struct error *add_less(struct diff *diff, const struct tops *old,
 	for (size_t i = 0; i < old->count; i++) {
 		const struct top *top = &old->items[i];
 		struct diff_row row = {
-			.name = top->path, .size[DIFF_OLD] = top->retained,
+			.name = top->path,
 			.type = heapgraph_type(heap, top->object)->name };
 
+		put_side(old->analysis, top->object, DIFF_OLD, &row);
 		if (find_there(old->analysis, top->object, new->analysis,
 			       &there)) {
 			if (among(new, there))
 				continue;
-			row.size[DIFF_NEW] =
-				new->analysis->dominators.retained[there];
+			put_side(new->analysis, there, DIFF_NEW, &row);
 			row.address = heapgraph_address(new->analysis->heap,
 							there);
 		} else if (find_path(new, top->path)) {

@@ -188,21 +188,27 @@ static uint32_t group_of(const uint32_t *kinds, const uint32_t *groups,
 
 struct error *heldbytes_by_group(const struct heldbytes *held,
 				 const uint32_t *kinds, const uint32_t *groups,
-				 uint32_t num_groups, uint64_t *ret)
+				 uint32_t num_groups, uint64_t **ret)
 {
 	/* of each group, how many are on the way from the top to here */
-	CLEANUP(free_pointer) uint32_t *open = calloc((size_t)num_groups + 1,
-						      sizeof(*open));
-	uint32_t at = held->first;
+	CLEANUP(free_pointer) uint32_t *open = NULL;
+	CLEANUP(free_pointer) uint64_t *sums = NULL;
+	uint32_t at;
 
-	if (!open)
+	*ret = NULL;
+	if (!heldbytes_has_device(held))
+		return NULL;
+	open = calloc((size_t)num_groups + 1, sizeof(*open));
+	sums = calloc((size_t)num_groups + 1, sizeof(*sums));
+	if (!open || !sums)
 		return error_no_memory();
+	at = held->first;
 	while (at != GRAPH_NONE) {
 		const struct held_object *one = &held->objects[at];
 		uint32_t group = group_of(kinds, groups, one->object);
 
 		if (open[group] == 0)
-			ret[group] += one->device;
+			sums[group] += one->device;
 		if (one->child != GRAPH_NONE) {
 			open[group]++;
 			at = one->child;
@@ -214,5 +220,6 @@ struct error *heldbytes_by_group(const struct heldbytes *held,
 		}
 		at = one->next;
 	}
+	*ret = TAKE(sums);
 	return NULL;
 }

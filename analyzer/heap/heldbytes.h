@@ -91,11 +91,13 @@ static inline bool heldbytes_has_device(const struct heldbytes *held)
  * What the objects of each group have on devices together: of those that no other
  * one of the group keeps.
  *
+ * @param held  may be NULL
  * @param kinds, groups  as in domtree_by_group(); kinds are of objects
- * @param ret  added to, by group
+ * @param ret  by group, the caller frees it; NULL where there is no memory of
+ *	devices
  */
 struct error *heldbytes_by_group(const struct heldbytes *held,
 				 const uint32_t *kinds, const uint32_t *groups,
-				 uint32_t num_groups, uint64_t *ret);
+				 uint32_t num_groups, uint64_t **ret);
 
 #endif

@@ -24,12 +24,6 @@ struct choosing {
 	uint64_t visits;
 };
 
-uint64_t largest_retained(const struct analysis *analysis, uint32_t object)
-{
-	return analysis->dominators.retained[object] +
-	       heldbytes_device(analysis->held, object);
-}
-
 /** A suspect, or what lives by one. */
 static bool is_said(const struct choosing *choosing, uint32_t object)
 {
@@ -85,7 +79,7 @@ static uint64_t add_branches(struct choosing *choosing, uint32_t object,
 	*ret_largest = 0;
 	choosing->visits += (uint64_t)count + 1;
 	for (uint32_t i = 0; i < count; i++) {
-		uint64_t retained = largest_retained(choosing->analysis,
+		uint64_t retained = analysis_retained(choosing->analysis,
 						     children[i]);
 
 		if (retained < choosing->result->least ||
@@ -108,8 +102,8 @@ static uint32_t take_largest(struct choosing *choosing)
 	for (size_t i = 1; i < choosing->num_branches; i++) {
 		uint32_t one = choosing->branches[i];
 		uint32_t other = choosing->branches[best];
-		uint64_t retained = largest_retained(analysis, one);
-		uint64_t most = largest_retained(analysis, other);
+		uint64_t retained = analysis_retained(analysis, one);
+		uint64_t most = analysis_retained(analysis, other);
 
 		if (retained > most || (retained == most && one < other))
 			best = i;
@@ -123,7 +117,7 @@ static uint32_t take_largest(struct choosing *choosing)
 /** One branch: it is one of them, or those below it are looked at instead. */
 static void look_at(struct choosing *choosing, uint32_t object)
 {
-	uint64_t whole = largest_retained(choosing->analysis, object);
+	uint64_t whole = analysis_retained(choosing->analysis, object);
 	size_t before = choosing->num_branches;
 	bool said = leads_to_said(choosing, object);
 	uint64_t largest, below;

@@ -28,9 +28,6 @@ struct largest {
 					   have there */
 };
 
-/** What an object retains in the process and on devices together. */
-uint64_t largest_retained(const struct analysis *analysis, uint32_t object);
-
 /** The analysis has its tree; suspects are what was found in it. */
 struct error *largest_find(const struct analysis *analysis,
 			   const struct suspects *suspects,

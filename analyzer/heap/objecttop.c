@@ -255,3 +255,41 @@ struct error *objecttop_find(const struct analysis *analysis,
 			  &looking);
 	return err ? err : merge(&looking, list, ret_count, ret_size);
 }
+
+/* --- with memory of devices ------------------------------------------------ */
+
+struct error *objecttop_with_devices(const struct analysis *analysis,
+				     const char *type, const char *match,
+				     struct toplist *list)
+{
+	const struct heldbytes *held = analysis->held;
+	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
+	struct toplist both;
+	struct error *err = NULL;
+
+	if (!heldbytes_has_device(held))
+		return NULL;
+	err = typefilter_create(type, match, &filter);
+	toplist_init(&both, list->limit);
+	for (size_t i = 0; !err && i < list->count; i++)
+		if (heldbytes_device(held, list->entries[i].id) == 0)
+			err = toplist_add(&both, list->entries[i].value,
+					  list->entries[i].id);
+	for (uint32_t i = 0; !err && i < held->num_objects; i++) {
+		uint32_t object = held->objects[i].object;
+		bool pass;
+
+		if (held->objects[i].device == 0)
+			continue;
+		err = typefilter_pass(filter,
+				      heapgraph_type(analysis->heap, object),
+				      &pass);
+		if (!err && pass)
+			err = toplist_add(&both,
+					  analysis_retained(analysis, object),
+					  object);
+	}
+	toplist_deinit(list);
+	*list = both;
+	return err;
+}

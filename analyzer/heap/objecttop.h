@@ -50,4 +50,15 @@ struct error *objecttop_find(const struct analysis *analysis,
 			     struct toplist *list, uint64_t *ret_count,
 			     uint64_t *ret_size);
 
+/**
+ * Put the largest of what is in the process in order of analysis_retained(),
+ * together with those that have memory of devices.
+ *
+ * @param type, match  as in struct objecttop_options
+ * @param list  the first ones by OBJECT_BY_RETAINED_REACHED
+ */
+struct error *objecttop_with_devices(const struct analysis *analysis,
+				     const char *type, const char *match,
+				     struct toplist *list);
+
 #endif

@@ -368,12 +368,13 @@ static struct error *merge(struct owning *owning)
 
 /** What each row retains. */
 static struct error *sum_retained(struct owning *owning,
-				  const struct domtree *tree)
+				  const struct analysis *analysis)
 {
 	const struct heapgraph *heap = owning->heap;
 	struct share *first = &owning->shares[0];
 	CLEANUP(free_pointer) uint64_t *sums = calloc(first->count + 1,
 						      sizeof(*sums));
+	CLEANUP(free_pointer) uint64_t *devices = NULL;
 	struct error *err = NULL;
 
 	if (!sums)
@@ -387,10 +388,15 @@ static struct error *sum_retained(struct owning *owning,
 			owning->of[i] = (uint32_t)(row - first->rows);
 	}
 	if (!err)
-		err = domtree_by_group(tree, owning->of, NULL,
+		err = domtree_by_group(&analysis->tree, owning->of, NULL,
 				       (uint32_t)first->count, sums);
-	for (size_t i = 0; !err && i < first->count; i++)
+	if (!err)
+		err = heldbytes_by_group(analysis->held, owning->of, NULL,
+					 (uint32_t)first->count, &devices);
+	for (size_t i = 0; !err && i < first->count; i++) {
 		first->rows[i].retained = sums[i];
+		first->rows[i].device = devices ? devices[i] : 0;
+	}
 	return err;
 }
 
@@ -480,7 +486,7 @@ struct error *owners_tally(struct opened *opened,
 	if (!err)
 		err = merge(&owning);
 	if (!err)
-		err = sum_retained(&owning, &analysis->tree);
+		err = sum_retained(&owning, analysis);
 	if (err)
 		return err;
 	*ret = TAKE(owning.shares[0].rows);

@@ -343,6 +343,9 @@ struct grouping {
 	} lately[CACHED];		/* the same */
 	struct way *ways;
 	size_t num_ways, room;
+	uint32_t *of;			/* way of each object; NULL: they keep
+					   nothing on devices */
+	struct spill_array of_array;
 	struct error *err;
 };
 
@@ -409,6 +412,8 @@ static void put_in_group(struct grouping *grouping, uint32_t way,
 	group->type = grouping->heap->types[object];
 	group->count++;
 	group->size += heapgraph_size(grouping->heap, object);
+	if (grouping->of)
+		grouping->of[object] = way;
 }
 
 /** See reach_labels. */
@@ -433,6 +438,19 @@ static void group_unreached(struct grouping *grouping, const uint32_t *before)
 						      ~heap->types[i]), i, 0);
 }
 
+static struct error *sum_devices(struct grouping *grouping,
+				 const struct heldbytes *held)
+{
+	CLEANUP(free_pointer) uint64_t *sums = NULL;
+	struct error *err = heldbytes_by_group(held, grouping->of, NULL,
+					       (uint32_t)grouping->num_ways,
+					       &sums);
+
+	for (size_t i = 0; sums && i < grouping->num_ways; i++)
+		grouping->ways[i].group.device = sums[i];
+	return err;
+}
+
 /** Only the groups are left of the ways. */
 static struct error *take_groups(struct paths *paths,
 				 const struct grouping *grouping)
@@ -454,6 +472,7 @@ static void grouping_release(struct grouping **grouping)
 		return;
 	hashmap_deinit(&(*grouping)->longer);
 	free((*grouping)->ways);
+	spill_free(&(*grouping)->of_array);
 	error_free((*grouping)->err);
 	free(*grouping);
 }
@@ -474,6 +493,14 @@ static struct error *group_all(struct paths *paths)
 	if (!grouping->ways)
 		return error_no_memory();
 	grouping->num_ways = 1;		/* WAY_NONE */
+	if (heldbytes_has_device(paths->analysis->held)) {
+		err = spill_alloc(&heap->spill, (uint64_t)heap->count *
+						    sizeof(*grouping->of),
+				  &grouping->of_array);
+		if (err)
+			return err;
+		grouping->of = grouping->of_array.data;
+	}
 	// Along the same tree, if there is one.
 	reach_tree_deinit(&paths->tree);
 	err = reach_tree_make(&heap->graph, GRAPH_MASK_STRONG, paths->starts,
@@ -482,6 +509,8 @@ static struct error *group_all(struct paths *paths)
 		group_unreached(grouping, paths->tree.before);
 	if (!err)
 		err = TAKE(grouping->err);
+	if (!err)
+		err = sum_devices(grouping, paths->analysis->held);
 	return err ? err : take_groups(paths, grouping);
 }
 

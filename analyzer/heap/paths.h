@@ -98,6 +98,8 @@ struct path_group {
 					   the one of the lowest address */
 	uint32_t depth;			/* of that: objects before it */
 	uint32_t unused;
+	uint64_t device;		/* what they keep on devices together; 0
+					   also where nobody looked into that */
 };
 
 /**

@@ -401,20 +401,13 @@ static struct error *sum_tree(struct making *making)
 /** Of what groups of types keep on devices, which is never kept. */
 static struct error *sum_devices(struct making *making)
 {
-	const struct analysis *analysis = making->analysis;
 	struct retained_groups *groups = making->groups;
-	CLEANUP(free_pointer) uint64_t *sums = calloc(groups->count + 1,
-						      sizeof(*sums));
-	struct error *err;
+	CLEANUP(free_pointer) uint64_t *sums = NULL;
+	struct error *err = heldbytes_by_group(
+		making->analysis->held, making->analysis->heap->types,
+		making->of_type, (uint32_t)groups->count, &sums);
 
-	if (!heldbytes_has_device(analysis->held))
-		return NULL;
-	if (!sums)
-		return error_no_memory();
-	err = heldbytes_by_group(analysis->held, analysis->heap->types,
-				 making->of_type, (uint32_t)groups->count,
-				 sums);
-	for (size_t i = 0; !err && i < groups->count; i++)
+	for (size_t i = 0; sums && i < groups->count; i++)
 		groups->groups[i].device = sums[i];
 	return err;
 }

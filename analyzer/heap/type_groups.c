@@ -64,6 +64,16 @@ static bool wanted(const struct scan *scan, const struct pyh_type *type)
 	       strcmp(scan->options->type, type->name) == 0;
 }
 
+/** @param device  NULL: no tensor is on a device */
+static void put_retained(struct type_row *row, uint64_t retained,
+			 const uint64_t *device)
+{
+	row->retained = retained;
+	row->retained_known = true;
+	row->device = device ? *device : 0;
+	row->device_known = device != NULL;
+}
+
 /* --- by module ----------------------------------------------------------- */
 
 static int by_module(const void *a, const void *b)
@@ -144,11 +154,10 @@ static struct error *retained_by_module(struct scan *scan,
 							 sizeof(*of_type));
 	CLEANUP(free_pointer) uint64_t *sums = calloc(groups->count + 1,
 						      sizeof(*sums));
+	CLEANUP(free_pointer) uint64_t *devices = NULL;
 
 	if (err || !of_type || !sums)
 		return err ? err : error_no_memory();
-	if (recall_retained(scan, analysis, groups))
-		return NULL;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct pyh_type *type = pyh_types_get(types, i);
 		struct type_row *row = row_of(groups, type);
@@ -158,12 +167,17 @@ static struct error *retained_by_module(struct scan *scan,
 						row - groups->rows :
 						(ptrdiff_t)groups->count);
 	}
+	err = heldbytes_by_group(analysis->held, analysis->heap->types, of_type,
+				 (uint32_t)groups->count + 1, &devices);
+	for (size_t i = 0; devices && i < groups->count; i++)
+		put_retained(&groups->rows[i], 0, &devices[i]);
+	if (err || recall_retained(scan, analysis, groups))
+		return err;
 	err = domtree_by_group(&analysis->tree, analysis->heap->types, of_type,
 			       (uint32_t)groups->count + 1, sums);
-	for (size_t i = 0; !err && i < groups->count; i++) {
-		groups->rows[i].retained = sums[i];
-		groups->rows[i].retained_known = true;
-	}
+	for (size_t i = 0; !err && i < groups->count; i++)
+		put_retained(&groups->rows[i], sums[i],
+			     devices ? &devices[i] : NULL);
 	return err;
 }
 
@@ -331,6 +345,7 @@ static struct error *retained_by_owner(const struct tallying *tallying,
 					&analysis);
 	CLEANUP(free_pointer) uint64_t *sums = calloc(groups->count + 1,
 						      sizeof(*sums));
+	CLEANUP(free_pointer) uint64_t *devices = NULL;
 	struct spill_array array;
 	uint32_t *of;		/* row of each object */
 
@@ -353,10 +368,12 @@ static struct error *retained_by_owner(const struct tallying *tallying,
 	}
 	err = domtree_by_group(&analysis->tree, of, NULL,
 			       (uint32_t)groups->count + 1, sums);
-	for (size_t i = 0; !err && i < groups->count; i++) {
-		groups->rows[i].retained = sums[i];
-		groups->rows[i].retained_known = true;
-	}
+	if (!err)
+		err = heldbytes_by_group(analysis->held, of, NULL,
+					 (uint32_t)groups->count + 1, &devices);
+	for (size_t i = 0; !err && i < groups->count; i++)
+		put_retained(&groups->rows[i], sums[i],
+			     devices ? &devices[i] : NULL);
 	spill_free(&array);
 	return err;
 }
@@ -397,10 +414,13 @@ static void owners_release(struct pyh_owners **owners)
 }
 
 /** The rows that an earlier run has kept. */
-static struct error *recall_owned(struct scan *scan, const struct kept *kept,
+static struct error *recall_owned(struct scan *scan,
+				  const struct analysis *analysis,
 				  struct type_groups *groups)
 {
+	bool device = heldbytes_has_device(analysis->held);
 	bool retained = type_rows_want_retained(scan);
+	const struct kept *kept = analysis->kept;
 	struct error *err = NULL;
 
 	for (size_t i = 0; !err && i < kept->num_owned; i++) {
@@ -411,8 +431,10 @@ static struct error *recall_owned(struct scan *scan, const struct kept *kept,
 		err = add_owned(groups, &from->total, from->owner);
 		if (err)
 			break;
-		groups->rows[groups->count - 1].retained_known = retained;
-		groups->rows[groups->count - 1].retained = from->retained;
+		if (retained)
+			put_retained(&groups->rows[groups->count - 1],
+				     from->retained,
+				     device ? &from->device : NULL);
 	}
 	return err;
 }
@@ -433,7 +455,7 @@ static struct error *group_by_owner(struct scan *scan,
 		return err;
 	analysis = *opened_analysis(scan->opened);
 	if (analysis && analysis->kept)
-		return recall_owned(scan, analysis->kept, groups);
+		return recall_owned(scan, analysis, groups);
 	err = opened_census(scan->opened, &census);
 	if (!err)
 		err = opened_runtime(scan->opened, &runtime);

@@ -45,6 +45,10 @@ const struct column type_columns[NUM_TYPE_COLUMNS] = {
 		.about = "with --retained: what the allocators hold for them "
 			 "and for all that lives by them alone",
 		.hidden = true, .absent = true },
+	[TYPE_DEVICE] = { .key = "device_retained", .title = "on devices", .unit = UNIT_BYTES,
+		.about = "with --retained: data of tensors on devices that "
+			 "would go with them; absent where no tensor is on one",
+		.hidden = true, .absent = true },
 	[TYPE_SIZE_EXACT] = { .key = "size_exact", .title = "exact", .unit = UNIT_BOOL,
 		.about = "false where the type's own __sizeof__ cannot "
 			 "be known", .hidden = true },
@@ -66,6 +70,15 @@ const struct column type_totals[NUM_TYPE_TOTALS] = {
 	[TYPE_TOTAL_HEAP_FOOTPRINT] = { .key = "heap_footprint", .unit = UNIT_BYTES,
 		.about = "footprint of all objects" },
 };
+
+static int sort_column(const char *key)
+{
+	for (int i = 0; key && i < NUM_TYPE_COLUMNS; i++) {
+		if (strcmp(type_columns[i].key, key) == 0)
+			return i;
+	}
+	return TYPE_SIZE;
+}
 
 static void sum_add(struct type_sum *sum, const struct pyh_type_total *total)
 {
@@ -101,6 +114,10 @@ static struct cell type_cell(const struct type_row *row, int column)
 		return row->retained_known ?
 			cell_number(UNIT_BYTES, row->retained) :
 			cell_unknown();
+	case TYPE_DEVICE:
+		return row->device_known ?
+			cell_number(UNIT_BYTES, row->device) :
+			cell_unknown();
 	case TYPE_SIZE_EXACT:
 		return cell_number(UNIT_BOOL, total->size_exact);
 	default:	// share and cumulative follow size
@@ -130,15 +147,6 @@ static int by_column(const void *a, const void *b, void *context)
 	return order;
 }
 
-static int sort_column(const char *key)
-{
-	for (int i = 0; key && i < NUM_TYPE_COLUMNS; i++) {
-		if (strcmp(type_columns[i].key, key) == 0)
-			return i;
-	}
-	return TYPE_SIZE;
-}
-
 static struct error *take_row(struct type_rows *rows,
 			      const struct options *options,
 			      const struct type_row *row,
@@ -159,25 +167,44 @@ static struct error *take_row(struct type_rows *rows,
 
 bool type_rows_want_retained(const struct scan *scan)
 {
-	const char *sort = scan->options->sort;
+	int sort = sort_column(scan->options->sort);
+	int gate = scan->gate.row_column;
 
 	return scan->options->retained ||
 	       scan->options->view->bit == VIEW_OVERVIEW ||
-	       scan->gate.row_column == TYPE_RETAINED ||
-	       (sort && strcmp(sort, type_columns[TYPE_RETAINED].key) == 0);
+	       gate == TYPE_RETAINED || gate == TYPE_DEVICE ||
+	       sort == TYPE_RETAINED || sort == TYPE_DEVICE;
 }
 
-/**
- * What types retain, by their ids, or NULL where nobody wants to know.
- *
- * @param ret  the caller frees it
- */
-static struct error *find_retained(struct scan *scan, uint64_t **ret)
+void type_rows_columns(const struct scan *scan, bool retained,
+		       struct column ret[NUM_TYPE_COLUMNS])
+{
+	const struct analysis *analysis = *opened_analysis(scan->opened);
+	bool device = retained && analysis &&
+		      heldbytes_has_device(analysis->held);
+
+	memcpy(ret, type_columns, sizeof(type_columns));
+	ret[TYPE_RETAINED].absent = ret[TYPE_RETAINED].hidden = !retained;
+	ret[TYPE_DEVICE].absent = ret[TYPE_DEVICE].hidden = !device;
+}
+
+/** What types retain, of each by its id; NULL where nobody wants to know. */
+struct by_type {
+	uint64_t *retained;	/* owned */
+	uint64_t *device;	/* owned; NULL also where no tensor is on one */
+};
+
+static void by_type_deinit(struct by_type *sums)
+{
+	free(sums->retained);
+	free(sums->device);
+}
+
+static struct error *find_retained(struct scan *scan, struct by_type *ret)
 {
 	const struct analysis *analysis;
 	struct error *err;
 
-	*ret = NULL;
 	if (!type_rows_want_retained(scan))
 		return NULL;
 	// The overview has made it already, or says why it could not.
@@ -186,27 +213,34 @@ static struct error *find_retained(struct scan *scan, uint64_t **ret)
 	    !(analysis && analysis->have & ANALYSIS_TREE))
 		return NULL;
 	err = analysis_of(scan->opened, ANALYSIS_TREE, &analysis);
-	return err ? err : retained_by_type(analysis, ret);
+	if (!err)
+		err = retained_by_type(analysis, &ret->retained);
+	return err ? err : heldbytes_by_group(
+		analysis->held, analysis->heap->types, NULL,
+		pyh_types_count(analysis->heap->pyh_types), &ret->device);
 }
 
 static struct error *take_types(struct type_rows *rows,
 				const struct options *options,
 				const struct type_counts *counts,
-				const uint64_t *retained,
+				const struct by_type *sums,
 				struct typefilter *filter)
 {
 	struct error *err = NULL;
 
 	for (size_t i = 0; !err && i < counts->num_totals; i++) {
 		const struct pyh_type_total *total = &counts->totals[i];
+		uint32_t id = total->type->id;
 
 		if (options->type && strcmp(options->type,
 					    total->type->name) != 0)
 			continue;
 		err = take_row(rows, options, &(struct type_row){
 			.name = total->type->name, .total = *total,
-			.retained = retained ? retained[total->type->id] : 0,
-			.retained_known = retained != NULL }, filter);
+			.retained = sums->retained ? sums->retained[id] : 0,
+			.retained_known = sums->retained != NULL,
+			.device = sums->device ? sums->device[id] : 0,
+			.device_known = sums->device != NULL }, filter);
 	}
 	return err;
 }
@@ -229,7 +263,7 @@ static struct error *collect(struct scan *scan,
 {
 	const struct options *options = scan->options;
 	CLEANUP(typefilter_release) struct typefilter *filter = NULL;
-	CLEANUP(free_pointer) uint64_t *retained = NULL;
+	CLEANUP(by_type_deinit) struct by_type sums = { 0 };
 	size_t count = counts->num_totals;
 	struct error *err;
 
@@ -238,7 +272,7 @@ static struct error *collect(struct scan *scan,
 	if (!err && options->by != BY_TYPE)
 		err = type_groups_make(scan, counts, &rows->groups);
 	else if (!err)
-		err = find_retained(scan, &retained);
+		err = find_retained(scan, &sums);
 	if (err)
 		return err;
 	for (size_t i = 0; i < count; i++)
@@ -249,8 +283,7 @@ static struct error *collect(struct scan *scan,
 	if (!rows->rows)
 		return error_no_memory();
 	return rows->groups ? take_groups(rows, options, filter) :
-			      take_types(rows, options, counts, retained,
-					 filter);
+			      take_types(rows, options, counts, &sums, filter);
 }
 
 struct error *type_rows_collect(struct scan *scan,

@@ -29,6 +29,7 @@ enum type_column {
 	TYPE_IMMORTAL,
 	TYPE_OWNER_ADDRESS,
 	TYPE_RETAINED,		/* where it was asked for */
+	TYPE_DEVICE,		/* … and tensors are on devices */
 	NUM_TYPE_COLUMNS
 };
 
@@ -56,7 +57,8 @@ struct type_row {
 	struct pyh_type_total total;	/* type NULL: of several types */
 	const struct pyh_type *owner;	/* borrowed; NULL: none */
 	uint64_t retained;		/* bytes */
-	bool retained_known;
+	uint64_t device;		/* data of tensors on devices, bytes */
+	bool retained_known, device_known;
 };
 
 struct type_rows {
@@ -72,6 +74,10 @@ struct type_rows {
  * by it.
  */
 bool type_rows_want_retained(const struct scan *scan);
+
+/** Columns of a table, with retained sizes if these are shown. */
+void type_rows_columns(const struct scan *scan, bool retained,
+		       struct column ret[NUM_TYPE_COLUMNS]);
 
 /** Of counts those that --type, --match and --min-size let through, as --sort says;
  * by type, or as --by says where the view is grouped. */

@@ -371,6 +371,7 @@ static struct error *take_owned(struct reading *reading, struct kept *kept,
 		    !take_total(kept, types, &from[i].total, &owned->total))
 			return damaged("owners");
 		owned->retained = from[i].retained;
+		owned->device = from[i].device;
 		owned->owner = from[i].owner ?
 			pyh_types_get(types, from[i].owner - 1) : NULL;
 	}

@@ -39,7 +39,7 @@ struct kept_group {
 struct kept_owned {
 	struct pyh_type_total total;
 	const struct pyh_type *owner;	/* NULL: none */
-	uint64_t retained;		/* by them together */
+	uint64_t retained, device;	/* by them together */
 };
 
 struct ledger;

@@ -29,7 +29,7 @@ _Static_assert(sizeof(struct heapgraph) == 528 &&
 		       sizeof(struct pyh_type_total) == 56 &&
 		       sizeof(struct heap_root) == 88 &&
 		       sizeof(struct kept_holder) == 88 &&
-		       sizeof(struct path_group) == 32 &&
+		       sizeof(struct path_group) == 40 &&
 		       sizeof(struct held_storage) == 24 &&
 		       sizeof(struct pyh_gc) == 280 &&
 		       sizeof(struct suspects) == 6456,
@@ -160,7 +160,7 @@ struct kept_group_row {
 
 struct kept_owned_row {
 	struct kept_total total;
-	uint64_t retained;
+	uint64_t retained, device;
 	uint32_t owner;			/* id of the type plus 1; 0: none */
 	uint32_t unused;
 };

@@ -267,7 +267,7 @@ static struct error *save_owned(struct saving *saving)
 
 		saving->owned[i] = (struct kept_owned_row){
 			.total = total_of(&from->total),
-			.retained = from->retained,
+			.retained = from->retained, .device = from->device,
 			.owner = from->owner ? from->owner->id + 1 : 0 };
 	}
 	return NULL;
