@@ -35,6 +35,7 @@ struct wording {
 	/* where what piles up is not held by the object itself: the container
 	   between them that has so many, and of what */
 	bool is_indirect;
+	char sum[PATH_TEXT_MAX];	/* where a sum is; "": it is the object */
 	uint32_t over;		/* GRAPH_NONE: none was found */
 	const struct pyh_type *over_element;
 };
@@ -59,6 +60,7 @@ const char *suspect_pattern_name(enum suspect_pattern pattern)
 		[SUSPECT_COPIES] = "copies",
 		[SUSPECT_TENSORS] = "tensors",
 		[SUSPECT_GRAPHS] = "autograd graphs",
+		[SUSPECT_SUM] = "running sum",
 	};
 
 	return names[pattern];
@@ -492,7 +494,8 @@ static void put_evidence(struct wording *wording)
 		put_single(wording);
 		break;
 	case SUSPECT_TENSORS:
-	case SUSPECT_GRAPHS:	/* in put_pile() */
+	case SUSPECT_GRAPHS:
+	case SUSPECT_SUM:	/* in put_pile() */
 	case SUSPECT_COPIES:
 	case NUM_SUSPECT_PATTERNS:
 		break;		/* in suspect_put_copies() */
@@ -508,6 +511,22 @@ static void put_share(const struct suspects *all, struct suspect *suspect)
 	       all->memory_is_rss ? "RSS" : "all objects");
 }
 
+/** A sum, of so many results, each with a graph that keeps so much. */
+static void put_sum(const struct wording *wording, const char *number,
+		    const char *each)
+{
+	struct suspect *suspect = wording->suspect;
+
+	if (*wording->sum)
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "the sum is %.200s; ", wording->sum);
+	append(suspect->evidence, sizeof(suspect->evidence),
+	       "its grad_fn is a chain of %s links, each with a graph of its "
+	       "own, %s each, as of total += loss; if backward() is not to go "
+	       "through all of these: .item() or .detach() keeps none", number,
+	       each);
+}
+
 /** Tensors that pile up: in one sentence, and what it is by all appearance. */
 static void put_pile(struct wording *wording)
 {
@@ -518,8 +537,11 @@ static void put_pile(struct wording *wording)
 	bool on_device = suspect->device != 0;
 
 	append(suspect->sentence, sizeof(suspect->sentence),
-	       "%s of %s keeps %s of %s alive in %s tensor%s, %.1f %% of %s",
-	       wording->type->name, units_count(suspect->elements, number),
+	       "%s%s of %s keeps %s of %s alive in %s tensor%s, %.1f %% of %s",
+	       wording->type->name,
+	       suspect->pattern != SUSPECT_SUM ? "" :
+	       *wording->sum ? " with a sum" : ", a sum",
+	       units_count(suspect->elements, number),
 	       units_size(suspect->in_tensors, bytes),
 	       on_device ? suspect_memory(suspect, memory) : "data",
 	       units_count(suspect->tensors, tensors),
@@ -532,6 +554,8 @@ static void put_pile(struct wording *wording)
 		       "%s %s, %s each; growing %s%s of tensors", number,
 		       suspect->element->name, each, place_of(wording->path),
 		       wording->type->name);
+	else if (suspect->pattern == SUSPECT_SUM)
+		put_sum(wording, number, each);
 	else
 		append(suspect->evidence, sizeof(suspect->evidence),
 		       "%s autograd graphs, %s each; of results %s: %s",
@@ -605,7 +629,14 @@ struct error *suspect_put_words(struct opened *opened,
 
 	if (err)
 		return err;
-	if (suspect->object != GRAPH_NONE) {
+	if (suspect->pattern == SUSPECT_SUM &&
+	    suspect->sample != suspect->object) {
+		err = paths_find(paths, suspect->sample, &path);
+		if (!err)
+			paths_text(paths, &path, wording.sum);
+		path_deinit(&path);
+	}
+	if (!err && suspect->object != GRAPH_NONE) {
 		wording.type = heapgraph_type(analysis->heap, suspect->object);
 		err = paths_find(paths, suspect->object, &path);
 		if (!err)

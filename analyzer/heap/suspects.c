@@ -622,11 +622,12 @@ static void set_memory(struct opened *opened, const struct analysis *analysis,
 }
 
 /** Tensors, where they pile up. */
-static struct error *look_for_piles(struct finding_suspects *finding)
+static struct error *look_for_piles(struct finding_suspects *finding,
+				    struct opened *opened)
 {
 	struct suspect *room = &finding->candidates[finding->num_candidates];
 	size_t count;
-	struct error *err = tensorpiles_find(finding->analysis,
+	struct error *err = tensorpiles_find(opened, finding->analysis,
 					     finding->bounded,
 					     finding->result->memory, room,
 					     &count);
@@ -683,7 +684,7 @@ static struct error *search(struct finding_suspects *finding,
 	while (!err && finding->num_pending > 0 && finding->visits < VISITS_MAX)
 		err = look_at(finding,
 			      finding->pending[--finding->num_pending]);
-	return err ? err : look_for_piles(finding);
+	return err ? err : look_for_piles(finding, opened);
 }
 
 static struct error *find(struct opened *opened,

@@ -43,6 +43,7 @@ enum suspect_pattern {
 	SUSPECT_COPIES,		/* many objects of few values */
 	SUSPECT_TENSORS,	/* a container that keeps many tensors */
 	SUSPECT_GRAPHS,		/* … results of operations with their graphs */
+	SUSPECT_SUM,		/* a result that more and more is added to */
 	NUM_SUSPECT_PATTERNS
 };
 
@@ -62,8 +63,9 @@ struct suspect {
 					   only, and not kept with these */
 	uint64_t num_beside;	/* of these */
 	uint64_t retained;	/* bytes */
-	/* of SUSPECT_TENSORS and _GRAPHS: bytes of data of tensors in the memory
-	   that it is about, these tensors, and which memory; else 0 */
+	/* of SUSPECT_TENSORS, _GRAPHS and _SUM: bytes of data of tensors in the
+	   memory that it is about (of a sum in the process, with the nodes of
+	   its graph), these tensors, and which memory; else 0 */
 	uint64_t in_tensors, tensors;
 	uint8_t device;
 	int8_t index;

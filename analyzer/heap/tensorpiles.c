@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/tensors/tensorsums.h"
 #include "image/base/guard.h"
 
 enum {
@@ -16,6 +17,7 @@ enum {
 	PLAIN_LEAST = 100, GRAPHS_LEAST = 16, SCALARS_LEAST = 4,
 	DEVICES_MAX = 64,
 	REFERRERS_MAX = 256,	/* looked at, of one element */
+	KEEPERS = 8,		/* objects above a sum that are asked */
 };
 
 /** Of one memory, what an object keeps that is not of a model. */
@@ -38,6 +40,9 @@ struct piling {
 	struct kind *kinds;	/* by type */
 	uint64_t memory;	/* the whole of it */
 	const struct held_storage *of;	/* one that is in the memory at hand */
+	struct tensors *tensors;	/* those of the sums; NULL: there are none */
+	struct tensorsums running;
+	struct sum *saved;	/* by their graphs, in the memory at hand */
 	struct suspect *found;
 	size_t num_found;
 };
@@ -207,22 +212,93 @@ static void look(struct piling *piling, uint64_t least)
 	}
 }
 
+/* --- sums -------------------------------------------------------------------- */
+
+/** What the graphs of sums have saved in this memory, and no model has. */
+static void sum_up_saved(struct piling *piling)
+{
+	const struct heldbytes *held = piling->held;
+	const struct tensorsums *running = &piling->running;
+
+	memset(piling->saved, 0, running->count * sizeof(*piling->saved));
+	for (size_t i = 0; running->count > 0 && i < held->num_storages; i++) {
+		const struct held_storage *storage = &held->storages[i];
+		uint32_t number = running->of_storage[i];
+
+		if (number == TENSORS_NONE || storage->bytes == 0 ||
+		    storage->flags & HELD_OF_MODEL ||
+		    !is_same_memory(storage, piling->of))
+			continue;
+		piling->saved[number].bytes += storage->bytes;
+		piling->saved[number].tensors++;
+	}
+}
+
+/**
+ * Without which object most of it would go: what adds up losses may have made
+ * something of the sum, which leads to the graph as well.
+ */
+static uint32_t keeper_of(const struct piling *piling, uint32_t object,
+			  uint64_t bytes)
+{
+	const struct dominators *dominators = &piling->analysis->dominators;
+	uint32_t above = object;
+
+	for (int i = 0; i < KEEPERS && above < dominators->num_nodes; i++) {
+		uint32_t at = heldbytes_find(piling->held, above);
+
+		if (at != GRAPH_NONE && piling->sums[at].bytes >= bytes / 2)
+			return above;
+		above = dominators->parent[above];
+	}
+	return object;
+}
+
+static void look_at_sum(struct piling *piling, size_t number, uint64_t least)
+{
+	const struct tensorsum *one = &piling->running.items[number];
+	uint32_t object = tensors_found(piling->tensors).items[one->tensor].object;
+	struct sum sum = piling->saved[number];
+	uint64_t nodes = piling->of->flags & HELD_IN_HOST ? one->node_bytes : 0;
+	uint32_t keeper = keeper_of(piling, object, sum.bytes);
+
+	if (sum.bytes + nodes < least || piling->num_found == TENSORPILES_MAX)
+		return;
+	piling->found[piling->num_found++] = (struct suspect){
+		.pattern = SUSPECT_SUM, .object = keeper, .sample = object,
+		.elements = one->graphs,
+		.retained = piling->analysis->dominators.retained[keeper],
+		.share = (double)(sum.bytes + nodes) / (double)piling->memory,
+		.in_tensors = sum.bytes + nodes, .tensors = sum.tensors,
+		.device = piling->of->device, .index = piling->of->index };
+}
+
+/* --- memories ---------------------------------------------------------------- */
+
 static void look_in_memory(struct piling *piling, uint64_t memory)
 {
 	uint64_t least = memory / SUSPECTS_SHARE;
 
+	if (least < SUSPECTS_BYTES)
+		least = SUSPECTS_BYTES;
 	piling->memory = memory;
 	sum_up(piling);
-	look(piling, least > SUSPECTS_BYTES ? least : SUSPECTS_BYTES);
+	look(piling, least);
+	sum_up_saved(piling);
+	for (size_t i = 0; i < piling->running.count; i++)
+		look_at_sum(piling, i, least);
 }
 
-/** One storage of each memory, and what all of these have. */
+/** One storage of each memory, the process's first, and what all of these have. */
 static size_t list_memories(const struct heldbytes *held,
 			    const struct held_storage *list[DEVICES_MAX],
 			    uint64_t bytes[DEVICES_MAX])
 {
-	size_t count = 0;
+	static const struct held_storage in_host = { .flags = HELD_IN_HOST };
+	size_t count = 1;
 
+	list[0] = &in_host;
+	bytes[0] = 0;
 	for (size_t i = 0; i < held->num_storages; i++) {
 		size_t j = 0;
 
@@ -241,7 +317,19 @@ static size_t list_memories(const struct heldbytes *held,
 	return count;
 }
 
-struct error *tensorpiles_find(const struct analysis *analysis,
+/** Sums, where the storages that are known are those of the tensors. */
+static struct error *find_sums(struct opened *opened, struct piling *piling)
+{
+	struct error *err = tensors_look(opened, &piling->tensors);
+
+	if (!err && piling->tensors && tensors_found(piling->tensors).num_storages ==
+			    piling->held->num_storages)
+		err = tensorsums_find(piling->tensors, &piling->running);
+	return err;
+}
+
+struct error *tensorpiles_find(struct opened *opened,
+			       const struct analysis *analysis,
 			       struct bounded *bounded, uint64_t memory,
 			       struct suspect ret[TENSORPILES_MAX],
 			       size_t *ret_count)
@@ -251,17 +339,19 @@ struct error *tensorpiles_find(const struct analysis *analysis,
 	struct piling piling = { .analysis = analysis, .held = held,
 				 .bounded = bounded, .found = ret };
 	uint64_t bytes[DEVICES_MAX];
-	struct error *err = NULL;
+	struct error *err;
 	size_t count;
 
 	*ret_count = 0;
 	if (!held || held->num_objects == 0)
 		return NULL;
+	err = find_sums(opened, &piling);
 	piling.sums = calloc(held->num_objects, sizeof(*piling.sums));
 	piling.kinds = calloc((size_t)pyh_types_count(
 				      analysis->heap->pyh_types) + 1,
 			      sizeof(*piling.kinds));
-	if (!piling.sums || !piling.kinds)
+	piling.saved = calloc(piling.running.count + 1, sizeof(*piling.saved));
+	if (!err && (!piling.sums || !piling.kinds || !piling.saved))
 		err = error_no_memory();
 	count = err ? 0 : list_memories(held, memories, bytes);
 	for (size_t i = 0; i < count; i++) {
@@ -270,6 +360,9 @@ struct error *tensorpiles_find(const struct analysis *analysis,
 						memory : bytes[i]);
 	}
 	*ret_count = piling.num_found;
+	tensorsums_deinit(&piling.running);
+	tensors_close(piling.tensors);
+	free(piling.saved);
 	free(piling.sums);
 	free(piling.kinds);
 	return err;

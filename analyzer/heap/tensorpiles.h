@@ -1,6 +1,6 @@
 /*
  * Where data of tensors piles up: containers that keep many, or results with
- * their graphs.
+ * their graphs; and sums of these.
  * SPDX-License-Identifier: Apache-2.0
  *
  * What a model consists of (parameters, gradients, buffers, an optimizer's state)
@@ -20,14 +20,17 @@
 
 enum { TENSORPILES_MAX = 16 };
 
+struct opened;
+
 /**
  * Find those that have a twentieth of the memory that they are in.
  *
  * @param memory  of the process: what data of tensors in it is held against
- * @param ret  suspects without words, of SUSPECT_TENSORS and SUSPECT_GRAPHS
+ * @param ret  suspects without words, of SUSPECT_TENSORS, _GRAPHS and _SUM
  * @param ret_count  at most TENSORPILES_MAX
  */
-struct error *tensorpiles_find(const struct analysis *analysis,
+struct error *tensorpiles_find(struct opened *opened,
+			       const struct analysis *analysis,
 			       struct bounded *bounded, uint64_t memory,
 			       struct suspect ret[TENSORPILES_MAX],
 			       size_t *ret_count);

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two programs for test_device.py, of which a child is the one that is well: a
-training step with its model, optimizer, batch and activations. The other one keeps
-tensors in each way that matters, and tells of each what it keeps: a child lets go
-of it, and asks PyTorch's allocator how much is still allocated, or, of tensors in
-the process, has weak references to what the tensors' storages were."""
+"""Three programs for test_device.py, of which one is well: a training step with its
+model, optimizer, batch and activations. Another one keeps tensors in each way that
+matters, and tells of each what it keeps: a child lets go of it, and asks PyTorch's
+allocator how much is still allocated. The third does the same of sums that losses
+are added to, step by step."""
 
 import gc
 import json
@@ -15,6 +15,7 @@ from torch import nn
 
 KIB = 1 << 10
 WIDTH = 256
+SUM_STEPS = 40
 
 
 class Doubled(torch.autograd.Function):
@@ -132,8 +133,80 @@ def freed(keep, name):
     return in_child(work)
 
 
+class Meter:
+    """As many programs have one: it adds up what it is given."""
+
+    def __init__(self):
+        self.sum, self.count, self.avg = 0, 0, 0
+
+    def update(self, value, count):
+        self.sum += value * count
+        self.count += count
+        self.avg = self.sum / self.count
+
+
+def batches(model, device, steps):
+    """Losses of an evaluation that forgot torch.no_grad()."""
+    for step in range(steps):
+        rows = 192 + step % 3 * 64      # no two steps in a row are alike
+        yield torch.relu(model(batch(rows, device))).exp().mean()
+
+
+def add_up(keep):
+    keep.total = torch.zeros((), device="cuda:0")
+    for loss in batches(make_model(), "cuda:0", SUM_STEPS):
+        keep.total += loss
+    keep.meter = Meter()
+    for loss in batches(make_model(device="cuda:1"), "cuda:1", SUM_STEPS):
+        keep.meter.update(loss, 64)
+    # After backward() nothing is saved, and all nodes are still there.
+    weight = torch.ones((), requires_grad=True)
+    keep.trained = 0
+    for _ in range(300):
+        loss = weight
+        for _ in range(500):
+            loss = loss + 1
+        loss.backward()
+        keep.trained = keep.trained + loss
+
+
+def sums():
+    keep = Keeper()
+    add_up(keep)
+    gc.collect()
+    told = {name: freed(keep, name) for name in vars(keep)}
+    print("SUMS " + json.dumps(told), flush=True)
+    wait("SUMMING")
+
+
+def in_flight():
+    """Graphs that are as long as a sum's, and are no sum's."""
+    # A recurrent network, whose losses are added up.
+    cell, head = nn.GRUCell(64, 64).cuda(), nn.Linear(64, 64).cuda()
+    state, total = torch.zeros(8, 64, device="cuda:0"), 0
+    for _ in range(300):
+        state = cell(torch.empty(8, 64, device="cuda:0"), state)
+        total = total + head(state).exp().mean()
+    # One that is linear, with gates that depend on the input alone.
+    gate, linear = nn.Linear(64, 64).cuda(), torch.zeros(8, 64, device="cuda:0")
+    for _ in range(100):
+        x = torch.empty(8, 64, device="cuda:0")
+        linear = linear * torch.sigmoid(gate(x)) + gate(x).tanh()
+    # Deep ones, with something around each layer, and without.
+    residual = plain = batch(64)
+    layers = make_model(60)
+    for layer in layers:
+        residual = residual + torch.relu(layer(residual))
+        plain = layer(plain)
+    # Terms of one loss, and a batch that is looked at one by one.
+    terms = sum(layers[0](plain)[:, i].mean() for i in range(200))
+    samples = sum(layers[1](batch(256)).exp().mean() for _ in range(16))
+    return total, linear.sum(), residual.sum(), terms, samples
+
+
 def healthy():
     """Within a step: what belongs to it, and a cache of what was computed."""
+    kept = in_flight()
     model = make_model(8)
     optimizer = torch.optim.Adam(model.parameters())
     history, cache = [], {}
@@ -153,6 +226,7 @@ def healthy():
     with torch.no_grad():
         cache["layers"] = [(batch(256), batch(256)) for _ in range(12)]
     wait("HEALTHY")
+    del kept
 
 
 def wait(word):
@@ -163,10 +237,10 @@ def wait(word):
 def main():
     torch.manual_seed(1)
     torch.set_num_threads(1)
-    child = os.fork()
-    if child == 0:
-        healthy()
-        os._exit(0)
+    for program in healthy, sums:
+        if os.fork() == 0:
+            program()
+            os._exit(0)
     keep = Keeper()
     fill(keep)
     gc.collect()

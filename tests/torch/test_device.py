@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What objects keep of devices, against PyTorch's allocator: a child of the target
-lets go of each, and sees how much is allocated then. And what is suspected in a
-program that keeps the graphs of its losses, and in one that is well. On the newest
+lets go of each, and sees how much is allocated then. And what is suspected in
+programs that keep the graphs of their losses, and in one that is well. On the newest
 release of PyTorch that is here, or on all, with the libraries of fakecuda/ in place
 of a GPU's."""
 
@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
@@ -96,6 +97,76 @@ def suspected(core, told, freed):
     assert re.search(r"^RETAINED +retained +on devices ", done.stdout, re.M)
 
 
+def running_sums(core, told):
+    """A chain of graphs, in each memory, and who has it."""
+    rows = answer(core, "suspects")["rows"]
+    by = {re.sub(r"^local keep\.(\w+) in .*", r"\1", row["path"]): row
+          for row in rows}
+    assert by.keys() == {"total", "meter", "trained"}, rows
+    for name, device, steps, kind in (
+            ("total", "cuda:0", 40, "torch.Tensor, a sum of 40 "),
+            ("meter", "cuda:1", 40, "__main__.Meter with a sum of 40 "),
+            ("trained", "cpu", 300, "torch.Tensor, a sum of 300 ")):
+        row = by[name]
+        assert row["pattern"] == "running sum", row
+        assert row["device"] == device and row["count"] == steps, row
+        assert row["sentence"].startswith(kind), row
+        assert "chain of %d links" % steps in row["evidence"], row
+        freed = told[name]
+        # With 1.13 each storage is rounded up.
+        assert 0 <= freed - row["device_retained"] <= 400 * BLOCK, (row, freed)
+    assert "keep.meter.avg" in by["meter"]["evidence"], by["meter"]
+    for name in "total", "meter":
+        share = by[name]["device_retained"] * by[name]["share"]
+        assert 0.9 < share / by[name]["device_retained"] <= 1, by[name]
+    done = heaptest.heapscan(core, "-q", "--index", core + ".index")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) <= 60
+    for row in rows:
+        assert row["sentence"] in done.stdout, (row, done.stdout)
+
+
+def the_same_elsewhere(core, told):
+    """Other views, and what is kept of them."""
+    # One, of which all is this program's.
+    losses = told["kept"]["losses"]
+    expected = {int(row["address"], 16): row["device_retained"] for row in
+                answer(core, "retained", "-n", "0")["rows"]}
+    for index in ("--no-index",), ("--index", core + ".index"):
+        def ask(*words):
+            done = heaptest.heapscan(core, *words, "-f", "json", "-q", *index)
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout)["rows"]
+
+        row = ask("path", hex(losses["id"]))[0]
+        assert row["device_retained"] == expected[losses["id"]], row
+        for step in row["steps"]:
+            assert step["device_retained"] == expected.get(
+                int(step["address"], 16), 0), row
+        rows = ask("types", "--sort", "device_retained", "-n", "0")
+        sizes = [row["device_retained"] for row in rows]
+        assert sizes == sorted(sizes, reverse=True) and sizes[0] > 1 << 20
+        by_type = {group["type"]: group["device_retained"] for group in
+                   answer(core, "retained", "--by", "type", "-n", "0")["rows"]}
+        for row in rows:
+            assert row["device_retained"] == by_type.get(row["type"], 0), row
+        if index[0] == "--no-index":
+            continue
+        ways = ask("path", "--type", "list", "-n", "0")
+        assert max(way["device_retained"] for way in ways) >= (
+            row["device_retained"]), ways
+        owned = {row["type"]: row["device_retained"] for row in
+                 ask("types", "--retained", "-n", "0", "--by", "owner")}
+        # All that is on devices is behind the keeper's attributes.
+        assert owned["dict of __main__.Keeper"] >= row["device_retained"], owned
+        modules = {row["type"]: row["device_retained"] for row in
+                   ask("types", "--retained", "-n", "0", "--by", "module")}
+        assert modules["__main__"] == by_type["__main__.Keeper"], modules
+    # One dump beside itself.
+    rows = [row for row in answer(core, "diff", core)["rows"]
+            if row["kind"] == "retained"]
+    assert rows and {row["device_retained_delta"] for row in rows} == {0}, rows
+
+
 def kept(core):
     """What comes of what was kept, is what comes without it."""
     done = heaptest.heapscan(core, "retained", "-n", "40", "-f", "json", "-q",
@@ -118,14 +189,29 @@ def kept(core):
     assert json.loads(done.stdout) == expected
 
 
+def said(target, pattern):
+    """What a child prints, sooner or later."""
+    deadline = time.monotonic() + 300
+    while True:
+        found = re.search(pattern, target.printed(), re.M)
+        if found:
+            return found[1]
+        assert time.monotonic() < deadline, (pattern, target.printed()[-500:])
+        time.sleep(0.1)
+
+
 def test(interpreter):
     label = "PyTorch %s: " % interpreter.torch
-    cores = {word: heaptest.tmp(word + ".core") for word in ("leaks", "well")}
+    cores = {word: heaptest.tmp(word + ".core")
+             for word in ("leaks", "well", "sums")}
     with heaptest.start_target(interpreter, SCRIPT, timeout=600) as target:
         printed = target.printed()
         told = json.loads(re.search(r"^KEPT (.*)$", printed, re.M)[1])
-        child = int(re.search(r"^HEALTHY (\d+)$", printed, re.M)[1])
-        for word, pid in ("leaks", target.pid), ("well", child):
+        pids = {"leaks": target.pid}
+        for word, name in ("well", "HEALTHY"), ("sums", "SUMMING"):
+            pids[word] = int(said(target, r"^%s (\d+)$" % name))
+        of_sums = json.loads(said(target, r"^SUMS (.*)$"))
+        for word, pid in pids.items():
             done = heaptest.heapdump("-q", "--max-pause", "5m", "-o",
                                      cores[word], pid)
             assert done.returncode == 0, done.stderr
@@ -137,6 +223,10 @@ def test(interpreter):
         sums(cores["leaks"], told)
     with heaptest.case(label + "graphs of losses are suspected"):
         suspected(cores["leaks"], told, freed)
+    with heaptest.case(label + "paths, types, what changed"):
+        the_same_elsewhere(cores["leaks"], told)
+    with heaptest.case(label + "sums that losses are added to"):
+        running_sums(cores["sums"], of_sums)
     with heaptest.case(label + "the same from what was kept"):
         kept(cores["leaks"])
     with heaptest.case(label + "a program that is well"):
