@@ -67,18 +67,8 @@ struct error *ledger_python(struct ledger_making *making);
 /** … and what of the latter nobody else has told. */
 void ledger_python_rest(struct ledger_making *making);
 
-/** ledgertensors.c: types whose instances stand for tensors. */
-struct error *ledger_tensor_types(const struct pyh_runtime *runtime,
-				  struct pyh_types *types, uint8_t **ret,
-				  size_t *ret_count);
-
-/**
- * Add the storages of these objects, and of their gradients, to the blocks.
- *
- * @param objects  addresses, borrowed
- */
-struct error *ledger_tensors(struct ledger_making *making,
-			     const uint64_t *objects, size_t count);
+/** ledgertensors.c: add the storages of tensors in the process to the blocks. */
+struct error *ledger_tensors(struct ledger_making *making);
 
 /** ledgermalloc.c: chunks. */
 struct error *ledger_malloc(struct ledger_making *making);

@@ -89,8 +89,6 @@ struct adder {
 	size_t num_types;
 	struct ledger_block *blocks;
 	size_t num_blocks, room;
-	uint64_t *tensors;	/* addresses of objects that stand for one */
-	size_t num_tensors, room_tensors;
 	uint64_t objects;
 	bool no_memory;
 	char padding[64];	/* of another worker's cache line */
@@ -102,8 +100,6 @@ struct adding {
 	struct adder *adders;
 	unsigned int num_adders;
 	uint64_t *pinned;	/* a bit for each arena */
-	uint8_t *tensor_types;	/* by type: 1, if they stand for tensors */
-	size_t num_tensor_types;
 	uint64_t resident;	/* bytes of arenas that were in memory */
 	uint64_t used;		/* … of blocks in use */
 	uint64_t overhead, empty, kept;
@@ -115,9 +111,7 @@ static void adding_deinit(struct adding *adding)
 		free(adding->adders[i].types);
 		free(adding->adders[i].pins);
 		free(adding->adders[i].blocks);
-		free(adding->adders[i].tensors);
 	}
-	free(adding->tensor_types);
 	free(adding->adders);
 	free(adding->pinned);
 }
@@ -159,22 +153,6 @@ static bool add_block(struct adder *adder, const struct pyh_holding *holding,
 	return true;
 }
 
-static bool add_tensor(struct adder *adder, uint64_t object)
-{
-	if (adder->num_tensors == adder->room_tensors) {
-		size_t room = adder->room_tensors ? adder->room_tensors * 2 :
-						    1024;
-		uint64_t *grown = realloc(adder->tensors, room * sizeof(*grown));
-
-		if (!grown)
-			return false;
-		adder->tensors = grown;
-		adder->room_tensors = room;
-	}
-	adder->tensors[adder->num_tensors++] = object;
-	return true;
-}
-
 static void add(void *context, const struct pyh_holding *holding)
 {
 	const struct adding *adding = context;
@@ -184,9 +162,6 @@ static void add(void *context, const struct pyh_holding *holding)
 	uint32_t id = holding->type->id, arena = holding->arena;
 
 	adder->objects += !holding->claimed;
-	if (!holding->claimed && id < adding->num_tensor_types &&
-	    adding->tensor_types[id])
-		adder->no_memory |= !add_tensor(adder, holding->object);
 	if (holding->in_module)
 		return;
 	if (id >= adder->num_types && !grow_types(adder, id)) {
@@ -308,39 +283,14 @@ static struct error *gather_blocks(struct adding *adding)
 		free(adder->blocks);
 		adder->blocks = NULL;
 	}
-	qsort(blocks->items, blocks->count, sizeof(*blocks->items), by_key);
 	return NULL;
 }
 
-/** What tensors hold beside their objects. */
-static struct error *tell_tensors(struct adding *adding)
+static void sort_blocks(struct ledger_blocks *blocks)
 {
-	struct error *err = NULL;
-	uint64_t *objects;
-	size_t count = 0;
-
-	for (unsigned int i = 0; i < adding->num_adders; i++)
-		count += adding->adders[i].num_tensors;
-	if (count == 0)
-		return NULL;
-	objects = calloc(count, sizeof(*objects));
-	if (!objects)
-		return error_no_memory();
-	count = 0;
-	for (unsigned int i = 0; i < adding->num_adders; i++) {
-		const struct adder *adder = &adding->adders[i];
-
-		if (adder->num_tensors)
-			memcpy(objects + count, adder->tensors,
-			       adder->num_tensors * sizeof(*objects));
-		count += adder->num_tensors;
-	}
-	err = ledger_tensors(adding->making, objects, count);
-	free(objects);
-	if (!err)
-		qsort(adding->making->blocks.items, adding->making->blocks.count,
-		      sizeof(*adding->making->blocks.items), by_key);
-	return err;
+	if (blocks->count > 0)
+		qsort(blocks->items, blocks->count, sizeof(*blocks->items),
+		      by_key);
 }
 
 static uint64_t sum_of(const struct adding *adding, uint32_t type,
@@ -525,15 +475,13 @@ static struct error *tell_python(struct ledger_making *making,
 		return error_no_memory();
 	err = add_arenas(&adding);
 	if (!err)
-		err = ledger_tensor_types(runtime, types,
-					  &adding.tensor_types,
-					  &adding.num_tensor_types);
-	if (!err)
 		err = pyh_holdings_each(census, add, &adding);
 	if (!err)
 		err = gather_blocks(&adding);
 	if (!err)
-		err = tell_tensors(&adding);
+		err = ledger_tensors(making);
+	if (!err)
+		sort_blocks(&making->blocks);
 	if (err)
 		return err;
 	settle(&adding);

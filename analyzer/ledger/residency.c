@@ -15,7 +15,7 @@
 enum {
 	PAGE = 4096,			/* bytes of what is looked at for zeroes */
 	PIECE = 1 << 20,		/* … in one go */
-	BATCH = 64,			/* pieces, before it is asked whether more
+	BATCH = 16,			/* pieces, before it is asked whether more
 					   have to be looked at */
 };
 

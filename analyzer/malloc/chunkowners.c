@@ -324,6 +324,8 @@ static struct error *make(struct chunkowners *owners, struct opened *opened,
 		err = chunktable_create(heap, &owners->spill, &owners->table);
 	if (!err)
 		err = chunk_filter_make(owners);
+	if (!err && owners->census)
+		err = chunk_data_find(owners, opened);
 	if (!err)
 		err = spill_alloc(&owners->spill, owners->table->count *
 				  (uint64_t)sizeof(*owners->keys),
@@ -366,6 +368,7 @@ void chunkowners_destroy(struct chunkowners *owners)
 		return;
 	chunktable_destroy(owners->table);
 	free(owners->filter);
+	free(owners->data);
 	free(owners->types);
 	free(owners->type_numbers);
 	native_stacks_deinit(&owners->stacks);

@@ -59,6 +59,11 @@ struct chunk_edge {
 #define CHUNK_EDGE_BUFFER (UINT32_C(1) << 31)	/* of from: no structure, whose
 						   words may be left from before */
 
+/** Memory that is numbers. */
+struct chunk_data {
+	uint64_t start, end;
+};
+
 struct chunkowners {
 	const struct image *image;	/* borrowed, as all of opened's */
 	const struct pyh_runtime *runtime;	/* NULL: no Python */
@@ -72,6 +77,8 @@ struct chunkowners {
 	const struct pyh_type **types;	/* by number: in order of address */
 	uint32_t *type_numbers;		/* by id of the type */
 	uint32_t num_types;
+	struct chunk_data *data;	/* by address, apart; num_data */
+	size_t num_data;
 	struct native_stacks stacks;
 	struct native_stacks locals;	/* thread-local data that is elsewhere */
 	/* in the order of from */
@@ -104,6 +111,23 @@ static inline uint32_t chunk_known(const struct chunkowners *owners,
 {
 	return atomic_load_explicit(&owners->keys[id], memory_order_relaxed);
 }
+
+/** Find what is numbers: once the table is there. */
+struct error *chunk_data_find(struct chunkowners *owners,
+			      struct opened *opened);
+
+/**
+ * Step over what is numbers.
+ *
+ * @param start  where it goes on: at end or beyond it if nothing is left
+ * @return where the next begins, or end
+ */
+uint64_t chunk_data_skip(const struct chunkowners *owners, uint64_t *start,
+			 uint64_t end);
+
+/** Is there, a page away at most, what is numbers? */
+bool chunk_data_beside(const struct chunkowners *owners, uint64_t start,
+		       uint64_t end);
 
 /** Note the granules that chunks in use are in. */
 struct error *chunk_filter_make(struct chunkowners *owners);

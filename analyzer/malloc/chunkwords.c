@@ -197,9 +197,23 @@ static void meet(void *context, uint64_t address, uint32_t from, uint32_t id,
 
 /* --- pieces of memory ----------------------------------------------------------- */
 
+/**
+ * Words of [start, end) between data of tensors: of large ones that is all that is
+ * read, and the kernel is not to read more around it.
+ */
+static void search_few(const struct place *place, struct chunk_batch *batch,
+		       uint64_t start, uint64_t end)
+{
+	uint64_t words[PAGE / 8];
+	size_t size = (size_t)(end - start) & ~(size_t)7;
+
+	if (memory_try_few(place->reader, start, words, size))
+		chunk_words_add(batch, (const uint8_t *)words, size, start);
+}
+
 /** Words of [start, end), page by page where not all of it can be read. */
-static void search(const struct place *place, struct chunk_batch *batch,
-		   uint32_t from, uint64_t start, uint64_t end)
+static void search_words(const struct place *place, struct chunk_batch *batch,
+			 uint64_t start, uint64_t end)
 {
 	struct memory_reader *reader = place->reader;
 	const uint8_t *bytes;
@@ -207,7 +221,10 @@ static void search(const struct place *place, struct chunk_batch *batch,
 	start = (start + 7) & ~UINT64_C(7);
 	if (end < start + 8)
 		return;
-	batch->from = from;
+	if (end - start <= PAGE && chunk_data_beside(place->owners, start, end)) {
+		search_few(place, batch, start, end);
+		return;
+	}
 	bytes = memory_view(reader, start, (size_t)(end - start));
 	if (bytes) {
 		chunk_words_add(batch, bytes, (size_t)(end - start), start);
@@ -221,6 +238,18 @@ static void search(const struct place *place, struct chunk_batch *batch,
 		if (bytes)
 			chunk_words_add(batch, bytes, (size_t)(next - start),
 					start);
+	}
+}
+
+static void search(const struct place *place, struct chunk_batch *batch,
+		   uint32_t from, uint64_t start, uint64_t end)
+{
+	batch->from = from;
+	while (start < end) {
+		uint64_t data = chunk_data_skip(place->owners, &start, end);
+
+		search_words(place, batch, start, data);
+		start = data;
 	}
 }
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `heapscan tensors` costs: beside the walk over objects that it needs, and
-how much of a dump it reads that is mostly data of tensors. The tensors are those of
-tests/torch/mirror.c, which are laid out as PyTorch's are."""
+how much of a dump it reads that is mostly data of tensors, as do the overview and
+the ledger. The tensors are those of tests/torch/mirror.c, which are laid out as
+PyTorch's are."""
 import ctypes
 import mmap
 import os
@@ -89,15 +90,17 @@ def bench_tensors(args):
                   f"{args.tensors:,}", ROUNDS, tensors, objects), flush=True)
 
     def reads(path):
-        dropped(path)
-        before = cached(path)
-        subprocess.run([HEAPSCAN, path, "tensors", "--no-index", "-q", "-o",
-                        os.devnull], check=True)
         size = os.path.getsize(path)
-        print("heapscan tensors reads %.1f MiB of a dump of %.1f GiB: %.2f %% "
-              "(%.1f MiB were cached before)" % (
-                  cached(path) / 2**20, size / 2**30,
-                  100 * cached(path) / size, before / 2**20), flush=True)
+        for view in ["tensors"], [], ["memory"]:
+            dropped(path)
+            before = cached(path)
+            subprocess.run([HEAPSCAN, path, *view, "--no-index", "-q", "-o",
+                            os.devnull], check=True)
+            after = cached(path)
+            print("heapscan %s reads %.1f MiB of a dump of %.1f GiB: %.2f %% "
+                  "(%.1f MiB were cached before)" % (
+                      " ".join(view) or "DUMP", after / 2**20, size / 2**30,
+                      100 * after / size, before / 2**20), flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         compiled(args.python, folder)
