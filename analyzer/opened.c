@@ -13,6 +13,7 @@
 #include "analyzer/analysis.h"
 #include "analyzer/kept/index.h"
 #include "analyzer/kept/kept.h"
+#include "analyzer/ledger/residency.h"
 #include "analyzer/scan_options.h"
 #include "analyzer/show/scan_progress.h"
 #include "analyzer/tensors/tensors.h"
@@ -36,6 +37,7 @@ struct opened {
 	struct pyh_shapes *shapes;
 	struct analysis *analysis;
 	struct ledger *ledger;
+	struct residency *residency;
 	struct tensors *tensors;
 	struct index *index;	/* NULL: none is wanted, or none to be had */
 	struct kept *kept;	/* what was in it; NULL: nothing */
@@ -175,6 +177,7 @@ void opened_destroy(struct opened *opened)
 		return;
 	free(opened->ledger);
 	tensors_destroy(opened->tensors);
+	residency_destroy(opened->residency);
 	analysis_destroy(opened->analysis);
 	pyh_shapes_destroy(opened->shapes);
 	pyh_census_destroy(opened->census);
@@ -311,6 +314,11 @@ struct analysis **opened_analysis(struct opened *opened)
 struct tensors **opened_tensors(struct opened *opened)
 {
 	return &opened->tensors;
+}
+
+struct residency **opened_residency(struct opened *opened)
+{
+	return &opened->residency;
 }
 
 struct ledger **opened_ledger(struct opened *opened)

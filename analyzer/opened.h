@@ -20,6 +20,7 @@ struct index;
 struct ledger;
 struct options;
 struct opened;
+struct residency;
 struct tensors;
 
 /**
@@ -89,6 +90,9 @@ struct analysis **opened_analysis(struct opened *opened);
 
 /** Where tensors_of() keeps what it found; *NULL at first. */
 struct tensors **opened_tensors(struct opened *opened);
+
+/** Where residency_of_dump() keeps what it made; *NULL at first. */
+struct residency **opened_residency(struct opened *opened);
 
 /** Where ledger_of() keeps what it made, or an earlier run kept; *NULL at first. */
 struct ledger **opened_ledger(struct opened *opened);

@@ -23,6 +23,9 @@ static const struct column tensor_totals[NUM_TOTALS] = {
 		.about = "of these storages" },
 	[TOTAL_CPU] = { .key = "cpu", .unit = UNIT_BYTES,
 		.about = "of that, in the process's own memory" },
+	[TOTAL_RESIDENT] = { .key = "resident", .unit = UNIT_BYTES,
+		.about = "of cpu, what was in memory, or of which that is not "
+			 "known" },
 	[TOTAL_OTHER_DEVICES] = { .key = "devices", .unit = UNIT_BYTES,
 		.about = "of that, in devices'" },
 	[TOTAL_PARAMETERS] = { .key = "parameters", .unit = UNIT_BYTES,
@@ -103,6 +106,7 @@ static const struct column *columns_of(const struct tensor_rows *view)
 	columns[TENSOR_VIEW].hidden = view->grouped;
 	columns[TENSOR_TYPE].hidden = view->grouped;
 	columns[TENSOR_LAYOUT].hidden = !has_layouts(view);
+	columns[TENSOR_RESIDENT].hidden = !tensor_rows_untouched(view);
 	return columns;
 }
 

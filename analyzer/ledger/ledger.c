@@ -147,7 +147,7 @@ void ledger_tell_left(struct ledger_making *making,
 uint64_t ledger_tell(struct ledger_making *making, uint64_t start, uint64_t end,
 		     enum ledger_category category)
 {
-	const struct residency *residency = &making->residency;
+	const struct residency *residency = making->residency;
 	struct resident_mapping *mapping = making->mapping;
 	uint64_t told = 0;
 
@@ -199,13 +199,13 @@ static struct error *make(struct ledger_making *making)
 	const struct core_notes *notes = &making->image->notes;
 	struct error *err;
 
-	err = residency_make(making->image, opened_workers(making->opened),
-			     &making->residency);
+	err = residency_of_dump(making->opened, &making->residency);
 	if (err)
 		return err;
-	ledger->total = making->residency.total;
-	ledger->noted = making->residency.noted;
-	ledger->rows[LEDGER_ZEROES].bytes = making->residency.zeroes;
+	residency_untell(making->residency);
+	ledger->total = making->residency->total;
+	ledger->noted = making->residency->noted;
+	ledger->rows[LEDGER_ZEROES].bytes = making->residency->zeroes;
 	ledger->has_page_tables = core_notes_number(
 		notes, FORMAT_FACT_PAGE_TABLES, &ledger->page_tables);
 	ledger->has_swapped = core_notes_number(notes, FORMAT_FACT_SWAP,
@@ -254,7 +254,6 @@ static struct error *make_anew(struct opened *opened, bool owners,
 	ret->owners = owners;
 	err = make(&making);
 	free(making.blocks.items);
-	residency_deinit(&making.residency);
 	if (!err)
 		check_sum(&making);
 	return err;

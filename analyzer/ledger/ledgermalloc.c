@@ -273,7 +273,7 @@ static struct error *tell_chunk(void *context, const struct glibc_chunk *chunk)
 	}
 	if (chunk->kind == GLIBC_MAPPED)
 		return NULL;
-	mapping = residency_at(&chunks->making->residency,
+	mapping = residency_at(chunks->making->residency,
 			       chunk->start);
 	if (mapping)
 		mapping->is_malloc = true;
@@ -283,7 +283,7 @@ static struct error *tell_chunk(void *context, const struct glibc_chunk *chunk)
 /** What of malloc's memory is no chunk: headers and ends of heaps. */
 static void tell_between(struct chunks *chunks)
 {
-	struct residency *residency = &chunks->making->residency;
+	struct residency *residency = chunks->making->residency;
 	uint64_t overhead = 0;
 
 	for (size_t i = 0; i < glibc_num_arenas(chunks->heap); i++)

@@ -37,7 +37,7 @@ struct ledger_making {
 	struct opened *opened;
 	struct image *image;
 	struct ledger *ledger;
-	struct residency residency;
+	struct residency *residency;	/* borrowed from opened */
 	struct ledger_blocks blocks;	/* Python's outside of its arenas */
 	size_t hint;			/* of residency_of() */
 	struct resident_mapping *mapping;	/* the one last told of */

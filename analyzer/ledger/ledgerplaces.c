@@ -38,7 +38,7 @@ static void tell_left_of(struct ledger_making *making,
 			 struct resident_mapping *mapping, uint64_t start,
 			 uint64_t end, enum ledger_category category)
 {
-	uint64_t bytes = residency_of(&making->residency, start, end,
+	uint64_t bytes = residency_of(making->residency, start, end,
 				      &making->hint);
 
 	if (bytes > left_of(mapping))
@@ -59,7 +59,7 @@ static void tell_stack(struct ledger_making *making,
 		       const struct core_thread *thread)
 {
 	uint16_t machine = making->image->machine;
-	struct residency *residency = &making->residency;
+	struct residency *residency = making->residency;
 	struct resident_mapping *mapping, *local;
 	uint64_t stack, tls, end;
 
@@ -99,7 +99,7 @@ static bool is_ended_stack(struct ledger_making *making,
 			   struct memory_reader *memory,
 			   const struct resident_mapping *mapping)
 {
-	const struct residency *residency = &making->residency;
+	const struct residency *residency = making->residency;
 	uint64_t size = mapping->end - mapping->start;
 	uint64_t tail = size < SEARCH ? size : SEARCH;
 	const struct resident_mapping *guard = mapping - 1;
@@ -119,7 +119,7 @@ static bool is_ended_stack(struct ledger_making *making,
 
 static struct error *tell_ended_stacks(struct ledger_making *making)
 {
-	struct residency *residency = &making->residency;
+	struct residency *residency = making->residency;
 	struct memory_reader memory;
 	struct error *err = memory_reader_init(&memory, making->image->memory);
 
@@ -272,7 +272,7 @@ static void look_at_variables(struct ledger_making *making,
 {
 	const struct module *module = modules_find(making->image->modules,
 						   mapping->start);
-	const struct residency *residency = &making->residency;
+	const struct residency *residency = making->residency;
 	uint64_t at = mapping->start;
 
 	for (; at < mapping->end; at += VIEW) {
@@ -295,7 +295,7 @@ static void look_at_variables(struct ledger_making *making,
 static struct error *find_mappers(struct ledger_making *making,
 				  struct mysteries *mysteries)
 {
-	const struct residency *residency = &making->residency;
+	const struct residency *residency = making->residency;
 	struct memory_reader memory;
 	struct error *err = memory_reader_init(&memory, making->image->memory);
 
@@ -342,7 +342,7 @@ static struct error *tell_mysteries(struct ledger_making *making,
 static struct error *tell_mappings(struct ledger_making *making,
 				   struct mosts *mosts)
 {
-	struct residency *residency = &making->residency;
+	struct residency *residency = making->residency;
 	struct mysteries mysteries = { 0 };
 	CLEANUP(free_pointer) struct mystery *items =
 		calloc(residency->count + 1, sizeof(*items));

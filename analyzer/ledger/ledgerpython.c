@@ -194,7 +194,7 @@ static uint64_t empty_of(struct ledger_making *making,
 		end = at + use->pool_size < use->limit ? at + use->pool_size :
 							 use->limit;
 		if (use->empty[i / 64] >> i % 64 & 1)
-			bytes += residency_of(&making->residency, at,
+			bytes += residency_of(making->residency, at,
 					      end, &making->hint);
 	}
 	return bytes;
@@ -207,7 +207,7 @@ static void add_arena(struct adding *adding, uint32_t i)
 	uint64_t resident;
 
 	pyh_arena_use(adding->census, i, &use);
-	resident = residency_of(&adding->making->residency, use.start,
+	resident = residency_of(adding->making->residency, use.start,
 				use.limit, &adding->making->hint);
 	adding->resident += resident;
 	adding->used += use.used;
@@ -431,7 +431,7 @@ static bool tell_data_stack(void *context, const struct pyh_thread *thread)
 		return true;
 	for (int i = 0; i < DATA_STACKS_MAX && at != 0; i++) {
 		const struct resident_mapping *mapping =
-			residency_at(&making->residency, at);
+			residency_at(making->residency, at);
 
 		if (!mapping ||
 		    !memory_try_read(stacks->memory, at, chunk,
@@ -516,7 +516,7 @@ void ledger_python_rest(struct ledger_making *making)
 
 		if (block->size == 0)
 			continue;
-		mapping = residency_at(&making->residency, start);
+		mapping = residency_at(making->residency, start);
 		// What is in a file's mapping stays the file's.
 		if (!mapping || *mapping->name == '/' ||
 		    mapping->flags & FORMAT_MAPPING_SHARED ||

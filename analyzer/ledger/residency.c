@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/opened.h"
 #include "image/base/guard.h"
 #include "image/base/workers.h"
 #include "image/live/select.h"
@@ -19,11 +20,31 @@ enum {
 					   have to be looked at */
 };
 
-void residency_deinit(struct residency *residency)
+static void residency_deinit(struct residency *residency)
 {
 	free(residency->mappings);
 	free(residency->spans);
 	*residency = (struct residency){ 0 };
+}
+
+void residency_destroy(struct residency *residency)
+{
+	if (residency)
+		residency_deinit(residency);
+	free(residency);
+}
+
+void residency_untell(struct residency *residency)
+{
+	for (size_t i = 0; i < residency->count; i++) {
+		residency->mappings[i].told = 0;
+		residency->mappings[i].is_malloc = false;
+	}
+}
+
+bool residency_is_noted(const struct image *image)
+{
+	return image->notes.num_mappings > 0;
 }
 
 struct resident_mapping *residency_above(const struct residency *residency,
@@ -564,11 +585,11 @@ static void settle(struct residency *residency)
 	}
 }
 
-struct error *residency_make(struct image *image, unsigned int workers,
-			     struct residency *ret)
+/** workers: that look for zeroes. */
+static struct error *residency_make(struct image *image, unsigned int workers,
+				    struct residency *ret)
 {
-	struct residency residency = {
-		.noted = image->notes.num_mappings > 0 };
+	struct residency residency = { .noted = residency_is_noted(image) };
 	struct error *err = make_spans(image->memory, &residency);
 
 	if (!err)
@@ -585,4 +606,24 @@ struct error *residency_make(struct image *image, unsigned int workers,
 	settle(&residency);
 	*ret = residency;
 	return NULL;
+}
+
+struct error *residency_of_dump(struct opened *opened, struct residency **ret)
+{
+	struct residency **known = opened_residency(opened), *residency;
+	struct error *err = NULL;
+
+	if (!*known) {
+		residency = calloc(1, sizeof(*residency));
+		err = residency ? residency_make(opened_image(opened),
+						 opened_workers(opened),
+						 residency) :
+				  error_no_memory();
+		if (err)
+			free(residency);
+		else
+			*known = residency;
+	}
+	*ret = *known;
+	return err;
 }

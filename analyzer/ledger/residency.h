@@ -38,6 +38,8 @@ struct resident_span {
 	uint64_t start, end;
 };
 
+struct opened;
+
 struct residency {
 	struct resident_mapping *mappings;	/* by address, never overlapping */
 	size_t count;
@@ -49,10 +51,18 @@ struct residency {
 				   zeroes, where there are no such numbers */
 };
 
-/** workers: that look for zeroes. image is borrowed. */
-struct error *residency_make(struct image *image, unsigned int workers,
-			     struct residency *ret);
-void residency_deinit(struct residency *residency);
+/** That of a dump, made once; borrowed from opened. */
+struct error *residency_of_dump(struct opened *opened, struct residency **ret);
+
+/** Whether a dump has the kernel's numbers: without them a look at all of it
+ * would not tell what was in memory. */
+bool residency_is_noted(const struct image *image);
+
+/** Forget what a ledger has told. */
+void residency_untell(struct residency *residency);
+
+/** For opened. NULL is fine. */
+void residency_destroy(struct residency *residency);
 
 /** The first mapping that ends above an address; NULL: there is none. */
 struct resident_mapping *residency_above(const struct residency *residency,

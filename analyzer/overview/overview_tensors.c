@@ -45,7 +45,11 @@ static bool has_any(const struct overview_tensors *tensors)
 bool overview_tensors_lead(const struct overview_tensors *tensors,
 			   uint64_t bytes)
 {
-	return has_any(tensors) && tensors->rows.totals[TOTAL_BYTES] > bytes;
+	const uint64_t *totals = tensors->rows.totals;
+
+	// What was never touched takes nothing.
+	return has_any(tensors) && totals[TOTAL_BYTES] - totals[TOTAL_CPU] +
+					   totals[TOTAL_RESIDENT] > bytes;
 }
 
 static size_t num_shown(const struct overview_tensors *tensors, uint64_t top)
@@ -104,6 +108,7 @@ struct error *overview_tensors_tell(struct scan *scan,
 	(void)snprintf(title, sizeof(title), "TENSORS  %s",
 		       tensor_roles_text(rows, roles));
 	choose_columns(columns);
+	columns[TENSOR_RESIDENT].hidden = !tensor_rows_untouched(rows);
 	render_table(&scan->render, &(struct table_spec){
 		.json_key = "tensors", .title = title, .see = "tensors",
 		.columns = columns, .num_columns = NUM_TENSOR_COLUMNS });

@@ -18,6 +18,31 @@ static uint64_t storage_bytes(const struct tensor_rows *rows,
 		       rows->all.storages[tensor->storage].read.bytes;
 }
 
+/** What of it was in memory; of devices nothing is. */
+static uint64_t storage_resident(const struct tensor_rows *rows,
+				 const struct tensor *tensor)
+{
+	const struct tensor_storage *storage;
+
+	if (tensor->storage == TENSORS_NONE)
+		return 0;
+	storage = &rows->all.storages[tensor->storage];
+	return storage->read.device ? 0 : tensor_storage_takes(storage);
+}
+
+static bool knows_resident(const struct tensor_rows *rows,
+			   const struct tensor *tensor)
+{
+	return tensor->storage != TENSORS_NONE &&
+	       rows->all.storages[tensor->storage].knows_resident;
+}
+
+bool tensor_rows_untouched(const struct tensor_rows *rows)
+{
+	// A page that is not there at the end of each is no news.
+	return rows->totals[TOTAL_RESIDENT] < rows->totals[TOTAL_CPU] / 100 * 99;
+}
+
 static void add_up(struct tensor_rows *rows, const struct tensor *tensor,
 		   uint64_t bytes)
 {
@@ -36,6 +61,7 @@ static void add_up(struct tensor_rows *rows, const struct tensor *tensor,
 	rows->totals[TOTAL_STORAGES]++;
 	rows->totals[TOTAL_BYTES] += bytes;
 	rows->totals[device ? TOTAL_OTHER_DEVICES : TOTAL_CPU] += bytes;
+	rows->totals[TOTAL_RESIDENT] += storage_resident(rows, tensor);
 	rows->totals[of_roles[tensor->role]] += bytes;
 	if (tensor->held != TENSOR_BY_PYTHON)
 		rows->totals[TOTAL_CXX_BYTES] += bytes;
@@ -75,6 +101,7 @@ static struct error *add_row(struct tensor_rows *rows, uint32_t number,
 {
 	const struct tensor *tensor = &rows->all.items[number];
 	uint64_t bytes = storage_bytes(rows, tensor);
+	uint64_t resident = storage_resident(rows, tensor);
 	struct tensor_row *row = &rows->items[rows->count++];
 
 	rows->totals[TOTAL_COUNT]++;
@@ -83,10 +110,12 @@ static struct error *add_row(struct tensor_rows *rows, uint32_t number,
 		seen[tensor->storage] = 1;
 		add_up(rows, tensor, bytes);
 	} else if (rows->grouped) {
-		bytes = 0;
+		bytes = resident = 0;
 	}
 	*row = (struct tensor_row){ .tensor = number, .bytes = bytes,
-				    .count = 1 };
+				    .resident = resident, .count = 1,
+				    .knows_resident =
+					    knows_resident(rows, tensor) };
 	return rows->grouped ? find_kind(rows, row) : NULL;
 }
 
@@ -142,6 +171,7 @@ static void group_rows(struct tensor_rows *rows)
 
 		if (kept > 0 && rows->items[kept - 1].kind == row->kind) {
 			rows->items[kept - 1].bytes += row->bytes;
+			rows->items[kept - 1].resident += row->resident;
 			rows->items[kept - 1].count++;
 		} else {
 			rows->items[kept++] = *row;
@@ -174,6 +204,10 @@ struct cell tensor_row_key(const struct tensor_rows *rows,
 	case TENSOR_BYTES:
 		return tensor->storage == TENSORS_NONE ? cell_unknown() :
 			cell_number(UNIT_BYTES, row->bytes);
+	case TENSOR_RESIDENT:
+		return row->knows_resident ?
+			cell_number(UNIT_BYTES, row->resident) :
+			cell_unknown();
 	case TENSOR_COUNT:
 		return cell_number(UNIT_COUNT, row->count);
 	case TENSOR_ADDRESS:

@@ -15,6 +15,7 @@
 
 enum tensor_column {
 	TENSOR_BYTES,
+	TENSOR_RESIDENT,
 	TENSOR_COUNT,		/* of equal ones */
 	TENSOR_ADDRESS,
 	TENSOR_ROLE,
@@ -39,7 +40,8 @@ enum tensor_column {
 };
 
 enum tensor_total {
-	TOTAL_COUNT, TOTAL_STORAGES, TOTAL_BYTES, TOTAL_CPU, TOTAL_OTHER_DEVICES,
+	TOTAL_COUNT, TOTAL_STORAGES, TOTAL_BYTES, TOTAL_CPU,
+	TOTAL_RESIDENT, TOTAL_OTHER_DEVICES,
 	TOTAL_PARAMETERS, TOTAL_GRADIENTS, TOTAL_OPTIMIZER, TOTAL_BUFFERS,
 	TOTAL_INPUTS, TOTAL_ACTIVATIONS, TOTAL_ARRAYS, TOTAL_REST, TOTAL_CXX,
 	TOTAL_CXX_BYTES, TOTAL_UNREAD, TOTAL_RELEASED, TOTAL_BARE, TOTAL_NODES,
@@ -50,7 +52,10 @@ struct tensor_row {
 	uint32_t tensor;	/* its number; of equal ones the first */
 	uint64_t bytes;		/* that it counts for; of a tensor alone those of
 				   its storage */
+	uint64_t resident;	/* … that were in memory of the process, or of which
+				   that is not known */
 	uint64_t count;
+	bool knows_resident;
 	uint64_t kind;		/* equal ones have the same; 0 where they are not
 				   put together */
 };
@@ -75,6 +80,9 @@ static inline void tensor_rows_deinit(struct tensor_rows *rows)
 {
 	free(rows->items);
 }
+
+/** Was much less of them in memory than their storages have? */
+bool tensor_rows_untouched(const struct tensor_rows *rows);
 
 enum { TENSOR_DEVICE_MAX = 32 };
 

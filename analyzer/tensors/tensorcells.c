@@ -15,6 +15,10 @@ const struct column tensor_columns[NUM_TENSOR_COLUMNS] = {
 	[TENSOR_BYTES] = { .key = "bytes", .title = "bytes", .unit = UNIT_BYTES,
 		.about = "of its storage; of equal ones together, each storage "
 			 "once" },
+	[TENSOR_RESIDENT] = { .key = "resident", .title = "in memory", .unit = UNIT_BYTES,
+		.about = "of these bytes, those that were: not what was never "
+			 "touched; absent of what is on a device, and where the "
+			 "dump does not tell", .hidden = true },
 	[TENSOR_COUNT] = { .key = "count", .title = "count", .unit = UNIT_COUNT,
 		.about = "in text without --each: tensors that are equal in "
 			 "all but where they are" },
@@ -190,10 +194,11 @@ void tensor_cells_rest(const struct tensor_rows *view, size_t shown)
 {
 	struct cell cells[NUM_TENSOR_COLUMNS];
 	char number[UNITS_TEXT_MAX], text[64];
-	uint64_t bytes = 0, count = 0;
+	uint64_t bytes = 0, resident = 0, count = 0;
 
 	for (size_t i = shown; i < view->count; i++) {
 		bytes += view->items[i].bytes;
+		resident += view->items[i].resident;
 		count += view->items[i].count;
 	}
 	for (int i = 0; i < NUM_TENSOR_COLUMNS; i++)
@@ -202,6 +207,8 @@ void tensor_cells_rest(const struct tensor_rows *view, size_t shown)
 		       units_count(count, number), count == 1 ? "" : "s");
 	if (view->grouped)
 		cells[TENSOR_BYTES] = cell_number(UNIT_BYTES, bytes);
+	if (view->grouped)
+		cells[TENSOR_RESIDENT] = cell_number(UNIT_BYTES, resident);
 	cells[TENSOR_PATH] = cell_text(text);
 	render_rest(&view->scan->render, cells);
 }

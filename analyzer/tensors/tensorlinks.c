@@ -300,7 +300,7 @@ static uint64_t bytes_of(const struct tensor_storage *storage)
 	case TENSOR_PAGEABLE:
 	case TENSOR_PINNED:
 	case TENSOR_SHARED:
-		return storage->read.data ? storage->read.bytes : 0;
+		return storage->read.data ? tensor_storage_takes(storage) : 0;
 	case TENSOR_FILE:
 	case TENSOR_NUMPY:
 	case TENSOR_BORROWED:

@@ -471,6 +471,8 @@ static struct error *find(struct tensors *tensors)
 		err = find_torchs(tensors);
 	if (!err && tensors->options.arrays)
 		err = tensors_add_arrays(tensors);
+	if (!err)
+		err = tensors_find_resident(tensors);
 	if (err)
 		return err;
 	return tensors_give_roles(tensors);

@@ -89,7 +89,18 @@ struct tensor_storage {
 	struct torch_storage read;
 	enum tensor_memory memory;
 	const char *name;	/* of SHARED and FILE: what is mapped; borrowed */
+	/* of one in the process, where the dump tells: bytes that were in memory,
+	   as what was never touched is not */
+	uint64_t resident;
+	bool knows_resident;
 };
+
+/** What it takes: as far as that is known, what was in memory. */
+static inline uint64_t tensor_storage_takes(const struct tensor_storage *storage)
+{
+	return storage->knows_resident ? storage->resident :
+					 storage->read.bytes;
+}
 
 /** All there are: borrowed from tensors. */
 struct tensors_found {

@@ -63,6 +63,9 @@ struct error *tensors_add_data(struct tensors *tensors,
 /** Storages of the heap that no tensor has. */
 struct error *tensors_count_bare(struct tensors *tensors);
 
+/** How much of those in the process was in memory, where the dump tells. */
+struct error *tensors_find_resident(struct tensors *tensors);
+
 /* --- tensorgraph.c */
 
 /**

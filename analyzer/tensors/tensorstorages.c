@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/ledger/residency.h"
 #include "analyzer/tensors/tensorsparts.h"
 #include "image/base/findings.h"
 #include "image/modules.h"
@@ -246,4 +247,38 @@ struct error *tensors_count_bare(struct tensors *tensors)
 		tensors->bare_bytes += storage.bytes;
 	}
 	return NULL;
+}
+
+/* --- what of them was in memory -------------------------------------------------------- */
+
+struct error *tensors_find_resident(struct tensors *tensors)
+{
+	const struct resident_mapping *mapping;
+	struct residency *residency = NULL;
+	struct error *err = NULL;
+	size_t hint = 0;
+
+	for (size_t i = 0; !err && i < tensors->num_storages; i++) {
+		struct tensor_storage *storage = &tensors->storages[i];
+		uint64_t data = storage->read.data, bytes = storage->read.bytes;
+
+		if (storage->read.device != DEVICE_CPU || data == 0 ||
+		    bytes > UINT64_MAX - data ||
+		    !residency_is_noted(tensors->image))
+			continue;
+		if (!residency)
+			err = residency_of_dump(tensors->opened, &residency);
+		if (err)
+			break;
+		mapping = residency_at(residency, data);
+		storage->resident = residency_of(residency, data, data + bytes,
+						 &hint);
+		// Of what is not in the dump it is not known where it was.
+		if (mapping && mapping->resident > mapping->placed)
+			storage->resident += mapping->resident - mapping->placed;
+		if (storage->resident > bytes)
+			storage->resident = bytes;
+		storage->knows_resident = true;
+	}
+	return err;
 }

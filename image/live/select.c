@@ -699,10 +699,22 @@ static void put(struct selection *selection, struct select_range range,
 		selection->ranges[selection->count++] = range;
 }
 
+/** Few enough to be told of one by one? */
+static bool has_few_zeroes(const struct selection *selection)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < selection->count; i++)
+		count += selection->ranges[i].reason == FORMAT_CAPTURED &&
+			 selection->ranges[i].known_zero;
+	return count <= SELECT_HOLES_TOLD;
+}
+
 struct error *selection_leave_out(struct selection *selection,
 				  const struct select_span *holes,
 				  size_t count, enum format_reason reason)
 {
+	bool tell_zeroes = has_few_zeroes(selection);
 	struct selection made = { 0 };
 	size_t first = 0;
 
@@ -716,8 +728,9 @@ struct error *selection_leave_out(struct selection *selection,
 		struct select_range left_out = *range;
 		uint64_t at = range->start;
 
-		left_out.reason = (uint16_t)reason;
-		left_out.known_zero = false;
+		left_out.known_zero &= tell_zeroes;
+		left_out.reason = (uint16_t)(left_out.known_zero ? FORMAT_ZERO :
+								   reason);
 		while (first < count && holes[first].end <= at)
 			first++;
 		for (size_t k = first; range->reason == FORMAT_CAPTURED &&

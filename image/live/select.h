@@ -36,6 +36,9 @@ enum {
 	/* Holes of zeroes shorter than this are written as zeroes. */
 	SELECT_HOLE_MIN = 64 << 10,
 	SELECT_SHARED_MAX = 64 << 20,
+	/* As many of them are told of within what is left out: each is 48 bytes
+	   of notes. */
+	SELECT_HOLES_TOLD = 1 << 17,
 };
 
 /** One --include or --exclude: a range or a regular expression on names. */
@@ -106,7 +109,10 @@ void selection_deinit(struct selection *selection);
 bool select_is_included(const struct select_rules *rules,
 			const struct procmap *map, uint64_t address);
 
-/** Leave holes out for a reason, as far as they were taken: whole pages. */
+/**
+ * Leave holes out for a reason, as far as they were taken: whole pages. Pages in
+ * them that were never touched are FORMAT_ZERO, unless there are too many of them.
+ */
 struct error *selection_leave_out(struct selection *selection,
 				  const struct select_span *holes,
 				  size_t count, enum format_reason reason);

@@ -91,7 +91,10 @@ def others():
         "sparse": torch.eye(9).to_sparse(),
         "meta": torch.empty(1 << 20, 1 << 20, device="meta"),
         "large": torch.full((1 << 21,), 3, dtype=torch.uint8),
+        "untouched": torch.empty(64 << 20, dtype=torch.uint8),
+        "pages": torch.empty(16 << 20, dtype=torch.uint8),
     }
+    kinds["pages"][::1 << 16] = 1       # one page of 16
     for name in ("bool", "int8", "int32", "float16", "bfloat16", "complex64",
                  "float8_e5m2", "uint16", "uint64"):
         if hasattr(torch, name):
@@ -236,6 +239,17 @@ def storage_of(tensor):
             else tensor.storage())
 
 
+def touched(tensor):
+    """Bytes of its data that are in memory, as the kernel says."""
+    page, begin = os.sysconf("SC_PAGESIZE"), tensor.data_ptr()
+    end = begin + storage_of(tensor).nbytes()
+    with open("/proc/self/pagemap", "rb") as pagemap:
+        pagemap.seek(begin // page * 8)
+        entries = pagemap.read((-(-end // page) - begin // page) * 8)
+    return sum(min(end, at + page) - max(begin, at) for at, entry in zip(
+        range(begin // page * page, end, page), entries[7::8]) if entry & 0x80)
+
+
 def main():
     torch.manual_seed(1)
     torch.set_num_threads(2)
@@ -289,6 +303,8 @@ def main():
         "val_nodes": graph_of(val_losses), "input": id(x),
         "kinds": {name: id(tensor) for name, tensor in kinds.items()},
         "inner": id(kinds["wrapper"].inner),
+        "touched": {name: touched(kinds[name])
+                    for name in ("untouched", "pages", "large")},
         "arrays": arrays and [about_array(name, one)
                               for name, one in arrays.items()],
         "numpy": "numpy" in kinds}), flush=True)

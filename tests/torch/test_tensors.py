@@ -182,6 +182,19 @@ def input_batch(document, truth):
         assert any(row.get("memory") == "numpy" for row in document["rows"])
 
 
+def in_memory(document, truth):
+    """What was never touched takes nothing."""
+    rows = {int(row["address"], 16): row for row in document["rows"]}
+    for name, size in truth["touched"].items():
+        row = rows[truth["kinds"][name]]
+        assert row["resident"] == size, (name, size, row)
+    # Its header alone is there.
+    assert truth["touched"]["untouched"] < 4096, truth["touched"]
+    assert truth["touched"]["pages"] < 2 << 20, truth["touched"]
+    totals = document["totals"]
+    assert totals["resident"] < totals["cpu"] - (70 << 20), totals
+
+
 def arrays(document, truth):
     rows = {int(row["address"], 16): row for row in document["rows"]
             if row["role"] == "array"}
@@ -218,12 +231,10 @@ def ledger(dump, pid_resident, tensors):
     assert totals["unexplained"] < totals["total"] * 0.05, document["rows"]
     by = {row["category"]: row["bytes"] for row in document["rows"]}
     assert by["shared memory"] >= 1 << 20, by       # the tensor in it
-    # A chunk has some bytes more than were asked for. Told are those that
-    # objects stand for, whose types have a module, and gradients.
-    private = {row["storage"]: row["bytes"] for row in tensors["rows"]
+    # A chunk has some bytes more than were asked for.
+    private = {row["storage"]: row["resident"] for row in tensors["rows"]
                if row.get("bytes") and not row.get("memory")
-               and row["role"] != "array"
-               and ("." in row["type"] or row["role"] == "gradient")}
+               and row["role"] != "array"}
     expected = sum(private.values())
     got = by["data of tensors"] + by.get("data of arrays", 0)
     assert abs(got - expected) <= expected * 0.002 + 200 * len(private), (
@@ -252,6 +263,8 @@ def test(interpreter):
         parts(document, truth)
     with heaptest.case(label + "where the bytes of a storage are"):
         input_batch(document, truth)
+    with heaptest.case(label + "what of it was in memory"):
+        in_memory(document, truth)
     with heaptest.case(label + "arrays of NumPy"):
         arrays(document, truth)
     with heaptest.case(label + "equal ones make one row of text"):

@@ -476,25 +476,27 @@ static void check_holes(void)
 		{ 0x1000, 0x9000, 0, FORMAT_CAPTURED, false },
 		{ 0x9000, 0xa000, 0, FORMAT_ZERO, true },
 		{ 0xa000, 0xf000, 1, FORMAT_CAPTURED, false },
+		{ 0xf000, 0x10000, 1, FORMAT_CAPTURED, true },
 	};
 	const struct select_span holes[] = {
-		{ 0x2000, 0x3000 }, { 0x5000, 0xb000 }, { 0xe000, 0xf000 },
+		{ 0x2000, 0x3000 }, { 0x5000, 0xb000 }, { 0xe000, 0x10000 },
 	};
 	const uint64_t starts[] = { 0x1000, 0x2000, 0x3000, 0x5000, 0x9000,
-				    0xa000, 0xb000, 0xe000 };
+				    0xa000, 0xb000, 0xe000, 0xf000 };
 
 	selection.ranges = malloc(sizeof(ranges));
 	memcpy(selection.ranges, ranges, sizeof(ranges));
-	selection.count = 3;
+	selection.count = 4;
 	CHECK("holes", selection_leave_out(&selection, holes, 3,
 					   FORMAT_PAYLOAD) == NULL);
-	if (CHECK_U64("pieces", selection.count, 8))
-		for (size_t i = 0; i < 8; i++)
+	if (CHECK_U64("pieces", selection.count, 9))
+		for (size_t i = 0; i < 9; i++)
 			CHECK_U64("a piece", selection.ranges[i].start,
 				  starts[i]);
 	CHECK_U64("bytes left out", selection.bytes[FORMAT_PAYLOAD],
 		  0x1000 + 0x4000 + 0x1000 + 0x1000);
-	CHECK_U64("zeroes are not", selection.bytes[FORMAT_ZERO], 0x1000);
+	CHECK_U64("zeroes are not, nor those within",
+		  selection.bytes[FORMAT_ZERO], 0x2000);
 	CHECK_U64("bytes to read", selection.bytes_read, 0x6000);
 	selection_deinit(&selection);
 }
