@@ -81,6 +81,7 @@ const struct torch_block *caching_block_at(const struct torch_device *device,
 struct list {
 	struct memory_reader *memory;
 	uint64_t address;	/* of the first pointer; 0: not found */
+	uint64_t vector;	/* of the std::vector, which is in the allocator */
 	size_t count;
 };
 
@@ -103,6 +104,7 @@ static bool is_list(void *context, const struct caching_vector *vector)
 	if (!any)
 		return false;
 	list->address = vector->first;
+	list->vector = vector->address;
 	list->count = (size_t)count;
 	return true;
 }
@@ -180,6 +182,27 @@ static void find_by_symbol(const struct image *image,
 	tell_class(memory, allocator);
 }
 
+/** By its table of functions in front of its list; not in 1.13, which has none. */
+static void find_by_class(const struct module *module, const struct list *list,
+			  struct caching_allocator *allocator)
+{
+	uint64_t first = list->vector - module->start < CACHING_OBJECT_MAX ?
+				 module->start :
+				 list->vector - CACHING_OBJECT_MAX;
+	char text[TORCH_CLASS_MAX];
+
+	for (uint64_t at = list->vector - 8; at >= first && at < list->vector;
+	     at -= 8) {
+		const char *name = torch_class(list->memory, at, text);
+
+		if (!name || strcmp(name, "NativeCachingAllocator") != 0)
+			continue;
+		allocator->address = at;
+		memcpy(allocator->class_name, text, sizeof(text));
+		return;
+	}
+}
+
 /** Whether it is in this library; false: go on with others. */
 static bool look_in(const struct image *image, struct module *module,
 		    size_t which, struct caching_allocator *allocator,
@@ -206,8 +229,10 @@ static bool look_in(const struct image *image, struct module *module,
 	if (!caching_scan(image, list->memory, start, end, is_list, list))
 		return allocator->kind == CACHING_NATIVE;
 	allocator->kind = CACHING_NATIVE;
-	if (!allocator->found_by)
+	if (!allocator->found_by) {
 		allocator->found_by = "structure";
+		find_by_class(module, list, allocator);
+	}
 	return true;
 }
 

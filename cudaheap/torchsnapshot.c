@@ -338,6 +338,12 @@ static void put_host(struct snapshot *snapshot)
 	if (host.address)
 		torch_trace_find_in(source->memory, host.address, 8,
 				    HOST_OBJECT_MAX, -1, &trace);
+	if (trace.unknown)
+		findings_add(source->findings, "torch-trace", trace.unknown,
+			     "what was recorded of pinned memory, at 0x%" PRIx64
+			     ", is damaged, or laid out otherwise than in any "
+			     "release that is known (2.14 and 2.15): it is left "
+			     "out", trace.unknown);
 	if (trace.count)
 		torch_clock_find(source->memory, host.address,
 				 &snapshot->clock);

@@ -108,6 +108,7 @@ static const void *const type_info[2] = { &type_info, class_name };
 static const void *const table[4] = { NULL, type_info, &table, &table };
 
 static uint64_t native[8192];		/* the allocator */
+enum { CLOCK = 32768 };			/* bytes of it in front of its clock */
 EXPORTED void *_ZN3c104cuda20CUDACachingAllocator9allocatorE;
 
 static uint64_t number(uint64_t below)
@@ -572,6 +573,15 @@ static void damage(struct device *device, const char *what)
 	printf("DAMAGE %" PRIu64 "\n", at(made));
 }
 
+/** Its clock, whose cycles are nanoseconds, was measured so many times. */
+static void make_clock(uint8_t *pairs)
+{
+	for (uint64_t i = 0; i < 1001; i++) {
+		put(pairs + i * 16, UINT64_C(1700000000000000000) + i * 100);
+		put(pairs + i * 16 + 8, i * 100);
+	}
+}
+
 static void make_list(int count)
 {
 	uint8_t *object = (uint8_t *)native;
@@ -580,6 +590,8 @@ static void make_list(int count)
 	for (int i = 0; i < count; i++)
 		list[i] = at(devices[i].made);
 	put(object, at(table + 2));
+	if (release->event_time)
+		make_clock(object + CLOCK);
 	put(object + release->list, at(list));
 	put(object + release->list + 8, at(list + count));
 	put(object + release->list + 16, at(list + count));

@@ -155,7 +155,10 @@ def same_events(core, events):
                     for event in events], (
         ours[:3], events[:3])
     times = [event.get("time_us") for event in snapshot["device_traces"][0]]
-    assert times == [1000 + 977 * i if times[0] else None for i in range(100)]
+    # In microseconds, of a clock that is found whatever is exported.
+    assert times[0] is None or all(
+        abs(time * 1000 - (1700000000000000000 + 1000 + 977 * i)) < 3000
+        for i, time in enumerate(times)), times
     rows = answer(core, "--history")["rows"]
     assert len(rows) == len(events)
     assert sorted((row["action"], row["size"]) for row in rows) == sorted(
