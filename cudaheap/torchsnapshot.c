@@ -21,9 +21,9 @@ enum {
 	RELEASE_TRACES = 200,
 	RELEASE_FRAMES = 201,	/* blocks have frames and addresses, events times,
 				   segments are expandable and in pools */
-	RELEASE_SETTINGS = 202,
+	RELEASE_SETTINGS = 203,
 	RELEASE_ANNOTATIONS = 205,
-	RELEASE_COMPILE = 209,	/* events have compile_context, */
+	RELEASE_COMPILE = 208,	/* events have compile_context, */
 	RELEASE_USER = 210,	/* user_metadata, */
 	RELEASE_POOL = 212,	/* pool_id */
 	RELEASE_HOST = 214,	/* host_segments, host_traces */

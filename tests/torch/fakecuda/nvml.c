@@ -78,6 +78,17 @@ int nvmlDeviceGetUUID(void *handle, char *text, unsigned size)
 	return 0;
 }
 
+/* No fabric joins them: all of it is 0 that versions of the struct share, behind
+   the version. 2.13 asks before it makes an expandable segment. */
+int nvmlDeviceGetGpuFabricInfoV(void *handle, void *info)
+{
+	enum { VERSION = 4, SHARED = 29 };
+
+	(void)handle;
+	memset((char *)info + VERSION, 0, SHARED - VERSION);
+	return 0;
+}
+
 /* This one. What FAKECUDA_OTHERS says is nobody's. */
 int nvmlDeviceGetComputeRunningProcesses(void *handle, unsigned *count,
 					 void *processes)
