@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "analyzer/opened.h"
+#include "cudaheap/torchsnapshot.h"
 #include "image/modules.h"
 #include "pyheap/values/pystr.h"
 
@@ -63,11 +64,15 @@ struct error *torch_version(struct opened *opened, char text[TORCH_VERSION_MAX])
 	err = memory_reader_init(&memory, opened_image(opened)->memory);
 	if (err)
 		return err;
-	is_one = versions.count <= VERSIONS_MAX &&
-		 read_version(runtime, &memory, versions.objects[0], text);
-	for (uint32_t i = 1; is_one && i < versions.count; i++)
-		is_one = read_version(runtime, &memory, versions.objects[i],
-				      other) && strcmp(text, other) == 0;
+	// "0.13.0" is of another package, by which PyTorch goes.
+	is_one = versions.count <= VERSIONS_MAX;
+	for (uint32_t i = 0; is_one && i < versions.count; i++) {
+		if (!read_version(runtime, &memory, versions.objects[i],
+				  other) || torch_release_parse(other) == 0)
+			continue;
+		is_one = *text == '\0' || strcmp(text, other) == 0;
+		memcpy(text, other, sizeof(other));
+	}
 	if (!is_one)
 		text[0] = '\0';
 	memory_reader_deinit(&memory);
