@@ -111,14 +111,18 @@ static void join(struct allocator *allocator, struct image *image)
 		const struct tensor *tensor = &found->items[i];
 		struct allocator_owner *owner;
 
-		// What only another C++ object has is nobody's for a person.
 		if (tensor->storage == TENSORS_NONE ||
-		    tensor->held == TENSOR_BY_CXX ||
 		    !block_of(allocator, &found->storages[tensor->storage].read,
 			      &device, &block))
 			continue;
 		owner = &device->owners[block];
 		owner->count++;
+		// What only another C++ object has is nobody's for a person.
+		if (tensor->held == TENSOR_BY_CXX &&
+		    tensor->native == TENSORS_NONE) {
+			owner->cxx = (uint32_t)i;
+			continue;
+		}
 		if (owner->tensor == TENSORS_NONE ||
 		    (found->items[owner->tensor].view && !tensor->view))
 			owner->tensor = (uint32_t)i;
@@ -288,7 +292,8 @@ static struct error *make_devices(struct allocator *allocator)
 		if (!device->owners)
 			return error_no_memory();
 		for (size_t j = 0; j < device->device->num_blocks; j++)
-			device->owners[j].tensor = TENSORS_NONE;
+			device->owners[j] = (struct allocator_owner){
+				.tensor = TENSORS_NONE, .cxx = TENSORS_NONE };
 		err = add_up(device);
 		if (err)
 			return err;

@@ -19,6 +19,8 @@ struct opened;
 struct allocator_owner {
 	uint32_t tensor;	/* number of one that counts for it; TENSORS_NONE:
 				   none that is known */
+	uint32_t cxx;		/* number of one that only C++ has, and no
+				   object of Python's leads to; TENSORS_NONE */
 	uint32_t count;		/* of tensors in it */
 };
 

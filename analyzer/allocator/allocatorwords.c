@@ -50,19 +50,21 @@ struct error *allocator_owner_text(const struct allocator *allocator,
 {
 	const struct allocator_owner *owner =
 		&allocator->devices[device].owners[block];
-	struct error *err;
+	bool cxx = owner->tensor == TENSORS_NONE;
+	uint32_t tensor = cxx ? owner->cxx : owner->tensor;
+	struct error *err = NULL;
 
 	*ret = NULL;
+	text->path[0] = '\0';
 	if (!allocator->tensors)
 		return NULL;
-	if (owner->tensor == TENSORS_NONE) {
-		*ret = allocator_guess(allocator, device, block, text->guess);
-		return NULL;
-	}
-	err = tensors_path(allocator->tensors, owner->tensor, text->path);
+	if (tensor != TENSORS_NONE)
+		err = tensors_path(allocator->tensors, tensor, text->path);
 	if (!err)
 		*ret = *text->path ? text->path :
-				     "a tensor that no path leads to";
+		       cxx ? allocator_guess(allocator, device, block,
+					     text->guess) :
+			     "a tensor that no path leads to";
 	return err;
 }
 
