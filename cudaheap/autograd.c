@@ -109,15 +109,45 @@ static bool is_saved_variable(const struct autograd *graph,
 	return true;
 }
 
+/** A SavedVariable whose tensor is one that is none: hooks may have had it. */
+static struct error *add_packed(struct reading *reading, const uint64_t *words,
+				size_t count)
+{
+	const struct autograd_options *options = reading->options;
+	struct autograd *graph = reading->graph;
+	size_t at = graph->flags / 8 + 1;
+
+	if (graph->flags == 0 || !options->hooks || at >= count ||
+	    words[at] == 0 || words[at] % 8 ||
+	    !is_saved_variable(graph, words, count) ||
+	    !options->hooks(options->context, words[at]))
+		return NULL;
+	if (graph->num_packed == graph->room_packed) {
+		size_t room = graph->room_packed ? graph->room_packed * 2 : 256;
+		struct autograd_packed *grown =
+			realloc(graph->packed, room * sizeof(*grown));
+
+		if (!grown)
+			return error_no_memory();
+		graph->packed = grown;
+		graph->room_packed = room;
+	}
+	graph->packed[graph->num_packed++] = (struct autograd_packed){
+		.hooks = words[at], .node = reading->node };
+	return NULL;
+}
+
 static struct error *add_saved(struct reading *reading, const uint64_t *words,
 			       size_t count)
 {
 	struct autograd *graph = reading->graph;
 	uint32_t number;
 
-	if (words[0] == 0 || words[0] % 8 ||
-	    !hashmap_get(reading->options->tensors, words[0], &number) ||
-	    !is_saved_variable(graph, words, count))
+	if (words[0] == 0 || words[0] % 8)
+		return NULL;
+	if (!hashmap_get(reading->options->tensors, words[0], &number))
+		return add_packed(reading, words, count);
+	if (!is_saved_variable(graph, words, count))
 		return NULL;
 	return append(&graph->saved, &graph->num_saved, &graph->room_saved,
 		      graph->nodes[reading->node].first_saved, number - 1);
@@ -215,17 +245,22 @@ static struct error *look_at_place(struct reading *reading,
 	return err;
 }
 
-/** Where nodes that add up gradients have a tensor, all of them. */
+/**
+ * Where nodes that add up gradients have a tensor. Those that are gone, but for
+ * weak references that tensors have to them, have none; a word that was left in
+ * memory may look like one.
+ */
 static void find_own(const struct autograd_options *options,
 		     struct autograd *graph)
 {
-	uint32_t hits[OWN_MOST / 8] = { 0 }, looked = 0;
+	uint32_t hits[OWN_MOST / 8] = { 0 }, looked = 0, most = 0;
 
 	graph->own = OWN_LEAST;
 	for (size_t i = 0; i < options->count && looked < SAMPLES; i++) {
 		uint64_t at = options->places[i].address, words[OWN_MOST / 8];
 		uint64_t size = options->places[i].end - at;
 		uint32_t number;
+		bool has_any = false;
 
 		if (size > OWN_MOST)
 			size = OWN_MOST;
@@ -233,14 +268,17 @@ static void find_own(const struct autograd_options *options,
 		    !options->accumulates(options->context, at) ||
 		    !memory_try_read(options->memory, at, words, size & ~7))
 			continue;
-		looked++;
 		for (size_t j = OWN_LEAST / 8; j < size / 8; j++)
-			hits[j] += words[j] &&
-				   hashmap_get(options->tensors, words[j],
-					       &number);
+			if (words[j] && hashmap_get(options->tensors, words[j],
+						    &number)) {
+				hits[j]++;
+				has_any = true;
+			}
+		looked += has_any;
 	}
-	for (uint32_t j = OWN_LEAST / 8; looked && j < OWN_MOST / 8; j++)
-		if (hits[j] == looked) {
+	for (uint32_t j = OWN_LEAST / 8; j < OWN_MOST / 8; j++)
+		if (hits[j] > most && hits[j] * 4 >= looked * 3) {
+			most = hits[j];
 			graph->own = j * 8;
 			graph->knows_own = true;
 		}
@@ -294,6 +332,7 @@ void autograd_deinit(struct autograd *graph)
 	free(graph->nodes);
 	free(graph->edges);
 	free(graph->saved);
+	free(graph->packed);
 	*graph = (struct autograd){ 0 };
 }
 

@@ -9,7 +9,9 @@
  * it keeps. That holds for vectors in there, too: three words, begin, end and
  * room. What follows must be what follows in a torch::autograd::SavedVariable:
  * memory of a block that was used before, and of which a class makes no use, may
- * have addresses left in it. Edges are a vector near the start.
+ * have addresses left in it. Edges are a vector near the start. Where a program has
+ * hooks for what is saved (as checkpointing and save_on_cpu() do), a SavedVariable
+ * has no tensor, but an object that has what the hooks made of it.
  *
  * How long it is what all nodes have, those tell that add up gradients: the first
  * that is their own is the tensor whose gradient that is.
@@ -44,12 +46,20 @@ struct autograd_node {
 	uint32_t first_edge, first_saved;
 };
 
+/** What hooks made of a tensor that was to be saved. */
+struct autograd_packed {
+	uint64_t hooks;		/* address of the C++ object that has it */
+	uint32_t node;
+};
+
 struct autograd {
 	struct autograd_node *nodes;	/* by address, and one more */
 	uint32_t count;
 	uint32_t *edges;		/* numbers of nodes */
 	uint32_t *saved;		/* numbers of tensors */
 	size_t num_edges, num_saved, room_edges, room_saved;
+	struct autograd_packed *packed;	/* by node */
+	size_t num_packed, room_packed;
 	uint64_t unread;		/* nodes not captured */
 	uint32_t own;			/* offset of what is a class's own */
 	bool knows_own;			/* false: the least of any release */
@@ -73,6 +83,8 @@ struct autograd_options {
 	 */
 	bool (*more)(void *context, uint64_t node, uint64_t word,
 		     struct autograd_place *ret);
+	/** Is there an object that has hooks, and what they made? May be NULL. */
+	bool (*hooks)(void *context, uint64_t address);
 	void *context;
 };
 

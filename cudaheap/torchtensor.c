@@ -269,9 +269,10 @@ enum torch_read torch_tensor_of(const struct torch_layout *layout,
 {
 	uint64_t address;
 
-	return memory_try_u64(memory, object + layout->wrapper, &address) ?
-		       torch_tensor_read(layout, image, memory, address, ret) :
-		       TORCH_MISSING;
+	if (!memory_try_u64(memory, object + layout->wrapper, &address))
+		return TORCH_MISSING;
+	return modules_find(image->modules, address) ? TORCH_NONE :
+		torch_tensor_read(layout, image, memory, address, ret);
 }
 
 enum torch_read torch_storage_read(const struct torch_layout *layout,

@@ -53,6 +53,8 @@ enum torch_read {
 	TORCH_READ,
 	TORCH_MISSING,		/* bytes that would tell were not captured */
 	TORCH_BAD,		/* it can be no tensor */
+	TORCH_NONE,		/* the one that is none, a variable of libc10's:
+				   of a Python object alone */
 };
 
 /** Of a Python object's tensor. ret is untouched unless TORCH_READ. */

@@ -91,6 +91,11 @@ static bool accumulates(void *context, uint64_t node)
 	return tensors_accumulates(context, node);
 }
 
+static bool is_hooks(void *context, uint64_t address)
+{
+	return tensors_is_hooks(context, address);
+}
+
 uint32_t tensors_function_node(struct tensors *tensors, uint32_t object)
 {
 	const struct heapgraph *heap = tensors->analysis->heap;
@@ -155,7 +160,7 @@ static struct error *read_graph(struct tensors *tensors)
 		.tensors = &tensors->by_address,
 		.long_counts = tensors->layout.counts == 24,
 		.accumulates = accumulates,
-		.more = more_of, .context = tensors }, &tensors->graph);
+		.more = more_of, .hooks = is_hooks, .context = tensors }, &tensors->graph);
 }
 
 /** Results that lead to the graph, those of objects first. */
@@ -190,7 +195,7 @@ static struct error *find_roots(struct tensors *tensors)
 	return err;
 }
 
-static void mark_saved(struct tensors *tensors, uint32_t node, uint32_t number)
+void tensors_mark_saved(struct tensors *tensors, uint32_t node, uint32_t number)
 {
 	struct tensor *tensor = &tensors->items[number];
 	int at = tensor->nodes[0] != TENSORS_NONE;
@@ -216,8 +221,10 @@ struct error *tensors_find_graph(struct tensors *tensors)
 		    accumulates(tensors, graph->nodes[i].address))
 			continue;
 		for (uint32_t j = first; j < last; j++)
-			mark_saved(tensors, i, graph->saved[j]);
+			tensors_mark_saved(tensors, i, graph->saved[j]);
 	}
+	if (!err)
+		err = tensors_find_packed(tensors);
 	if (!err && graph->unread)
 		findings_add(tensors->image->findings, "tensor", 0,
 			     "of autograd's graph nodes were not captured: what "

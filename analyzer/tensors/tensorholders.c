@@ -10,7 +10,8 @@
  * data of a module. Several blocks may have an address, some of them by chance:
  * each is followed. An object with a class may in turn be a tensor's, as the
  * quantizer of one is. For others there is an object of Python's, as for the
- * reducer of DistributedDataParallel, by pybind11.
+ * reducer of DistributedDataParallel, by pybind11, or a capsule for what DLPack
+ * hands out.
  */
 #include <elf.h>
 #include <stdio.h>
@@ -32,6 +33,8 @@ enum {
 					   all tensors have */
 	SHARED = 16,			/* bytes in front of what a shared_ptr's
 					   counts are with */
+	HANDED_OUT = 8,			/* … of what a DLManagedTensor is with: the
+					   tensor itself */
 };
 
 /* Most that are read in a round. */
@@ -44,6 +47,7 @@ struct wanted {
 	uint64_t class;		/* an object with a class that leads to it; 0:
 				   none */
 	uint32_t following;	/* number + 1 of the next with that one */
+	uint32_t node;		/* number + 1 of a node's name that leads to it */
 	bool done;
 };
 
@@ -159,10 +163,16 @@ static struct error *found_in(struct search *search, struct wanted *wanted,
 		return err;
 	if (kind != TORCH_KIND_NONE)
 		class = torch_table_class(&tensors->classes, block->word, text);
+	// What nodes have saved is known: what else leads from one to a tensor
+	// may be what was left in memory that they make no use of.
+	if (class && kind == TORCH_KIND_NODE) {
+		err = wanted->node ? NULL : name_owner(tensors, class, &number);
+		if (!err && !wanted->node)
+			wanted->node = number + 1;
+		return err;
+	}
 	if (class) {
-		// A result has its node: that is no holder of a tensor's parts.
-		if (kind != TORCH_KIND_NODE)
-			wanted->class = block->address;
+		wanted->class = block->address;
 		return give_name(search, wanted, class);
 	}
 	if (wanted->ways == WAYS_MAX)
@@ -215,9 +225,11 @@ static struct error *look_at_native(struct search *search, uint32_t object)
 	for (uint64_t i = 0; !err && i < size / 8; i++) {
 		uint32_t number = 0;
 
-		if (!hashmap_get(&search->by_address, words[i], &number))
+		if (!hashmap_get(&search->by_address, words[i], &number) &&
+		    !hashmap_get(&search->by_address, words[i] - SHARED,
+				 &number))
 			(void)hashmap_get(&search->by_address,
-					  words[i] - SHARED, &number);
+					  words[i] - HANDED_OUT, &number);
 		while (!err && number) {
 			const struct way *way = &search->now.items[number - 1];
 			struct wanted *wanted = &search->wanted[way->wanted];
@@ -350,6 +362,18 @@ static struct error *prepare_round(struct search *search)
 	return err;
 }
 
+/** Better than nothing: functions in C++ have more than what they save. */
+static void give_nodes(struct search *search)
+{
+	for (size_t i = 0; i < search->count; i++) {
+		struct wanted *wanted = &search->wanted[i];
+
+		if (!wanted->done && wanted->node)
+			search->tensors->items[wanted->tensor].holder =
+				wanted->node - 1;
+	}
+}
+
 static struct error *search_all(struct search *search)
 {
 	struct error *err = NULL;
@@ -459,13 +483,19 @@ static struct error *search_tensors(struct search *search)
 	return torchheap_each(tensors->heap, look_at_meta, search);
 }
 
+static bool is_wanted(const struct tensors *tensors, size_t i)
+{
+	return tensors->items[i].held == TENSOR_BY_CXX &&
+	       !tensors_slot_of(tensors, (uint32_t)i);
+}
+
 static struct error *collect(struct search *search)
 {
 	struct tensors *tensors = search->tensors;
 	struct error *err = NULL;
 
 	for (size_t i = 0; i < tensors->count; i++)
-		search->count += tensors->items[i].held == TENSOR_BY_CXX;
+		search->count += is_wanted(tensors, i);
 	if (search->count == 0)
 		return NULL;
 	search->wanted = calloc(search->count, sizeof(*search->wanted));
@@ -475,11 +505,19 @@ static struct error *collect(struct search *search)
 	for (size_t i = 0; !err && i < tensors->count; i++) {
 		const struct tensor *tensor = &tensors->items[i];
 
-		if (tensor->held == TENSOR_BY_CXX) {
+		if (is_wanted(tensors, i)) {
 			search->wanted[search->count] = (struct wanted){
 				.tensor = (uint32_t)i };
 			err = add_way(&search->next, tensor->address,
-				      (uint32_t)search->count++);
+				      (uint32_t)search->count);
+			// Or its object is what C++ has.
+			if (!err && tensor->object != TENSORS_NONE)
+				err = add_way(&search->next,
+					      heapgraph_address(
+						      tensors->analysis->heap,
+						      tensor->object),
+					      (uint32_t)search->count);
+			search->count++;
 		}
 		if (!err && tensor->meta)
 			err = hashmap_put(&search->metas, tensor->meta,
@@ -513,6 +551,8 @@ struct error *tensors_find_holders(struct tensors *tensors)
 		err = search_all(&search);
 	if (!err && search.count)
 		err = search_tensors(&search);
+	if (!err)
+		give_nodes(&search);
 	hashmap_deinit(&search.by_address);
 	hashmap_deinit(&search.metas);
 	hashmap_deinit(&search.classes);

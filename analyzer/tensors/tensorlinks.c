@@ -168,6 +168,38 @@ static struct error *add_nodes(struct linking *linking)
 	return err;
 }
 
+/** What hooks made of tensors for a node, and the hooks, are the node's. */
+static struct error *add_packed(struct linking *linking)
+{
+	const struct autograd *graph = &linking->tensors->graph;
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < graph->num_packed; i++) {
+		uint32_t objects[TENSORS_HOOK_OBJECTS];
+		unsigned int count = tensors_hook_objects(
+			linking->tensors, graph->packed[i].hooks, objects);
+
+		for (unsigned int j = 0; !err && j < count; j++)
+			err = add(linking, linking->first_node +
+						   graph->packed[i].node,
+				  objects[j]);
+	}
+	return err;
+}
+
+/** Modules of TorchScript's lead to their tensors. */
+static struct error *add_scripts(struct linking *linking)
+{
+	const struct tensors *tensors = linking->tensors;
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < tensors->num_slots; i++)
+		if (tensors->slots[i].tensor != TENSORS_NONE)
+			err = add(linking, tensors->slots[i].native,
+				  of_tensor(linking, tensors->slots[i].tensor));
+	return err;
+}
+
 /* --- Python's objects for nodes and storages -------------------------------- */
 
 /** Types whose objects may stand for one: by name, the rest is told by address. */
@@ -237,11 +269,15 @@ static struct error *add_handles(struct linking *linking)
 
 /**
  * C++ owns one count of the object of a tensor that it holds, or of a function:
- * where just this one is too many, it is no root.
+ * where just this one is too many, it is no root. What hooks made has one by each
+ * C++ object that has it.
  */
-static bool is_explained(const struct analysis *analysis, uint32_t object)
+static bool is_explained(const struct linking *linking, uint32_t object)
 {
+	const struct analysis *analysis = linking->analysis;
 	const struct heapgraph *heap = analysis->heap;
+	const struct tensors_packed *packed = tensors_packed_of(
+		linking->tensors, object);
 	struct heap_count count;
 
 	if (!node_set_has(&analysis->roots.unexplained, object) ||
@@ -249,7 +285,8 @@ static bool is_explained(const struct analysis *analysis, uint32_t object)
 		return false;
 	count = heaproots_count(heap, &analysis->roots, object);
 	return count.roots == 0 &&
-	       heapgraph_references(heap, object) == count.objects + 1;
+	       heapgraph_references(heap, object) ==
+		       count.objects + (packed ? packed->owners : 1);
 }
 
 /** Which objects links explain, and which nodes none leads to. */
@@ -268,7 +305,7 @@ static struct error *find_starts(struct linking *linking)
 		uint32_t to = links->links[i].to;
 
 		if (node_set_add(&led, to) && to < links->first &&
-		    is_explained(linking->analysis, to))
+		    is_explained(linking, to))
 			links->explained[links->num_explained++] = to;
 	}
 	for (size_t i = 0; !err && i < tensors->count; i++)
@@ -386,6 +423,10 @@ static struct error *link_all(struct linking *linking)
 	err = add_tensors(linking);
 	if (!err)
 		err = add_nodes(linking);
+	if (!err)
+		err = add_packed(linking);
+	if (!err)
+		err = add_scripts(linking);
 	if (!err)
 		err = add_handles(linking);
 	if (!err)

@@ -74,6 +74,7 @@ static unsigned int kind_of_name(const char *name)
 		{ "torch.optim.optimizer.Optimizer", TENSORNAMES_OPTIMIZER },
 		{ "torch._C._FunctionBase", TENSORNAMES_FUNCTION },
 		{ "pybind11_builtins.pybind11_object", TENSORNAMES_NATIVE },
+		{ "PyCapsule", TENSORNAMES_NATIVE },
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)

@@ -75,17 +75,29 @@ static bool is_own_root(const struct tensors *tensors, uint32_t node,
 	       (root != TENSORS_NONE && tensors->items[root].object == object);
 }
 
-/** What a function in Python has as an attribute: its node leads there. */
-static struct error *function_path(struct tensors *tensors,
-				   const struct path *path, uint32_t node,
-				   char text[TENSOR_PATH_MAX])
+/** What follows "held by native code: <TYPE>" in a path's text. */
+static const char *steps_of(const struct tensors *tensors,
+			    const struct path *path, const char *text)
+{
+	const char *name = heapgraph_type(tensors->analysis->heap,
+					  path->objects[0])->name;
+	const char *type = strchr(text, '<');
+
+	return type && strncmp(type + 1, name, strlen(name)) == 0 &&
+			       type[1 + strlen(name)] == '>' ?
+		       type + 1 + strlen(name) + 1 : "";
+}
+
+/** What an object has to which a node leads: a function, or what hooks made. */
+static struct error *node_path(struct tensors *tensors, const struct path *path,
+			       uint32_t node, char text[TENSOR_PATH_MAX])
 {
 	struct error *err = graph_start(tensors, node, text);
-	char more[PATH_TEXT_MAX];
+	char whole[PATH_TEXT_MAX];
 
-	paths_attribute_text(tensors->paths, path, 0, more);
+	paths_text(tensors->paths, path, whole);
 	append_node(tensors, node, text);
-	append(text, more);
+	append(text, steps_of(tensors, path, whole));
 	return err;
 }
 
@@ -93,6 +105,7 @@ static struct error *path_of(struct tensors *tensors, uint32_t object,
 			     char text[PATH_TEXT_MAX])
 {
 	CLEANUP(path_deinit) struct path path = { 0 };
+	const struct tensors_packed *packed;
 	uint32_t node = TENSORS_NONE;
 	struct error *err = NULL;
 
@@ -108,11 +121,14 @@ static struct error *path_of(struct tensors *tensors, uint32_t object,
 	err = paths_find(tensors->paths, object, &path);
 	if (err || path.start == PATH_NOWHERE)
 		return err;
-	if (path.start == PATH_UNEXPLAINED && path.count > 1 &&
-	    tensors->node_roots)
-		node = tensors_function_node(tensors, path.objects[0]);
+	if (path.start == PATH_UNEXPLAINED && tensors->node_roots) {
+		packed = tensors_packed_of(tensors, path.objects[0]);
+		node = packed ? packed->node : path.count > 1 ?
+			tensors_function_node(tensors, path.objects[0]) :
+			TENSORS_NONE;
+	}
 	if (node != TENSORS_NONE && !is_own_root(tensors, node, object))
-		return function_path(tensors, &path, node, text);
+		return node_path(tensors, &path, node, text);
 	paths_text(tensors->paths, &path, text);
 	return NULL;
 }
@@ -225,6 +241,26 @@ static struct error *graph_path(struct tensors *tensors,
 	return err;
 }
 
+/** "local served._c in main()", which Python's module has: a module's names. */
+static void insert_native(const struct tensors *tensors,
+			  const struct tensor *tensor,
+			  char text[TENSOR_PATH_MAX])
+{
+	const struct tensors_slot *slot = tensors_slot_of(
+		tensors, (uint32_t)(tensor - tensors->items));
+	char names[TENSOR_PATH_MAX];
+	char *own = strstr(text, "._c");
+
+	if (!slot) {
+		insert(text, " (in C++)");
+		return;
+	}
+	if (own && (own[3] == '\0' || own[3] == ' '))
+		(void)memmove(own, own + 3, strlen(own + 3) + 1);
+	tensors_slot_text(tensors, slot, names);
+	insert(text, names);
+}
+
 struct error *tensors_path(struct tensors *tensors, size_t i,
 			   char text[TENSOR_PATH_MAX])
 {
@@ -271,7 +307,7 @@ struct error *tensors_path(struct tensors *tensors, size_t i,
 		if (tensor->native != TENSORS_NONE)
 			err = path_of(tensors, tensor->native, text);
 		if (!err && *text)
-			insert(text, " (in C++)");
+			insert_native(tensors, tensor, text);
 		else if (!err && tensor->holder != TENSORS_NONE)
 			(void)snprintf(text, TENSOR_PATH_MAX, "C++: %s",
 				       tensors->owners[tensor->holder]);

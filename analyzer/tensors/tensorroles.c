@@ -64,9 +64,14 @@ static enum tensor_role role_of(const struct tensors *tensors,
 {
 	uint32_t object = tensor->object;
 	bool saved = tensor->nodes[0] != TENSORS_NONE;
+	const struct tensors_slot *slot = tensors_slot_of(
+		tensors, (uint32_t)(tensor - tensors->items));
 
 	if (tensor->array)
 		return TENSOR_ARRAY;
+	if (slot && slot->kind != TORCH_SLOT_OTHER)
+		return slot->kind == TORCH_SLOT_PARAMETER ? TENSOR_PARAMETER :
+							    TENSOR_BUFFER;
 	if (object != TENSORS_NONE) {
 		if (tensornames_is_parameter(tensors->names, object))
 			return TENSOR_PARAMETER;

@@ -293,6 +293,8 @@ static struct error *read_objects(struct tensors *tensors,
 		case TORCH_MISSING:
 			tensors->unread++;
 			break;
+		case TORCH_NONE:
+			break;
 		}
 	}
 	if (of_another)
@@ -362,6 +364,8 @@ static struct error *add_block(struct tensors *tensors,
 		break;
 	case TORCH_MISSING:
 		tensors->unread++;
+		break;
+	case TORCH_NONE:
 		break;
 	}
 	return NULL;
@@ -449,6 +453,8 @@ static struct error *find_torchs(struct tensors *tensors)
 		return err;
 	tensors_find_parents(tensors);
 	err = tensors_find_graph(tensors);
+	if (!err)
+		err = tensors_find_scripts(tensors);
 	if (!err)
 		err = tensors_find_holders(tensors);
 	return err ? err : tensors_count_bare(tensors);
@@ -560,6 +566,10 @@ void tensors_destroy(struct tensors *tensors)
 	for (uint32_t i = 0; i < tensors->num_texts; i++)
 		free(tensors->texts[i]);
 	free(tensors->texts);
+	hashmap_deinit(&tensors->by_slot);
+	free(tensors->slots);
+	hashmap_deinit(&tensors->by_packed);
+	free(tensors->packed);
 	free(tensors->node_roots);
 	free(tensors->owners);
 	free(tensors->storages);

@@ -11,7 +11,24 @@
 #include "analyzer/tensors/tensors.h"
 #include "analyzer/tensors/torchheap.h"
 #include "cudaheap/autograd.h"
+#include "cudaheap/torchscript.h"
 #include "image/base/hashmap.h"
+
+/** An object that hooks made of what a node was to save, or one of the hooks. */
+struct tensors_packed {
+	uint32_t object;
+	uint32_t node;		/* that has it, or the first of several */
+	uint32_t owners;	/* C++ objects, each of which owns a count */
+};
+
+/** An attribute of a module of TorchScript's: a tensor, or a module with some. */
+struct tensors_slot {
+	uint32_t tensor;	/* number, or TENSORS_NONE */
+	uint32_t native;	/* object of Python's for the outermost module */
+	uint32_t outer;		/* number + 1 of the one that has the module */
+	uint8_t kind;		/* enum torch_slot_kind */
+	char name[TORCH_SLOT_NAME_MAX];
+};
 
 struct tensors {
 	struct opened *opened;
@@ -44,6 +61,12 @@ struct tensors {
 	struct autograd graph;
 	uint32_t *node_roots;		/* by node: the tensor whose graph it is, or
 					   TENSORS_NONE */
+	struct tensors_slot *slots;
+	size_t num_slots, room_slots;
+	struct hashmap by_slot;		/* tensor + 1: number + 1 in slots */
+	struct tensors_packed *packed;
+	size_t num_packed, room_packed;
+	struct hashmap by_packed;	/* object + 1: index into packed */
 	/* names of C++ classes and modules that hold some; num_owners */
 	char (*owners)[TORCH_CLASS_MAX];
 	uint32_t num_owners;
@@ -89,6 +112,43 @@ bool tensors_accumulates(struct tensors *tensors, uint64_t node);
  */
 const char *tensors_node_name(struct tensors *tensors, uint64_t node,
 			      char text[TORCH_CLASS_MAX]);
+
+/** A node has saved it. */
+void tensors_mark_saved(struct tensors *tensors, uint32_t node,
+			uint32_t number);
+
+/* --- tensorpacked.c */
+
+/** Two functions, and what the first made of a tensor. */
+enum { TENSORS_HOOK_OBJECTS = 3 };
+
+/** Is it a C++ object that has what hooks made of a tensor to be saved? */
+bool tensors_is_hooks(struct tensors *tensors, uint64_t address);
+
+/** The objects of Python's that it has; how many. */
+unsigned int tensors_hook_objects(struct tensors *tensors, uint64_t hooks,
+				  uint32_t ret[TENSORS_HOOK_OBJECTS]);
+
+/** What hooks made, once the graph is known. */
+struct error *tensors_find_packed(struct tensors *tensors);
+
+/** Of an object that is such a one; NULL: it is none. */
+const struct tensors_packed *tensors_packed_of(const struct tensors *tensors,
+					       uint32_t object);
+
+/* --- tensorscripts.c */
+
+/** Which tensors are attributes of TorchScript's modules. */
+struct error *tensors_find_scripts(struct tensors *tensors);
+
+/** The attribute that a tensor is; NULL: it is none. */
+const struct tensors_slot *tensors_slot_of(const struct tensors *tensors,
+					   uint32_t tensor);
+
+/** From the outermost module on: ".layers.0.weight". */
+void tensors_slot_text(const struct tensors *tensors,
+		       const struct tensors_slot *slot,
+		       char text[TENSOR_PATH_MAX]);
 
 /* --- tensorholders.c */
 

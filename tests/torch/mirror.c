@@ -192,7 +192,7 @@ static PyObject *wrap(uint8_t *object)
 static PyObject *make(PyObject *self, PyObject *args)
 {
 	uint8_t *leaf, *result, *saved, *listed, *values, *based, *base, *broken;
-	uint8_t *gone, *outer, *inner, *counts, *bucket, *owner, *coo;
+	uint8_t *gone, *outer, *inner, *counts, *bucket, *owner, *coo, *dead;
 	unsigned int plain = 40, more = 0, size;
 	PyObject *list;
 
@@ -207,7 +207,8 @@ static PyObject *make(PyObject *self, PyObject *args)
 				TABLE(tensor),
 				make_storage(64 + i % 40 * 4 + more),
 				16 + i % 40 + more / 4)));
-	if (!list)
+	/* and an object for none */
+	if (!list || PyList_Append(list, wrap((uint8_t *)undefined)) < 0)
 		return NULL;
 	/* a leaf, and what was made of it by two nodes */
 	leaf = make_tensor(TABLE(tensor), make_storage(400), 100);
@@ -216,6 +217,10 @@ static PyObject *make(PyObject *self, PyObject *args)
 	counts = made(TABLE(counted), 16 + layout.own + 64);
 	put(counts, 16, (uintptr_t)TABLE(accumulate));
 	put(counts, 16 + layout.own, (uintptr_t)leaf);
+	/* one that is gone, but for a weak reference: it has none */
+	dead = made(TABLE(counted), 16 + layout.own + 64);
+	put(dead, 16, (uintptr_t)TABLE(accumulate));
+	put(dead, 16 + layout.own, (uintptr_t)undefined);
 	inner = make_node(TABLE(gelu), saved);
 	lead_to(inner, counts + 16);
 	outer = make_node(TABLE(gelu), leaf);
@@ -240,6 +245,8 @@ static PyObject *make(PyObject *self, PyObject *args)
 	put(bucket, 16, (uintptr_t)values);
 	owner = made(TABLE(reducer), 96);
 	put(owner, 40, (uintptr_t)bucket);
+	/* which was left in memory of a node, too */
+	put(outer, layout.own + 104, (uintptr_t)bucket);
 	/* a sparse tensor's, and what a view is a view of */
 	coo = make_tensor(TABLE(sparse), NULL, 0);
 	coo = realloc(coo, 400);

@@ -5,6 +5,7 @@ to, and every tensor that autograd's graph has saved, as torch itself tells it, 
 waits."""
 
 import gc
+import io
 import json
 import os
 import sys
@@ -77,6 +78,55 @@ class Doubled(torch.autograd.Function):
     def backward(ctx, grad):
         x, mask = ctx.saved_tensors
         return grad * 2 * mask
+
+
+class Packed:
+    """What a hook makes of a tensor that is to be saved."""
+
+    def __init__(self, tensor):
+        self.tensors = [tensor]
+
+
+def hook_saved(model, x):
+    """Results whose graphs have what hooks made: as is, of a program's own, and
+    on the CPU as torch does it. And what the first two have, which nothing else
+    knows."""
+    made = []
+
+    def pack(tensor):
+        made.append(id(packed := tensor.detach().clone()))
+        return packed
+
+    def pack_in_object(tensor):
+        packed = Packed(tensor.detach().clone())
+        made.append(id(packed.tensors[0]))
+        return packed
+
+    def compute():
+        return nn.functional.gelu(model.embed(x)).sum()
+
+    hooks = torch.autograd.graph.saved_tensors_hooks
+    with hooks(pack, lambda packed: packed):
+        plain = compute()
+    with hooks(pack_in_object, lambda packed: packed.tensors[0]):
+        own = compute()
+    with torch.autograd.graph.save_on_cpu():
+        offloaded = compute()
+    return plain, own, offloaded, made
+
+
+def served_model():
+    """A module that only TorchScript has, and what torch says is in it."""
+    inner = nn.Sequential(nn.Linear(35, 36), nn.BatchNorm1d(36))
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(nn.Sequential(inner, nn.ReLU())), file)
+    file.seek(0)
+    served = torch.jit.load(file)
+    said = [[name, one.data_ptr(), role]
+            for role, all in (("parameter", served.named_parameters()),
+                              ("buffer", served.named_buffers()))
+            for name, one in all]
+    return served, said
 
 
 def others():
@@ -274,6 +324,10 @@ def main():
         hidden = nn.functional.gelu(Doubled.apply(model.embed(x)))
         val_losses.append(torch.stack([hidden.sum(), hidden.norm()]).sum())
     del hidden
+    plain, own, offloaded, made = hook_saved(model, x)
+    served, in_served = served_model()
+    # Of what is gone tensors may still know where it was.
+    (kinds["leaf"] * 2).sum().backward()
     arrays = make_arrays()
     gradients = [parameter.grad for parameter in model.parameters()]
 
@@ -291,7 +345,8 @@ def main():
             if isinstance(value, torch.Tensor):
                 roles[id(value)] = "optimizer"
     roles.update((id(result), "activation")
-                 for result in [out, loss] + val_losses)
+                 for result in [out, loss, plain, own, offloaded] + val_losses)
+    roles.update((one, "activation") for one in made)
     for name, tensor in kinds.items():
         names[id(tensor)] = name
         roles.setdefault(id(tensor), "other")
@@ -305,6 +360,7 @@ def main():
         "inner": id(kinds["wrapper"].inner),
         "touched": {name: touched(kinds[name])
                     for name in ("untouched", "pages", "large")},
+        "served": in_served, "made": made, "offloaded": id(offloaded),
         "arrays": arrays and [about_array(name, one)
                               for name, one in arrays.items()],
         "numpy": "numpy" in kinds}), flush=True)

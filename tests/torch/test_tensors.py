@@ -128,7 +128,8 @@ def saved(document, truth):
     assert len(expected) > 40, len(expected)
     missing = [key for key in expected if key not in rows]
     assert not missing, missing
-    graph = [row for row in document["rows"] if row["held"] == "graph"]
+    graph = [row for row in document["rows"] if row["held"] == "graph"
+             and int(row["address"], 16) not in truth["made"]]
     assert len(graph) > 20, len(graph)
     for row in graph:
         names = set(row["path"].partition("graph: ")[2].split(", "))
@@ -149,6 +150,43 @@ def saved(document, truth):
                  and "val_losses[" in row["path"]]
     assert of_losses, sorted({row["path"] for row in graph})
     assert document["totals"]["nodes"] >= len(truth["nodes"])
+
+
+def packed(dump, document, truth):
+    """What hooks made of what was to be saved is an activation, in the graph that
+    has it, and goes with the result that leads there."""
+    rows = {int(row["address"], 16): row for row in document["rows"]}
+    nodes = r"(AddmmBackward0|ViewBackward0|GeluBackward0)"
+    paths = [rows[one]["path"] for one in truth["made"]]
+    assert len(paths) == 4, paths
+    for name, steps in ("plain", ""), ("own", r"\.tensors\[0\]"):
+        told = [path for path in paths if re.fullmatch(
+            r"local %s in main\(\) thread \d+ graph: %s%s" % (
+                name, nodes, steps), path)]
+        assert len(told) == len(paths) // 2, (name, paths)
+    offloaded = [row for row in document["rows"] if re.fullmatch(
+        r"local offloaded in main\(\) thread \d+ graph: %s\[1\]" % nodes,
+        row.get("path", ""))]
+    assert offloaded
+    assert all(row["role"] == "activation" for row in offloaded), offloaded
+    least = sum({row["storage"]: row["bytes"] for row in offloaded}.values())
+    of = {int(row["address"], 16): row["retained"] for row in answer(
+        dump, "objects", "--type", "torch.Tensor", "--retained", "-n",
+        "0")["rows"]}
+    assert least <= of[truth["offloaded"]] <= 2 * least, (
+        least, of[truth["offloaded"]])
+
+
+def served(document, truth):
+    """What a module of TorchScript's has in C++, by its names."""
+    rows = {int(row["data_ptr"], 16): row for row in document["rows"]
+            if row.get("data_ptr")}
+    assert len(truth["served"]) == 7, truth["served"]
+    for name, data, role in truth["served"]:
+        row = rows[data]
+        assert re.fullmatch(r"local served\.%s in main\(\) thread \d+" %
+                            re.escape(name), row["path"]), (name, row)
+        assert row["role"] == role, (name, row)
 
 
 def parts(document, truth):
@@ -259,6 +297,10 @@ def test(interpreter):
         storages_once(document)
     with heaptest.case(label + "what autograd's graph has saved"):
         saved(document, truth)
+    with heaptest.case(label + "what hooks made of what was to be saved"):
+        packed(dump, document, truth)
+    with heaptest.case(label + "what TorchScript has"):
+        served(document, truth)
     with heaptest.case(label + "what is in tensors of other kinds"):
         parts(document, truth)
     with heaptest.case(label + "where the bytes of a storage are"):
