@@ -536,7 +536,7 @@ def lies(index):
     yield "holders of no kind", "HOLDERS", 8, word(99)
     yield "a group without a name", "GROUPS", 24, word(0)
     yield "a group of nothing", "GROUPS", 28, word(99)
-    yield "owned by no type", "OWNED", 56, word(0x7FFFFFFF)
+    yield "owned by no type", "OWNED", 64, word(0x7FFFFFFF)
     yield "owned and of no type", "OWNED", 40, word(0x7FFFFFFF)
     yield "no such collector", "COLLECTORS", 0, word(3)
     yield "neither on nor off", "COLLECTORS", 24, b"\2"
