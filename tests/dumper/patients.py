@@ -97,6 +97,18 @@ def wait_for(what, condition, timeout=20):
         time.sleep(0.005)
 
 
+def written(process, folder):
+    """Bytes of the file of a folder that a process has open, whether it has a
+    name or none yet; None: it has none open."""
+    open_files = "/proc/%d/fd" % process.pid
+    for name in os.listdir(open_files):
+        path = os.path.join(open_files, name)
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(path).startswith(folder + "/"):
+                return os.stat(path).st_size
+    return None
+
+
 def parse_notes(data):
     """[(owner, type, content)] of ELF notes."""
     found, at = [], 0

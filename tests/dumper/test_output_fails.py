@@ -90,17 +90,6 @@ def test_errors(target):
         assert_failed(done, folder, os.strerror(errno.EIO))
 
 
-def writes_to(process, folder):
-    """Whether a file of the folder is open, with a name or without one."""
-    open_files = "/proc/%d/fd" % process.pid
-    for name in os.listdir(open_files):
-        with contextlib.suppress(FileNotFoundError):
-            if os.readlink(os.path.join(open_files, name)).startswith(
-                    folder + "/"):
-                return True
-    return False
-
-
 def test_folders(target):
     with heaptest.case("a file system that may only be read"):
         folder = patients.folder("readonly")
@@ -115,7 +104,8 @@ def test_folders(target):
             [heaptest.program("heapdump"), "-z", "12", "-o", folder,
              str(target.pid)], stdin=subprocess.DEVNULL, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        patients.wait_for("the file", lambda: writes_to(process, folder))
+        patients.wait_for("the file", lambda: patients.written(
+            process, folder) is not None)
         shutil.rmtree(folder)
         out, errors = process.communicate(timeout=120)
         assert process.returncode == 1, (process.returncode, out, errors)

@@ -514,8 +514,8 @@ def test_interrupted():
             filled() as target:
         folder = patients.folder("snapshot.gone")
         with slow_dump(target.pid, folder) as process:
-            patients.wait_for("the first bytes", lambda: any(
-                entry.stat().st_size for entry in os.scandir(folder)))
+            patients.wait_for("the first bytes",
+                              lambda: patients.written(process, folder))
             os.kill(int(tree(target.pid)["children"].pop()), signal.SIGKILL)
             out, errors = process.communicate(timeout=60)
         assert process.returncode == 3, (process.returncode, errors)
