@@ -24,7 +24,6 @@ enum {
 	   reads, and an end to it where paths are long. */
 	PATH_WORK = 10 << 20,
 	PATH_WORK_LEAST = 1 << 10,	/* of one path, whatever its length */
-	PATHS_FEW = 64,			/* that are found one by one */
 };
 
 enum retained_column {
@@ -305,8 +304,6 @@ static struct error *print_objects(struct scan *scan,
 	if (!err)
 		err = paths_open(scan->opened, analysis, scan->options->values,
 				 &paths);
-	if (!err && list.count > PATHS_FEW)
-		err = paths_prepare(paths);
 	if (err)
 		return err;
 	toplist_sort(&list);

@@ -17,7 +17,7 @@
 #include "image/base/guard.h"
 
 enum {
-	TOPS = 64,		/* of each dump: paths to so many take no time */
+	TOPS = 64,		/* of each dump */
 	TOPS_BY_PATH = 1024,	/* of the old one, where paths are all there is
 				   to go by */
 	BEHIND_PERCENT = 80,	/* of what was added is behind the next one */
@@ -52,8 +52,6 @@ static struct error *find_paths(struct diff *diff, enum diff_side side,
 	struct error *err = paths_open(diff->sides[side], tops->analysis,
 				       diff->values, &paths);
 
-	if (!err && tops->count > TOPS)
-		err = paths_prepare(paths);
 	for (size_t i = 0; !err && i < tops->count; i++) {
 		CLEANUP(path_deinit) struct path path = { 0 };
 		char text[PATH_TEXT_MAX];

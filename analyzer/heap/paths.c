@@ -18,6 +18,9 @@
 enum {
 	NUM_STARTS = 3,
 	TAIL_EDGES = 2,		/* object, its dict, a value of that */
+	/* To look for ways one by one may cost a part of what it costs to find
+	   all at once, which each search adds to, whatever it finds. */
+	ALONE_PART = 4, ALONE_LEAST = 1 << 10,
 };
 
 struct paths {
@@ -32,7 +35,9 @@ struct paths {
 	struct node_set readable;	/* from a variable or a module */
 	struct node_set known;		/* from any root */
 	const struct node_set *starts[NUM_STARTS];	/* those, and all others */
-	struct reach_tree tree;		/* after paths_prepare() */
+	uint64_t alone;			/* edges that may still be looked at for
+					   single ways, instead of … */
+	struct reach_tree tree;		/* … after find_all() */
 	struct path_group *groups;	/* after paths_group_all(), num_groups */
 	size_t num_groups;
 	bool grouped;
@@ -112,6 +117,8 @@ struct error *paths_open(struct opened *opened,
 		return err;
 	}
 	sort_roots(paths);
+	paths->alone = analysis->heap->graph.out_at[count] / ALONE_PART +
+		       ALONE_LEAST;
 	// Only read: reach_tree_deinit() lets it be, as there is no array.
 	if (analysis->kept)
 		paths->tree.before =
@@ -168,12 +175,11 @@ static void fill_edge(struct paths *paths, uint32_t from, uint32_t to,
 
 /* --- finding --------------------------------------------------------------- */
 
-struct error *paths_prepare(struct paths *paths)
+/** The ways to all objects at once. */
+static struct error *find_all(struct paths *paths)
 {
 	struct heapgraph *heap = paths->analysis->heap;
 
-	if (paths->tree.before)
-		return NULL;
 	return reach_tree_make(&heap->graph, GRAPH_MASK_STRONG, paths->starts,
 			       NUM_STARTS, NULL, &heap->spill, &paths->tree);
 }
@@ -198,20 +204,36 @@ static const struct pyh_root *best_root(const struct paths *paths,
 	return best;
 }
 
-/** The best way to a node. */
-static struct error *find_way(struct paths *paths, uint32_t object,
-			      struct path *ret)
+/** The best way to a node, of which the search may give up: then alone is 0. */
+static struct error *find_alone(struct paths *paths, uint32_t object,
+				struct path *ret)
 {
 	struct reach_way_options options = {
 		.mask = GRAPH_MASK_STRONG,
 		.starts = paths->starts, .num_starts = NUM_STARTS,
+		.budget = &paths->alone,
 	};
 
-	if (paths->tree.before)
-		return reach_tree_way(&paths->tree, object, &ret->objects,
-				      &ret->count);
+	paths->alone -= paths->alone < ALONE_LEAST ? paths->alone : ALONE_LEAST;
 	return reach_way(&paths->analysis->heap->graph, &options, object,
 			 &ret->objects, &ret->count);
+}
+
+/** The best way to a node. */
+static struct error *find_way(struct paths *paths, uint32_t object,
+			      struct path *ret)
+{
+	struct error *err = NULL;
+
+	if (!paths->tree.before) {
+		err = find_alone(paths, object, ret);
+		if (err || paths->alone > 0)
+			return err;
+		path_deinit(ret);
+		err = find_all(paths);
+	}
+	return err ? err : reach_tree_way(&paths->tree, object, &ret->objects,
+					  &ret->count);
 }
 
 /**

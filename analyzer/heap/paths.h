@@ -52,9 +52,12 @@ static inline void paths_release(struct paths **paths)
 	paths_close(*paths);
 }
 
-/** Many will be asked for: find the ways to all objects at once. */
-struct error *paths_prepare(struct paths *paths);
-
+/**
+ * The best way to an object. Ways are looked for one by one until it would have
+ * cost less to find those to all objects at once, which is done then.
+ *
+ * @param ret  without objects where nothing holds it
+ */
 struct error *paths_find(struct paths *paths, uint32_t object,
 			 struct path *ret);
 

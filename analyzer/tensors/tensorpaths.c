@@ -113,12 +113,8 @@ static struct error *path_of(struct tensors *tensors, uint32_t object,
 	if (!tensors->paths)
 		err = paths_open(tensors->opened, tensors->analysis,
 				 tensors->options.values, &tensors->paths);
-	if (!err && !tensors->prepared)
-		err = paths_prepare(tensors->paths);
-	if (err)
-		return err;
-	tensors->prepared = true;
-	err = paths_find(tensors->paths, object, &path);
+	if (!err)
+		err = paths_find(tensors->paths, object, &path);
 	if (err || path.start == PATH_NOWHERE)
 		return err;
 	if (path.start == PATH_UNEXPLAINED && tensors->node_roots) {

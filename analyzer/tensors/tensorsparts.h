@@ -46,7 +46,6 @@ struct tensors {
 	uint32_t num_texts;
 	struct tensors_options options;
 	bool shared;			/* by all who ask for them */
-	bool prepared;
 	unsigned int depth;		/* of tensors whose paths are those of
 					   others that are being told */
 	struct tensor *items;

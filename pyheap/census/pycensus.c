@@ -33,6 +33,7 @@ static void worker_deinit(struct census_worker *worker)
 	memory_reader_deinit(&worker->memory);
 	free(worker->tallies);
 	free(worker->found.tasks);
+	free(worker->raws);
 }
 
 static struct error *worker_init(struct census_worker *worker,
@@ -202,6 +203,9 @@ static struct error *run_steps(struct pyh_census *census)
 			  census);
 	if (!err)
 		err = census_follow_outside(census);
+	if (!err)
+		err = workers_run(census->num_workers, census->num_workers,
+				  census_check_raws_far, census);
 	if (!err)
 		err = workers_run(census->num_workers, census->arenas.count,
 				  census_prune_arena, census);

@@ -190,6 +190,7 @@ struct error *census_arena(void *context, unsigned int worker_index,
 	if (arena->entry &&
 	    worker->coverage.pools_free - free > arena->free_pools)
 		census_lost_pools(worker, arena);
+	census_check_raws(worker);
 	if (census->options->progress)
 		census->options->progress(
 			census->options->progress_context, "objects",

@@ -54,6 +54,13 @@ struct census_plan {
 	uint64_t count, size, footprint, refcounts, tracked;
 };
 
+/** Blocks of a pool that hold no object. */
+struct raw_blocks {
+	uint64_t first;		/* address of the first of 64 … */
+	uint64_t raw;		/* … which have a bit each */
+	uint32_t size;		/* bytes of each */
+};
+
 struct census_worker {
 	struct pyh_census *census;	/* borrowed */
 	unsigned int number;
@@ -86,6 +93,9 @@ struct census_worker {
 	/* the pool without a header last looked at, and its block size */
 	uint64_t guessed_pool;
 	uint32_t guessed_size;
+	struct raw_blocks *raws;	/* that are still to be checked */
+	size_t num_raws, room_raws;
+	size_t num_raws_far;		/* of these not before all is known */
 	uint64_t recent[RECENT_WORDS];
 };
 
@@ -206,6 +216,17 @@ bool census_object_in(struct census_worker *worker,
 uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 		       const uint8_t *bytes, uint32_t pool_size,
 		       const struct pyh_pool *pool);
+
+/**
+ * Check the blocks of an arena that census_blocks() found no object in, but for
+ * what objects own: that is most of them, and what those next to it own is known
+ * by then.
+ */
+void census_check_raws(struct census_worker *worker);
+
+/** The same, after step 2, of what has to do with what was not at hand. */
+struct error *census_check_raws_far(void *context, unsigned int worker_index,
+				    size_t shard);
 
 /** Add what census_blocks() has counted to the worker's tallies. */
 void census_settle_plans(struct census_worker *worker);

@@ -243,15 +243,15 @@ def test_sooner():
     with heaptest.case("growth that would pass the threshold is looked at "
                        "sooner"):
         with Watched() as target:
-            limit = target.rss() + (150 << 20)
+            limit = target.rss() + (80 << 20)
             with Watcher("--rss", limit, "--interval", "20s", target.pid
                          ) as watcher:
                 watcher.await_start()
-                target.do("leak", 40, 6)
+                target.do("leak", 20, 20)
                 report, = watcher.end(0)
             facts = facts_of(report["path"])
-            # Twenty seconds would be 800 MiB too late.
-            assert limit <= facts["rss"] < limit + (60 << 20), (
+            # Twenty seconds would be 400 MiB in all.
+            assert limit <= facts["rss"] < limit + (160 << 20), (
                 facts["rss"] - limit)
 
 
