@@ -840,6 +840,20 @@ const void *backing_view(struct backing_reader *reader, uint64_t offset,
 	return data + at;
 }
 
+bool backing_copy(const struct backing *backing, uint64_t offset, void *buffer,
+		  size_t size)
+{
+	return backing->frames && offset < backing->size &&
+	       size <= backing->size - offset &&
+	       frames_copy(backing->frames, offset, buffer, size);
+}
+
+void backing_fetch(const struct backing *backing, uint64_t offset)
+{
+	if (backing->frames && offset < backing->size)
+		frames_fetch(backing->frames, offset);
+}
+
 const void *backing_mapped(const struct backing *backing, uint64_t offset,
 			   uint64_t size)
 {

@@ -128,6 +128,18 @@ const void *backing_view(struct backing_reader *reader, uint64_t offset,
 const void *backing_mapped(const struct backing *backing, uint64_t offset,
 			   uint64_t size);
 
+/**
+ * Copy a few bytes that are decompressed already. What a reader has borrowed
+ * stays as it is.
+ *
+ * @return false, and something in buffer, where they are not
+ */
+bool backing_copy(const struct backing *backing, uint64_t offset, void *buffer,
+		  size_t size);
+
+/** Ask the processor for what backing_copy() will look at. */
+void backing_fetch(const struct backing *backing, uint64_t offset);
+
 /** Copy size bytes at offset. False if not all of them can be had. */
 bool backing_read(struct backing_reader *reader, uint64_t offset, void *buffer,
 		  size_t size);

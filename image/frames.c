@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -18,6 +19,7 @@
 
 enum {
 	LIMIT_FIRST = 8 << 20,	/* bytes kept before frames are wanted again */
+	SPARED_MAX = 64,	/* frames passed over when one has to go */
 	SLAB_SLOT_LEAST = 4096,	/* bytes */
 };
 
@@ -34,8 +36,12 @@ struct slot {
 	size_t capacity;	/* bytes */
 	size_t frame;
 	unsigned int pins;
-	bool loading;		/* some thread is filling it, outside the lock */
+	atomic_bool loading;	/* some thread is filling it, outside the lock */
 	bool of_slab;		/* and not allocated by itself */
+	/* for frames_copy(), which holds no lock: how often it has lost a frame,
+	   and whether it was looked at since it was passed over */
+	atomic_uint emptied;
+	atomic_bool looked_at;
 	struct slot *older, *newer;	/* in the list of unpinned ones */
 };
 
@@ -61,7 +67,7 @@ struct frames {
 
 	pthread_mutex_t lock;
 	pthread_cond_t loaded;
-	struct slot **slots;	/* by frame; NULL: not in the cache */
+	_Atomic(struct slot *) *slots;	/* by frame; NULL: not in the cache */
 	struct slot *oldest, *newest;
 	size_t slab_slot;	/* bytes of the slots of slabs; 0: none */
 	struct slab *slabs;
@@ -94,7 +100,7 @@ static struct error *index_frames(struct frames *frames,
 	for (size_t i = 0; i < table->count; i++)
 		frames->count += table->entries[i].expanded > 0;
 	frames->frames = calloc(frames->count + 1, sizeof(*frames->frames));
-	frames->slots = calloc(frames->count + 1, sizeof(struct slot *));
+	frames->slots = calloc(frames->count + 1, sizeof(*frames->slots));
 	frames->lost = calloc(frames->count + 1, sizeof(*frames->lost));
 	frames->loaded_once = calloc(frames->count + 1,
 				     sizeof(*frames->loaded_once));
@@ -390,15 +396,35 @@ static void list_append(struct frames *frames, struct slot *slot)
 	frames->newest = slot;
 }
 
-/** Take the least recently used slot out of the cache. */
+/** No frame is in a slot any more, and who copies from it will notice. */
+static void empty(struct frames *frames, struct slot *slot)
+{
+	atomic_store_explicit(&frames->slots[slot->frame], NULL,
+			      memory_order_relaxed);
+	atomic_fetch_add_explicit(&slot->emptied, 1, memory_order_relaxed);
+	// Before anything is written into it.
+	atomic_thread_fence(memory_order_release);
+}
+
+/**
+ * Take the least recently used slot out of the cache. Those that were looked at
+ * without a pin are as good as used.
+ */
 static struct slot *evict(struct frames *frames)
 {
 	struct slot *slot = frames->oldest;
 
-	frames->oldest = slot->newer;
-	*(slot->newer ? &slot->newer->older : &frames->newest) = NULL;
-	frames->slots[slot->frame] = NULL;
-	slot->newer = NULL;
+	for (int i = 0; i < SPARED_MAX && slot->newer &&
+			atomic_load_explicit(&slot->looked_at,
+					     memory_order_relaxed); i++) {
+		atomic_store_explicit(&slot->looked_at, false,
+				      memory_order_relaxed);
+		list_remove(frames, slot);
+		list_append(frames, slot);
+		slot = frames->oldest;
+	}
+	list_remove(frames, slot);
+	empty(frames, slot);
 	return slot;
 }
 
@@ -478,16 +504,16 @@ static struct slot *make_room(struct frames *frames, size_t size)
 	while (frames->oldest && (size > frames->limit ||
 	       frames->resident > frames->limit - size)) {
 		slot = evict(frames);
-		if (slot->capacity >= size && slot->capacity / 2 <= size &&
+		if (slot->capacity >= size &&
+		    (slot->of_slab || slot->capacity / 2 <= size) &&
 		    frames->resident <= frames->limit)
 			return slot;
 		slot_free(frames, slot);
 	}
-	slot = size == frames->slab_slot ? slot_of_slab(frames) :
-					   slot_alloc(size);
+	slot = frames->slab_slot ? slot_of_slab(frames) : slot_alloc(size);
 	if (!slot)
 		return NULL;
-	frames->resident += size;
+	frames->resident += slot->capacity;
 	if (frames->resident > frames->peak)
 		frames->peak = frames->resident;
 	return slot;
@@ -542,7 +568,9 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 		slot->frame = frame;
 		slot->pins = 1;
 		slot->loading = true;
-		frames->slots[frame] = slot;
+		slot->looked_at = false;
+		atomic_store_explicit(&frames->slots[frame], slot,
+				      memory_order_release);
 		count_pinned(frames, slot->capacity);
 		(void)pthread_mutex_unlock(&frames->lock);
 		why = load(frames, decoder, slot);
@@ -552,8 +580,8 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 	if (why) {
 		atomic_store(&frames->lost[frame], 1);
 		atomic_fetch_add(&frames->num_lost, 1);
-		frames->slots[frame] = NULL;
 		if (slot) {
+			empty(frames, slot);
 			count_pinned(frames, -slot->capacity);
 			slot_free(frames, slot);
 		}
@@ -582,6 +610,50 @@ void frames_unpin(struct frames *frames, size_t frame)
 	while (frames->oldest && frames->resident > frames->limit)
 		slot_free(frames, evict(frames));
 	(void)pthread_mutex_unlock(&frames->lock);
+}
+
+bool frames_copy(struct frames *frames, uint64_t offset, void *buffer,
+		 size_t size)
+{
+	size_t frame = frames_find(frames, offset);
+	uint64_t at = offset - frames_offset(frames, frame);
+	unsigned int emptied;
+	struct slot *slot;
+
+	// Slots of slabs stay memory for as long as there are frames.
+	if (!frames->slab_slot || frames->frames[frame].expanded < at + size)
+		return false;
+	slot = atomic_load_explicit(&frames->slots[frame],
+				    memory_order_acquire);
+	if (!slot)
+		return false;
+	emptied = atomic_load_explicit(&slot->emptied, memory_order_acquire);
+	if (atomic_load_explicit(&slot->loading, memory_order_acquire))
+		return false;
+	memcpy(buffer, slot->data + at, size);
+	// It has been this frame's all the while, or what was copied is nothing.
+	atomic_thread_fence(memory_order_acquire);
+	if (atomic_load_explicit(&frames->slots[frame],
+				 memory_order_relaxed) != slot ||
+	    atomic_load_explicit(&slot->emptied, memory_order_relaxed) !=
+		    emptied)
+		return false;
+	if (!atomic_load_explicit(&slot->looked_at, memory_order_relaxed))
+		atomic_store_explicit(&slot->looked_at, true,
+				      memory_order_relaxed);
+	return true;
+}
+
+void frames_fetch(const struct frames *frames, uint64_t offset)
+{
+	size_t frame = frames_find(frames, offset);
+	const struct slot *slot = frames->slab_slot ?
+		atomic_load_explicit(&frames->slots[frame],
+				     memory_order_relaxed) : NULL;
+
+	if (slot)
+		__builtin_prefetch(slot->data + offset -
+				   frames_offset(frames, frame));
 }
 
 bool frames_crowded(const struct frames *frames)

@@ -69,6 +69,20 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 void frames_unpin(struct frames *frames, size_t frame);
 
 /**
+ * Copy a few bytes of a frame that is in the cache, without a pin and without
+ * the lock: what many threads read here and there.
+ *
+ * @param offset  below frames_size()
+ * @return false, and something in buffer, where it is not, or may not have been
+ *	all the while, and where the bytes are of two frames
+ */
+bool frames_copy(struct frames *frames, uint64_t offset, void *buffer,
+		 size_t size);
+
+/** Ask for what frames_copy() will look at, if it is in the cache. */
+void frames_fetch(const struct frames *frames, uint64_t offset);
+
+/**
  * True if what is pinned takes half of what is kept or more: who keeps frames
  * pinned in case they are wanted again should give those back.
  */

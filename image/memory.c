@@ -11,6 +11,8 @@
 
 enum {
 	ZERO_WINDOW = 64 << 10,	/* bytes of a view of MEMORY_ZERO */
+	FAR_MAX = 32,		/* bytes copied from far away, and … */
+	FAR_TIMES = 8,		/* … how often in a row from one place */
 	NUM_STATES = MEMORY_ZERO + 1,
 };
 
@@ -516,9 +518,53 @@ static bool read_all(struct memory_reader *reader, uint64_t address,
 	return false;
 }
 
+/**
+ * Copy few bytes from far away, and leave the window where it is: its own bytes
+ * will be wanted next. Where more and more are wanted there, it has to move.
+ */
+static bool read_far(struct memory_reader *reader, uint64_t address,
+		     void *buffer, size_t size)
+{
+	const struct memory_range *range;
+	uint64_t grain = reader->memory->grain, words[FAR_MAX / 8];
+	uint64_t place = address / grain;
+
+	if (reader->far_place != place) {
+		reader->far_place = place;
+		reader->far_count = 0;
+	}
+	if (reader->far_count == FAR_TIMES)
+		return false;
+	range = find_cached(reader, address);
+	if (!range || range->source != MEMORY_FROM_CORE ||
+	    size > range->end - address ||
+	    !backing_copy(reader->memory->backing,
+			  range->offset + (address - range->start), words,
+			  size))
+		return false;
+	reader->far_count++;
+	memcpy(buffer, words, size);
+	return true;
+}
+
+void memory_fetch_slow(struct memory_reader *reader, uint64_t address)
+{
+	const struct memory_range *range =
+		reader->recent[memory_recent_slot(address)];
+
+	if (range && !range->bytes && range->source == MEMORY_FROM_CORE &&
+	    address >= range->start && address < range->end &&
+	    reader->memory->grain)
+		backing_fetch(reader->memory->backing,
+			      range->offset + (address - range->start));
+}
+
 bool memory_read_slow(struct memory_reader *reader, uint64_t address,
 		      void *buffer, size_t size)
 {
+	if (reader->memory->grain && size <= FAR_MAX &&
+	    read_far(reader, address, buffer, size))
+		return true;
 	return read_all(reader, address, buffer, size, NULL);
 }
 

@@ -112,6 +112,9 @@ struct memory_reader {
 	const uint8_t *view;
 	uint64_t view_start;	/* address of view[0] */
 	uint64_t view_size;	/* bytes; 0: no view */
+	/* where little was copied from last without a view, and how often */
+	uint64_t far_place;
+	unsigned int far_count;
 };
 
 struct error *memory_reader_init(struct memory_reader *reader,
@@ -142,6 +145,20 @@ static inline const uint8_t *memory_peek(const struct memory_reader *reader,
 	    address >= range->end || size > range->end - address)
 		return NULL;
 	return range->bytes + (address - range->start);
+}
+
+/** The part of memory_fetch() that has to look; call that one instead. */
+void memory_fetch_slow(struct memory_reader *reader, uint64_t address);
+
+/** Ask for the word at address, which will be read soon, if that costs little. */
+static inline void memory_fetch(struct memory_reader *reader, uint64_t address)
+{
+	const uint8_t *bytes = memory_peek(reader, address, 8);
+
+	if (bytes)
+		__builtin_prefetch(bytes);
+	else
+		memory_fetch_slow(reader, address);
 }
 
 /** The part of memory_try_read() that has to look; call that one instead. */

@@ -17,8 +17,8 @@
 #include "pyheap/sizes/pysize.h"
 
 enum {
-	LOOK_AHEAD = 6,			/* blocks whose pointers are followed */
-	FETCH_AHEAD = 2048,		/* bytes of a pool asked for */
+	LOOK_AHEAD = 12,			/* blocks whose pointers are followed */
+	FETCH_AHEAD = 4096,		/* bytes of a pool asked for */
 	OBJECT_HEADER = 16,		/* bytes of ob_refcnt and ob_type */
 };
 
@@ -207,14 +207,6 @@ static inline bool quick_claim(struct census_worker *worker, uint64_t address)
 	return true;
 }
 
-/** Ask for what the word at bytes leads to, if that is at hand. */
-static inline void fetch_ahead(const struct memory_reader *memory,
-			       const uint8_t *bytes)
-{
-	// Asking for what is nowhere does no harm.
-	__builtin_prefetch(memory_peek(memory, pyh_word(bytes, 0), 8));
-}
-
 /** Count the leaf in a block, that begins with a small count, if it is one. */
 static inline bool quick_leaf(struct census_worker *worker,
 			      const struct walk *walk, const uint8_t *bytes)
@@ -269,9 +261,10 @@ static inline bool quick_container(struct census_worker *worker,
 		const uint8_t *later = bytes + LOOK_AHEAD * walk->size;
 
 		// Those to come are often of the same type.
-		fetch_ahead(memory, later + at - 8);
+		memory_fetch(memory, pyh_word(later, at - 8));
 		if (plan->fetch >= 0)
-			fetch_ahead(memory, later + plan->fetch);
+			memory_fetch(memory, pyh_word(later,
+						      (uint32_t)plan->fetch));
 	}
 	// In a list it is certain if it fits. Else another size would have been
 	// asked for.

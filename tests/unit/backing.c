@@ -1226,6 +1226,114 @@ static void test_threads(uint64_t cache_bytes, const char *name)
 	file_deinit(&file);
 }
 
+/* --- copies without a pin ------------------------------------------------------- */
+
+enum { WORDS = 4 << 20, SMALL = 64 << 10 };	/* in 512 frames */
+
+struct copier {
+	struct frames *frames;
+	uint64_t state;
+	size_t copied, wrong;
+};
+
+static uint64_t word_at(uint64_t offset)
+{
+	return (offset / 8 + 1) * UINT64_C(0x9E3779B97F4A7C15);
+}
+
+static uint64_t some_offset(struct copier *copier)
+{
+	copier->state = copier->state * 6364136223846793005ULL +
+			1442695040888963407ULL;
+	return (copier->state >> 20) % WORDS * 8;
+}
+
+/** Few frames pinned, much copied: most frames go as fast as they come. */
+static void *copy(void *context)
+{
+	struct copier *copier = context;
+	struct frames_decoder *decoder = NULL;
+	uint64_t page[512];
+
+	error_free(frames_decoder_create(&decoder));
+	for (int i = 0; i < 1000; i++) {
+		uint64_t pinned = some_offset(copier), word;
+		size_t frame = frames_find(copier->frames, pinned), size;
+		const uint8_t *bytes = frames_pin(copier->frames, decoder,
+						  frame, &size);
+
+		for (int j = 0; bytes && j < 300; j++) {
+			uint64_t at = some_offset(copier) & ~UINT64_C(4095);
+
+			frames_fetch(copier->frames, at);
+			if (!frames_copy(copier->frames, at, page,
+					 sizeof(page)))
+				continue;
+			copier->copied++;
+			for (size_t k = 0; k < 512; k++)
+				copier->wrong += page[k] != word_at(at + k * 8);
+		}
+		copier->wrong += !bytes ||
+				 !frames_copy(copier->frames, pinned, &word,
+					      sizeof(word)) ||
+				 word != word_at(pinned);
+		frames_unpin(copier->frames, frame);
+	}
+	frames_decoder_destroy(decoder);
+	return NULL;
+}
+
+static void test_copies(void)
+{
+	struct copier copiers[4];
+	pthread_t threads[4];
+	struct seektable table = { 0 };
+	struct frames *frames = NULL;
+	uint64_t *words = malloc(sizeof(*words) * WORDS), word;
+	size_t copied = 0, wrong = 0;
+	int fd = memfd_create("core", MFD_CLOEXEC);
+	struct file file;
+
+	for (uint64_t i = 0; i < WORDS; i++)
+		words[i] = word_at(i * 8);
+	file_init(&file);
+	for (uint64_t at = 0; at < sizeof(*words) * WORDS; at += SMALL) {
+		size_t stored = append_zstd(&file, (uint8_t *)words + at, SMALL,
+					    true);
+
+		error_free(seektable_add(&table, stored, SMALL));
+		if (write(fd, file.bytes, file.size) != (ssize_t)file.size)
+			abort();
+		file.size = 0;
+	}
+	error_free(frames_create(&table, &(struct frames_options){
+					 .fd = fd,
+					 .name = "core",
+					 .cache_bytes = 8 << 20,
+				 }, &frames));
+	CHECK("nothing is there at first",
+	      !frames_copy(frames, 0, &word, sizeof(word)));
+	for (uint64_t i = 0; i < 4; i++) {
+		copiers[i] = (struct copier){ .frames = frames, .state = i };
+		if (pthread_create(&threads[i], NULL, copy, &copiers[i]) != 0)
+			abort();
+	}
+	for (int i = 0; i < 4; i++) {
+		(void)pthread_join(threads[i], NULL);
+		copied += copiers[i].copied;
+		wrong += copiers[i].wrong;
+	}
+	CHECK("copies of what is there", copied > 10000);
+	CHECK_U64("are what is there", wrong, 0);
+	CHECK("nothing that lies in two frames",
+	      !frames_copy(frames, SMALL - 4, &word, sizeof(word)));
+	frames_destroy(frames);
+	seektable_deinit(&table);
+	(void)close(fd);
+	free(words);
+	file_deinit(&file);
+}
+
 /* --- files that shrink ----------------------------------------------------------- */
 
 static void test_shrinking(void)
@@ -1336,6 +1444,7 @@ int main(void)
 	test_second_pass();
 	test_threads(0, "four threads, all frames kept");
 	test_threads(3 * FRAME, "four threads, hardly any kept");
+	test_copies();
 	test_shrinking();
 	test_shrinking_frames();
 	test_foreign_sigbus();
