@@ -48,6 +48,8 @@ struct module_symbols {
 	size_t count, capacity;
 	bool sorted;		/* by address, then by name, each once */
 	uint64_t longest;	/* bytes; no symbol is larger, once sorted */
+	uint32_t *hashes;	/* of the names, in the order of the entries;
+				   NULL: nobody has asked for a name */
 	Elf *elf[SOURCES_MAX];	/* names point into what these read */
 	size_t num_elf;
 	Elf *debug;		/* of those, the one with debug information */
@@ -65,6 +67,7 @@ void module_symbols_destroy(struct module_symbols *symbols)
 	mapping_deinit(&symbols->debug_file);
 	free(symbols->debugdata);
 	free(symbols->strings);
+	free(symbols->hashes);
 	free(symbols->entries);
 	free(symbols);
 }
@@ -145,6 +148,8 @@ static void sort_symbols(struct module_symbols *symbols)
 	if (!symbols || symbols->sorted)
 		return;
 	symbols->sorted = true;
+	free(symbols->hashes);
+	symbols->hashes = NULL;
 	if (symbols->count == 0)
 		return;
 	qsort(symbols->entries, symbols->count, sizeof(*symbols->entries),
@@ -680,7 +685,7 @@ static struct module_symbols *get_symbols(struct module *module,
  * What the matched file of a module exports, which is found without reading
  * the tables of everything else; NULL where there is no file.
  */
-static const struct module_symbols *get_exported(struct module *module)
+static struct module_symbols *get_exported(struct module *module)
 {
 	struct module_symbols *exported = module->exported;
 	Elf *file;
@@ -724,16 +729,43 @@ static bool is_meant(const struct entry *a, const struct entry *b)
 	return a->size > b->size;
 }
 
-static bool lookup_in(const struct module_symbols *symbols, const char *name,
+/** As DT_GNU_HASH has it. */
+static uint32_t hash_name(const char *name)
+{
+	uint32_t hash = 5381;
+
+	for (; *name; name++)
+		hash = hash * 33 + (unsigned char)*name;
+	return hash;
+}
+
+/**
+ * Few names are asked for, of up to a million, where the names themselves are
+ * all over the file: sorting them would take longer than to look through numbers.
+ */
+static bool make_hashes(struct module_symbols *symbols)
+{
+	if (symbols->hashes)
+		return true;
+	symbols->hashes = calloc(symbols->count + 1, sizeof(*symbols->hashes));
+	for (size_t i = 0; symbols->hashes && i < symbols->count; i++)
+		symbols->hashes[i] = hash_name(symbols->entries[i].name);
+	return symbols->hashes != NULL;
+}
+
+static bool lookup_in(struct module_symbols *symbols, const char *name,
 		      struct symbol *ret)
 {
 	const struct entry *found = NULL;
+	uint32_t hash = hash_name(name);
 
-	// Few names are asked for: sorting all of them would take longer.
-	for (size_t i = 0; symbols && i < symbols->count; i++) {
+	if (!symbols || !make_hashes(symbols))
+		return false;
+	for (size_t i = 0; i < symbols->count; i++) {
 		const struct entry *entry = &symbols->entries[i];
 
-		if (strcmp(entry->name, name) == 0 &&
+		if (symbols->hashes[i] == hash &&
+		    strcmp(entry->name, name) == 0 &&
 		    (!found || is_meant(entry, found)))
 			found = entry;
 	}

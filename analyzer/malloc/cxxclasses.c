@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/base/mixhash.h"
 #include "image/symbols.h"
 
 enum {
@@ -33,6 +34,7 @@ struct error *cxx_classes_init(struct cxx_classes *classes,
 void cxx_classes_deinit(struct cxx_classes *classes)
 {
 	hashmap_deinit(&classes->known);
+	hashmap_deinit(&classes->by_symbol);
 	free(classes->items);
 }
 
@@ -52,25 +54,44 @@ static const char *vtable_of(const struct cxx_classes *classes, uint64_t word)
 	return symbol.name;
 }
 
-/** The number, from 1, of the class with this symbol. */
+static struct error *add_class(struct cxx_classes *classes, const char *symbol)
+{
+	if (classes->count == classes->room) {
+		size_t room = classes->room ? classes->room * 2 : 64;
+		struct cxx_class *items = reallocarray(classes->items, room,
+						       sizeof(*items));
+
+		if (!items)
+			return error_no_memory();
+		classes->items = items;
+		classes->room = room;
+	}
+	classes->items[classes->count++] = (struct cxx_class){
+		.symbol = symbol };
+	return NULL;
+}
+
+/**
+ * The number, from 1, of the class with this symbol: libraries have one each of
+ * the same class, and large programs tens of thousands of them.
+ */
 static struct error *number_of(struct cxx_classes *classes, const char *symbol,
 			       uint32_t *ret)
 {
-	struct cxx_class *items;
+	size_t length = strlen(symbol);
+	struct error *err;
+	uint64_t key;
 
-	for (size_t i = 0; i < classes->count; i++) {
-		if (strcmp(classes->items[i].symbol, symbol) == 0) {
-			*ret = (uint32_t)i + 1;
+	for (uint64_t seed = 0;; seed++) {
+		key = mixhash(symbol, length, seed) | 1;
+		if (!hashmap_get(&classes->by_symbol, key, ret))
+			break;
+		if (strcmp(classes->items[*ret - 1].symbol, symbol) == 0)
 			return NULL;
-		}
 	}
-	items = realloc(classes->items, (classes->count + 1) * sizeof(*items));
-	if (!items)
-		return error_no_memory();
-	classes->items = items;
-	items[classes->count++] = (struct cxx_class){ .symbol = symbol };
+	err = add_class(classes, symbol);
 	*ret = (uint32_t)classes->count;
-	return NULL;
+	return err ? err : hashmap_put(&classes->by_symbol, key, *ret);
 }
 
 struct error *cxx_class_of(struct cxx_classes *classes, uint64_t word,

@@ -24,8 +24,9 @@ struct cxx_classes {
 	struct image *image;
 	uint64_t low, high;	/* modules lie in between */
 	struct hashmap known;	/* words met: number of the class, from 1 */
+	struct hashmap by_symbol;	/* a hash of that: number of the class */
 	struct cxx_class *items;
-	size_t count;
+	size_t count, room;
 };
 
 struct error *cxx_classes_init(struct cxx_classes *classes,

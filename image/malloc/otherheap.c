@@ -157,7 +157,10 @@ struct error *other_cached_settle(struct other_heap *heap, struct error *err)
 	return NULL;
 }
 
-/** What of [at, end) lies in one captured range, at most SCAN_BYTES of it. */
+/**
+ * What of [at, end) lies in one captured range that may be written to, at most
+ * SCAN_BYTES of it.
+ */
 static const uint8_t *next_words(struct memory_reader *memory, uint64_t *at,
 				 uint64_t end, uint64_t *ret_size)
 {
@@ -166,6 +169,7 @@ static const uint8_t *next_words(struct memory_reader *memory, uint64_t *at,
 			memory_find_above(memory->memory, *at);
 		const uint8_t *view = NULL;
 		uint64_t size;
+		bool has;
 
 		if (!range || range->start >= end)
 			return NULL;
@@ -175,13 +179,13 @@ static const uint8_t *next_words(struct memory_reader *memory, uint64_t *at,
 		if (size > SCAN_BYTES)
 			size = SCAN_BYTES;
 		size &= ~UINT64_C(7);
-		if (range->state == MEMORY_CAPTURED && size > 0 &&
-		    (view = memory_view(memory, *at, size))) {
+		has = range->state == MEMORY_CAPTURED &&
+		      range->protection & PF_W && size > 0;
+		if (has && (view = memory_view(memory, *at, size))) {
 			*ret_size = size;
 			return view;
 		}
-		*at = range->state == MEMORY_CAPTURED && size > 0 ?
-			      *at + size : (range->end + 7) & ~UINT64_C(7);
+		*at = has ? *at + size : (range->end + 7) & ~UINT64_C(7);
 	}
 	return NULL;
 }

@@ -72,7 +72,8 @@ struct error *other_cached_settle(struct other_heap *heap, struct error *err);
 typedef bool other_word_fn(void *context, uint64_t at, uint64_t word);
 
 /**
- * Look through the words of [start, end) that are in the dump.
+ * Look through the words of [start, end) that are in the dump, where something
+ * could be written: all that an allocator keeps is there.
  *
  * @param memory  moved about; fn must read by another one
  * @return false where fn ended it

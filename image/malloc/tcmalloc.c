@@ -120,7 +120,7 @@ static bool try_word(void *context, uint64_t at, uint64_t word)
 	struct other_heap *heap = search->heap;
 	const struct memory *memory = heap->image->memory;
 
-	if (word % 8 || search->tried >= TRIED_MAX)
+	if (word % 8 || word >> ADDRESS_BITS || search->tried >= TRIED_MAX)
 		return search->tried < TRIED_MAX;
 	// Most words of a module's data lead into the module itself.
 	if ((word >= heap->module->start && word < heap->module->end) ||
