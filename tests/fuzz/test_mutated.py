@@ -20,7 +20,7 @@ FUZZER = os.path.join(damage.sanitized_folder(), "tests", "fuzz",
                       "fuzz_census")
 IDLE = "print('READY', __import__('os').getpid(), flush=True)\n" \
        "import sys; sys.stdin.read()\n"
-CASES = 200
+CASES = 120
 SECONDS = 600
 
 
