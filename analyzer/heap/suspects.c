@@ -243,6 +243,8 @@ static struct error *look_later(struct finding_suspects *finding,
  * The links of a chain that begins at an object: each retains nearly all that
  * the one before does, and every second one at least is of its type (between
  * them may stand the dicts of attributes).
+ *
+ * @param ret_end  the last one that keeps enough to be looked into
  */
 static uint32_t chain_from(struct finding_suspects *finding, uint32_t object,
 			   uint32_t *ret_end)
@@ -250,6 +252,7 @@ static uint32_t chain_from(struct finding_suspects *finding, uint32_t object,
 	const struct heapgraph *heap = finding->analysis->heap;
 	uint32_t links = 0, between = 0, at = object;
 
+	*ret_end = object;
 	while (between < 3 && finding->visits < VISITS_MAX) {
 		uint32_t count, next = GRAPH_NONE;
 		uint64_t most = 0;
@@ -265,17 +268,17 @@ static uint32_t chain_from(struct finding_suspects *finding, uint32_t object,
 				most = retained;
 			}
 		}
-		if (next == GRAPH_NONE || most < finding->least ||
-		    most < retained_by(finding, at) / 2)
+		if (next == GRAPH_NONE || most < retained_by(finding, at) / 2)
 			break;
 		at = next;
+		if (most >= finding->least)
+			*ret_end = at;
 		between++;
 		if (heap->types[at] == heap->types[object]) {
 			links++;
 			between = 0;
 		}
 	}
-	*ret_end = at;
 	return links;
 }
 
@@ -314,6 +317,44 @@ static const struct of_type *few_in(const struct finding_suspects *finding,
 		       most : NULL;
 }
 
+/**
+ * Functions that several hold are what libraries consist of, whose decorators keep
+ * those that they wrap. They pile up where there are more than code for them.
+ */
+static bool is_of_libraries(const struct finding_suspects *finding,
+			    const struct of_type *pile,
+			    const struct pyh_type *element)
+{
+	const struct heapgraph *heap = finding->analysis->heap;
+	uint32_t codes = 0;
+
+	if (strcmp(element->name, "function") != 0)
+		return false;
+	for (uint32_t i = 0; i < heap->count; i++)
+		codes += heapgraph_type(heap, i)->kind == PYH_KIND_CODE;
+	return pile->count <= codes;
+}
+
+/**
+ * What several variables of a module hold, and none of them alone: instances that
+ * a list and the session of a database know.
+ */
+static void look_at_namespace(struct finding_suspects *finding,
+			      const struct pile *pile)
+{
+	const struct of_type *most = &pile->most;
+	const struct pyh_type *element;
+
+	if (most->count < ELEMENTS_LEAST * 10 ||
+	    most->retained / 2 < finding->least)
+		return;
+	element = pyh_types_get(finding->analysis->heap->pyh_types, most->type);
+	if (!is_of_the_program(finding, DOMINATOR_ROOT, element) &&
+	    !is_of_libraries(finding, most, element))
+		set_elements(finding, add(finding, SUSPECT_SCATTERED,
+					  GRAPH_NONE, most->retained), most);
+}
+
 /** One branch of the tree. */
 static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 {
@@ -333,6 +374,8 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 			  heapgraph_footprint(heap, object));
 	if (pile.largest == GRAPH_NONE)
 		return NULL;
+	if (is_namespace(heap, object))
+		look_at_namespace(finding, &pile);
 	many = many_in(finding, object, &pile);
 	if (!many)
 		many = few_in(finding, object, &pile);
@@ -354,7 +397,7 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 				heap->types[pile.largest] !=
 					heap->types[object] ?
 			0 : chain_from(finding, object, &end);
-	if (links >= CHAIN_LEAST) {
+	if (links >= CHAIN_LEAST && end != object) {
 		struct suspect *suspect = add(finding, SUSPECT_CHAIN, object,
 					      retained_by(finding, object));
 
@@ -405,24 +448,6 @@ static bool is_of_threads(const struct finding_suspects *finding,
 		    finding->candidates[i].retained > pile->retained / 2)
 			return true;
 	return false;
-}
-
-/**
- * Functions that several hold are what libraries consist of, whose decorators keep
- * those that they wrap. They pile up where there are more than code for them.
- */
-static bool is_of_libraries(const struct finding_suspects *finding,
-			    const struct of_type *pile,
-			    const struct pyh_type *element)
-{
-	const struct heapgraph *heap = finding->analysis->heap;
-	uint32_t codes = 0;
-
-	if (strcmp(element->name, "function") != 0)
-		return false;
-	for (uint32_t i = 0; i < heap->count; i++)
-		codes += heapgraph_type(heap, i)->kind == PYH_KIND_CODE;
-	return pile->count <= codes;
 }
 
 /**

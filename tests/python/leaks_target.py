@@ -63,6 +63,7 @@ class Service:
 
 STORE = Store()
 REGISTRY = []
+ROWS, STATES = [], {}
 SEEN = set()
 
 
@@ -140,6 +141,14 @@ def leak_closure():
     HANDLER = make()
     for number in range(ITEMS):
         HANDLER(number)
+
+
+def leak_session():
+    """As an ORM's session knows the state of each object that a list keeps."""
+    for number in range(ITEMS):
+        session = Session(number)
+        ROWS.append([session])
+        STATES[number] = session
 
 
 def leak_linked_list():

@@ -36,6 +36,7 @@ LEAKS = {
     "leak_closure": ("closure", r"^leaks_target\.py:HANDLER\.<closure history>$",
                      "__main__.Session"),
     "leak_linked_list": ("chain", r"^leaks_target\.py:HEAD", "__main__.Node"),
+    "leak_session": ("many objects", None, "__main__.Session"),
     "leak_garbage": ("garbage", None, None),
     "leak_last_error": ("last error", r"last_", "__main__.Session"),
     "leak_native": ("native references", None, "__main__.Session"),
@@ -90,6 +91,9 @@ def is_named(interpreter, name):
     if pattern == "native references":
         # The program itself may have some.
         assert 0 <= first["count"] - leaks_target.ITEMS < 20, first
+    counts = {"leak_session": leaks_target.ITEMS,
+              "leak_linked_list": 4 * leaks_target.ITEMS}
+    assert name not in counts or first["count"] == counts[name], first
     if name == "leak_threads":
         assert first["count"] == 80 and len(rows) == 1, rows
         assert 1 <= first["retained"] / (80 * 300_000) < 1.01, first
