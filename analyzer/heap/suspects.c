@@ -14,6 +14,7 @@
 
 #include "analyzer/heap/bounded.h"
 #include "analyzer/heap/copies.h"
+#include "analyzer/heap/pile.h"
 #include "analyzer/heap/suspect_words.h"
 #include "analyzer/heap/tensorpiles.h"
 #include "analyzer/heap/threadpiles.h"
@@ -26,8 +27,7 @@
 enum {
 	SINGLE_SHARE_LEAST = 5,		/* a fifth */
 	SINGLE_BYTES_LEAST = 16 << 20,
-	ELEMENTS_LEAST = 100,		/* that are "many" */
-	FEW_LEAST = 10,			/* and those that are large */
+	FEW_LEAST = 10,			/* children that are large */
 	FEW_SHARE_LEAST = 10,		/* a tenth, for few */
 	FEW_ALIKE = 4,			/* the largest to the mean of them */
 	CHAIN_LEAST = 1000,		/* links of a chain */
@@ -39,10 +39,7 @@ struct finding_suspects {
 	const struct analysis *analysis;
 	struct suspects *result;
 	uint64_t least;			/* bytes of a branch that matters */
-	/* sums of children by type, for one parent at a time */
-	uint64_t *sums;
-	uint32_t *counts;
-	uint32_t *samples;
+	struct piles piles;
 	struct suspect candidates[CANDIDATES_MAX + TENSORPILES_MAX];
 	size_t num_candidates;
 	uint32_t *pending;		/* branches to be looked at */
@@ -52,38 +49,13 @@ struct finding_suspects {
 	struct bounded *bounded;	/* owned */
 };
 
-/**
- * What an object retains of memory of objects. Data of tensors is looked at by
- * itself: it lies about in few places, and what a model consists of is no leak.
- */
 static uint64_t retained_by(const struct finding_suspects *finding,
 			    uint32_t object)
 {
-	const struct analysis *analysis = finding->analysis;
-	uint64_t retained = analysis->dominators.retained[object], host;
-	uint32_t at = analysis->held ? heldbytes_find(analysis->held, object) :
-				       GRAPH_NONE;
-
-	host = at == GRAPH_NONE ? 0 : analysis->held->objects[at].host;
-	return host < retained ? retained - host : 0;
+	return pile_retained(finding->analysis, object);
 }
 
-/* --- what piles up under an object ----------------------------------------- */
-
-/** A dict that a module has as its own. */
-static bool is_namespace(const struct heapgraph *heap, uint32_t object)
-{
-	const struct graph *graph = &heap->graph;
-
-	if (heapgraph_type(heap, object)->kind != PYH_KIND_DICT)
-		return false;
-	for (uint32_t i = graph->in_at[object]; i < graph->in_at[object + 1]; i++)
-		if (graph_in(graph->in[i], GRAPH_MASK_STRONG) &&
-		    heapgraph_type(heap, graph_end(graph->in[i]))->kind ==
-			    PYH_KIND_MODULE)
-			return true;
-	return false;
-}
+/* --- candidates ------------------------------------------------------------ */
 
 /**
  * Modules, classes and their namespaces: every program has many, and all that
@@ -100,90 +72,13 @@ static bool is_of_the_program(const struct finding_suspects *finding,
 		return true;
 	if (object >= heap->count)
 		return false;
-	if (is_namespace(heap, object))
+	if (pile_is_namespace(heap, object))
 		return true;
 	parent = finding->analysis->dominators.parent[object];
 	return parent < heap->count &&
 	       (heapgraph_type(heap, parent)->kind == PYH_KIND_MODULE ||
 		heapgraph_type(heap, parent)->kind == PYH_KIND_TYPE);
 }
-
-/** The children that are of one type. */
-struct of_type {
-	uint32_t type;
-	uint32_t count, sample;	/* the sample has the lowest address */
-	uint64_t retained;	/* by these together; 0: there are none */
-};
-
-struct pile {
-	struct of_type most;	/* of the type that retains the most */
-	struct of_type many[2];	/* of the first types that there are many of */
-	uint64_t retained_by_many;	/* of all such types */
-	uint32_t largest;	/* child of all; GRAPH_NONE: there is none */
-};
-
-static void add_to_pile(const struct of_type *one, struct pile *pile)
-{
-	if (one->retained > pile->most.retained)
-		pile->most = *one;
-	if (one->count < ELEMENTS_LEAST)
-		return;
-	pile->retained_by_many += one->retained;
-	if (one->retained > pile->many[0].retained) {
-		pile->many[1] = pile->many[0];
-		pile->many[0] = *one;
-	} else if (one->retained > pile->many[1].retained) {
-		pile->many[1] = *one;
-	}
-}
-
-/**
- * What the children of an object are: of those that nobody holds together,
- * without the namespaces of modules, which their functions hold, too.
- */
-static struct pile pile_under(struct finding_suspects *finding, uint32_t object)
-{
-	const struct analysis *analysis = finding->analysis;
-	const uint32_t *types = analysis->heap->types;
-	uint32_t count;
-	const uint32_t *children = domtree_children(&analysis->tree, object,
-						    &count);
-	struct pile pile = { .largest = GRAPH_NONE };
-	uint64_t most = 0;
-
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t child = children[i], type = types[child];
-		uint64_t retained = retained_by(finding, child);
-
-		// Large ones are branches of their own.
-		if (object == DOMINATOR_ROOT &&
-		    (retained >= finding->least ||
-		     is_namespace(analysis->heap, child)))
-			continue;
-		if (finding->counts[type]++ == 0)
-			finding->samples[type] = child;
-		finding->sums[type] += retained;
-		if (pile.largest == GRAPH_NONE || retained > most) {
-			pile.largest = child;
-			most = retained;
-		}
-	}
-	for (uint32_t i = 0; i < count; i++) {
-		uint32_t type = types[children[i]];
-
-		if (finding->counts[type] == 0)
-			continue;
-		add_to_pile(&(struct of_type){ .type = type,
-				.count = finding->counts[type],
-				.sample = finding->samples[type],
-				.retained = finding->sums[type] }, &pile);
-		finding->sums[type] = 0;
-		finding->counts[type] = 0;
-	}
-	return pile;
-}
-
-/* --- candidates ------------------------------------------------------------ */
 
 static struct suspect *add(struct finding_suspects *finding,
 			   enum suspect_pattern pattern, uint32_t object,
@@ -345,7 +240,7 @@ static void look_at_namespace(struct finding_suspects *finding,
 	const struct of_type *most = &pile->most;
 	const struct pyh_type *element;
 
-	if (most->count < ELEMENTS_LEAST * 10 ||
+	if (most->count < PILE_MANY * 10 ||
 	    most->retained / 2 < finding->least)
 		return;
 	element = pyh_types_get(finding->analysis->heap->pyh_types, most->type);
@@ -361,7 +256,7 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 	const struct analysis *analysis = finding->analysis;
 	const struct heapgraph *heap = analysis->heap;
 	const struct of_type *many;
-	struct pile pile = pile_under(finding, object);
+	struct pile pile = pile_under(&finding->piles, object);
 	uint32_t count, links, end;
 	const uint32_t *children = domtree_children(&analysis->tree, object,
 						    &count);
@@ -374,7 +269,7 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 			  heapgraph_footprint(heap, object));
 	if (pile.largest == GRAPH_NONE)
 		return NULL;
-	if (is_namespace(heap, object))
+	if (pile_is_namespace(heap, object))
 		look_at_namespace(finding, &pile);
 	many = many_in(finding, object, &pile);
 	if (!many)
@@ -423,7 +318,7 @@ static struct error *look_at_threads(struct finding_suspects *finding)
 	struct error *err = threadpile_find(analysis, &pile);
 
 	if (err || pile.threads < FEW_LEAST || pile.retained < finding->least ||
-	    (pile.threads < ELEMENTS_LEAST &&
+	    (pile.threads < PILE_MANY &&
 	     (pile.retained < SINGLE_BYTES_LEAST ||
 	      pile.retained < finding->result->memory / FEW_SHARE_LEAST)))
 		return err;
@@ -458,7 +353,7 @@ static void look_at_top(struct finding_suspects *finding)
 {
 	const struct analysis *analysis = finding->analysis;
 	const struct node_set *unexplained = &analysis->roots.unexplained;
-	struct pile pile = pile_under(finding, DOMINATOR_ROOT);
+	struct pile pile = pile_under(&finding->piles, DOMINATOR_ROOT);
 	const struct of_type *most = &pile.most;
 	struct of_type native = { .type = most->type };
 	const struct pyh_type *element;
@@ -466,7 +361,7 @@ static void look_at_top(struct finding_suspects *finding)
 	const uint32_t *children = domtree_children(&analysis->tree,
 						    DOMINATOR_ROOT, &count);
 
-	if (most->count < ELEMENTS_LEAST * 10 ||
+	if (most->count < PILE_MANY * 10 ||
 	    most->retained < finding->least)
 		return;
 	element = pyh_types_get(analysis->heap->pyh_types, most->type);
@@ -718,7 +613,6 @@ static struct error *find(struct opened *opened,
 {
 	struct finding_suspects *finding = calloc(1, sizeof(*finding));
 	CLEANUP(paths_release) struct paths *paths = NULL;
-	uint32_t types = pyh_types_count(analysis->heap->pyh_types);
 	struct error *err = NULL;
 	int device = -1;
 
@@ -729,11 +623,7 @@ static struct error *find(struct opened *opened,
 	finding->analysis = analysis;
 	finding->result = ret;
 	finding->least = suspects_least(ret);
-	finding->sums = calloc((size_t)types + 1, sizeof(*finding->sums));
-	finding->counts = calloc((size_t)types + 1, sizeof(*finding->counts));
-	finding->samples = calloc((size_t)types + 1, sizeof(*finding->samples));
-	if (!finding->sums || !finding->counts || !finding->samples)
-		err = error_no_memory();
+	err = piles_init(&finding->piles, analysis, finding->least);
 	if (!err)
 		err = bounded_open(opened, analysis, &finding->bounded);
 	if (!err)
@@ -751,9 +641,7 @@ static struct error *find(struct opened *opened,
 			      suspect_put_words(opened, analysis, paths, ret,
 						&ret->list[i]);
 	}
-	free(finding->sums);
-	free(finding->counts);
-	free(finding->samples);
+	piles_deinit(&finding->piles);
 	free(finding->pending);
 	bounded_close(finding->bounded);
 	free(finding);
