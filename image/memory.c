@@ -527,7 +527,7 @@ static bool read_far(struct memory_reader *reader, uint64_t address,
 {
 	const struct memory_range *range;
 	uint64_t grain = reader->memory->grain, words[FAR_MAX / 8];
-	uint64_t place = address / grain;
+	uint64_t place = address & ~(grain - 1);
 
 	if (reader->far_place != place) {
 		reader->far_place = place;
