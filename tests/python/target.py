@@ -1031,6 +1031,9 @@ def blocked(*unused):
 
 def counted_in_twin(to, pid):
     """As stand_still(), but go on when the census is there."""
+    # Names that only the cache of attributes holds, the twin finds among those
+    # that are interned, and what its parent does next takes their place.
+    (getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache)()
     made = ctypes.PyDLL(None).fork() if ctypes else os.fork()
     if made == 0:
         write_census(to, pid)
