@@ -18,14 +18,20 @@ enum {
 	OWN_LEAST = 392, OWN_MOST = 640, EDGES_MOST = 112,
 	/* since nodes count their owners themselves */
 	OWN_INTRUSIVE = 464,
-	/* where a SavedVariable has its flags, by that and by how owners of
-	   tensors are counted */
-	FLAGS_LONG = 56, FLAGS = 48, FLAGS_INTRUSIVE = 40,
-	/* … and how long one is */
-	SAVED_LONG = 112, SAVED = 104, SAVED_INTRUSIVE = 80,
-	SAMPLES = 64,		/* nodes that add up gradients */
-	NUM_FLAGS = 5,		/* of a SavedVariable: bools */
+	SAMPLES = 64,		/* nodes that add up gradients, or save tensors */
+	SAVERS = 4096,		/* nodes that may be among these */
+	NUM_FLAGS = 5,		/* of a SavedVariable: bools, of which one or the
+				   other is set: */
+	FLAG_ORIGINAL = 2, FLAG_OUTPUT = 4,
 };
+
+/* Where a SavedVariable has its flags, and how long one is: of 1.13 to 2.4, of 2.5
+   to 2.9, and later. */
+static const struct {
+	uint32_t flags, size;
+} saved_tables[] = { { 56, 112 }, { 48, 104 }, { 40, 80 } };
+
+enum { TABLE_LONG, TABLE_SHORT, TABLE_INTRUSIVE, NUM_TABLES };
 
 struct reading {
 	const struct autograd_options *options;
@@ -85,28 +91,38 @@ static struct error *add_edge(struct reading *reading, uint64_t word)
 		      graph->nodes[reading->node].first_edge, number);
 }
 
+/** It has both of a shared_ptr's words or none behind its first. */
+static bool has_shared(const uint64_t *words, size_t count)
+{
+	return count >= 3 && (words[1] == 0) == (words[2] == 0) &&
+	       words[1] % 8 == 0 && words[2] % 8 == 0;
+}
+
 /**
- * Is there a SavedVariable? Behind the tensor it has a shared_ptr, which has both
- * of its words or none, and later its flags, of which the first says that it is
- * none after all.
+ * The flags of a SavedVariable: the first says that it is none after all. What has
+ * a tensor has the one that was to be saved, or a copy of a result.
  */
-static bool is_saved_variable(const struct autograd *graph,
-			      const uint64_t *words, size_t count)
+static bool has_flags(const uint64_t *words, size_t count, uint32_t at,
+		      bool has_tensor)
 {
 	uint8_t bytes[NUM_FLAGS];
 
-	if (count < 3 || (words[1] == 0) != (words[2] == 0) || words[1] % 8 ||
-	    words[2] % 8)
+	if (at + NUM_FLAGS > count * 8)
 		return false;
-	if (graph->flags == 0)
-		return true;
-	if (graph->flags + NUM_FLAGS > count * 8)
-		return false;
-	memcpy(bytes, (const uint8_t *)words + graph->flags, NUM_FLAGS);
+	memcpy(bytes, (const uint8_t *)words + at, NUM_FLAGS);
 	for (int i = 0; i < NUM_FLAGS; i++)
 		if (bytes[i] > (i > 0))
 			return false;
-	return true;
+	return !has_tensor || bytes[FLAG_ORIGINAL] || bytes[FLAG_OUTPUT];
+}
+
+static bool is_saved_variable(const struct autograd *graph,
+			      const uint64_t *words, size_t count,
+			      bool has_tensor)
+{
+	return has_shared(words, count) &&
+	       (graph->flags == 0 ||
+		has_flags(words, count, graph->flags, has_tensor));
 }
 
 /** A SavedVariable whose tensor is one that is none: hooks may have had it. */
@@ -119,7 +135,7 @@ static struct error *add_packed(struct reading *reading, const uint64_t *words,
 
 	if (graph->flags == 0 || !options->hooks || at >= count ||
 	    words[at] == 0 || words[at] % 8 ||
-	    !is_saved_variable(graph, words, count) ||
+	    !is_saved_variable(graph, words, count, false) ||
 	    !options->hooks(options->context, words[at]))
 		return NULL;
 	if (graph->num_packed == graph->room_packed) {
@@ -147,8 +163,10 @@ static struct error *add_saved(struct reading *reading, const uint64_t *words,
 		return NULL;
 	if (!hashmap_get(reading->options->tensors, words[0], &number))
 		return add_packed(reading, words, count);
-	if (!is_saved_variable(graph, words, count))
+	if (!is_saved_variable(graph, words, count, true))
 		return NULL;
+	if (reading->options->owners)
+		reading->options->owners[number - 1]++;
 	return append(&graph->saved, &graph->num_saved, &graph->room_saved,
 		      graph->nodes[reading->node].first_saved, number - 1);
 }
@@ -282,18 +300,70 @@ static void find_own(const struct autograd_options *options,
 			graph->own = j * 8;
 			graph->knows_own = true;
 		}
-	// A SavedVariable has what a node has: owners are counted in either.
-	if (!graph->knows_own)
-		return;
-	graph->flags = FLAGS;
-	graph->saved_size = SAVED;
-	if (graph->own == OWN_INTRUSIVE) {
-		graph->flags = FLAGS_INTRUSIVE;
-		graph->saved_size = SAVED_INTRUSIVE;
-	} else if (options->long_counts) {
-		graph->flags = FLAGS_LONG;
-		graph->saved_size = SAVED_LONG;
+}
+
+/**
+ * Which tables fit a SavedVariable at the start of these words: a bit for each.
+ * What hooks made of a tensor follows the flags.
+ */
+static unsigned int tables_of(const struct autograd_options *options,
+			      const uint64_t *words, size_t count)
+{
+	uint32_t number;
+	bool has_tensor = words[0] && hashmap_get(options->tensors, words[0],
+						  &number);
+	unsigned int fitting = 0;
+
+	if (words[0] == 0 || words[0] % 8 || !has_shared(words, count))
+		return 0;
+	for (int i = 0; i < NUM_TABLES; i++) {
+		uint32_t flags = saved_tables[i].flags;
+		size_t hooks = flags / 8 + 1;
+
+		if (has_flags(words, count, flags, has_tensor) &&
+		    (has_tensor ||
+		     (options->hooks && hooks < count && words[hooks] &&
+		      words[hooks] % 8 == 0 &&
+		      options->hooks(options->context, words[hooks]))))
+			fitting |= 1U << i;
 	}
+	return fitting;
+}
+
+/**
+ * How a SavedVariable is laid out, by what nodes have saved. Where none has saved
+ * anything, owners are counted in it as they are in a node and a tensor.
+ */
+static void find_flags(const struct autograd_options *options,
+		       struct autograd *graph)
+{
+	uint32_t hits[NUM_TABLES] = { 0 }, looked = 0;
+	int best = graph->own == OWN_INTRUSIVE ? TABLE_INTRUSIVE :
+		   options->long_counts ? TABLE_LONG : TABLE_SHORT;
+
+	for (size_t i = 0; i < options->count && i < SAVERS && looked < SAMPLES;
+	     i++) {
+		uint64_t at = options->places[i].address + graph->own;
+		uint64_t words[OWN_MOST / 8], size = sizeof(words);
+		unsigned int fitting = 0;
+
+		if (options->places[i].end <= at)
+			continue;
+		if (size > options->places[i].end - at)
+			size = (options->places[i].end - at) & ~UINT64_C(7);
+		if (!memory_try_read(options->memory, at, words, size))
+			continue;
+		for (size_t j = 0; j < size / 8 && fitting == 0; j++)
+			fitting = tables_of(options, words + j, size / 8 - j);
+		for (int j = 0; j < NUM_TABLES; j++)
+			hits[j] += fitting >> j & 1;
+		looked += fitting != 0;
+	}
+	for (int i = 0; i < NUM_TABLES; i++)
+		if (hits[i] > hits[best])
+			best = i;
+	graph->flags = saved_tables[best].flags;
+	graph->saved_size = saved_tables[best].size;
 }
 
 struct error *autograd_make(const struct autograd_options *options,
@@ -313,6 +383,8 @@ struct error *autograd_make(const struct autograd_options *options,
 	for (uint32_t i = 0; i < ret->count; i++)
 		ret->nodes[i].address = options->places[i].address;
 	find_own(options, ret);
+	if (ret->knows_own)
+		find_flags(options, ret);
 	for (uint32_t i = 0; !err && i < ret->count; i++) {
 		ret->nodes[i].first_edge = (uint32_t)ret->num_edges;
 		ret->nodes[i].first_saved = (uint32_t)ret->num_saved;

@@ -14,7 +14,8 @@
  * has no tensor, but an object that has what the hooks made of it.
  *
  * How long it is what all nodes have, those tell that add up gradients: the first
- * that is their own is the tensor whose gradient that is.
+ * that is their own is the tensor whose gradient that is. How long a SavedVariable
+ * is, which changed within a release's layout of tensors, its flags tell.
  *
  * Source: PyTorch torch/csrc/autograd/function.h, edge.h, saved_variable.h and
  * functions/accumulate_grad.h of 1.13 to 2.15.
@@ -75,6 +76,9 @@ struct autograd_options {
 	size_t count;
 	const struct hashmap *tensors;	/* address: number + 1 */
 	bool long_counts;	/* owners of tensors are counted by two words */
+	/* by number of tensor: grows by one for each place that keeps it. May be
+	   NULL. */
+	uint32_t *owners;
 	/** Does a node add up gradients? May be NULL. */
 	bool (*accumulates)(void *context, uint64_t address);
 	/**

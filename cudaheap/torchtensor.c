@@ -172,6 +172,19 @@ static bool owns_object(const struct torch_layout *layout, const uint8_t *bytes)
 		(uint32_t)counts > 1);
 }
 
+/**
+ * How many own it in C++. Its Python object is an owner, too, unless it is the
+ * other way round.
+ */
+static uint32_t owners_of(const struct torch_layout *layout,
+			  const uint8_t *bytes)
+{
+	uint32_t strong = (uint32_t)word_of(bytes, 8);
+	uint64_t object = word_of(bytes, layout->python);
+
+	return object == 0 || object & 1 ? strong : strong - 1;
+}
+
 uint64_t torch_tensor_extent(const struct torch_tensor *tensor)
 {
 	unsigned int item = torch_dtype_size(tensor->dtype);
@@ -257,6 +270,7 @@ enum torch_read torch_tensor_read(const struct torch_layout *layout,
 	tensor.has_shape = has_items(&tensor) &&
 			   !has_symbols(memory, word_of(bytes, layout->extra));
 	tensor.owns_object = owns_object(layout, bytes);
+	tensor.owners = owners_of(layout, bytes);
 	read_meta(layout, image, memory, &tensor);
 	*ret = tensor;
 	return TORCH_READ;

@@ -40,6 +40,7 @@ struct torch_tensor {
 	bool has_shape;		/* false: it is of a kind with another one, or has
 				   symbols for sizes */
 	bool owns_object;	/* it has a reference to its Python object */
+	uint32_t owners;	/* in C++, beside its Python object */
 	uint16_t dtype;
 	uint8_t device;
 	int8_t index;

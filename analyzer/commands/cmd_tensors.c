@@ -48,6 +48,10 @@ static const struct column tensor_totals[NUM_TOTALS] = {
 		.about = "tensors that no reference of Python holds" },
 	[TOTAL_CXX_BYTES] = { .key = "cxx_bytes", .unit = UNIT_BYTES,
 		.about = "of storages that only these have" },
+	[TOTAL_BOTH] = { .key = "python_and_cxx", .unit = UNIT_COUNT,
+		.about = "tensors that Python holds, and C++ beside it" },
+	[TOTAL_BOTH_BYTES] = { .key = "python_and_cxx_bytes", .unit = UNIT_BYTES,
+		.about = "of storages that are these's" },
 	[TOTAL_UNREAD] = { .key = "unread", .unit = UNIT_COUNT,
 		.about = "tensors that cannot be read" },
 	[TOTAL_RELEASED] = { .key = "released", .unit = UNIT_COUNT,
@@ -145,6 +149,11 @@ static void put_remarks(const struct tensor_rows *view)
 			    view->totals[TOTAL_CXX_BYTES] ?
 				    units_size(view->totals[TOTAL_CXX_BYTES],
 					       more) : "");
+	if (view->totals[TOTAL_BOTH])
+		render_line(render, "%s held by Python and by C++, %s: they stay "
+			    "when Python lets go of them",
+			    units_count(view->totals[TOTAL_BOTH], text),
+			    units_size(view->totals[TOTAL_BOTH_BYTES], more));
 	if (view->all.bare_bytes)
 		render_line(render, "storages without a tensor: %s",
 			    units_size(view->all.bare_bytes, text));

@@ -65,6 +65,8 @@ static void add_up(struct tensor_rows *rows, const struct tensor *tensor,
 	rows->totals[of_roles[tensor->role]] += bytes;
 	if (tensor->held != TENSOR_BY_PYTHON)
 		rows->totals[TOTAL_CXX_BYTES] += bytes;
+	if (tensor->also_cxx)
+		rows->totals[TOTAL_BOTH_BYTES] += bytes;
 }
 
 static struct error *passes(const struct tensor_rows *rows,
@@ -106,6 +108,7 @@ static struct error *add_row(struct tensor_rows *rows, uint32_t number,
 
 	rows->totals[TOTAL_COUNT]++;
 	rows->totals[TOTAL_CXX] += tensor->held != TENSOR_BY_PYTHON;
+	rows->totals[TOTAL_BOTH] += tensor->also_cxx;
 	if (tensor->storage != TENSORS_NONE && !seen[tensor->storage]) {
 		seen[tensor->storage] = 1;
 		add_up(rows, tensor, bytes);

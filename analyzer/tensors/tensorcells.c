@@ -74,7 +74,12 @@ const struct column tensor_columns[NUM_TENSOR_COLUMNS] = {
 		.no_key = true },
 	[TENSOR_HELD] = { .key = "held", .title = "held", .unit = UNIT_TEXT,
 		.about = "by what: python, graph (autograd's), tensor (another "
-			 "one), c++", .hidden = true, .no_key = true },
+			 "one), c++; or \"python, c++\": by both", .hidden = true,
+		.no_key = true },
+	[TENSOR_OWNER] = { .key = "owner", .title = "owner", .unit = UNIT_TEXT,
+		.about = "what of C++ holds it: a class, a library's variable, or "
+			 "the type of a Python object that stands for one",
+		.hidden = true, .no_key = true },
 	[TENSOR_LAYOUT] = { .key = "layout", .title = "layout", .unit = UNIT_TEXT,
 		.about = "of its data: strided, sparse_coo, sparse_csr, _mkldnn, "
 			 "jagged; absent of wrappers of other tensors",
@@ -137,14 +142,14 @@ static struct cell grad_cell(const struct tensor_rows *view,
 		       cell_number(UNIT_ADDRESS, data) : cell_unknown();
 }
 
-static const char *held_text(enum tensor_held held)
+static const char *held_text(const struct tensor *tensor)
 {
 	static const char *const names[] = {
 		[TENSOR_BY_PYTHON] = "python", [TENSOR_BY_GRAPH] = "graph",
 		[TENSOR_BY_TENSOR] = "tensor", [TENSOR_BY_CXX] = "c++",
 	};
 
-	return names[held];
+	return tensor->also_cxx ? "python, c++" : names[tensor->held];
 }
 
 struct error *tensor_cells(const struct tensor_rows *view,
@@ -172,7 +177,9 @@ struct error *tensor_cells(const struct tensor_rows *view,
 			tensor_memory_text(storage, texts->memory));
 	}
 	cells[TENSOR_VIEW] = cell_number(UNIT_BOOL, tensor->view);
-	cells[TENSOR_HELD] = cell_text(held_text(tensor->held));
+	cells[TENSOR_HELD] = cell_text(held_text(tensor));
+	cells[TENSOR_OWNER] = cell_text(tensors_owner(view->tensors,
+						      row->tensor));
 	if (!tensor->array)
 		cells[TENSOR_IMPL] = cell_number(UNIT_ADDRESS,
 						 tensor->address);

@@ -149,7 +149,9 @@ static struct error *read_graph(struct tensors *tensors)
 
 	blocks = torchheap_blocks(tensors->heap, TORCH_KIND_NODE, &count);
 	places = calloc(count + 1, sizeof(*places));
-	if (!places)
+	tensors->known_owners = calloc(tensors->count + 1,
+				       sizeof(*tensors->known_owners));
+	if (!places || !tensors->known_owners)
 		return error_no_memory();
 	for (size_t i = 0; i < count; i++)
 		places[i] = (struct autograd_place){ blocks[i].address,
@@ -159,6 +161,7 @@ static struct error *read_graph(struct tensors *tensors)
 		.places = places, .count = count,
 		.tensors = &tensors->by_address,
 		.long_counts = tensors->layout.counts == 24,
+		.owners = tensors->known_owners,
 		.accumulates = accumulates,
 		.more = more_of, .hooks = is_hooks, .context = tensors }, &tensors->graph);
 }

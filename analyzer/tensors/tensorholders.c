@@ -33,6 +33,8 @@ enum {
 					   all tensors have */
 	SHARED = 16,			/* bytes in front of what a shared_ptr's
 					   counts are with */
+	HEAD = 16,			/* … an object of Python's that is
+					   collected */
 	HANDED_OUT = 8,			/* … of what a DLManagedTensor is with: the
 					   tensor itself */
 };
@@ -115,6 +117,13 @@ static void give_tensor(struct search *search, struct wanted *wanted,
 	wanted->done = true;
 }
 
+/** PyTorch's own structures have it, one in the other: they are no others. */
+static void give_torch(struct search *search, struct wanted *wanted)
+{
+	search->tensors->items[wanted->tensor].also_cxx = false;
+	wanted->done = true;
+}
+
 static struct error *add_way(struct ways *ways, uint64_t address,
 			     uint32_t wanted)
 {
@@ -142,11 +151,25 @@ static struct error *give_name(struct search *search, struct wanted *wanted,
 	return name_owner(search->tensors, name, &tensor->holder);
 }
 
+/** An object of Python's, without pymalloc? Its head may be in front. */
+static bool is_object(const struct tensors *tensors,
+		      const struct torch_block *block)
+{
+	const struct heapgraph *heap = tensors->analysis->heap;
+
+	return heapgraph_find(heap, block->address) != GRAPH_NONE ||
+	       heapgraph_find(heap, block->address + HEAD) != GRAPH_NONE;
+}
+
 /** A block has the address: what is it? */
-static struct error *found_in(struct search *search, struct wanted *wanted,
+static struct error *found_in(struct search *search, const struct way *way,
 			      const struct torch_block *block)
 {
 	struct tensors *tensors = search->tensors;
+	struct wanted *wanted = &search->wanted[way->wanted];
+	const struct tensor *tensor = &tensors->items[wanted->tensor];
+	// By itself what these have is counted.
+	bool counted = tensor->also_cxx && way->address == tensor->address;
 	char text[TORCH_CLASS_MAX];
 	const char *class = NULL;
 	enum torch_kind kind;
@@ -155,9 +178,16 @@ static struct error *found_in(struct search *search, struct wanted *wanted,
 
 	if (hashmap_get(&tensors->by_address, block->address, &number) ||
 	    hashmap_get(&search->metas, block->address, &number)) {
-		give_tensor(search, wanted, number - 1);
+		if (!tensor->also_cxx)
+			give_tensor(search, wanted, number - 1);
+		else if (!counted)
+			give_torch(search, wanted);
 		return NULL;
 	}
+	// So it is of a node that lies behind the counts of its owners.
+	if (counted && autograd_find(&tensors->graph, block->address + SHARED) !=
+			       TENSORS_NONE)
+		return NULL;
 	err = torch_kind_of(&tensors->classes, block->word, &kind);
 	if (err)
 		return err;
@@ -175,7 +205,8 @@ static struct error *found_in(struct search *search, struct wanted *wanted,
 		wanted->class = block->address;
 		return give_name(search, wanted, class);
 	}
-	if (wanted->ways == WAYS_MAX)
+	if (wanted->ways == WAYS_MAX ||
+	    (tensor->also_cxx && is_object(tensors, block)))
 		return NULL;
 	wanted->ways++;
 	return add_way(&search->next, block->address,
@@ -203,7 +234,7 @@ static struct error *look_at_word(struct search *search, uint64_t word,
 
 		number = way->following;
 		if (!wanted->done)
-			err = block ? found_in(search, wanted, block) :
+			err = block ? found_in(search, way, block) :
 				      give_name(search, wanted, module);
 	}
 	return err;
@@ -362,15 +393,26 @@ static struct error *prepare_round(struct search *search)
 	return err;
 }
 
-/** Better than nothing: functions in C++ have more than what they save. */
-static void give_nodes(struct search *search)
+/**
+ * Better than nothing: functions in C++ have more than what they save. That C++
+ * holds what Python does, is not told on the word of a count alone where not all
+ * was read that may be known to own it.
+ */
+static void give_rest(struct search *search)
 {
+	bool whole = !search->tensors->graph.unread &&
+		     !torchheap_unread(search->tensors->heap);
+
 	for (size_t i = 0; i < search->count; i++) {
 		struct wanted *wanted = &search->wanted[i];
+		struct tensor *tensor = &search->tensors->items[wanted->tensor];
 
-		if (!wanted->done && wanted->node)
-			search->tensors->items[wanted->tensor].holder =
-				wanted->node - 1;
+		if (wanted->done)
+			continue;
+		if (tensor->also_cxx && (wanted->node || !whole))
+			tensor->also_cxx = false;
+		else if (wanted->node)
+			tensor->holder = wanted->node - 1;
 	}
 }
 
@@ -485,8 +527,9 @@ static struct error *search_tensors(struct search *search)
 
 static bool is_wanted(const struct tensors *tensors, size_t i)
 {
-	return tensors->items[i].held == TENSOR_BY_CXX &&
-	       !tensors_slot_of(tensors, (uint32_t)i);
+	return tensors->items[i].also_cxx ||
+	       (tensors->items[i].held == TENSOR_BY_CXX &&
+		!tensors_slot_of(tensors, (uint32_t)i));
 }
 
 static struct error *collect(struct search *search)
@@ -511,7 +554,8 @@ static struct error *collect(struct search *search)
 			err = add_way(&search->next, tensor->address,
 				      (uint32_t)search->count);
 			// Or its object is what C++ has.
-			if (!err && tensor->object != TENSORS_NONE)
+			if (!err && tensor->object != TENSORS_NONE &&
+			    !tensor->also_cxx)
 				err = add_way(&search->next,
 					      heapgraph_address(
 						      tensors->analysis->heap,
@@ -552,7 +596,7 @@ struct error *tensors_find_holders(struct tensors *tensors)
 	if (!err && search.count)
 		err = search_tensors(&search);
 	if (!err)
-		give_nodes(&search);
+		give_rest(&search);
 	hashmap_deinit(&search.by_address);
 	hashmap_deinit(&search.metas);
 	hashmap_deinit(&search.classes);

@@ -80,6 +80,8 @@ static struct error *add_tensor(struct linking *linking, uint32_t number)
 		err = add(linking, from, linking->first_node + other);
 	if (!err && tensor->held == TENSOR_BY_TENSOR)
 		err = add(linking, of_tensor(linking, tensor->holder), from);
+	else if (!err && tensor->native != TENSORS_NONE)
+		err = add(linking, tensor->native, from);
 	if (!err && tensor->meta)
 		err = hashmap_put(&linking->metas, tensor->meta, number + 1);
 	return err;
@@ -298,7 +300,8 @@ static struct error *find_starts(struct linking *linking)
 	struct error *err = node_set_init(&led, links->first + links->count);
 
 	links->explained = calloc(links->num_links + 1, sizeof(uint32_t));
-	links->starts = calloc((size_t)links->count + 1, sizeof(uint32_t));
+	links->starts = calloc((size_t)links->count + tensors->count + 1,
+			       sizeof(uint32_t));
 	if (!err && (!links->explained || !links->starts))
 		err = error_no_memory();
 	for (size_t i = 0; !err && i < links->num_links; i++) {
@@ -308,11 +311,16 @@ static struct error *find_starts(struct linking *linking)
 		    is_explained(linking, to))
 			links->explained[links->num_explained++] = to;
 	}
-	for (size_t i = 0; !err && i < tensors->count; i++)
-		if (tensors->items[i].object == TENSORS_NONE &&
-		    !node_set_has(&led, linking->first_tensor + (uint32_t)i))
-			links->starts[links->num_starts++] =
-				linking->first_tensor + (uint32_t)i;
+	for (size_t i = 0; !err && i < tensors->count; i++) {
+		const struct tensor *tensor = &tensors->items[i];
+		uint32_t node = of_tensor(linking, (uint32_t)i);
+
+		// Who holds what Python does as well, is not in the graph.
+		if (tensor->object == TENSORS_NONE ?
+			    !node_set_has(&led, node) :
+			    tensor->also_cxx && tensor->native == TENSORS_NONE)
+			links->starts[links->num_starts++] = node;
+	}
 	for (uint32_t i = 0; !err && i < tensors->graph.count; i++)
 		if (!node_set_has(&led, linking->first_node + i))
 			links->starts[links->num_starts++] =

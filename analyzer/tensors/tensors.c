@@ -64,6 +64,15 @@ const char *tensors_type(struct tensors *tensors, size_t i,
 	return class ? class : "C++";
 }
 
+const char *tensors_owner(const struct tensors *tensors, size_t i)
+{
+	const struct tensor *tensor = &tensors->items[i];
+
+	return (tensor->held == TENSOR_BY_CXX || tensor->also_cxx) &&
+			       tensor->holder != TENSORS_NONE ?
+		       tensors->owners[tensor->holder] : NULL;
+}
+
 const char *tensors_dtype(struct tensors *tensors, size_t i,
 			  char text[TORCH_CLASS_MAX])
 {
@@ -238,6 +247,7 @@ static struct error *add_tensor(struct tensors *tensors, uint32_t object,
 	tensor->grad = read->grad;
 	tensor->grad_fn = read->grad_fn;
 	tensor->numel = read->numel;
+	tensor->owners = read->owners;
 	tensor->shape_hash = hash_shape(read);
 	tensor->dtype = read->dtype;
 	tensor->device = read->device;
@@ -456,6 +466,8 @@ static struct error *find_torchs(struct tensors *tensors)
 	if (!err)
 		err = tensors_find_scripts(tensors);
 	if (!err)
+		err = tensors_find_owners(tensors);
+	if (!err)
 		err = tensors_find_holders(tensors);
 	return err ? err : tensors_count_bare(tensors);
 }
@@ -571,6 +583,7 @@ void tensors_destroy(struct tensors *tensors)
 	hashmap_deinit(&tensors->by_packed);
 	free(tensors->packed);
 	free(tensors->node_roots);
+	free(tensors->known_owners);
 	free(tensors->owners);
 	free(tensors->storages);
 	free(tensors->items);

@@ -56,13 +56,14 @@ struct tensor {
 	uint64_t class;		/* its table of functions */
 	uint32_t parent;	/* the tensor whose gradient it is, or
 				   TENSORS_NONE */
-	uint32_t holder;	/* BY_TENSOR: that one. BY_CXX: the number of the
-				   owner's name, or TENSORS_NONE */
+	uint32_t holder;	/* BY_TENSOR: that one. BY_CXX, or also_cxx: the
+				   number of the owner's name, or TENSORS_NONE */
 	uint32_t through;	/* BY_TENSOR: the number of the name of what is in
 				   between, or TENSORS_NONE */
-	uint32_t native;	/* BY_CXX: the object that stands for the owner, or
+	uint32_t native;	/* … the object that stands for the owner, or
 				   TENSORS_NONE */
 	uint32_t nodes[2];	/* of autograd's that saved it, or TENSORS_NONE */
+	uint32_t owners;	/* in C++, beside its object, by its own count */
 	uint16_t dtype;
 	uint8_t device, role, held;
 	int8_t index;
@@ -70,6 +71,8 @@ struct tensor {
 	bool view;		/* another one counts for its storage */
 	bool requires_grad, knows_requires_grad;
 	bool whole;		/* it has all of its storage */
+	bool also_cxx;		/* BY_PYTHON, and by a C++ object that is not
+				   PyTorch's own part of a tensor or a graph */
 };
 
 #define TENSORS_NONE UINT32_MAX
@@ -167,6 +170,12 @@ uint64_t tensors_object(const struct tensors *tensors, size_t i,
 /** The class of its object, or its C++ class; never NULL. */
 const char *tensors_type(struct tensors *tensors, size_t i,
 			 char text[TORCH_CLASS_MAX]);
+
+/**
+ * What holds one in C++: a class, a module of the process, or a type of Python's
+ * objects that stand for what does. NULL: nothing does, or it is not known.
+ */
+const char *tensors_owner(const struct tensors *tensors, size_t i);
 
 /** "float32", or NULL. */
 const char *tensors_dtype(struct tensors *tensors, size_t i,

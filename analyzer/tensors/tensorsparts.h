@@ -66,6 +66,9 @@ struct tensors {
 	struct tensors_packed *packed;
 	size_t num_packed, room_packed;
 	struct hashmap by_packed;	/* object + 1: index into packed */
+	/* by tensor: PyTorch's own structures that are known to own it. NULL: its
+	   heap was not gone through */
+	uint32_t *known_owners;
 	/* names of C++ classes and modules that hold some; num_owners */
 	char (*owners)[TORCH_CLASS_MAX];
 	uint32_t num_owners;
@@ -149,9 +152,17 @@ void tensors_slot_text(const struct tensors *tensors,
 		       const struct tensors_slot *slot,
 		       char text[TENSOR_PATH_MAX]);
 
+/* --- tensorowners.c */
+
+/** Which of those that Python holds have an owner in C++ that is not known. */
+struct error *tensors_find_owners(struct tensors *tensors);
+
 /* --- tensorholders.c */
 
-/** Who holds those that no object, no node and no gradient accounts for. */
+/**
+ * Who holds those that no object, no node and no gradient accounts for, and what
+ * C++ is to hold as well: what turns out to be PyTorch's own after all is not.
+ */
 struct error *tensors_find_holders(struct tensors *tensors);
 
 /* --- tensorroles.c */

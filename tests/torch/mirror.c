@@ -145,6 +145,7 @@ static uint8_t *make_node(const void *table, uint8_t *saved)
 
 	put(object, 16, 1);			/* a number in between */
 	put(object, layout.own, (uintptr_t)saved);
+	object[layout.own + layout.flags + 2] = 1;	/* it is what was saved */
 	return object;
 }
 
@@ -186,13 +187,30 @@ static PyObject *wrap(uint8_t *object)
 }
 
 /**
- * make(counts, slot, wrapper, own, flags, plain=40, more=0) -> (plain ones, four
+ * An object for a tensor that so many others own in C++. Since 2.10 these have one
+ * reference to the object, and the count a bit for that.
+ */
+static PyObject *wrap_owned(uint8_t *object, uint32_t owners)
+{
+	PyObject *wrapper = wrap(object);
+
+	count_owners(object, 1 + owners, 1);
+	if (layout.slot == 8) {
+		object[15] |= 0x80;
+		Py_XINCREF(wrapper);
+	}
+	return wrapper;
+}
+
+/**
+ * make(counts, slot, wrapper, own, flags, plain=40, more=0) -> (plain ones, five
  * others, {name: address}); storages of plain ones have `more` bytes more.
  */
 static PyObject *make(PyObject *self, PyObject *args)
 {
 	uint8_t *leaf, *result, *saved, *listed, *values, *based, *base, *broken;
 	uint8_t *gone, *outer, *inner, *counts, *bucket, *owner, *coo, *dead;
+	uint8_t *both;
 	unsigned int plain = 40, more = 0, size;
 	PyObject *list;
 
@@ -234,6 +252,7 @@ static PyObject *make(PyObject *self, PyObject *args)
 	size = layout.flags + (layout.flags == 40 ? 40 : 56);
 	bucket = calloc(2, size);
 	put(bucket, size, (uintptr_t)listed);
+	bucket[size + layout.flags + 2] = 1;
 	put(outer, layout.own + 64, (uintptr_t)bucket);
 	put(outer, layout.own + 72, (uintptr_t)bucket + 2 * size);
 	put(outer, layout.own + 80, (uintptr_t)bucket + 2 * size);
@@ -243,6 +262,9 @@ static PyObject *make(PyObject *self, PyObject *args)
 	values = make_tensor(TABLE(tensor), make_storage(2000), 500);
 	bucket = calloc(1, 64);
 	put(bucket, 16, (uintptr_t)values);
+	/* and one that Python has as well */
+	both = make_tensor(TABLE(tensor), make_storage(3600), 900);
+	put(bucket, 24, (uintptr_t)both);
 	owner = made(TABLE(reducer), 96);
 	put(owner, 40, (uintptr_t)bucket);
 	/* which was left in memory of a node, too */
@@ -261,8 +283,9 @@ static PyObject *make(PyObject *self, PyObject *args)
 	broken = make_tensor(TABLE(tensor), NULL, 1);
 	put(broken, layout.counts, 0x1234567);
 	return Py_BuildValue(
-		"(N[NNNN]{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K})", list,
-		wrap(leaf), wrap(result), wrap(coo), wrap(based),
+		"(N[NNNNN]{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:K})", list,
+		wrap_owned(leaf, 2), wrap(result), wrap(coo), wrap(based),
+		wrap_owned(both, 1),
 		"saved", (uintptr_t)saved, "listed", (uintptr_t)listed,
 		"values", (uintptr_t)values, "base", (uintptr_t)base,
 		"gone", (uintptr_t)gone, "broken", (uintptr_t)broken,

@@ -25,7 +25,7 @@ def made(folder, *layout):
 
 argv = sys.argv[1:] + ["--"]
 plain, others, addresses = made(*argv[:argv.index("--")])
-leaf, result, sparse, based = others
+leaf, result, sparse, based, both = others
 more = argv[argv.index("--") + 1:-1]
 plain_more, others_more, addresses_more = made(*more) if more else ([], [], {})
 
@@ -37,7 +37,7 @@ def main():
         "more": list(map(id, plain_more[:-1] + others_more)),
         "addresses_more": addresses_more,
         "leaf": id(leaf), "result": id(result), "sparse": id(sparse),
-        "based": id(based), "addresses": addresses}), flush=True)
+        "based": id(based), "both": id(both), "addresses": addresses}), flush=True)
     print("READY %d" % os.getpid(), flush=True)
     sys.stdin.readline()
 

@@ -62,6 +62,14 @@ def all_told(made, document):
             "[%d]" % items, "float32", "other", "python"), row
         assert row["bytes"] == items * 4, row
     assert rows[made["leaf"]]["requires_grad"] is True
+    # Its owners are a node that saved it, and the one that adds up its gradient.
+    assert rows[made["leaf"]]["held"] == "python", rows[made["leaf"]]
+    both = rows[made["both"]]
+    assert (both["held"], both["owner"]) == ("python, c++", "Reducer"), both
+    assert both["path"].endswith(":both"), both
+    totals = document["totals"]
+    assert (totals["python_and_cxx"], totals["python_and_cxx_bytes"]) == (
+        1, 3600), totals
     assert rows[made["result"]]["grad_fn"] == "GeluBackward0"
     assert rows[made["result"]]["role"] == "activation"
     at = made["addresses"]
@@ -77,7 +85,6 @@ def all_told(made, document):
              if row.get("path", "").endswith(": what it is a view of")]
     assert [row["bytes"] for row in bases] == [3200], bases
     assert at["gone"] not in rows and at["broken"] not in rows
-    totals = document["totals"]
     assert totals["released"] == 1 and totals["unread"] == 0, totals
     # What was in a node's memory before is nobody's.
     left = [row for row in document["rows"] if row.get("bytes") == 4]
@@ -163,8 +170,8 @@ def two_copies(interpreter, folder, another):
         else:
             assert not set(made["more"]) & set(rows), releases
             # Of another layout nobody sees that an object's tensor is none.
-            assert unread > len(made["more"]) == 12, (unread, releases)
-            assert re.search(r"13 tensors, the first at 0x\w+, are of another "
+            assert unread > len(made["more"]) == 13, (unread, releases)
+            assert re.search(r"14 tensors, the first at 0x\w+, are of another "
                              r"copy of PyTorch \(as of %s\), and are not told "
                              r"of: those that are shown are as of %s"
                              % (releases, most), said), said
