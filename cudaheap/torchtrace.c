@@ -171,7 +171,8 @@ static bool are_events(struct search *search, const struct torch_ring *ring,
 
 /**
  * Of all sizes that hold the one with the most strings, as what holds of them
- * cannot be by accident, and then the smallest: twice as much holds, too.
+ * is hardly by accident, and then the smallest: twice as much holds, too, and what
+ * is in the middle of it may look like a string.
  */
 static bool take_ring(void *context, const struct torch_ring *ring)
 {
@@ -185,7 +186,8 @@ static bool take_ring(void *context, const struct torch_ring *ring)
 		if (!torch_ring_count(ring, size) ||
 		    !are_events(search, ring, size, &layout) ||
 		    (trace->count &&
-		     layout.num_strings <= trace->layout.num_strings))
+		     (layout.num_strings <= trace->layout.num_strings ||
+		      size % trace->layout.size == 0)))
 			continue;
 		trace->layout = layout;
 		trace->count = torch_ring_count(ring, size);
