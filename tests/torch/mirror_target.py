@@ -25,19 +25,24 @@ def made(folder, *layout):
 
 argv = sys.argv[1:] + ["--"]
 plain, others, addresses = made(*argv[:argv.index("--")])
-leaf, result, sparse, based, both = others
+leaf, result, sparse, based, _ = others
+# Lists that alone in Python hold a tensor; C++ has the one of the first, too.
+both, alone = [others.pop()], [plain.pop(0)]
+del _
 more = argv[argv.index("--") + 1:-1]
 plain_more, others_more, addresses_more = made(*more) if more else ([], [], {})
 
 
 def main():
     print("MADE " + json.dumps({
-        "plain": {str(id(one)): 16 + i for i, one in enumerate(plain[:40])},
+        "plain": {str(id(one)): 16 + i
+                  for i, one in enumerate(alone + plain[:39])},
         # The last plain one is an object for none.
         "more": list(map(id, plain_more[:-1] + others_more)),
         "addresses_more": addresses_more,
         "leaf": id(leaf), "result": id(result), "sparse": id(sparse),
-        "based": id(based), "both": id(both), "addresses": addresses}), flush=True)
+        "based": id(based), "both": id(both[0]),
+        "lists": [id(both), id(alone)], "addresses": addresses}), flush=True)
     print("READY %d" % os.getpid(), flush=True)
     sys.stdin.readline()
 

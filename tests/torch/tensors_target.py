@@ -161,6 +161,8 @@ def others():
     kinds["channels"] = torch.quantize_per_channel(
         torch.ones(6, 7), torch.ones(6),
         torch.zeros(6, dtype=torch.int64), 0, torch.qint8)
+    # The quantizer in C++ has it as well.
+    kinds["scales"] = kinds["channels"].q_per_channel_scales()
     kinds["nested"] = torch.nested.nested_tensor([torch.ones(2, 3),
                                                   torch.ones(4, 3)])
     kinds["conjugate"] = kinds["complex64"].conj()

@@ -66,7 +66,7 @@ def all_told(made, document):
     assert rows[made["leaf"]]["held"] == "python", rows[made["leaf"]]
     both = rows[made["both"]]
     assert (both["held"], both["owner"]) == ("python, c++", "Reducer"), both
-    assert both["path"].endswith(":both"), both
+    assert both["path"].endswith(":both[0]"), both
     totals = document["totals"]
     assert (totals["python_and_cxx"], totals["python_and_cxx_bytes"]) == (
         1, 3600), totals
@@ -90,6 +90,18 @@ def all_told(made, document):
     left = [row for row in document["rows"] if row.get("bytes") == 4]
     assert len(left) == 1 and left[0]["held"] != "graph", left
     return rows
+
+
+def what_goes(made, dump):
+    """With a list goes the tensor that nothing else holds, and not one that C++
+    has as well."""
+    retained = []
+    for address in made["lists"]:
+        done = heaptest.heapscan(dump, "object", hex(address), "--retained",
+                                 "-f", "json", "--no-index")
+        assert done.returncode == 0, done.stderr
+        retained.append(json.loads(done.stdout)["rows"][0]["retained"])
+    assert retained[0] < 100 < 180 < retained[1], retained
 
 
 def same_as_before(row, before):
@@ -187,6 +199,7 @@ def test(interpreter, folder, releases):
         document, said = tensors(dump)
         rows = all_told(made, document)
         assert "half made" in said, said
+        what_goes(made, dump)
     if rows:
         spoil(label, dump, made, rows)
     os.remove(dump)

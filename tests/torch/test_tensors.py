@@ -201,8 +201,12 @@ def parts(document, truth):
         if row["held"] == "tensor" and " in its " in row["path"]:
             of_kinds.setdefault(row["path"].rpartition(" ")[2], []).append(
                 row["shape"])
-    assert sorted(of_kinds["PerChannelAffineQuantizer"]) == ["[6]", "[6]"], (
-        of_kinds)
+    assert of_kinds["PerChannelAffineQuantizer"] == ["[6]"], of_kinds
+    both = [row for row in document["rows"] if row["held"] == "python, c++"]
+    assert [int(row["address"], 16) for row in both] == [
+        truth["kinds"]["scales"]], both
+    assert "PerChannelAffine" in both[0]["owner"], both
+    assert document["totals"]["python_and_cxx"] == 1, document["totals"]
     assert {"[9]", "[8]", "[4, 2, 2]"} <= set(
         of_kinds["SparseCsrTensorImpl"]), of_kinds
     assert "[2, 9]" in of_kinds["SparseTensorImpl"], of_kinds
