@@ -139,7 +139,7 @@ static const struct option_spec specs[] = {
 	  NULL, "what the driver had free of each device, as an error message "
 	  "or nvidia-smi says", FIELD(device_free) },
 	{ "arrays", 0, OPTION_FLAG, GROUP_FILTER, VIEW_TENSORS, NULL, NULL,
-	  "NumPy's arrays as well", FIELD(arrays) },
+	  "arrays of NumPy and CuPy as well", FIELD(arrays) },
 	{ "retained", 0, OPTION_FLAG, GROUP_FILTER,
 	  VIEW_TYPES | VIEW_OBJECTS | VIEW_OBJECT, NULL, NULL,
 	  "add what would go with each row, and of objects how many refer to "

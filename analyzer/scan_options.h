@@ -50,7 +50,7 @@ struct options {
 	uint64_t fits;		/* of allocator: bytes; OPTIONS_NO_SIZE: not
 				   asked */
 	uint64_t device_free;	/* the same: what each device had free */
-	bool arrays;		/* of tensors: NumPy's arrays as well */
+	bool arrays;		/* of tensors: arrays of NumPy and CuPy, too */
 	bool native_only;	/* of threads: nothing of Python */
 	bool tracebacks;	/* of tracemalloc: whole ones, not lines */
 	const char *sysroot, *tmp_dir;

@@ -60,6 +60,10 @@ static const struct column tensor_totals[NUM_TOTALS] = {
 		.about = "of storages that no tensor has; not in bytes" },
 	[TOTAL_NODES] = { .key = "nodes", .unit = UNIT_COUNT,
 		.about = "of autograd's graph" },
+	[TOTAL_CUPY] = { .key = "cupy_allocated", .unit = UNIT_BYTES,
+		.about = "what CuPy got from devices, with --arrays" },
+	[TOTAL_CUPY_USED] = { .key = "cupy_used", .unit = UNIT_BYTES,
+		.about = "of that, what its pools have given out" },
 };
 
 static struct error *run(struct scan *scan);
@@ -157,6 +161,11 @@ static void put_remarks(const struct tensor_rows *view)
 	if (view->all.bare_bytes)
 		render_line(render, "storages without a tensor: %s",
 			    units_size(view->all.bare_bytes, text));
+	if (view->all.cupy_pooled)
+		render_line(render, "CuPy's pools: %s in use of %s that they "
+			    "have from devices",
+			    units_size(view->all.cupy_pooled, text),
+			    units_size(view->all.cupy_allocated, more));
 	if (view->all.unread)
 		render_line(render, "%s tensors cannot be read; -v says why",
 			    units_count(view->all.unread, text));

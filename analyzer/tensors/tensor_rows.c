@@ -271,5 +271,7 @@ struct error *tensor_rows_make(struct tensor_rows *rows)
 	rows->totals[TOTAL_RELEASED] = rows->all.released;
 	rows->totals[TOTAL_BARE] = rows->all.bare_bytes;
 	rows->totals[TOTAL_NODES] = rows->all.nodes;
+	rows->totals[TOTAL_CUPY] = rows->all.cupy_allocated;
+	rows->totals[TOTAL_CUPY_USED] = rows->all.cupy_pooled;
 	return NULL;
 }

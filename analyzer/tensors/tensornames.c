@@ -75,6 +75,8 @@ static unsigned int kind_of_name(const char *name)
 		{ "torch._C._FunctionBase", TENSORNAMES_FUNCTION },
 		{ "pybind11_builtins.pybind11_object", TENSORNAMES_NATIVE },
 		{ "PyCapsule", TENSORNAMES_NATIVE },
+		{ "cupy._core.core._ndarray_base", TENSORNAMES_CUPY },
+		{ "cupy._core.core.ndarray", TENSORNAMES_CUPY },	/* 10 */
 	};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)

@@ -28,6 +28,7 @@ enum {
 	TENSORNAMES_OPTIMIZER = 1 << 3,
 	TENSORNAMES_FUNCTION = 1 << 4,	/* of autograd, in Python */
 	TENSORNAMES_NATIVE = 1 << 5,	/* stands for an object of C++, by pybind11 */
+	TENSORNAMES_CUPY = 1 << 6,	/* an array of CuPy's */
 };
 
 /** TENSORNAMES_… of a type. */

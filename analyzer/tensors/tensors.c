@@ -32,6 +32,8 @@ struct tensors_found tensors_found(const struct tensors *tensors)
 		.num_storages = tensors->num_storages,
 		.unread = tensors->unread, .released = tensors->released,
 		.bare = tensors->bare, .bare_bytes = tensors->bare_bytes,
+		.cupy_allocated = tensors->cupy_allocated,
+		.cupy_pooled = tensors->cupy_pooled,
 		.nodes = tensors->graph.count,
 		.releases = tensors->layout.releases,
 		.unswept = unswept(tensors),

@@ -1,7 +1,7 @@
 /*
  * Tensors of PyTorch: those that Python objects stand for, and those that only
  * C++ holds; what each is, which of them share a storage, what part each has in a
- * model. NumPy's arrays, too, where they are asked for.
+ * model. Arrays of NumPy and CuPy, too, where they are asked for.
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef ANALYZER_TENSORS_H
@@ -67,7 +67,7 @@ struct tensor {
 	uint16_t dtype;
 	uint8_t device, role, held;
 	int8_t index;
-	bool array;		/* of NumPy's: no tensor */
+	bool array;		/* of NumPy's or CuPy's: no tensor */
 	bool view;		/* another one counts for its storage */
 	bool requires_grad, knows_requires_grad;
 	bool whole;		/* it has all of its storage */
@@ -116,6 +116,9 @@ struct tensors_found {
 	uint64_t released;		/* tensors that are gone but for weak
 					   references */
 	uint64_t bare, bare_bytes;	/* storages without a tensor */
+	uint64_t cupy_allocated;	/* bytes that CuPy got from devices; with
+					   arrays */
+	uint64_t cupy_pooled;		/* … that its pools have given to arrays */
 	uint64_t nodes;			/* of autograd's graph */
 	const char *releases;		/* whose layout they have; NULL: none was
 					   looked for */
@@ -125,7 +128,7 @@ struct tensors_found {
 
 struct tensors_options {
 	bool values;		/* keys may be shown in paths */
-	bool arrays;		/* NumPy's as well */
+	bool arrays;		/* NumPy's and CuPy's as well */
 };
 
 /**

@@ -54,6 +54,7 @@ struct tensors {
 	struct tensor_storage *storages;
 	size_t num_storages, room_storages;
 	uint64_t unread, released, bare, bare_bytes;
+	uint64_t cupy_allocated, cupy_pooled;	/* bytes */
 	struct hashmap by_impl;		/* address of a StorageImpl: number + 1 */
 	struct hashmap by_data;		/* address of data, the same */
 	struct hashmap by_address;	/* TensorImpl: number of the tensor + 1 */
@@ -183,7 +184,7 @@ bool tensors_is_nested(struct tensors *tensors, size_t i);
 
 /* --- tensorarrays.c */
 
-/** Add NumPy's arrays. */
+/** Add arrays of NumPy and CuPy. */
 struct error *tensors_add_arrays(struct tensors *tensors);
 
 /** What an array says of itself, as if it were a tensor. */

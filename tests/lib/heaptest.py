@@ -452,17 +452,33 @@ def with_torch(devices=0):
             continue
         interpreter.torch = version
         site = os.path.join(folder, "site")
-        done = run([sys.executable, MAKE_STUBS, os.path.join(site, "torch"),
-                    folder + "-fakecuda"])
-        if done.returncode:
-            raise RuntimeError("fakecuda: " + done.stderr[-1000:])
-        stubs, preload, _ = done.stdout.split("\n")
-        interpreter.env.update(PYTHONPATH=site, LD_LIBRARY_PATH=stubs,
-                               FAKECUDA_DEVICES=str(devices))
-        if preload:
-            interpreter.env["LD_PRELOAD"] = preload
+        interpreter.env["PYTHONPATH"] = site
+        _with_fakecuda(interpreter, os.path.join(site, "torch"),
+                       folder + "-fakecuda", devices)
         found.append(interpreter)
     return found
+
+
+def with_cupy(devices=1):
+    """The same of those that have CuPy, by fetch_packages.sh."""
+    found = []
+    for interpreter in with_extensions():
+        folder = interpreter.env["PYTHONPATH"]
+        if os.path.exists(os.path.join(folder, "cupy")):
+            _with_fakecuda(interpreter, folder, folder + "-fakecuda", devices)
+            found.append(interpreter)
+    return found
+
+
+def _with_fakecuda(interpreter, wheel, beside, devices):
+    done = run([sys.executable, MAKE_STUBS, wheel, beside])
+    if done.returncode:
+        raise RuntimeError("fakecuda: " + done.stderr[-1000:])
+    stubs, preload, _ = done.stdout.split("\n")
+    interpreter.env.update(LD_LIBRARY_PATH=stubs,
+                           FAKECUDA_DEVICES=str(devices))
+    if preload:
+        interpreter.env["LD_PRELOAD"] = preload
 
 
 def _by_numbers(path):

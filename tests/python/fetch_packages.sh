@@ -11,7 +11,8 @@
 #       3.12.1-extensions/installed     and folders to put into PYTHONPATH
 #
 # The latter are for test_extensions.py: greenlet of each layout there was, numpy
-# 1 and 2, and, for one release, what large data is kept in.
+# 1 and 2, and, for one release, what large data is kept in; CuPy, the last that
+# fakecuda can be beneath, for test_cupy.py.
 #
 # usage: fetch_packages.sh [--refresh] [RELEASE...]
 #
@@ -29,6 +30,7 @@ packages=(numpy lxml pydantic guppy3 pympler objgraph tqdm)
 declare -A extensions=(
 	[3.8]="greenlet==1.1.3.post0 numpy"
 	[3.10]="greenlet==2.0.2"
+	[3.11]="numpy==1.26.4 cupy-cuda12x==12.3.0"
 	[3.12]="greenlet gevent numpy pandas pyarrow"
 	[3.13]="greenlet gevent"
 )

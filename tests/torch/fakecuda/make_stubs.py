@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Make every library of NVIDIA's that a wheel of PyTorch needs.
+"""Make every library of NVIDIA's that a wheel of PyTorch, or of CuPy, needs.
 
     make_stubs.py FOLDER_OF_TORCH BESIDE
 
-FOLDER_OF_TORCH is the installed package, with its lib/ in it. BESIDE-HASH, a new
-folder, gets a shared library for each name that its libraries need and that is
+FOLDER_OF_TORCH is the installed package, with its lib/ in it, or any folder with
+extensions somewhere in it. BESIDE-HASH, a new folder, gets a shared library for each name that its libraries need and that is
 NVIDIA's. What does
 something comes from the C sources beside this file; every other symbol that the
 wheel leaves undefined is a stub: a function that returns 0. Version nodes are as
@@ -149,10 +149,16 @@ def look_up_by_name(paths):
     return found
 
 
+def libraries_of(folder):
+    found = (glob.glob(os.path.join(folder, "lib", "*.so*"))
+             + glob.glob(os.path.join(folder, "*.so")))
+    return sorted(found or glob.glob(os.path.join(folder, "**", "*.so"),
+                                     recursive=True))
+
+
 def wanted(torch):
     """What is to be made: name of a library: {symbol: Symbol}."""
-    paths = sorted(glob.glob(os.path.join(torch, "lib", "*.so*"))
-                   + glob.glob(os.path.join(torch, "*.so")))
+    paths = libraries_of(torch)
     bundled = {os.path.basename(path) for path in paths}
     libraries = [Library(path) for path in paths
                  if stem(os.path.basename(path)) != "cudart"]
@@ -263,7 +269,8 @@ def fingerprint(torch):
     for path in sorted(glob.glob(os.path.join(HERE, "*.[ch]"))) + [__file__]:
         with open(path, "rb") as file:
             digest.update(file.read())
-    for path in sorted(glob.glob(os.path.join(torch, "lib", "*"))):
+    for path in (sorted(glob.glob(os.path.join(torch, "lib", "*")))
+                 or libraries_of(torch)):
         about = os.stat(path)
         digest.update(b"%d %d" % (about.st_size, about.st_mtime_ns))
     return digest.hexdigest()
