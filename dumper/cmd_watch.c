@@ -48,6 +48,8 @@ enum {
 	NEARLY_FULL_PERCENT = 90,	/* see oom_reason() */
 	RETRIES_MAX = 6,	/* after 1, 2, 4 … seconds; then each minute */
 	RETRY_SECONDS = 60,
+	TOGETHER_MS = 200,	/* between processes whose memory runs out at the
+				   same time */
 };
 
 struct watch {
@@ -564,6 +566,12 @@ static bool dump_report(struct watch *watch, struct oom_report *report)
 
 	if (!allowed || watch->through)
 		return true;
+	if (!oom_report_waits(report)) {
+		say(watch, "process %d was ended, or did not wait, before it could "
+		    "be dumped: %s", report->pid, report->reason);
+		watch->failed = true;
+		return false;
+	}
 	if (now_ns() < dump_allowed_at(watch) ||
 	    !oom_report_is_due(&watch->listener, report, pause))
 		return false;
@@ -583,16 +591,34 @@ static bool dump_report(struct watch *watch, struct oom_report *report)
 	return wishes->count == 0 || watch->through;
 }
 
+/** The next one; while others are held back, one that is late by little, too. */
+static bool take_report(struct watch *watch, bool held,
+			struct oom_report *report)
+{
+	struct pollfd wait = { watch->listener.fd, POLLIN, 0 };
+
+	return oom_listener_take(&watch->listener, report) ||
+	       (held && poll(&wait, 1, TOGETHER_MS) == 1 &&
+		oom_listener_take(&watch->listener, report));
+}
+
+/**
+ * Ranks of one job run out of memory together, and whoever started them ends them
+ * all when the first is through: so none is let go before all are dumped.
+ */
 static void see_lack_of_memory(struct watch *watch)
 {
-	struct oom_report report;
+	struct oom_report held[OOM_DUMPS_MAX];
+	bool over[OOM_DUMPS_MAX];
+	size_t count = 0;
 
-	while (!atomic_load(watch->stop) &&
-	       oom_listener_take(&watch->listener, &report)) {
-		bool over = dump_report(watch, &report);
-
-		oom_report_answer(&report, over);
+	while (!atomic_load(watch->stop) && count < OOM_DUMPS_MAX &&
+	       take_report(watch, count > 0, &held[count])) {
+		over[count] = dump_report(watch, &held[count]);
+		count++;
 	}
+	for (size_t i = 0; i < count; i++)
+		oom_report_answer(&held[i], over[i]);
 	resume_deathwatch(watch);
 }
 

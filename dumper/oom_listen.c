@@ -227,14 +227,16 @@ bool oom_listener_take(struct oom_listener *listener, struct oom_report *ret)
 
 /* --- what becomes of it ------------------------------------------------------------- */
 
-bool oom_report_is_due(const struct oom_listener *listener,
-		       const struct oom_report *report, uint64_t pause_ns)
+bool oom_report_waits(const struct oom_report *report)
 {
 	struct pollfd wait = { report->fd, POLLIN, 0 };
 
-	// It has given up waiting, or was killed: its number may be another's.
-	if (poll(&wait, 1, 0) != 0)
-		return false;
+	return poll(&wait, 1, 0) == 0;
+}
+
+bool oom_report_is_due(const struct oom_listener *listener,
+		       const struct oom_report *report, uint64_t pause_ns)
+{
 	for (size_t i = 0; i < OOM_DUMPS_MAX; i++)
 		if (listener->dumped[i].pid == report->pid &&
 		    now_ns() - listener->dumped[i].when_ns < pause_ns)

@@ -52,9 +52,11 @@ void oom_listener_close(struct oom_listener *listener);
  */
 bool oom_listener_take(struct oom_listener *listener, struct oom_report *ret);
 
+/** False: it has given up, or was killed, and its number may be another's. */
+bool oom_report_waits(const struct oom_report *report);
+
 /**
- * Whether it is to be dumped: it still waits, and its last dump is long enough
- * ago.
+ * Whether it is to be dumped: its last dump is long enough ago.
  *
  * @param pause_ns  between dumps of one process
  */

@@ -110,6 +110,11 @@ struct inject_registers inject_look(const uint8_t *registers, size_t size)
 _Static_assert(sizeof(struct user_regs_struct) <= INJECT_REGISTERS_MAX,
 	       "room for the registers");
 
+static struct error *ended(pid_t tid)
+{
+	return error_new(ERROR_NOT_FOUND, "thread %d ended", tid);
+}
+
 /* --- a place ----------------------------------------------------------------- */
 
 static bool read_memory(pid_t pid, uint64_t address, void *buffer, size_t size)
@@ -164,6 +169,9 @@ struct error *inject_find(pid_t pid, uint64_t *ret)
 	for (size_t i = 0; place == 0 && i < maps.count; i++)
 		if (is_code(&maps.items[i]))
 			place = search(pid, &maps.items[i]);
+	// All processes have some memory, but for those that are dying.
+	if (maps.count == 0 || (place == 0 && kill(pid, 0) != 0))
+		return ended(pid);
 	if (place == 0)
 		return error_new(ERROR_UNSUPPORTED, "no system call instruction "
 				 "was found in process %d", pid);
@@ -172,11 +180,6 @@ struct error *inject_find(pid_t pid, uint64_t *ret)
 }
 
 /* --- stops ----------------------------------------------------------------------- */
-
-static struct error *ended(pid_t tid)
-{
-	return error_new(ERROR_NOT_FOUND, "thread %d ended", tid);
-}
 
 static struct error *traced(long result, pid_t tid, const char *what)
 {

@@ -91,6 +91,29 @@ def workers(method, number):
     print([process.exitcode for process in started])
 
 
+def rank(barrier):
+    barrier.wait()
+    bytearray(1 << 62)
+
+
+def crew(number):
+    """As launchers do: all fail at once, and when the first has ended the others
+    are ended."""
+    from multiprocessing import connection
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(int(number))
+    ranks = [context.Process(target=rank, args=(barrier,))
+             for _ in range(int(number))]
+    for process in ranks:
+        process.start()
+    connection.wait([process.sentinel for process in ranks])
+    for process in ranks:
+        process.terminate()
+    for process in ranks:
+        process.join()
+    print(sorted(set(process.exitcode for process in ranks)))
+
+
 def plain():
     """No memory is missing, and nothing is otherwise than without."""
     import pickle

@@ -333,6 +333,13 @@ def test_processes():
                 assert 1235 == (kept.get("__main__.Marker")
                                 or kept["__mp_main__.Marker"])
                 thread_of(report["path"], report["reason"])
+    with heaptest.case("ranks of a launcher that ends all when the first has "
+                       "failed: a dump of each"):
+        seen = Outcome(python(system, "crew=4"))
+        assert seen.status == 0 and len(seen.reports) == 4, seen.said
+        assert sorted(r["path"] for r in seen.reports) == seen.dumps
+        assert len({r["pid"] for r in seen.reports}) == 4, seen.reports
+        assert all(r["complete"] for r in seen.reports), seen.reports
     with heaptest.case("the process and then its workers: each its own first "
                        "one"):
         seen = Outcome(python(system, "refused", "workers=fork,2", "refused"))
