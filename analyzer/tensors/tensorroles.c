@@ -103,8 +103,47 @@ void tensors_find_parents(struct tensors *tensors)
 			tensors->items[number - 1].parent = (uint32_t)i;
 }
 
-static void give_roles(struct tensors *tensors)
+/* The higher, the more is known of what a tensor is for. */
+static const uint8_t ranks[TENSOR_NUM_ROLES] = {
+	[TENSOR_OTHER] = 0, [TENSOR_ARRAY] = 0, [TENSOR_ACTIVATION] = 1,
+	[TENSOR_INPUT] = 2, [TENSOR_OPTIMIZER] = 3, [TENSOR_GRADIENT] = 4,
+	[TENSOR_BUFFER] = 5, [TENSOR_PARAMETER] = 6,
+};
+
+/**
+ * What only C++ has of a model's own memory is for the same, as the bucket is that
+ * gradients are views of.
+ */
+static struct error *give_of_storages(struct tensors *tensors)
 {
+	CLEANUP(free_pointer) uint8_t *roles =
+		calloc(tensors->num_storages + 1, sizeof(*roles));
+
+	if (!roles)
+		return error_no_memory();
+	for (size_t i = 0; i < tensors->count; i++) {
+		const struct tensor *tensor = &tensors->items[i];
+
+		if (tensor->storage != TENSORS_NONE &&
+		    ranks[tensor->role] >= ranks[TENSOR_OPTIMIZER] &&
+		    ranks[tensor->role] > ranks[roles[tensor->storage]])
+			roles[tensor->storage] = tensor->role;
+	}
+	for (size_t i = 0; i < tensors->count; i++) {
+		struct tensor *tensor = &tensors->items[i];
+
+		if (tensor->held != TENSOR_BY_PYTHON &&
+		    tensor->role == TENSOR_OTHER &&
+		    tensor->storage != TENSORS_NONE)
+			tensor->role = roles[tensor->storage];
+	}
+	return NULL;
+}
+
+static struct error *give_roles(struct tensors *tensors)
+{
+	struct error *err;
+
 	for (size_t i = 0; i < tensors->count; i++)
 		tensors->items[i].role =
 			(uint8_t)role_of(tensors, &tensors->items[i]);
@@ -116,6 +155,7 @@ static void give_roles(struct tensors *tensors)
 		if (wrapper != TENSORS_NONE && tensor->role == TENSOR_OTHER)
 			tensor->role = tensors->items[wrapper].role;
 	}
+	err = give_of_storages(tensors);
 	for (size_t i = 0; i < tensors->count; i++) {
 		struct tensor *tensor = &tensors->items[i];
 
@@ -123,18 +163,12 @@ static void give_roles(struct tensors *tensors)
 		    tensor->role == TENSOR_OTHER)
 			tensor->role = tensors->items[tensor->holder].role;
 	}
+	return err;
 }
 
 /** Should a tensor count for a storage, rather than another one? */
 static bool is_rather(const struct tensor *tensor, const struct tensor *other)
 {
-	static const uint8_t ranks[TENSOR_NUM_ROLES] = {
-		[TENSOR_OTHER] = 0, [TENSOR_ARRAY] = 0,
-		[TENSOR_ACTIVATION] = 1, [TENSOR_INPUT] = 2,
-		[TENSOR_OPTIMIZER] = 3, [TENSOR_GRADIENT] = 4,
-		[TENSOR_BUFFER] = 5, [TENSOR_PARAMETER] = 6,
-	};
-
 	if (tensor->whole != other->whole)
 		return tensor->whole;
 	if (ranks[tensor->role] != ranks[other->role])
@@ -170,6 +204,7 @@ static struct error *tell_views(struct tensors *tensors)
 
 struct error *tensors_give_roles(struct tensors *tensors)
 {
-	give_roles(tensors);
-	return tell_views(tensors);
+	struct error *err = give_roles(tensors);
+
+	return err ? err : tell_views(tensors);
 }

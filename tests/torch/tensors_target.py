@@ -161,6 +161,12 @@ def others():
     kinds["channels"] = torch.quantize_per_channel(
         torch.ones(6, 7), torch.ones(6),
         torch.zeros(6, dtype=torch.int64), 0, torch.qint8)
+    # Views of what only they have; a gradient is one of them.
+    bucket = torch.zeros(1009)
+    kinds["before"] = bucket[1000:1002]
+    kinds["bucketed"] = torch.ones(20, 50, requires_grad=True)
+    kinds["bucketed"].grad = bucket[:1000].view(20, 50)
+    kinds["behind"] = bucket[1002:]
     # The quantizer in C++ has it as well.
     kinds["scales"] = kinds["channels"].q_per_channel_scales()
     kinds["nested"] = torch.nested.nested_tensor([torch.ones(2, 3),

@@ -202,6 +202,9 @@ def parts(document, truth):
             of_kinds.setdefault(row["path"].rpartition(" ")[2], []).append(
                 row["shape"])
     assert of_kinds["PerChannelAffineQuantizer"] == ["[6]"], of_kinds
+    bucket, = [row for row in document["rows"] if row.get("shape") == "[1009]"]
+    assert (bucket["held"], bucket["role"], bucket["view"]) == (
+        "tensor", "gradient", False), bucket
     both = [row for row in document["rows"] if row["held"] == "python, c++"]
     assert [int(row["address"], 16) for row in both] == [
         truth["kinds"]["scales"]], both
