@@ -121,7 +121,9 @@ static void fill_shape(const struct tensor_rows *view, uint32_t number,
 	const char *layout = tensors_layout(view->tensors, number);
 
 	cells[TENSOR_LAYOUT] = cell_text(layout);
-	if (!tensors_read(view->tensors, number, read) || !read->has_shape)
+	// What is nested as a class in Python knows its sizes there.
+	if (!tensors_read(view->tensors, number, read) || !read->has_shape ||
+	    (layout && strcmp(layout, "jagged") == 0))
 		return;
 	cells[TENSOR_SHAPE] = cell_text(list_text(
 		read->sizes, read->num_dimensions, texts->shape));
