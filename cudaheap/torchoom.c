@@ -11,7 +11,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
-enum { DIGITS_MAX = 12 };	/* before and behind the point */
+enum { DIGITS_MAX = 18 };	/* before and behind the point */
 
 /** Step over a word; false where another one is. */
 static bool skip_word(const char **text, const char *word)
@@ -26,7 +26,7 @@ static bool skip_word(const char **text, const char *word)
 }
 
 /** "786.00 MiB", "512 bytes"; ret is untouched unless one begins here. */
-static bool parse_size(const char *text, struct torch_oom_size *ret)
+bool torch_oom_parse_size(const char *text, struct torch_oom_size *ret)
 {
 	static const struct {
 		const char *name;
@@ -34,7 +34,8 @@ static bool parse_size(const char *text, struct torch_oom_size *ret)
 	} units[] = {
 		{ "bytes", 1 }, { "KiB", UINT64_C(1) << 10 },
 		{ "MiB", UINT64_C(1) << 20 }, { "GiB", UINT64_C(1) << 30 },
-		{ "TiB", UINT64_C(1) << 40 },
+		{ "TiB", UINT64_C(1) << 40 }, { "PiB", UINT64_C(1) << 50 },
+		{ "EiB", UINT64_C(1) << 60 },
 	};
 	uint64_t whole = 0, part = 0, scale = 1, unit = 0;
 	size_t digits = strspn(text, "0123456789");
@@ -78,7 +79,7 @@ static void after(const char *message, const char *words,
 		const char *size = at + strlen(words);
 
 		size += strspn(size, " :\n");
-		(void)parse_size(size, ret);
+		(void)torch_oom_parse_size(size, ret);
 	}
 }
 
@@ -100,7 +101,7 @@ static void before(const char *message, const char *words,
 				break;
 			size--;
 		}
-		(void)parse_size(size, ret);
+		(void)torch_oom_parse_size(size, ret);
 	}
 }
 
@@ -116,7 +117,7 @@ static void add_others(const char *message, struct torch_oom_size *ret)
 		at += strlen("Process ");
 		at += strspn(at, "0123456789");
 		if (strncmp(at, has, strlen(has)) != 0 ||
-		    !parse_size(at + strlen(has), &size) ||
+		    !torch_oom_parse_size(at + strlen(has), &size) ||
 		    ret->bytes > UINT64_MAX / 2 || size.bytes > UINT64_MAX / 4)
 			continue;
 		ret->bytes += size.bytes;
@@ -125,7 +126,10 @@ static void add_others(const char *message, struct torch_oom_size *ret)
 	}
 }
 
-/** The number behind words; -1: there is none. */
+/**
+ * The number behind words; -1: there is none. 2.3 has it as a character, so that of
+ * the first device the text ends there.
+ */
 static int device_after(const char *message, const char *words)
 {
 	const char *at = strstr(message, words);
@@ -135,6 +139,8 @@ static int device_after(const char *message, const char *words)
 		return -1;
 	at += strlen(words);
 	digits = strspn(at, "0123456789");
+	if (digits == 0 && (unsigned char)*at < ' ')
+		return *at;
 	return digits == 0 || digits > 3 ? -1 : atoi(at);
 }
 
@@ -152,12 +158,22 @@ static void name_device(const char *message, const char *at,
 	}
 }
 
+/** … which is at its end, without a blank where somebody has cut that off. */
+static bool is_cut(const char *message)
+{
+	static const char end[] = " GPU";
+	size_t length = strlen(message);
+
+	return length >= strlen(end) &&
+	       strcmp(message + length - strlen(end), end) == 0;
+}
+
 /** What the driver had, and what PyTorch has: in either wording. */
 static void parse_state(const char *message, struct torch_oom *ret)
 {
 	struct torch_oom_size reserved = { 0 };
 
-	ret->device = device_after(message, "GPU ");
+	ret->device = is_cut(message) ? 0 : device_after(message, "GPU ");
 	after(message, "total capacity of ", &ret->total);
 	after(message, "total capacty of ", &ret->total);	/* sic: 2.1 */
 	before(message, " total capacity;", &ret->total);

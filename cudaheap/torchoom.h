@@ -50,6 +50,9 @@ struct torch_oom {
 /** @return false: it is about something else; ret->kind then says so */
 bool torch_oom_parse(const char *message, struct torch_oom *ret);
 
+/** "20.00 MiB", "512 bytes" at the start of a text. */
+bool torch_oom_parse_size(const char *text, struct torch_oom_size *ret);
+
 /**
  * Is this a class of exceptions for it? "torch.OutOfMemoryError", and what it was
  * called before.

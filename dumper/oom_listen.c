@@ -23,7 +23,7 @@
 
 enum {
 	PATIENCE_MS = 1000,
-	TOLD_MAX = 120,		/* of what an exception says */
+	TOLD_MAX = 180,		/* of what an exception says */
 };
 
 static const char library_name[] = "libheapdump-onoom.so";

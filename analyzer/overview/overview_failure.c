@@ -61,7 +61,7 @@ static const struct column failure_columns[NUM_FAILURE_COLUMNS] = {
 };
 
 /* For JSON, in the order of the enums. */
-static const char *const states[] = { NULL, "raised", "handled", "chained",
+static const char *const states[] = { NULL, "thrown", "raised", "handled", "chained",
 				      "kept" };
 static const char *const kinds[] = { NULL, "tried", "rejected", "huge",
 				     "async", "driver", "cpu" };
@@ -159,6 +159,7 @@ static void tell_head(struct scan *scan, const struct overview_failure *of)
 		say(&line, ", an object that is kept, of no thread");
 	else
 		say(&line, ", %s in thread %" PRIu32 " %s",
+		    failure->how == FAILURE_THROWN ? "about to be raised" :
 		    failure->how == FAILURE_RAISED ? "on its way up" :
 		    failure->how == FAILURE_HANDLED ? "being handled" :
 						      "what led to another one",
@@ -251,34 +252,36 @@ static void tell_state(struct scan *scan, const struct failure *failure)
 	char texts[4][UNITS_TEXT_MAX];
 	struct line line = { .used = 0 };
 
-	if (!oom->free.known && !oom->allocated.known)
-		return;
-	say(&line, "  The device had %s free", size_of(&oom->free, texts[0]));
-	if (oom->total.known)
-		say(&line, " of %s", size_of(&oom->total, texts[1]));
-	if (oom->others.known)
-		say(&line, ", other processes %s",
-		    size_of(&oom->others, texts[2]));
-	if (oom->allocated.known) {
+	if (oom->free.known) {
+		say(&line, "  The device had %s free",
+		    size_of(&oom->free, texts[0]));
+		if (oom->total.known)
+			say(&line, " of %s", size_of(&oom->total, texts[1]));
+		if (oom->others.known)
+			say(&line, ", other processes %s",
+			    size_of(&oom->others, texts[2]));
 		render_line(&scan->render, "%s.", line.text);
 		line.used = 0;
+	}
+	if (oom->allocated.known) {
 		say(&line, "  PyTorch had %s in use",
 		    size_of(&oom->allocated, texts[3]));
-	}
-	if (oom->cached.known) {
-		say(&line, " and %s free", size_of(&oom->cached, texts[0]));
-		if (device->known && device->as_then && device->pieces)
+		if (oom->cached.known)
+			say(&line, " and %s free",
+			    size_of(&oom->cached, texts[0]));
+		if (oom->cached.known && device->known && device->as_then &&
+		    device->pieces)
 			say(&line, " in %s piece%s, the largest %s",
 			    units_count(device->pieces, texts[1]),
 			    device->pieces == 1 ? "" : "s",
 			    units_size(device->largest, texts[2]));
+		render_line(&scan->render, "%s.", line.text);
 	}
-	say(&line, ".");
-	render_line(&scan->render, "%s", line.text);
 	if (!device->known || device->as_then)
 		return;
-	render_line(&scan->render, "  Since then it has changed: %s in use now, "
-		    "%s free in %s piece%s, the largest %s.",
+	render_line(&scan->render, "  %s: %s in use now, %s free in %s piece%s, "
+		    "the largest %s.", device->knows_then ?
+			    "Since then it has changed" : "PyTorch",
 		    units_size(device->allocated, texts[0]),
 		    units_size(device->free, texts[1]),
 		    units_count(device->pieces, texts[2]),
@@ -383,7 +386,9 @@ static void put_json(struct scan *scan, const struct overview_failure *of)
 	if (failure->stack && failure->stack->core)
 		cells[FAILURE_TID] = cell_number(UNIT_ID,
 						 failure->stack->core->tid);
-	cells[FAILURE_ADDRESS] = cell_number(UNIT_ADDRESS, failure->exception);
+	if (failure->exception)
+		cells[FAILURE_ADDRESS] = cell_number(UNIT_ADDRESS,
+						     failure->exception);
 	cells[FAILURE_KEPT_COUNT] = cell_number(UNIT_COUNT, failure->kept);
 	cells[FAILURE_KIND] = cell_text(kinds[oom->kind]);
 	if (oom->device >= 0)
@@ -403,8 +408,9 @@ static void put_json(struct scan *scan, const struct overview_failure *of)
 			UNIT_COUNT, failure->device.pieces);
 		cells[FAILURE_LARGEST] = cell_number(UNIT_BYTES,
 						     failure->device.largest);
-		cells[FAILURE_AS_THEN] = cell_number(UNIT_BOOL,
-						     failure->device.as_then);
+		if (failure->device.knows_then)
+			cells[FAILURE_AS_THEN] = cell_number(
+				UNIT_BOOL, failure->device.as_then);
 	}
 	cells[FAILURE_VERDICT] = cell_text(verdicts[failure->verdict]);
 	if (failure->verdict == FAILURE_TOO_LITTLE)

@@ -45,7 +45,7 @@ bool failure_message(const struct failure *failure, struct opened *opened,
 {
 	const struct pyh_runtime *runtime = opened_runtime_if_found(opened);
 
-	return runtime && failure->how != FAILURE_NONE &&
+	return runtime && failure->exception != 0 &&
 	       read_message(names, runtime, failure->exception, text, size);
 }
 
@@ -68,6 +68,64 @@ static bool take(struct search *search, uint64_t exception,
 	search->failure->num_places = pyh_exception_places(
 		search->runtime, search->memory, exception,
 		search->failure->places, PYH_PLACES_MAX);
+	return true;
+}
+
+/** What the watcher was told: "TYPE in thread TID: MESSAGE", and why that. */
+static bool read_reason(const char *reason, struct failure *failure,
+			uint32_t *ret_tid)
+{
+	static const char in_thread[] = " in thread ";
+	static const char refused[] = ": Python was refused ";
+	const char *at = strstr(reason, in_thread);
+	struct torch_oom *oom = &failure->oom;
+	char *end;
+
+	if (!at || at == reason || (size_t)(at - reason) >= FAILURE_TYPE_MAX)
+		return false;
+	memcpy(failure->type_text, reason, (size_t)(at - reason));
+	failure->type_text[at - reason] = '\0';
+	failure->type = failure->type_text;
+	*ret_tid = (uint32_t)strtoul(at + strlen(in_thread), &end, 10);
+	if (!torch_oom_parse(end, oom) &&
+	    strncmp(end, refused, strlen(refused)) == 0) {
+		oom->kind = TORCH_OOM_CPU;
+		(void)torch_oom_parse_size(end + strlen(refused),
+					   &oom->requested);
+	}
+	return true;
+}
+
+/**
+ * A dump that was made at the throw has no exception of Python's, but where it will
+ * be raised, and all as it was when memory ran out.
+ */
+static bool take_reason(struct search *search,
+			const struct thread_stacks *stacks)
+{
+	const struct core_notes *notes = &opened_image(search->opened)->notes;
+	const char *trigger = core_notes_fact(notes, FORMAT_FACT_TRIGGER);
+	const char *reason = core_notes_fact(notes, FORMAT_FACT_REASON);
+	struct failure *failure = search->failure;
+	uint32_t tid;
+
+	if (!trigger || !reason || strcmp(trigger, "on-oom") != 0 ||
+	    !read_reason(reason, failure, &tid))
+		return false;
+	failure->how = FAILURE_THROWN;
+	for (size_t i = 0; i < stacks->count; i++) {
+		const struct thread_stack *stack = &stacks->items[i];
+
+		if (!stack->core || stack->core->tid != tid)
+			continue;
+		failure->stack = stack;
+		while (failure->num_places < PYH_PLACES_MAX &&
+		       failure->num_places < stack->num_python) {
+			failure->places[failure->num_places] =
+				stack->python[failure->num_places];
+			failure->num_places++;
+		}
+	}
 	return true;
 }
 
@@ -181,19 +239,29 @@ static void add_up(const struct torch_device *device,
 		ret->expandable |= device->segments[i].is_expandable;
 }
 
-/** The newest event of that kind that the message can be about. */
-static void take_event(struct memory_reader *memory,
+/**
+ * The newest event of that kind that the message can be about.
+ *
+ * @return whether nothing has happened since
+ */
+static bool take_event(struct memory_reader *memory,
 		       const struct torch_device *device, struct failure *failure)
 {
 	struct torch_oom *oom = &failure->oom;
 	struct torch_trace trace;
 	struct torch_event event;
+	bool same = true;
 
 	torch_trace_find(memory, device, &trace);
 	for (uint64_t back = 0; back < trace.count && back < EVENTS_BACK;
 	     back++) {
-		if (!torch_trace_event(&trace, memory, trace.count - 1 - back,
-				       &event) || event.action != TORCH_OOM ||
+		bool read = torch_trace_event(&trace, memory,
+					      trace.count - 1 - back, &event);
+
+		same &= read && (event.action == TORCH_OOM ||
+				 event.action == TORCH_SNAPSHOT ||
+				 event.action == TORCH_ANNOTATE);
+		if (!read || event.action != TORCH_OOM ||
 		    (oom->requested.known &&
 		     !within(&oom->requested, event.size)) ||
 		    (oom->free.known && !within(&oom->free, event.address)))
@@ -203,8 +271,43 @@ static void take_event(struct memory_reader *memory,
 		oom->free = (struct torch_oom_size){
 			.bytes = event.address, .known = true };
 		failure->is_exact = true;
-		return;
+		return same;
 	}
+	return false;
+}
+
+/** Where all is as it was, the allocator says what the message does not. */
+static void compare_then(const struct torch_device *device, bool same,
+			 struct failure *failure)
+{
+	struct torch_oom *oom = &failure->oom;
+
+	failure->device.knows_then = same || oom->allocated.known;
+	failure->device.as_then =
+		oom->allocated.known ? within(&oom->allocated, device->allocated) :
+				       same;
+	if (oom->allocated.known || !same || device->reserved < device->allocated)
+		return;
+	oom->allocated = (struct torch_oom_size){
+		.bytes = device->allocated, .known = true };
+	oom->cached = (struct torch_oom_size){
+		.bytes = device->reserved - device->allocated, .known = true };
+}
+
+/** Where the message does not say which: the only one whose memory has run out. */
+static void find_device(const struct caching_allocator *allocator,
+			struct torch_oom *oom)
+{
+	int found = -1, count = 0;
+
+	for (size_t i = 0; i < allocator->num_devices; i++)
+		if (allocator->devices[i].is_known &&
+		    allocator->devices[i].stats.num_ooms > 0) {
+			found = allocator->devices[i].index;
+			count++;
+		}
+	if (oom->device < 0 && oom->kind == TORCH_OOM_TRIED && count == 1)
+		oom->device = found;
 }
 
 static struct error *look_at_allocator(struct search *search)
@@ -217,6 +320,7 @@ static struct error *look_at_allocator(struct search *search)
 
 	if (err || allocator->kind != CACHING_NATIVE)
 		return err;
+	find_device(allocator, &failure->oom);
 	for (size_t i = 0; i < allocator->num_devices; i++) {
 		const struct torch_device *device = &allocator->devices[i];
 
@@ -226,9 +330,9 @@ static struct error *look_at_allocator(struct search *search)
 		failure->device.expandable |=
 			allocator->settings.source &&
 			allocator->settings.expandable_segments;
-		failure->device.as_then = within(&failure->oom.allocated,
-						 device->allocated);
-		take_event(search->memory, device, failure);
+		compare_then(device,
+			     take_event(search->memory, device, failure) ||
+				     failure->how == FAILURE_THROWN, failure);
 		if (failure->oom.requested.known)
 			failure->device.least = caching_least_pages(
 				allocator, device, failure->oom.requested.bytes);
@@ -321,7 +425,8 @@ static struct error *find(struct opened *opened, struct thread_names *names,
 	search->memory = thread_names_memory(names);
 	search->failure = ret;
 	if (search->runtime) {
-		(void)take_of_threads(search, stacks);
+		if (!take_reason(search, stacks))
+			(void)take_of_threads(search, stacks);
 		if (heap)
 			look_at_objects(search, heap);
 	}

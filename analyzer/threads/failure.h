@@ -26,6 +26,8 @@ struct opened;
 /** Where the exception was found: the first that applies. */
 enum failure_how {
 	FAILURE_NONE,		/* there is none */
+	FAILURE_THROWN,		/* by what the dump says of why it was made: C++
+				   throws it, Python has none yet */
 	FAILURE_RAISED,		/* on its way up a thread's stack */
 	FAILURE_HANDLED,	/* by an except or finally of a thread */
 	FAILURE_CHAINED,	/* what one of these came from */
@@ -53,7 +55,8 @@ enum failure_expandable {
 /** What the allocator has of the device, in the dump. */
 struct failure_device {
 	bool known;
-	bool as_then;		/* as much is allocated as the message says */
+	bool as_then;		/* as when the request failed; */
+	bool knows_then;	/* whether it is, is known */
 	uint64_t allocated, reserved, free;	/* bytes; free: of reserved */
 	uint64_t pieces, largest;	/* of what is free */
 	uint64_t pages;		/* bytes of it that expandable segments could have
@@ -65,10 +68,13 @@ struct failure_device {
 	bool expandable;	/* segments are */
 };
 
+enum { FAILURE_TYPE_MAX = 128 };
+
 struct failure {
 	enum failure_how how;
 	uint64_t exception;		/* its address */
-	const char *type;		/* borrowed from thread names */
+	const char *type;		/* borrowed from thread names, or: */
+	char type_text[FAILURE_TYPE_MAX];
 	const struct thread_stack *stack;	/* NULL: of no thread */
 	uint64_t kept;			/* such objects that something holds */
 	struct torch_oom oom;
@@ -86,6 +92,7 @@ struct failure {
 /**
  * Find it. Never fails for want of one; how says so.
  *
+ * @param ret  stays where it is: it may refer to itself
  * @param heap  where objects are looked for that something holds; NULL: nowhere
  */
 struct error *failure_find(struct opened *opened, struct thread_names *names,

@@ -23,7 +23,7 @@ enum {
 	ONOOM_NAME_MAX = 64,	/* with the NUL */
 	ONOOM_SECRET_SIZE = 32,	/* hexadecimal digits, no NUL */
 	ONOOM_TYPE_MAX = 96,
-	ONOOM_TEXT_MAX = 160,
+	ONOOM_TEXT_MAX = 200,
 	ONOOM_WAIT_SECONDS = 120,
 };
 

@@ -43,7 +43,8 @@ static void throw_it(const std::string &kind)
 		throw c10::OutOfMemoryError("CUDA out of memory. Tried to "
 			"allocate 20.00 MiB. GPU 0 has a total capacity of 79 "
 			"GiB of which 10 MiB is free. And so on and on and on "
-			"and on and on and on and on and on and on and on.");
+			"and on and on and on and on and on and on and on and "
+			"on and on and on and on and on and on and on.");
 	if (kind == "older")
 		throw c10::CUDAOutOfMemoryError("older");
 	if (kind == "derived")

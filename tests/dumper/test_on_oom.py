@@ -128,6 +128,13 @@ def test_interpreter(interpreter):
             assert re.fullmatch(r"MemoryError in thread \d+: Python was refused"
                                 r" 4\.00 EiB", reason), reason
             thread = check_evidence(dump, reason, "refused")
+            failure = json.loads(heaptest.heapscan(
+                dump, "-f", "json", "-q").stdout)["failure"]
+            assert (failure["type"], failure["state"], failure["kind"],
+                    failure["requested"], failure["tid"]) == (
+                "MemoryError", "thrown", "cpu", 1 << 62, thread["tid"]), failure
+            assert failure["place"].startswith("refused on_oom_target.py:"), (
+                failure)
             native = [frame.get("function") for frame in thread["native"]]
             assert "onoom_tell" in native, native
         # One of them on each, as each takes its time.
@@ -211,7 +218,7 @@ def test_numpy():
 # ---- C++
 
 CUDA = ("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total "
-        "capacity of 79 GiB of which 10 MiB is free. And so on" + 11 * " and on"
+        "capacity of 79 GiB of which 10 MiB is free. And so on" + 16 * " and on"
         + ".")
 HOST = ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 "
         "bytes. Error code 12 (Cannot allocate memory)")
@@ -550,7 +557,7 @@ def test_failing_watcher():
             with silent, stranger:
                 silent.connect("\0" + name)
                 stranger.connect("\0" + name)
-                stranger.send(struct.pack("IIiIQ32s96s160s", 1, RAISED, 1, 0, 0,
+                stranger.send(struct.pack("IIiIQ32s96s200s", 1, RAISED, 1, 0, 0,
                                           b"0" * 32, b"MemoryError", b""))
                 assert stranger.recv(10) == b"" == silent.recv(10)
             waiting.let_go()

@@ -7,7 +7,7 @@ import struct
 import threading
 
 THROWN, RAISED, REFUSED = range(3)
-MESSAGE_SIZE = 312
+MESSAGE_SIZE = 352
 
 
 class Listener:

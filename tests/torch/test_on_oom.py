@@ -63,6 +63,35 @@ def check_dump(folder, out, says):
     return path
 
 
+def check_why(path, device, version):
+    """The overview says why it was made: no exception of Python's is there yet."""
+    done = heaptest.heapscan(path, "-f", "json", "-q")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    failure = document["failure"]
+    assert failure["state"] == "thrown", failure
+    assert failure["requested"] == 1 << 50, failure
+    assert re.match(r"forward on_oom_target\.py:\d+ < train ",
+                    failure["place"]), failure
+    if device == "cpu":
+        assert failure["kind"] == "cpu" and "device" not in failure, failure
+        return
+    row, = document["allocator"]
+    assert failure["kind"] == "tried" and failure["device"] == "cuda:0", failure
+    assert failure["as_then"] is True, failure
+    assert failure["allocated"] == row["allocated"] > 0, (failure, row)
+    # What the driver had, 2.3 does not say.
+    if "device_free" in failure:
+        assert failure["verdict"] == "too_little", failure
+        # Of what the driver had free the other views know, too.
+        assert row["device_free"] == failure["device_free"], (row, failure)
+    else:
+        assert version[:2] == [2, 3], failure
+    screen = heaptest.heapscan(path, "-q").stdout
+    assert re.search(r"^WHY IT FAILED  c10::(cuda::)?OutOfMemoryError, about to be "
+                     r"raised in thread \d+ MainThread", screen, re.M), screen
+
+
 def check(interpreter, device, says):
     """One dump of a training step that fails; what it holds."""
     folder = new_folder(interpreter, device)
@@ -75,6 +104,8 @@ def check(interpreter, device, says):
     assert re.match(says[1], report["reason"]), report["reason"]
     path = check_dump(folder, done.stdout, says)
     assert path == report["path"], report
+    check_why(path, device, [int(part) for part in
+                             interpreter.torch.split(".")])
     os.unlink(path)
 
 

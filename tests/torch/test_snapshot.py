@@ -190,6 +190,15 @@ def flames(viewer, snapshot):
                 viewer.compare(bare, [], str), printed.getvalue()]
 
 
+def says(function, snapshot):
+    """What it says, or how it fails: 2.0's cannot do without a trace, nor without
+    anything free."""
+    try:
+        return function(snapshot)
+    except (ValueError, ZeroDivisionError) as error:
+        return "failed: %r" % error
+
+
 def viewed(viewer, ours, live, same_names):
     """Its functions say the same of both, and make a page."""
     told = flames(viewer, ours)
@@ -202,15 +211,15 @@ def viewed(viewer, ours, live, same_names):
             continue
         if name == "trace" and "device_traces" not in live:
             continue
-        told = function(ours)
-        assert isinstance(told, str) and bool(told) == bool(function(live))
-        if name == "segsum":
-            assert told == function(live)
+        told, of_live = says(function, ours), says(function, live)
+        assert isinstance(told, str) and bool(told) == bool(of_live)
+        if name == "segsum" or of_live.startswith("failed: "):
+            assert told == of_live, (told, of_live)
     for name in "segment_plot", "trace_plot":
         function = getattr(viewer, name, None)
         if function:
-            page = function(ours)
-            assert "<script" in page, page[:200]
+            page = says(function, ours)
+            assert "<script" in page or page == says(function, live), page[:200]
 
 
 def dump_of(interpreter, scenario, variables):
@@ -243,7 +252,7 @@ def compare(interpreter, viewer, scenario, dump, said):
         most = 50 if scenario == "wrapped" else 100000
         same_traces(ours["device_traces"], live["device_traces"], most, names)
         same_rest(ours, live, scenario)
-    if scenario == "stacks" and isinstance(live, dict):
+    if scenario == "stacks" and version(interpreter) >= (2, 1):
         assert names[0] > 2 * names[1] and names[0] > 100, names
     viewed(viewer, ours, live, scenario != "stacks")
     print("# %s, %s: %d segments, %d events, %d of %d names of C++" % (
@@ -292,9 +301,13 @@ def why(dump, said):
     assert failure["device"] == "cuda:0"
     assert failure["allocated"] == said["allocated"] or near(
         failure["allocated"], said["allocated"]), failure
-    assert near(failure["device_free"], size_of(
-        message, r"(?:is )?free")), (failure, message)
-    assert near(failure["device_total"], 1 << 30), failure
+    # 2.3 ends its message before all that.
+    if message.endswith(" GPU "):
+        assert failure["device_free"] == 24 << 20, failure
+    else:
+        assert near(failure["device_free"], size_of(
+            message, r"(?:is )?free")), (failure, message)
+        assert near(failure["device_total"], 1 << 30), failure
     free = [block["size"] for segment in segments_of(said["snapshot"])
             for block in segment["blocks"] if block["state"] == "inactive"]
     assert failure["as_then"] is True, failure
@@ -438,7 +451,9 @@ def test(interpreter, newest):
         if dump and dump != kept:
             os.unlink(dump)
     # Of those whose settings are known.
-    if newest and version(interpreter) >= (2, 2) and re.search(ONLY, "apart"):
+    # 2.3 does not say what there was.
+    if newest and version(interpreter) >= (2, 2) and (
+            version(interpreter)[:2] != (2, 3) and re.search(ONLY, "apart")):
         with heaptest.case(label + "expandable segments would not help"):
             apart(interpreter)
     if not kept:
