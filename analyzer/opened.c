@@ -357,8 +357,7 @@ static struct error *report_refused(struct opened *opened)
 						       opened->census, shapes);
 }
 
-/** A census of what lies around the frames would pass for one of the heap. */
-static struct error *check_content(const struct opened *opened)
+struct error *opened_check_heap(const struct opened *opened)
 {
 	const char *content = core_notes_fact(&opened->image->notes,
 					      FORMAT_FACT_CONTENT);
@@ -382,7 +381,7 @@ static struct error *take_census(struct opened *opened,
 
 	if (err)
 		return err;
-	opened->no_census = check_content(opened);
+	opened->no_census = opened_check_heap(opened);
 	if (!opened->no_census)
 		opened->no_census = pyh_census_take(opened->runtime, types,
 						    &options, &opened->census);

@@ -45,6 +45,12 @@ bool opened_interrupt(void);
 struct image *opened_image(struct opened *opened);
 const char *opened_name(const struct opened *opened);
 
+/**
+ * ERROR_UNSUPPORTED where the dump was made without the heap: what lies around the
+ * frames would pass for it.
+ */
+struct error *opened_check_heap(const struct opened *opened);
+
 /** As pyh_runtime_open(); asked again, the same answer. */
 struct error *opened_runtime(struct opened *opened, struct pyh_runtime **ret);
 struct error *opened_types(struct opened *opened, struct pyh_types **ret);

@@ -83,6 +83,7 @@ struct list {
 	uint64_t address;	/* of the first pointer; 0: not found */
 	uint64_t vector;	/* of the std::vector, which is in the allocator */
 	size_t count;
+	bool missing;		/* what may be one, or a device, was not captured */
 };
 
 /** Is this a list of devices' allocators? */
@@ -92,12 +93,18 @@ static bool is_list(void *context, const struct caching_vector *vector)
 	uint64_t items[DEVICES_MAX], count = (vector->last - vector->first) / 8;
 	bool any = false;
 
-	if (count > DEVICES_MAX ||
-	    !memory_try_read(list->memory, vector->first, items, count * 8))
+	if (count > DEVICES_MAX)
 		return false;
+	if (!memory_try_read(list->memory, vector->first, items, count * 8)) {
+		list->missing = true;
+		return false;
+	}
 	for (size_t i = 0; i < count; i++)
 		if (items[i] == 0 || items[i] % 8)
 			return false;
+	for (size_t i = 0; i < count; i++)
+		list->missing |= !memory_try_u64(list->memory, items[i],
+						 &(uint64_t){ 0 });
 	// One of them may be damaged.
 	for (size_t i = 0; !any && i < count; i++)
 		any = caching_device_is(list->memory, items[i]);
@@ -226,8 +233,11 @@ static bool look_in(const struct image *image, struct module *module,
 		return true;
 	if (start != module->start && end - start > CACHING_OBJECT_MAX)
 		end = start + CACHING_OBJECT_MAX;
-	if (!caching_scan(image, list->memory, start, end, is_list, list))
+	if (!caching_scan(image, list->memory, start, end, is_list, list)) {
+		allocator->unread = allocator->kind == CACHING_NATIVE &&
+				    list->missing;
 		return allocator->kind == CACHING_NATIVE;
+	}
 	allocator->kind = CACHING_NATIVE;
 	if (!allocator->found_by) {
 		allocator->found_by = "structure";

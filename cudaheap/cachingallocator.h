@@ -153,6 +153,8 @@ struct caching_allocator {
 	bool is_hip;
 	struct torch_device *devices;	/* none: CUDA was never used */
 	size_t num_devices;
+	bool unread;		/* there are some, but where they are was not
+				   captured */
 	struct torch_settings settings;
 };
 

@@ -301,12 +301,34 @@ static struct error *make_devices(struct allocator *allocator)
 	return NULL;
 }
 
+struct error *allocator_check(const struct image *image,
+			      const struct caching_allocator *caching)
+{
+	const char *content = core_notes_fact(&image->notes,
+					      FORMAT_FACT_CONTENT);
+
+	if (caching->unread)
+		return error_new(ERROR_NOT_FOUND, "PyTorch's allocator has "
+				 "devices, but the memory that they are in was "
+				 "not captured%s", content &&
+				 strcmp(content, "stacks") == 0 ?
+				 ": the dump was made with --content stacks" :
+				 "");
+	if (caching->kind == CACHING_ABSENT && modules_count(image->modules) == 0)
+		return error_new(ERROR_NOT_FOUND, "which libraries were in the "
+				 "process is not known, and so not whether "
+				 "PyTorch was");
+	return NULL;
+}
+
 static struct error *make(struct allocator *allocator, struct opened *opened,
 			  bool with_tensors, bool values)
 {
 	struct image *image = opened_image(opened);
 	struct error *err = caching_allocator_open(image, &allocator->caching);
 
+	if (!err)
+		err = allocator_check(image, allocator->caching);
 	if (!err)
 		err = make_devices(allocator);
 	if (err || !with_tensors || allocator->caching->kind == CACHING_ABSENT)

@@ -81,7 +81,14 @@ struct allocator {
 };
 
 /**
- * Read the allocator, and join it with tensors.
+ * May it be there, and the dump not have it? Else NULL, also where there is none.
+ */
+struct error *allocator_check(const struct image *image,
+			      const struct caching_allocator *caching);
+
+/**
+ * Read the allocator, and join it with tensors. It fails where allocator_check()
+ * does.
  *
  * @param with_tensors  false: the allocator alone, which needs no Python
  * @param values  as for tensors_find()

@@ -227,16 +227,24 @@ static void hold_rows(struct tensor_rows *view)
 	}
 }
 
-/** The allocator of GPU memory, where a tensor has some. */
+/** The allocator of GPU memory, where a tensor has some; there may be none. */
 static struct error *find_blocks(struct tensor_rows *view,
 				 struct allocator **ret)
 {
-	for (size_t i = 0; i < view->all.num_storages; i++)
-		if (view->all.storages[i].read.device != 0 &&
-		    view->all.storages[i].read.data != 0)
-			return allocator_open(view->scan->opened, false, false,
-					      ret);
-	return NULL;
+	struct error *err = NULL;
+	bool any = false;
+
+	for (size_t i = 0; !any && i < view->all.num_storages; i++)
+		any = view->all.storages[i].read.device != 0 &&
+		      view->all.storages[i].read.data != 0;
+	if (any)
+		err = allocator_open(view->scan->opened, false, false, ret);
+	// What it has is not known then, as `allocator` says.
+	if (err && err->kind == ERROR_NOT_FOUND) {
+		error_free(err);
+		err = NULL;
+	}
+	return err;
 }
 
 static struct error *run(struct scan *scan)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "analyzer/allocator/allocator.h"
 #include "analyzer/cmd.h"
 #include "analyzer/show/scan_progress.h"
 #include "analyzer/tensors/torchframes.h"
@@ -189,6 +190,8 @@ static struct error *run(struct scan *scan)
 
 	if (!err)
 		err = caching_allocator_open(image, &allocator);
+	if (!err)
+		err = allocator_check(image, allocator);
 	if (!err)
 		err = why_none(allocator);
 	return err ? err : write_it(scan, allocator, first_finding);

@@ -309,6 +309,20 @@ static struct error *find_mappers(struct ledger_making *making,
 	return err;
 }
 
+/**
+ * Is all known that may have such a mapping? Where Python's heap, or malloc's, is
+ * there and could not be read, a word that leads to it proves nothing.
+ */
+static bool others_are_told(const struct ledger_making *making)
+{
+	const struct ledger *ledger = making->ledger;
+
+	return !*ledger->no_malloc &&
+	       (!*ledger->no_python ||
+		(!opened_runtime_if_found(making->opened) &&
+		 !opened_partial(making->opened)));
+}
+
 /** What nothing explains is left for the last. */
 static struct error *tell_mysteries(struct ledger_making *making,
 				    struct mosts *mosts,
@@ -320,7 +334,7 @@ static struct error *tell_mysteries(struct ledger_making *making,
 			LEDGER_ALLOCATOR : LEDGER_UNEXPLAINED;
 	struct error *err = NULL;
 
-	if (mysteries->count > 0) {
+	if (mysteries->count > 0 && others_are_told(making)) {
 		mysteries->start = mysteries->items[0].mapping->start;
 		mysteries->end =
 			mysteries->items[mysteries->count - 1].mapping->end;

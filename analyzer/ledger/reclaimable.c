@@ -63,8 +63,10 @@ const char *reclaimable_line(const struct reclaimable *reclaimable,
 					   RECLAIMABLE_LINE - length,
 					   "%s by malloc_trim(), ",
 					   units_size(reclaimable->trim, text));
+	// Where neither is known, nothing is.
 	(void)snprintf(line + length, RECLAIMABLE_LINE - length,
-		       "else drop references; free but kept: %s",
+		       length ? "else drop references; free but kept: %s" :
+				"not known (free but kept: %s)",
 		       units_size(reclaimable->kept, text));
 	return line;
 }

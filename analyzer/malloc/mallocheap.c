@@ -10,10 +10,10 @@ struct error *mallocheap_open(struct opened *opened,
 {
 	struct allocators found = { .num_spans = 0 };
 	const struct allocators *all = others ? others : &found;
-	struct error *err = NULL;
+	struct error *err = opened_check_heap(opened);
 
 	*ret = NULL;
-	if (!others)
+	if (!err && !others)
 		err = allocators_find(opened, &found);
 	if (!err)
 		err = glibc_heap_open(

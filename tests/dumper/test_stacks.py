@@ -86,12 +86,16 @@ def check_size(target, path, result):
 def check_views(path):
     """What needs the heap says that it is not there, and finds no damage."""
     for view in (["types"], ["objects"], ["collections"], ["duplicates"],
-                 ["object", "0x1000"], ["--top", "5", "-f", "json"]):
+                 ["object", "0x1000"], ["malloc"],
+                 ["--top", "5", "-f", "json"]):
         done = heaptest.heapscan(path, *view, "--no-progress")
         assert done.returncode == 1 and REFUSED in done.stderr, (view, done)
         assert "partial" not in done.stderr, (view, done.stderr)
     done = heaptest.heapscan(path, "--no-progress")
     assert done.returncode == 1 and REFUSED in done.stdout, done
+    # Whose the heap's mappings are is not guessed by a word in some module.
+    assert "mapped by modules" not in done.stdout, done.stdout
+    assert re.search("reclaimable: not known", done.stdout), done.stdout
     done = heaptest.heapscan(path, "info", "--no-progress", "-v",
                              "--sysroot", "none")
     assert done.returncode == 0 and "no findings" in done.stdout, done

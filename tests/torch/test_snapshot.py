@@ -227,9 +227,12 @@ def dump_of(interpreter, scenario, variables):
     with heaptest.start_target(interpreter, SCRIPT, [scenario, live],
                                timeout=600,
                                env=dict(variables, FAKECUDA_MEMORY="1g")) as target:
-        done = heaptest.heapdump("-q", "--max-pause", "5m", "-o", dump,
-                                 target.pid)
-        assert done.returncode == 0, done.stderr
+        for content in (("heap", "stacks") if scenario == "history" else
+                        ("heap",)):
+            path = dump if content == "heap" else dump + ".stacks"
+            done = heaptest.heapdump("-q", "--max-pause", "5m", "--content",
+                                     content, "-o", path, target.pid)
+            assert done.returncode == 0, done.stderr
     return dump, load(live)
 
 
@@ -418,7 +421,7 @@ def cut(dump):
         assert not os.path.exists(path)
 
 
-def refused(dump):
+def refused(dump, old):
     """What makes no sense is said, and nothing is written."""
     path = heaptest.tmp("refused.pickle")
     for words, sentence in (((), "needs -o FILE"),
@@ -426,6 +429,16 @@ def refused(dump):
         done = heaptest.heapscan(dump, "torch-snapshot", *words)
         assert done.returncode == 2 and sentence in done.stderr, done.stderr
         assert not os.path.exists(path)
+    # Of a dump without the heap nobody says that there was no device; in 1.13 the
+    # devices alone show where the allocator is.
+    for words in () if old else (["torch-snapshot", "-o", path], ["allocator"],
+                  ["allocator", "--blocks"], ["allocator", "--fits", "1g"]):
+        done = heaptest.heapscan(dump + ".stacks", *words)
+        assert done.returncode == 1 and not done.stdout, (words, done.stdout)
+        assert "has devices, but the memory that they are in was not captured: " \
+            "the dump was made with --content stacks" in done.stderr, done.stderr
+        assert not os.path.exists(path)
+    os.unlink(dump + ".stacks")
 
 
 def test(interpreter, newest):
@@ -459,7 +472,7 @@ def test(interpreter, newest):
     if not kept:
         return
     with heaptest.case(label + "refused"):
-        refused(kept)
+        refused(kept, version(interpreter) < (2, 0))
     with heaptest.case(label + "a dump that is cut"):
         cut(kept)
     with heaptest.case(label + "a dump that is damaged"):
