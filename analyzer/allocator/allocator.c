@@ -405,6 +405,7 @@ static const struct {
 } known[] = {
 	{ 8519680, "cuBLAS workspace (:4096:2:16:8)" },
 	{ 32 * MIB, "cuBLAS workspace (:4096:8), by its size" },
+	{ MIB, "cuBLASLt workspace, by its size" },
 };
 
 const char *allocator_guess(const struct allocator *allocator, size_t device,

@@ -22,9 +22,10 @@ def record(**options):
     options.setdefault("stacks", "python")
     try:
         recorder(**options)
-    except TypeError:           # 2.0 has other parameters
-        if options.pop("global_record_annotations", False):
-            return record(**options)
+    except TypeError:           # 2.0 has other parameters, and others not all
+        for name in "global_record_annotations", "record_pinned_host_memory":
+            if options.pop(name, False):
+                return record(**options)
         recorder(True, trace_alloc_max_entries=options.get("max_entries", 1000),
                  trace_alloc_record_context=True)
 
@@ -58,11 +59,8 @@ def plain():
 
 def history():
     KEPT.append(torch.empty(1000).pin_memory())
-    options = {"max_entries": 100000}
-    try:
-        record(record_pinned_host_memory=True, **options)
-    except TypeError:           # that past is kept from 2.14 on
-        record(**options)
+    # That past is kept from 2.14 on.
+    record(record_pinned_host_memory=True, max_entries=100000)
     step(20)
     pin()
 
