@@ -204,8 +204,9 @@ static void put_python(struct torchframes *frames, struct pickle *pickle,
 
 /** What is known of a place in machine code; texts are borrowed. */
 struct place {
-	const char *function, *file;	/* NULL: not known */
-	int line;
+	const char *function, *file;	/* NULL: not known. Without lines, the
+					   module's */
+	uint64_t line;			/* … and the offset in it */
 };
 
 /**
@@ -221,10 +222,15 @@ static struct place place_of(struct torchframes *frames, uint64_t pc)
 
 	if (module && source_lines_at(frames->lines, pc - 1, &places) > 0)
 		place = (struct place){ places->function, places->file,
-					places->line };
+					places->line > 0 ?
+						(uint64_t)places->line : 0 };
 	if (module && !place.function &&
 	    symbols_at(module, frames->image->memory, pc - 1, &symbol))
 		place.function = symbol.name;
+	// As 2.15 has it: who looks at a stack tells places apart by these.
+	if (module && !place.file)
+		place = (struct place){ place.function, module->path,
+					pc - 1 - module->start };
 	return place;
 }
 
@@ -257,7 +263,7 @@ static void put_native(struct torchframes *frames, struct pickle *pickle,
 		pickle_string(pickle, "filename", place->file);
 	else
 		put_unknown(frames, pickle, "filename");
-	pickle_u64(pickle, "line", place->line > 0 ? (uint64_t)place->line : 0);
+	pickle_u64(pickle, "line", place->line);
 	pickle_end(pickle);
 }
 
