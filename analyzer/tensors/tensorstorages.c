@@ -276,6 +276,10 @@ struct error *tensors_find_resident(struct tensors *tensors)
 		// Of what is not in the dump it is not known where it was.
 		if (mapping && mapping->resident > mapping->placed)
 			storage->resident += mapping->resident - mapping->placed;
+		// A file's pages are in the dump though they were not in memory.
+		if (mapping && data + bytes <= mapping->end &&
+		    storage->resident > mapping->resident)
+			storage->resident = mapping->resident;
 		if (storage->resident > bytes)
 			storage->resident = bytes;
 		storage->knows_resident = true;
