@@ -43,6 +43,7 @@ static const struct {
 	{ "HIPPluggableAllocator", CACHING_PLUGGABLE },
 };
 
+#define ADDRESS_MIN (UINT64_C(1) << 16)	/* what is less is a number */
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 const char *caching_state_name(enum caching_state state)
@@ -103,7 +104,8 @@ static bool is_list(void *context, const struct caching_vector *vector)
 		if (items[i] == 0 || items[i] % 8)
 			return false;
 	for (size_t i = 0; i < count; i++)
-		list->missing |= !memory_try_u64(list->memory, items[i],
+		list->missing |= items[i] >= ADDRESS_MIN &&
+				 !memory_try_u64(list->memory, items[i],
 						 &(uint64_t){ 0 });
 	// One of them may be damaged.
 	for (size_t i = 0; !any && i < count; i++)

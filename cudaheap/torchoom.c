@@ -32,7 +32,7 @@ bool torch_oom_parse_size(const char *text, struct torch_oom_size *ret)
 		const char *name;
 		uint64_t bytes;
 	} units[] = {
-		{ "bytes", 1 }, { "KiB", UINT64_C(1) << 10 },
+		{ "bytes", 1 }, { "B", 1 }, { "KiB", UINT64_C(1) << 10 },
 		{ "MiB", UINT64_C(1) << 20 }, { "GiB", UINT64_C(1) << 30 },
 		{ "TiB", UINT64_C(1) << 40 }, { "PiB", UINT64_C(1) << 50 },
 		{ "EiB", UINT64_C(1) << 60 },
@@ -61,7 +61,9 @@ bool torch_oom_parse_size(const char *text, struct torch_oom_size *ret)
 	if (!unit || whole > (UINT64_C(1) << 62) / unit)
 		return false;
 	*ret = (struct torch_oom_size){
-		.bytes = whole * unit + part * unit / scale,
+		.bytes = whole * unit +
+			 (uint64_t)((double)part * (double)unit /
+				    (double)scale),
 		// The writer rounds, and we do, down.
 		.error = unit == 1 ? 0 : unit / scale / 2 + 1,
 		.known = true,

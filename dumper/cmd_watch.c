@@ -554,9 +554,11 @@ static void see_signals(struct watch *watch)
 /**
  * One thread of some process waits for its answer.
  *
+ * @param ret_dumped  whether that took the time of a dump
  * @return whether that process shall tell no more
  */
-static bool dump_report(struct watch *watch, struct oom_report *report)
+static bool dump_report(struct watch *watch, struct oom_report *report,
+			bool *ret_dumped)
 {
 	const struct watch_options *wishes = watch->wishes;
 	uint64_t pause = pause_after(watch, OOM_PAUSE_SECONDS * SECOND);
@@ -564,22 +566,24 @@ static bool dump_report(struct watch *watch, struct oom_report *report)
 		       watch->listener.num_dumped < OOM_DUMPS_MAX;
 	enum dump_exit status;
 
+	*ret_dumped = false;
 	if (!allowed || watch->through)
 		return true;
+	if (now_ns() < dump_allowed_at(watch) ||
+	    !oom_report_is_due(&watch->listener, report, pause))
+		return false;
 	if (!oom_report_waits(report)) {
 		say(watch, "process %d was ended, or did not wait, before it could "
 		    "be dumped: %s", report->pid, report->reason);
 		watch->failed = true;
 		return false;
 	}
-	if (now_ns() < dump_allowed_at(watch) ||
-	    !oom_report_is_due(&watch->listener, report, pause))
-		return false;
 	// A process can have one tracer only.
 	if (report->pid == watch->target.pid)
 		end_deathwatch(watch);
 	status = dump_process(watch, report->pid, "on-oom", report->reason,
 			      NULL);
+	*ret_dumped = true;
 	note_outcome(watch, status, /* by_trigger= */ true);
 	if (status == DUMP_EXIT_OK || status == DUMP_EXIT_PARTIAL)
 		oom_report_dumped(&watch->listener, report);
@@ -604,18 +608,22 @@ static bool take_report(struct watch *watch, bool held,
 
 /**
  * Ranks of one job run out of memory together, and whoever started them ends them
- * all when the first is through: so none is let go before all are dumped.
+ * all when the first is through: so none that was dumped is let go before all are.
+ * Those that are not to be dumped go on at once.
  */
 static void see_lack_of_memory(struct watch *watch)
 {
 	struct oom_report held[OOM_DUMPS_MAX];
-	bool over[OOM_DUMPS_MAX];
+	bool over[OOM_DUMPS_MAX], dumped;
 	size_t count = 0;
 
 	while (!atomic_load(watch->stop) && count < OOM_DUMPS_MAX &&
 	       take_report(watch, count > 0, &held[count])) {
-		over[count] = dump_report(watch, &held[count]);
-		count++;
+		over[count] = dump_report(watch, &held[count], &dumped);
+		if (dumped)
+			count++;
+		else
+			oom_report_answer(&held[count], over[count]);
 	}
 	for (size_t i = 0; i < count; i++)
 		oom_report_answer(&held[i], over[i]);

@@ -405,7 +405,6 @@ static const struct {
 } known[] = {
 	{ 8519680, "cuBLAS workspace (:4096:2:16:8)" },
 	{ 32 * MIB, "cuBLAS workspace (:4096:8), by its size" },
-	{ MIB, "cuBLASLt workspace, by its size" },
 };
 
 const char *allocator_guess(const struct allocator *allocator, size_t device,
@@ -434,6 +433,9 @@ const char *allocator_guess(const struct allocator *allocator, size_t device,
 			       "MemPool", pool->id[0], pool->id[1]);
 		return text;
 	}
+	// Others ask for as much, too: this is the last guess.
+	if (asked == MIB)
+		return "perhaps cuBLASLt's workspace, by its size";
 	return "C++: saved for backward(), a bucket or stack of native code, or "
 	       "caching_allocator_alloc()";
 }

@@ -369,7 +369,8 @@ static void tell_next(struct scan *scan, const struct dump_header *header,
 	const char *dump = path ? path : "DUMP";
 	struct render *render = &scan->render;
 
-	if (failure->failure.how != FAILURE_NONE && !crashed)
+	if (failure->failure.how != FAILURE_NONE && !crashed &&
+	    failure_is_devices(&failure->failure))
 		next_of_failure(&failure->failure, words[0], words[1]);
 	else
 		choose_next(memory, whole, crashed, header->findings > 0,

@@ -161,11 +161,11 @@ static void put_remarks(const struct tensor_rows *view)
 	if (view->all.bare_bytes)
 		render_line(render, "storages without a tensor: %s",
 			    units_size(view->all.bare_bytes, text));
-	if (view->all.cupy_pooled)
-		render_line(render, "CuPy's pools: %s in use of %s that they "
-			    "have from devices",
-			    units_size(view->all.cupy_pooled, text),
-			    units_size(view->all.cupy_allocated, more));
+	if (view->all.cupy_allocated)
+		render_line(render, "CuPy has %s from devices; its pools have "
+			    "given out %s",
+			    units_size(view->all.cupy_allocated, text),
+			    units_size(view->all.cupy_pooled, more));
 	if (view->all.unread)
 		render_line(render, "%s tensors cannot be read; -v says why",
 			    units_count(view->all.unread, text));

@@ -164,12 +164,17 @@ static void tell_head(struct scan *scan, const struct overview_failure *of)
 		    failure->how == FAILURE_HANDLED ? "being handled" :
 						      "what led to another one",
 		    failure->stack && failure->stack->core ?
-			    failure->stack->core->tid : 0,
+			    failure->stack->core->tid : failure->tid,
 		    render_name(&scan->render,
 				failure->stack ? thread_words_name(
 					of->threads->names, failure->stack,
 					thread) : NULL, 24, safe));
-	if (failure->kept > 1)
+	// Of one that is only thrown there is no object.
+	if (failure->how == FAILURE_THROWN && failure->kept > 0)
+		say(&line, "; %s earlier torch.OutOfMemoryError%s",
+		    units_count(failure->kept, number),
+		    failure->kept == 1 ? "" : "s");
+	else if (failure->kept > 1)
 		say(&line, "; %s such objects",
 		    units_count(failure->kept, number));
 	render_line_see(&scan->render, line.text, "allocator");
@@ -386,6 +391,8 @@ static void put_json(struct scan *scan, const struct overview_failure *of)
 	if (failure->stack && failure->stack->core)
 		cells[FAILURE_TID] = cell_number(UNIT_ID,
 						 failure->stack->core->tid);
+	else if (failure->tid)
+		cells[FAILURE_TID] = cell_number(UNIT_ID, failure->tid);
 	if (failure->exception)
 		cells[FAILURE_ADDRESS] = cell_number(UNIT_ADDRESS,
 						     failure->exception);

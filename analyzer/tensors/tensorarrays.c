@@ -20,6 +20,7 @@ enum {
 	BASES_MAX = 32,		/* arrays on the way to the one that owns */
 	DTYPES = 0x8000,	/* in dtype: kind and item, not a ScalarType */
 	ITEM_BITS = 8,
+	POOL_ROUND = 512,	/* of CuPy's */
 	DEVICE_CUDA = 1,	/* as PyTorch numbers them, and ROCm's as well */
 };
 
@@ -186,7 +187,7 @@ static bool is_pooled(const char *type)
 /** The storage of one of CuPy's. */
 static struct error *add_memory(struct tensors *tensors,
 				const struct pyh_cupy_memory *memory,
-				struct tensor *tensor)
+				uint64_t bytes, struct tensor *tensor)
 {
 	const struct heapgraph *heap = tensors->analysis->heap;
 	uint32_t object = heapgraph_find(heap, memory->address);
@@ -195,7 +196,9 @@ static struct error *add_memory(struct tensors *tensors,
 
 	tensor->device = DEVICE_CUDA;
 	tensor->index = (int8_t)memory->device;
-	tensor->whole = tensor->data == memory->data;
+	// A pool gives more than was asked for.
+	tensor->whole = tensor->data == memory->data &&
+			bytes + POOL_ROUND > memory->bytes;
 	return memory->data == 0 ? NULL :
 		tensors_add_data(tensors, &(struct tensor_storage){
 			.read = { .data = memory->data, .bytes = memory->bytes,
@@ -242,7 +245,7 @@ static struct error *add_array(struct tensors *tensors, uint32_t object)
 				(uint64_t)tensor->dtype << ITEM_BITS |
 					array.dtype.item));
 	if (of_device)
-		return add_memory(tensors, &memory, tensor);
+		return add_memory(tensors, &memory, array.bytes, tensor);
 	tensor->whole = array.owns_data;
 	return add_data(tensors, &array, &tensor->storage);
 }

@@ -21,6 +21,7 @@
 #include "analyzer/tensors/tensorsparts.h"
 #include "image/base/guard.h"
 #include "image/modules.h"
+#include "image/nativestacks.h"
 
 enum {
 	ROUNDS = 4,			/* blocks on the way to a class */
@@ -75,6 +76,7 @@ struct search {
 	struct hashmap classes;		/* of wanted: number + 1, of the last */
 	uint64_t low, high;		/* addresses are in between */
 	uint64_t read;
+	bool cut;			/* some blocks were not looked at */
 };
 
 /** A number of an owner's name, which is added where it is new. */
@@ -296,13 +298,18 @@ static struct error *look_at_block(void *context,
 	const uint8_t *bytes;
 	uint32_t number;
 
-	if (size > BLOCK_MAX || search->read > READ_MAX ||
-	    hashmap_get(&search->tensors->by_data, block->address, &number))
+	if (hashmap_get(&search->tensors->by_data, block->address, &number))
 		return NULL;
+	if (size > BLOCK_MAX || search->read > READ_MAX) {
+		search->cut = true;
+		return NULL;
+	}
 	search->read += size;
 	bytes = memory_view(&search->tensors->memory, block->address, size);
-	if (!bytes)
+	if (!bytes) {
+		search->cut = true;
 		return NULL;
+	}
 	// Nothing else is read by this reader meanwhile that would take the view.
 	for (uint64_t i = 0; !err && i < size; i += 8) {
 		uint64_t word;
@@ -393,14 +400,61 @@ static struct error *prepare_round(struct search *search)
 	return err;
 }
 
+static void look_at_stack(struct search *search, struct hashmap *wanted,
+			  const struct native_stack *stack)
+{
+	for (uint64_t at = stack->start; at < stack->end; at += VIEW) {
+		uint64_t size = stack->end - at < VIEW ? stack->end - at : VIEW;
+		const uint8_t *bytes = memory_view(&search->tensors->memory, at,
+						   size);
+		uint32_t number;
+
+		for (uint64_t i = 0; bytes && i + 8 <= size; i += 8) {
+			uint64_t word;
+
+			memcpy(&word, bytes + i, sizeof(word));
+			if (word && hashmap_get(wanted, word, &number))
+				search->tensors->items[number - 1].also_cxx =
+					false;
+		}
+	}
+}
+
+/**
+ * An operation that runs owns what it was given, until it is through: what a stack
+ * leads to, and nothing else that is known, nobody else has for long.
+ */
+static struct error *forgive_stacks(struct search *search)
+{
+	struct native_stacks stacks = { 0 };
+	struct hashmap wanted = { 0 };
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < search->count; i++) {
+		uint32_t number = search->wanted[i].tensor;
+		const struct tensor *tensor = &search->tensors->items[number];
+
+		if (tensor->also_cxx && !search->wanted[i].done)
+			err = hashmap_put(&wanted, tensor->address, number + 1);
+	}
+	if (!err && wanted.count)
+		err = native_stacks_find(search->tensors->image, &stacks);
+	for (size_t i = 0; !err && i < stacks.count; i++)
+		look_at_stack(search, &wanted, &stacks.items[i]);
+	native_stacks_deinit(&stacks);
+	hashmap_deinit(&wanted);
+	return err;
+}
+
 /**
  * Better than nothing: functions in C++ have more than what they save. That C++
  * holds what Python does, is not told on the word of a count alone where not all
  * was read that may be known to own it.
  */
-static void give_rest(struct search *search)
+static struct error *give_rest(struct search *search)
 {
 	bool whole = !search->tensors->graph.unread &&
+		     !search->tensors->owners_cut && !search->cut &&
 		     !torchheap_unread(search->tensors->heap);
 
 	for (size_t i = 0; i < search->count; i++) {
@@ -414,6 +468,7 @@ static void give_rest(struct search *search)
 		else if (wanted->node)
 			tensor->holder = wanted->node - 1;
 	}
+	return forgive_stacks(search);
 }
 
 static struct error *search_all(struct search *search)
@@ -596,7 +651,7 @@ struct error *tensors_find_holders(struct tensors *tensors)
 	if (!err && search.count)
 		err = search_tensors(&search);
 	if (!err)
-		give_rest(&search);
+		err = give_rest(&search);
 	hashmap_deinit(&search.by_address);
 	hashmap_deinit(&search.metas);
 	hashmap_deinit(&search.classes);

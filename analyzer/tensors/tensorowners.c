@@ -62,8 +62,11 @@ static void count_part(struct tensors *tensors, uint64_t start, uint64_t end,
 	uint64_t words[PART_MAX / 8];
 	uint64_t size = end - start < PART_MAX ? end - start : PART_MAX;
 
-	if (!memory_try_read(&tensors->memory, start, words, size & ~7))
+	if (!memory_try_read(&tensors->memory, start, words, size & ~7)) {
+		// Then the count alone says nothing.
+		tensors->owners_cut = true;
 		return;
+	}
 	for (uint64_t i = 0; i < size / 8; i++)
 		if (words[i] != but)
 			count_owner(tensors, words[i]);

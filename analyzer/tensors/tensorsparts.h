@@ -70,6 +70,7 @@ struct tensors {
 	/* by tensor: PyTorch's own structures that are known to own it. NULL: its
 	   heap was not gone through */
 	uint32_t *known_owners;
+	bool owners_cut;		/* some of these could not be read */
 	/* names of C++ classes and modules that hold some; num_owners */
 	char (*owners)[TORCH_CLASS_MAX];
 	uint32_t num_owners;

@@ -113,6 +113,7 @@ static bool take_reason(struct search *search,
 	    !read_reason(reason, failure, &tid))
 		return false;
 	failure->how = FAILURE_THROWN;
+	failure->tid = tid;
 	for (size_t i = 0; i < stacks->count; i++) {
 		const struct thread_stack *stack = &stacks->items[i];
 
@@ -437,6 +438,13 @@ static struct error *find(struct opened *opened, struct thread_names *names,
 	}
 	free(search);
 	return err;
+}
+
+bool failure_is_devices(const struct failure *failure)
+{
+	return failure->oom.kind != TORCH_OOM_CPU &&
+	       (failure->oom.kind != TORCH_OOM_NONE ||
+		torch_oom_is_class(failure->type));
 }
 
 struct error *failure_find(struct opened *opened, struct thread_names *names,

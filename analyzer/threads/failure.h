@@ -75,7 +75,9 @@ struct failure {
 	uint64_t exception;		/* its address */
 	const char *type;		/* borrowed from thread names, or: */
 	char type_text[FAILURE_TYPE_MAX];
-	const struct thread_stack *stack;	/* NULL: of no thread */
+	const struct thread_stack *stack;	/* NULL: of no thread, or of one
+						   that is not in the dump */
+	uint32_t tid;			/* of THROWN, by what the dump says */
 	uint64_t kept;			/* such objects that something holds */
 	struct torch_oom oom;
 	bool is_exact;			/* requested and free of oom are, as the
@@ -105,6 +107,9 @@ struct error *failure_find_exception(struct opened *opened,
 				     const struct thread_stacks *stacks,
 				     const struct heapgraph *heap,
 				     struct failure *ret);
+
+/** Is it a device's memory that there was too little of? */
+bool failure_is_devices(const struct failure *failure);
 
 /** The raw message, for --values; false: it cannot be read. */
 bool failure_message(const struct failure *failure, struct opened *opened,

@@ -170,7 +170,8 @@ struct error *inject_find(pid_t pid, uint64_t *ret)
 		if (is_code(&maps.items[i]))
 			place = search(pid, &maps.items[i]);
 	// All processes have some memory, but for those that are dying.
-	if (maps.count == 0 || (place == 0 && kill(pid, 0) != 0))
+	if (maps.count == 0 || (place == 0 && kill(pid, 0) != 0 &&
+				 errno == ESRCH))
 		return ended(pid);
 	if (place == 0)
 		return error_new(ERROR_UNSUPPORTED, "no system call instruction "

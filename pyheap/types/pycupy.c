@@ -14,7 +14,7 @@ enum {
 	POINTER_WORDS = 4,
 	/* … of a BaseMemory, which has none */
 	MEMORY_DATA = 0, MEMORY_BYTES = 1, MEMORY_DEVICE = 2, MEMORY_WORDS = 3,
-	DEVICES_MAX = 256,
+	DEVICES_MAX = 128,
 };
 
 /* No device has as much. */

@@ -52,8 +52,8 @@ def all_told(truth, dump):
         truth["used"], truth["total"]), (totals, truth)
     assert totals["devices"] == truth["used"] + 4000, totals
     text = view(dump)
-    assert re.search(r"^CuPy's pools: 8\.\d MiB in use of \S+ MiB", text,
-                     re.M), text
+    assert re.search(r"^CuPy has \S+ MiB from devices; its pools have given out "
+                     r"8\.\d MiB$", text, re.M), text
     return rows
 
 
