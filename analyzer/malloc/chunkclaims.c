@@ -25,6 +25,7 @@ struct claims_worker {
 	unsigned int number;
 	struct memory_reader memory;
 	struct chunk_batch batch;	/* from is the number of a type */
+	bool is_data;			/* that type's buffers have no pointers */
 };
 
 struct claims {
@@ -69,7 +70,7 @@ static void see_claim(void *context, struct pyh_claim claim)
 						  worker->batch.from));
 		return;
 	}
-	if (claim.dead || claim.address % 8)
+	if (claim.dead || worker->is_data || claim.address % 8)
 		return;
 	// Of what size it is its block says.
 	if (size == 0) {
@@ -101,6 +102,8 @@ static void see_claims(struct claims_worker *worker,
 	const struct pyh_runtime *runtime = worker->owners->runtime;
 	struct pyh_measure measure;
 
+	// What a file's buffer has is no pointer, whatever it looks like.
+	worker->is_data = type->kind == PYH_KIND_BUFFERED;
 	if (owns_nothing(type))
 		return;
 	if (pyh_measure_quick(runtime, type, visit->body, visit->available,
