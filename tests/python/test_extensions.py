@@ -169,8 +169,10 @@ def check_arrays(name, dump):
             held = {place["address"] for place in row["outside"]}
             assert (got["data_ptr"] in held) == wanted["owns_data"], row
     suspects = [row.get("path") for row in dump.ask("suspects")]
-    heaptest.check(name + ": a large array is a suspect",
-                   "extensions_target.py:HELD[...][1]" in suspects, suspects)
+    # Two dicts hold it, the one of them a variable of a function that runs.
+    heaptest.check(name + ": a large array is a suspect", any(
+        re.search(r"^(extensions_target\.py:HELD|local kept)\[\.\.\.\]\[1\]", path or "")
+        for path in suspects), suspects)
 
 
 def check_pandas(name, dump):
