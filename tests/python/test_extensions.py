@@ -171,8 +171,8 @@ def check_arrays(name, dump):
     suspects = [row.get("path") for row in dump.ask("suspects")]
     # Two dicts hold it, the one of them a variable of a function that runs.
     heaptest.check(name + ": a large array is a suspect", any(
-        re.search(r"^(extensions_target\.py:HELD|local kept)\[\.\.\.\]\[1\]", path or "")
-        for path in suspects), suspects)
+        re.search(r"^(extensions_target\.py:HELD|local kept)\[\.\.\.\]\[1\]",
+                  path or "") for path in suspects), suspects)
 
 
 def check_pandas(name, dump):
