@@ -21,6 +21,7 @@
 
 #include "image/base/guard.h"
 #include "image/live/procmaps.h"
+#include "image/live/tracee.h"
 
 enum {
 	/* Stops that may come before the one that is waited for. */
@@ -241,9 +242,7 @@ static struct error *run_until(struct injection *injection,
 
 		if (err)
 			return err;
-		do
-			got = waitpid(tid, &status, __WALL);
-		while (got < 0 && errno == EINTR);
+		got = tracee_wait(tid, &status);
 		if (got < 0 || !WIFSTOPPED(status))
 			return ended(tid);
 		event = status >> 16;

@@ -17,6 +17,7 @@
 
 #include "image/base/guard.h"
 #include "image/live/regsets.h"
+#include "image/live/tracee.h"
 
 enum {
 	/* Some wait in the kernel and stop no sooner than that is over. */
@@ -439,7 +440,7 @@ struct error *seize_deliver(struct frozen_thread *thread)
 					 "signal %d", thread->signal);
 		if (ptrace(PTRACE_CONT, thread->tid, NULL,
 			   (void *)(uintptr_t)thread->signal) != 0 ||
-		    waitpid(thread->tid, &status, __WALL) != thread->tid ||
+		    tracee_wait(thread->tid, &status) != thread->tid ||
 		    !WIFSTOPPED(status)) {
 			thread->gone = true;
 			return error_new(ERROR_NOT_FOUND, "thread %d ended",
