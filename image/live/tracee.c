@@ -4,26 +4,36 @@
  */
 #include "image/live/tracee.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
-static bool has_ended(const siginfo_t *info)
-{
-	return info->si_code == CLD_EXITED || info->si_code == CLD_KILLED ||
-	       info->si_code == CLD_DUMPED;
-}
-
-/** Others that end are somebody else's to be waited for. */
-static bool are_of_one_process(pid_t tid, pid_t other)
+/** Other threads of its process that have ended; false: there are none. */
+static bool take_off(pid_t tid)
 {
 	char path[64];
+	struct dirent *entry;
+	bool any = false;
+	DIR *folder;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d", tid, other);
-	return access(path, F_OK) == 0;
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", tid);
+	folder = opendir(path);
+	while (folder && (entry = readdir(folder))) {
+		siginfo_t info = { .si_pid = 0 };
+		pid_t other = atoi(entry->d_name);
+
+		if (other > 0 && other != tid &&
+		    waitid(P_PID, (id_t)other, &info,
+			   WEXITED | WNOHANG | __WALL) == 0 && info.si_pid != 0)
+			any = true;
+	}
+	if (folder)
+		(void)closedir(folder);
+	return any;
 }
 
 pid_t tracee_wait(pid_t tid, int *ret_status)
@@ -41,13 +51,8 @@ pid_t tracee_wait(pid_t tid, int *ret_status)
 				   __WALL | __WNOTHREAD) != 0) {
 			if (errno != EINTR)
 				return -1;
-		} else if (info.si_pid != tid) {
-			if (has_ended(&info) &&
-			    are_of_one_process(tid, info.si_pid))
-				(void)waitpid(info.si_pid, NULL,
-					      __WALL | WNOHANG);
-			else
-				(void)nanosleep(&moment, NULL);
+		} else if (info.si_pid != tid && !take_off(tid)) {
+			(void)nanosleep(&moment, NULL);
 		}
 	}
 }
