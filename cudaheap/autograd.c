@@ -25,8 +25,8 @@ enum {
 	FLAG_ORIGINAL = 2, FLAG_OUTPUT = 4,
 };
 
-/* Where a SavedVariable has its flags, and how long one is: of 1.13 to 2.4, of 2.5
-   to 2.9, and later. */
+/* Where a SavedVariable has its flags, and how long one is: as 1.13 and 2.4 have it,
+   2.5 to 2.9, and later ones. */
 static const struct {
 	uint32_t flags, size;
 } saved_tables[] = { { 56, 112 }, { 48, 104 }, { 40, 80 } };
