@@ -539,14 +539,17 @@ static struct error *look_at_meta(void *context,
 	return NULL;
 }
 
+static void look_at_rest(void *context, uint64_t start, uint64_t end,
+			 uint32_t number)
+{
+	look_at_part(context, start, end - start, number);
+}
+
 /** A tensor's own storage, if that is of another class; its meta; its rest. */
 static struct error *search_tensors(struct search *search)
 {
 	struct tensors *tensors = search->tensors;
-	const struct torch_block *blocks;
 	struct error *err = NULL;
-	size_t count;
-	uint32_t number;
 
 	for (size_t i = 0; !err && i < search->count; i++) {
 		struct wanted *wanted = &search->wanted[i];
@@ -560,16 +563,7 @@ static struct error *search_tensors(struct search *search)
 	}
 	if (err || search->classes.count == 0)
 		return err;
-	blocks = torchheap_blocks(tensors->heap, TORCH_KIND_TENSOR, &count);
-	for (size_t i = 0; i < count; i++) {
-		uint64_t own = blocks[i].address + tensors->layout.size;
-
-		if (blocks[i].end > own &&
-		    hashmap_get(&tensors->by_address, blocks[i].address,
-				&number))
-			look_at_part(search, own, blocks[i].end - own,
-				     number - 1);
-	}
+	tensors_each_rest(tensors, look_at_rest, search);
 	for (uint32_t i = 0; i < tensors->count; i++) {
 		const struct tensor *tensor = &tensors->items[i];
 

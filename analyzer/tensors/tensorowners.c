@@ -85,22 +85,11 @@ static struct error *look_at_meta(void *context,
 	return NULL;
 }
 
-/** What a class of tensors has behind what all have: values of a sparse one. */
-static void look_at_tensors(struct tensors *tensors)
+static void look_at_rest(void *context, uint64_t start, uint64_t end,
+			 uint32_t number)
 {
-	const struct torch_block *blocks;
-	uint32_t number;
-	size_t count;
-
-	blocks = torchheap_blocks(tensors->heap, TORCH_KIND_TENSOR, &count);
-	for (size_t i = 0; i < count; i++) {
-		uint64_t own = blocks[i].address + tensors->layout.size;
-
-		if (blocks[i].end > own &&
-		    hashmap_get(&tensors->by_address, blocks[i].address,
-				&number))
-			count_part(tensors, own, blocks[i].end, 0);
-	}
+	(void)number;
+	count_part(context, start, end, 0);
 }
 
 static struct error *look_at_parts(struct tensors *tensors)
@@ -115,7 +104,7 @@ static struct error *look_at_parts(struct tensors *tensors)
 	if (!err)
 		err = torchheap_each(tensors->heap, look_at_meta, &owning);
 	hashmap_deinit(&owning.metas);
-	look_at_tensors(tensors);
+	tensors_each_rest(tensors, look_at_rest, tensors);
 	return err;
 }
 

@@ -383,6 +383,25 @@ static struct error *add_block(struct tensors *tensors,
 	return NULL;
 }
 
+void tensors_each_rest(struct tensors *tensors,
+		       void (*fn)(void *context, uint64_t start, uint64_t end,
+				  uint32_t number), void *context)
+{
+	const struct torch_block *blocks;
+	uint32_t number;
+	size_t count;
+
+	blocks = torchheap_blocks(tensors->heap, TORCH_KIND_TENSOR, &count);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t start = blocks[i].address + tensors->layout.size;
+
+		if (blocks[i].end > start &&
+		    hashmap_get(&tensors->by_address, blocks[i].address,
+				&number))
+			fn(context, start, blocks[i].end, number - 1);
+	}
+}
+
 /** Gradients of which the heap has not told, as it could not be gone through. */
 static struct error *add_gradients(struct tensors *tensors)
 {

@@ -154,6 +154,14 @@ void tensors_slot_text(const struct tensors *tensors,
 		       const struct tensors_slot *slot,
 		       char text[TENSOR_PATH_MAX]);
 
+/**
+ * Call fn for what a class of tensors has behind what all have, as values of a
+ * sparse one: from start to end, and the number of the tensor.
+ */
+void tensors_each_rest(struct tensors *tensors,
+		       void (*fn)(void *context, uint64_t start, uint64_t end,
+				  uint32_t number), void *context);
+
 /* --- tensorowners.c */
 
 /** Which of those that Python holds have an owner in C++ that is not known. */
