@@ -158,8 +158,12 @@ class Modules:
 
     def __init__(self, core):
         self.core = core
-        self.spans = sorted(self.span(file.start) for file in core.files()
-                            if file.offset == 0)
+        self.spans = []
+        for start in sorted(file.start for file in core.files()
+                            if file.offset == 0):
+            # lld maps the first page of a small file again, as part of its text.
+            if not self.spans or start >= self.spans[-1][1]:
+                self.spans.append(self.span(start))
         self.starts = [start for start, _ in self.spans]
 
     def span(self, start):
