@@ -305,10 +305,15 @@ def content_round(pid, method, path):
 
 def bench_content(args):
     """A process that is mostly tensors: what --content heap saves."""
+    for pages in [], ["--huge"]:
+        bench_content_of(args, pages)
+
+
+def bench_content_of(args, pages):
     path = os.path.join(os.path.abspath(args.tmp), "bench.content.core.zst")
     process = subprocess.Popen(
         [args.python, os.path.join(HERE, "tensors.py"),
-         str(args.tensor_gib)], stdout=subprocess.PIPE, text=True)
+         str(args.tensor_gib), *pages], stdout=subprocess.PIPE, text=True)
     try:
         ready = process.stdout.readline().split()
         assert ready[:1] == ["READY"], ready
@@ -316,8 +321,10 @@ def bench_content(args):
             rows = [content_round(process.pid, method, path)
                     for _ in range(args.dump_rounds)]
             ratios = sorted(row["full"] / row["heap"] for row in rows)
-            print("heapdump --method %s of %.1f GiB of tensors, synced, "
-                  "median of %d" % (method, args.tensor_gib, len(rows)))
+            print("heapdump --method %s of %.1f GiB of tensors in %s pages, "
+                  "synced, median of %d" % (
+                      method, args.tensor_gib, "huge" if pages else "4 KiB",
+                      len(rows)))
             for content in "full", "heap":
                 print("  --content %s   %7.3f s   %8.1f MiB" % (
                     content, statistics.median(row[content] for row in rows),
