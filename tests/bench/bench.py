@@ -353,6 +353,7 @@ def dump_and_count(pid, path, *options):
     subprocess.run([HEAPDUMP, "--max-pause", "10m", "-q", "-o", path, *options,
                     str(pid)], check=True)
     dumped = time.monotonic() - begun
+    warm(path)      # heapdump leaves little of it in the page cache
     seconds, objects, _ = types(path)
     os.remove(path)
     return dumped, seconds, objects
