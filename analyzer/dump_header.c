@@ -166,13 +166,13 @@ void dump_header_cause(const struct dump_header *header,
 		       const struct image *image, char text[DUMP_HEADER_TEXT])
 {
 	const struct core_notes *notes = &image->notes;
-	int number = notes->has_siginfo ? notes->signal :
-		     notes->num_threads ? notes->threads[0].signal : 0;
+	int number = image_ended_by(
+		image, notes->has_siginfo ? notes->signal :
+		notes->num_threads ? notes->threads[0].signal : 0);
 	const char *name = dump_header_signal(number);
 	char signal_text[48] = "";
 
-	// gcore and heapdump leave a signal that killed nobody (SIGTRAP, 0).
-	if (number > 0 && number != SIGTRAP && number != SIGSTOP)
+	if (number > 0)
 		(void)snprintf(signal_text, sizeof(signal_text),
 			       ", signal %d%s%s%s", number, name ? " (" : "",
 			       name ? name : "", name ? ")" : "");

@@ -6,6 +6,7 @@
 
 #include <elf.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -617,6 +618,25 @@ void image_close(struct image *image)
 const char *image_writer(const struct image *image)
 {
 	return image->writer;
+}
+
+int image_ended_by(const struct image *image, int signal)
+{
+	switch (signal) {
+	case SIGSTOP:
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU:
+	case SIGCONT:
+	case SIGCHLD:
+	case SIGURG:
+	case SIGWINCH:
+		return 0;
+	case SIGTRAP:	// of a breakpoint, as a rule
+		return strcmp(image->writer, "gcore") == 0 ? 0 : signal;
+	default:
+		return signal > 0 ? signal : 0;
+	}
 }
 
 bool image_captured_at(const struct image *image, int64_t *ret)

@@ -70,6 +70,12 @@ void image_close(struct image *image);
  */
 const char *image_writer(const struct image *image);
 
+/**
+ * Of a signal in the notes, whether it can have ended the process; else 0. Those
+ * that stop one, or nobody minds, are what a debugger left that wrote the file.
+ */
+int image_ended_by(const struct image *image, int signal);
+
 /** When the process was frozen, seconds since the epoch; false: unknown. */
 bool image_captured_at(const struct image *image, int64_t *ret);
 

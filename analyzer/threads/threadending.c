@@ -214,8 +214,10 @@ void thread_ending_find(struct image *image, const struct thread_stacks *stacks,
 	CLEANUP(memory_reader_deinit) struct memory_reader memory = { 0 };
 	struct error *err;
 
-	*ret = (struct thread_ending){ .signal = image->notes.signal };
-	if (ret->signal <= 0)
+	*ret = (struct thread_ending){
+		.signal = image_ended_by(image, image->notes.signal),
+	};
+	if (ret->signal == 0)
 		return;
 	find_fault(image, stacks, ret);
 	find_sender(&image->notes, stacks, ret);

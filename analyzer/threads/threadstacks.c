@@ -453,11 +453,13 @@ static bool waits_for_gil(const struct thread_stack *stack)
  * The kernel notes the signal for all threads alike, and puts the one first that
  * it came to.
  */
-static int ended_by(const struct core_notes *notes, size_t i)
+static int ended_by(const struct image *image, size_t i)
 {
+	const struct core_notes *notes = &image->notes;
 	int number = notes->threads[i].signal;
 
-	return i > 0 && number == notes->threads[0].signal ? 0 : number;
+	return i > 0 && number == notes->threads[0].signal ?
+		0 : image_ended_by(image, number);
 }
 
 static struct error *gather_native(struct gathering *gathering)
@@ -473,7 +475,7 @@ static struct error *gather_native(struct gathering *gathering)
 			return error_no_memory();
 		*stack = (struct thread_stack){
 			.core = &notes->threads[i],
-			.ended_by = ended_by(notes, i),
+			.ended_by = ended_by(gathering->image, i),
 		};
 		gathering->stack = stack;
 		gathering->too_many = false;

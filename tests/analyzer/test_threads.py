@@ -524,13 +524,19 @@ def by_network():
 
 
 def native_only():
-    """A program that is not Python's."""
+    """A program that is not Python's; gdb, which stops it for its core, has not
+    ended it."""
     sys.path.insert(0, os.path.join(HERE, "..", "dumper"))
     import test_content
     core = heaptest.tmp("native")
     with test_content.native_target() as target:
         done = heaptest.heapdump("-q", "--no-compress", "-o", core, target.pid)
         assert done.returncode == 0, done.stderr
+        stopped = heaptest.gcore(target.pid, heaptest.tmp("stopped"))
+    assert "signal" not in answer(stopped)["totals"]
+    for view in [], ["threads"]:
+        text = heaptest.heapscan(stopped, *view).stdout
+        assert "THREADS" in text and "ended by" not in text, text
     truth = gdb_threads(core, heaptest.program("tests/tools/nativetarget"))
     for options in ["--native-only"], []:
         whole = answer(core, *options)
