@@ -107,8 +107,12 @@ def test(interpreter):
             census_compare.compare(subject.census, core, subject.core)
         references.check(who, subject.census, core, subject.core,
                          census_compare.objects_of(subject.core))
-    with heaptest.case(who + "garbage"):
-        test_garbage(subject)
+    if interpreter.version[:2] == (3, 9):
+        heaptest.skip(who + "garbage", "there gc.garbage is the main "
+                      "interpreter's, whoever collects")
+    else:
+        with heaptest.case(who + "garbage"):
+            test_garbage(subject)
     with heaptest.case(who + "paths"):
         test_views(subject)
     os.unlink(subject.core)
