@@ -82,6 +82,19 @@ static void narrow(struct memory_reader *memory, uint64_t pointer,
 	}
 }
 
+/** Memory that a program has made its stack itself may have others behind it. */
+static void set_sure_end(const struct image *image, uint64_t pointer,
+			 struct native_stack *stack)
+{
+	uint64_t random;
+
+	if (stack->local > pointer && stack->local < stack->end)
+		stack->sure_end = stack->local;
+	else if (core_notes_auxv(&image->notes, AT_RANDOM, &random) &&
+		 random > pointer && random < stack->end)
+		stack->sure_end = random;
+}
+
 static bool find_stack(const struct image *image, size_t thread,
 		       struct memory_reader *memory, struct native_stack *ret)
 {
@@ -104,6 +117,7 @@ static bool find_stack(const struct image *image, size_t thread,
 			ret->end = ret->local + LOCAL_ABOVE;
 		narrow(memory, pointer, ret);
 	}
+	set_sure_end(image, pointer, ret);
 	ret->start = (pointer - RED_ZONE) & ~UINT64_C(7);
 	if (ret->start < ret->room)
 		ret->start = ret->room;
@@ -173,4 +187,11 @@ const struct native_stack *native_stack_at(const struct native_stacks *stacks,
 	}
 	return low < stacks->count && stacks->items[low].room <= address ?
 		       &stacks->items[low] : NULL;
+}
+
+bool native_stack_has(const struct native_stacks *stacks, uint64_t address)
+{
+	const struct native_stack *stack = native_stack_at(stacks, address);
+
+	return stack && address >= stack->start && address < stack->sure_end;
 }

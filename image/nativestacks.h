@@ -6,6 +6,7 @@
 #ifndef IMAGE_NATIVESTACKS_H
 #define IMAGE_NATIVESTACKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,9 @@ struct native_stack {
 	uint64_t end;		/* with what glibc has at a stack's top: the
 				   thread's structure, its thread-local data */
 	uint64_t local;		/* thread pointer, in here or not; 0: unknown */
+	uint64_t sure_end;	/* up to here it is a stack and nothing else: the
+				   thread's structure is there, or what the kernel
+				   gave the first thread; 0: nothing is known */
 	uint32_t tid;
 	size_t thread;		/* its index in the notes */
 };
@@ -45,5 +49,8 @@ void native_stacks_deinit(struct native_stacks *stacks);
 /** The stack that has an address in its room or in use, or NULL. */
 const struct native_stack *native_stack_at(const struct native_stacks *stacks,
 					   uint64_t address);
+
+/** Whether only variables and saved registers of C code can be at an address. */
+bool native_stack_has(const struct native_stacks *stacks, uint64_t address);
 
 #endif

@@ -64,6 +64,7 @@ void pyh_census_destroy(struct pyh_census *census)
 	     i++)
 		worker_deinit(&census->workers[i]);
 	free(census->workers);
+	native_stacks_deinit(&census->stacks);
 	free(census->tasks.tasks);
 	free(census->totals);
 	pyh_space_deinit(&census->space);
@@ -279,7 +280,10 @@ struct error *pyh_census_take(const struct pyh_runtime *runtime,
 		goto fail;
 	}
 	pyh_object_rules_init(&census->rules, runtime);
-	err = read_counts_beside(census);
+	census->rules.stacks = &census->stacks;
+	err = native_stacks_find(runtime->image, &census->stacks);
+	if (!err)
+		err = read_counts_beside(census);
 	if (err)
 		goto fail;
 	err = runtime->free_threaded ?

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "image/nativestacks.h"
 #include "pyheap/census/pyblocks.h"
 #include "pyheap/census/pycensus.h"
 #include "pyheap/census/pymimalloc.h"
@@ -116,6 +117,7 @@ struct pyh_census {
 	struct pool_marks starts[PYH_BLOCK_SIZES];	/* of blocks, by size */
 	unsigned int num_workers;
 	struct census_worker *workers;
+	struct native_stacks stacks;	/* where no object lies */
 	struct tasks tasks;		/* of the round being worked on */
 	uint32_t types_seen;		/* type objects looked at themselves */
 	atomic_size_t arenas_done;

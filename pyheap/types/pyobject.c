@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "image/format.h"
+#include "image/nativestacks.h"
 
 enum {
 	BODY_MAX = 64 << 10,	/* bytes of an object looked at in one view */
@@ -505,6 +506,15 @@ static size_t wanted_of(const struct pyh_runtime *runtime,
 }
 
 /**
+ * Registers that calls have saved may look like an object: a count of one, its
+ * type, what it holds. Nothing allocates objects there.
+ */
+static bool is_on_stack(const struct pyh_object_rules *rules, uint64_t address)
+{
+	return rules->stacks && native_stack_has(rules->stacks, address);
+}
+
+/**
  * Outside of mimalloc there are static objects, and those of other allocators.
  */
 static bool free_outside(const struct pyh_object_rules *rules,
@@ -543,7 +553,7 @@ static bool free_outside(const struct pyh_object_rules *rules,
 		return false;
 	if (pyh_measure(runtime, ret->type, address, ret->body, ret->available,
 			memory, &ret->measure) == PYH_MEASURE_REFUSED ||
-	    !extent_fits(rules, ret))
+	    !extent_fits(rules, ret) || is_on_stack(rules, address))
 		return false;
 	ret->on_module = pyh_on_module(runtime->image, address);
 	ret->evidence = PYH_EVIDENCE_PROBABLE;
@@ -605,6 +615,8 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 			memory, &ret->measure) == PYH_MEASURE_REFUSED)
 		return false;
 	if (!extent_fits(rules, ret))
+		return false;
+	if (ret->link != PYH_LINK_HOLDS && is_on_stack(rules, address))
 		return false;
 	ret->on_module = pyh_on_module(runtime->image, address);
 	ret->evidence = ret->link == PYH_LINK_HOLDS ? PYH_EVIDENCE_CERTAIN :

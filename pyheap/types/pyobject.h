@@ -47,6 +47,8 @@ struct pyh_object_rules {
 					   in frames do not count for */
 	const struct hashmap *beside;	/* … and what is counted beside it, see
 					   pycounts.h; NULL: nothing. Borrowed */
+	const struct native_stacks *stacks;	/* where none lies; NULL: not
+						   known. Borrowed */
 	bool collecting;		/* GC heads are in disarray */
 };
 

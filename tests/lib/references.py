@@ -310,13 +310,17 @@ class States:
             pass
 
 
-def stack_words(core):
-    """Words of the threads' native stacks, from their stack pointers on."""
+def stack_pointers(core):
+    """The threads' stack pointers."""
     register = {"x86-64": 19, "aarch64": 31}[core.machine]
     for note in core.notes():
-        if note.name != "CORE" or note.type != elfcore.NT_PRSTATUS:
-            continue
-        sp, = struct.unpack_from("<Q", note.desc, 112 + 8 * register)
+        if note.name == "CORE" and note.type == elfcore.NT_PRSTATUS:
+            yield struct.unpack_from("<Q", note.desc, 112 + 8 * register)[0]
+
+
+def stack_words(core):
+    """Words of the threads' native stacks, from their stack pointers on."""
+    for sp in stack_pointers(core):
         segment = core.segment_at(sp)
         if segment:
             end = segment.vaddr + segment.filesz

@@ -6,6 +6,7 @@ at least the twin's. From heapdump's dump, gdb's core and the kernel's core
 the reference count of each object, held against its memory and the twin's."""
 
 import os
+import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -13,6 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
 import census_compare
 import elfcore
 import heaptest
+import references
 
 VARIANTS = (
     ([], "", None),
@@ -20,6 +22,22 @@ VARIANTS = (
     ([], " with debug hooks", {"PYTHONMALLOC": "debug"}),
     ([], " without pymalloc", {"PYTHONMALLOC": "malloc"}),
 )
+
+
+def plant_on_stack(path, census):
+    """Put what looks like an empty list that is not tracked on the first thread's
+    stack, and a word that leads to it; its address."""
+    kind = next(address for address, row in census.types.items()
+                if row.name == "list")
+    with elfcore.ElfCore(path) as core:
+        address = next(references.stack_pointers(core)) + 64 & ~7
+        segment = core.segment_at(address)
+        assert address + 64 < segment.vaddr + segment.filesz
+        offset = segment.offset + address - segment.vaddr
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(struct.pack("<8Q", 0, 0, 1, kind, 0, 0, 0, address + 16))
+    return address + 16
 
 
 def test(interpreter, args, label, env=None):
@@ -63,6 +81,12 @@ def test(interpreter, args, label, env=None):
                                                                    label)):
                         census_compare.counts_hold(census, core, path,
                                                    found)
+    if not interpreter.free_threaded:
+        with heaptest.case("%s%s: no object is on a stack" % (interpreter,
+                                                             label)):
+            planted = plant_on_stack(plain, census)
+            done = heaptest.heapscan(plain, "object", hex(planted))
+            assert done.returncode == 1 and "is no object" in done.stderr, done
     for path in [*cores.values(), plain]:
         if os.path.exists(path):
             os.unlink(path)
