@@ -50,8 +50,7 @@ uint64_t caching_round(const struct torch_settings *settings, uint64_t size)
 	return part == 0 ? floor << 1 : round_up(size, part);
 }
 
-/** Bytes of the segment for a block. */
-static uint64_t segment_size(uint64_t rounded)
+uint64_t caching_segment(uint64_t rounded)
 {
 	return rounded <= SMALL_SIZE ? SMALL_BUFFER :
 	       rounded < MIN_LARGE_ALLOC ? LARGE_BUFFER :
@@ -207,7 +206,7 @@ static void ask_driver(struct question *question, uint64_t device_free)
 	struct caching_fit *fit = question->fit;
 
 	fit->asked = question->settings->expandable_segments ?
-			     pages_for(question) : segment_size(fit->rounded);
+			     pages_for(question) : caching_segment(fit->rounded);
 	fit->missing = fit->asked > fit->released ?
 			       fit->asked - fit->released : 0;
 	if (device_free == UINT64_MAX) {

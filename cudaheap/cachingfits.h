@@ -54,6 +54,9 @@ void caching_fit(const struct caching_allocator *allocator,
 /** Bytes of the block that is made for so many. */
 uint64_t caching_round(const struct torch_settings *settings, uint64_t size);
 
+/** Bytes of the segment that the driver is asked for when a block needs one. */
+uint64_t caching_segment(uint64_t rounded);
+
 /** Bytes of the pages that an expandable segment grows by. */
 uint64_t caching_page(bool small);
 

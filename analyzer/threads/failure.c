@@ -343,6 +343,26 @@ static struct error *look_at_allocator(struct search *search)
 
 /* --- the arithmetic ------------------------------------------------------- */
 
+/**
+ * Whether the limit that a program has set for itself refused it, whatever the
+ * device has: it is one on what PyTorch reserves, with the segment that it would
+ * have asked for. Source: CUDACachingAllocator.cpp, alloc_block().
+ */
+static bool is_beyond_limit(const struct failure *failure)
+{
+	const struct torch_oom *oom = &failure->oom;
+	uint64_t more = failure->device.known && failure->device.expandable ?
+				oom->requested.bytes :
+				caching_segment(oom->requested.bytes);
+
+	return oom->allowed.known && oom->allocated.known &&
+	       (!oom->total.known || oom->allowed.bytes < oom->total.bytes) &&
+	       oom->free.bytes >= oom->requested.bytes &&
+	       oom->allocated.bytes +
+			       (oom->cached.known ? oom->cached.bytes : 0) +
+			       more > oom->allowed.bytes;
+}
+
 static enum failure_verdict judge(struct failure *failure)
 {
 	const struct torch_oom *oom = &failure->oom;
@@ -364,11 +384,7 @@ static enum failure_verdict judge(struct failure *failure)
 	}
 	if (!oom->requested.known || !oom->free.known)
 		return FAILURE_UNKNOWN;
-	// What it may have beside what it has, whatever the device has.
-	if (oom->allowed.known && oom->allocated.known &&
-	    (!oom->total.known || oom->allowed.bytes < oom->total.bytes) &&
-	    oom->free.bytes >= oom->requested.bytes &&
-	    oom->allocated.bytes + oom->requested.bytes > oom->allowed.bytes)
+	if (is_beyond_limit(failure))
 		return FAILURE_LIMIT;
 	if (!oom->cached.known)
 		return FAILURE_UNKNOWN;

@@ -146,6 +146,16 @@ def apart():
         finish(sys.argv[2], str(error))
 
 
+def limit():
+    """What the program itself has allowed is less than one segment away."""
+    KEPT.extend(empty(30 << 20) for _ in range(10))
+    torch.cuda.set_per_process_memory_fraction(0.3)     # 307 of 1,024 MiB
+    try:
+        ask(2 << 20)
+    except torch.cuda.OutOfMemoryError as error:
+        finish(sys.argv[2], str(error))
+
+
 def ask(size):
     return empty(size)
 

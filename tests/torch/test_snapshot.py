@@ -380,6 +380,22 @@ def apart(interpreter):
     os.unlink(dump)
 
 
+def limited(interpreter):
+    """It was not the device that refused it, but a limit that the program has set:
+    on what is reserved, with the segment of 20 MiB that 2 MiB need."""
+    dump, said = dump_of(interpreter, "limit", {})
+    failure = json.loads(heaptest.heapscan(
+        dump, "-f", "json", "-q").stdout)["failure"]
+    assert near(failure["allowed"], size_of(said["message"], "allowed")), failure
+    assert failure["device_free"] > 600 << 20, failure
+    assert failure["verdict"] == "limit", failure
+    assert failure["expandable_segments"] == "would_not", failure
+    screen = heaptest.heapscan(dump, "-q").stdout
+    assert "set_per_process_memory_fraction): 307.2 MiB are allowed" in screen, \
+        screen
+    os.unlink(dump)
+
+
 def damaged(dump):
     """Bytes of the dump changed at random: a file that loads, or an error; never
     a crash; and where something was left out, the file says so."""
@@ -474,6 +490,8 @@ def test(interpreter, newest):
             version(interpreter)[:2] != (2, 3) and re.search(ONLY, "apart")):
         with heaptest.case(label + "expandable segments would not help"):
             apart(interpreter)
+        with heaptest.case(label + "a limit of the program's own"):
+            limited(interpreter)
     if not kept:
         return
     with heaptest.case(label + "refused"):
