@@ -515,6 +515,16 @@ static bool is_on_stack(const struct pyh_object_rules *rules, uint64_t address)
 }
 
 /**
+ * What allocators give out is aligned to 16 bytes, and so are objects behind all
+ * that may be in front of them. Between, the size of a chunk of malloc's would
+ * be a count, and the first word of its data a type.
+ */
+static bool is_between(const struct pyh_candidate *object)
+{
+	return object->address % 16 != 0 && !object->on_module;
+}
+
+/**
  * Outside of mimalloc there are static objects, and those of other allocators.
  */
 static bool free_outside(const struct pyh_object_rules *rules,
@@ -556,6 +566,8 @@ static bool free_outside(const struct pyh_object_rules *rules,
 	    !extent_fits(rules, ret) || is_on_stack(rules, address))
 		return false;
 	ret->on_module = pyh_on_module(runtime->image, address);
+	if (is_between(ret))
+		return false;
 	ret->evidence = PYH_EVIDENCE_PROBABLE;
 	return true;
 }
@@ -616,9 +628,10 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 		return false;
 	if (!extent_fits(rules, ret))
 		return false;
-	if (ret->link != PYH_LINK_HOLDS && is_on_stack(rules, address))
-		return false;
 	ret->on_module = pyh_on_module(runtime->image, address);
+	if (ret->link != PYH_LINK_HOLDS &&
+	    (is_between(ret) || is_on_stack(rules, address)))
+		return false;
 	ret->evidence = ret->link == PYH_LINK_HOLDS ? PYH_EVIDENCE_CERTAIN :
 						      PYH_EVIDENCE_PROBABLE;
 	return ret->link == PYH_LINK_HOLDS ||
