@@ -217,6 +217,9 @@ static bool holds_tasks(const struct pyh_type *element)
 	return is_named(element, names, COUNT(names));
 }
 
+static const char exceptions_keep[] = "exceptions keep their tracebacks, these "
+				      "frames, and frames all their variables";
+
 static bool holds_exceptions(const struct pyh_type *element)
 {
 	static const char *const names[] = { "traceback", "frame" };
@@ -453,8 +456,7 @@ static void put_evidence(struct wording *wording)
 		       "and not removed");
 		break;
 	case SUSPECT_EXCEPTIONS:
-		append(evidence, size, "; exceptions keep their tracebacks, "
-		       "these frames, and frames all their variables");
+		append(evidence, size, "; %s", exceptions_keep);
 		break;
 	case SUSPECT_THREADS:
 		append(evidence, size, suspect->object == GRAPH_NONE ?
@@ -527,6 +529,17 @@ static void put_sum(const struct wording *wording, const char *number,
 	       each);
 }
 
+/** One exception, or several in a container, whose frames have tensors. */
+static void put_exceptions(struct suspect *suspect, const char *number,
+			   const char *each)
+{
+	if (suspect->sample != suspect->object)
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "%s %s, %s each; ", number, suspect->element->name, each);
+	append(suspect->evidence, sizeof(suspect->evidence), "%s",
+	       exceptions_keep);
+}
+
 /** Tensors that pile up: in one sentence, and what it is by all appearance. */
 static void put_pile(struct wording *wording)
 {
@@ -536,12 +549,16 @@ static void put_pile(struct wording *wording)
 	char memory[SUSPECT_MEMORY_MAX];
 	bool on_device = suspect->device != 0;
 
+	append(suspect->sentence, sizeof(suspect->sentence), "%s",
+	       wording->type->name);
+	(void)units_count(suspect->elements, number);
+	if (suspect->sample != suspect->object ||
+	    suspect->pattern == SUSPECT_SUM)
+		append(suspect->sentence, sizeof(suspect->sentence), "%s of %s",
+		       suspect->pattern != SUSPECT_SUM ? "" :
+		       *wording->sum ? " with a sum" : ", a sum", number);
 	append(suspect->sentence, sizeof(suspect->sentence),
-	       "%s%s of %s keeps %s of %s alive in %s tensor%s, %.1f %% of %s",
-	       wording->type->name,
-	       suspect->pattern != SUSPECT_SUM ? "" :
-	       *wording->sum ? " with a sum" : ", a sum",
-	       units_count(suspect->elements, number),
+	       " keeps %s of %s alive in %s tensor%s, %.1f %% of %s",
 	       units_size(suspect->in_tensors, bytes),
 	       on_device ? suspect_memory(suspect, memory) : "data",
 	       units_count(suspect->tensors, tensors),
@@ -556,6 +573,8 @@ static void put_pile(struct wording *wording)
 		       wording->type->name);
 	else if (suspect->pattern == SUSPECT_SUM)
 		put_sum(wording, number, each);
+	else if (suspect->pattern == SUSPECT_EXCEPTIONS)
+		put_exceptions(suspect, number, each);
 	else
 		append(suspect->evidence, sizeof(suspect->evidence),
 		       "%s autograd graphs, %s each; of results %s: %s",

@@ -12,9 +12,10 @@
 
 enum {
 	/* elements that are "many": tensors; results that have graphs; such of
-	   one item each. Steps have fewer of the last: terms of one loss have a
-	   graph in common. */
+	   one item each; exceptions, of which one is enough. Steps have fewer of
+	   those of one item: terms of one loss have a graph in common. */
 	PLAIN_LEAST = 100, GRAPHS_LEAST = 16, SCALARS_LEAST = 4,
+	EXCEPTIONS_LEAST = 2,
 	DEVICES_MAX = 64,
 	REFERRERS_MAX = 256,	/* looked at, of one element */
 	KEEPERS = 8,		/* objects above a sum that are asked */
@@ -159,31 +160,76 @@ static struct kind most_under(struct piling *piling, uint32_t at,
 	return most;
 }
 
+/** One that a thread raises or handles will be gone with its frames soon. */
+static bool is_of_thread(const struct piling *piling, uint32_t object)
+{
+	size_t count;
+	const struct heap_root *roots = heaproots_of(&piling->analysis->roots,
+						     object, &count);
+
+	for (size_t i = 0; i < count; i++)
+		if (roots[i].root.kind == PYH_ROOT_THREAD)
+			return true;
+	return false;
+}
+
+/** An exception that is kept, and with it the variables of all its frames. */
+static void look_at_exception(struct piling *piling, uint32_t at)
+{
+	const struct heapgraph *heap = piling->analysis->heap;
+	uint32_t object = piling->held->objects[at].object;
+	const struct sum *sum = &piling->sums[at];
+
+	if (piling->num_found == TENSORPILES_MAX ||
+	    is_of_thread(piling, object))
+		return;
+	piling->found[piling->num_found++] = (struct suspect){
+		.pattern = SUSPECT_EXCEPTIONS, .object = object,
+		.sample = object, .element = heapgraph_type(heap, object),
+		.elements = 1,
+		.retained = piling->analysis->dominators.retained[object],
+		.share = (double)sum->bytes / (double)piling->memory,
+		.in_tensors = sum->bytes, .tensors = sum->tensors,
+		.device = piling->of->device, .index = piling->of->index };
+}
+
+static bool is_exception(const struct pyh_type *type)
+{
+	return type->flags & PYH_TPFLAGS_BASE_EXC_SUBCLASS;
+}
+
 /** Does it pile up there? Then it is noted. */
 static bool is_pile(struct piling *piling, uint32_t at)
 {
 	const struct heapgraph *heap = piling->analysis->heap;
 	uint32_t object = piling->held->objects[at].object, type = 0;
 	const struct sum *sum = &piling->sums[at];
+	const struct pyh_type *element;
 	struct kind most;
 	uint64_t largest;
 	bool graphs, scalars;
 
+	if (is_exception(heapgraph_type(heap, object))) {
+		look_at_exception(piling, at);
+		return true;
+	}
 	if (!is_container(heapgraph_type(heap, object)) ||
 	    piling->num_found == TENSORPILES_MAX)
 		return false;
 	most = most_under(piling, at, &type, &largest);
 	graphs = most.sum.graph >= most.sum.bytes / 2;
 	scalars = most.sum.scalar >= most.sum.bytes / 2;
+	element = pyh_types_get(heap->pyh_types, type);
 	if (most.sum.bytes < sum->bytes / 2 || largest >= sum->bytes / 2 ||
-	    most.count < (scalars ? SCALARS_LEAST :
+	    most.count < (is_exception(element) ? EXCEPTIONS_LEAST :
+			  scalars ? SCALARS_LEAST :
 			  graphs ? GRAPHS_LEAST : PLAIN_LEAST) ||
 	    bounded_is(piling->bounded, object))
 		return false;
 	piling->found[piling->num_found++] = (struct suspect){
-		.pattern = graphs ? SUSPECT_GRAPHS : SUSPECT_TENSORS,
-		.object = object, .sample = most.sample,
-		.element = pyh_types_get(heap->pyh_types, type),
+		.pattern = is_exception(element) ? SUSPECT_EXCEPTIONS :
+			   graphs ? SUSPECT_GRAPHS : SUSPECT_TENSORS,
+		.object = object, .sample = most.sample, .element = element,
 		.elements = most.count,
 		.retained = piling->analysis->dominators.retained[object],
 		.share = (double)sum->bytes / (double)piling->memory,

@@ -185,6 +185,24 @@ def sums():
     wait("SUMMING")
 
 
+def fail():
+    """A step that did not get to its end, with what it had computed."""
+    hidden = [batch(4096) for _ in range(6)]
+    raise ValueError("no finite loss in %d layers" % len(hidden))
+
+
+def errors():
+    """An exception that was handled long ago, and is kept."""
+    keep = Keeper()
+    try:
+        fail()
+    except ValueError as error:
+        keep.error = error
+    gc.collect()
+    print("ERRORS " + json.dumps(freed(keep, "error")), flush=True)
+    wait("FAILED")
+
+
 def in_flight():
     """Graphs that are as long as a sum's, and are no sum's."""
     # A recurrent network, whose losses are added up.
@@ -232,7 +250,11 @@ def healthy():
             history.append(loss.item())
     with torch.no_grad():
         cache["layers"] = [(batch(256), batch(256)) for _ in range(12)]
-    wait("HEALTHY")
+    # Nor is an exception that is being handled one that is kept.
+    try:
+        fail()
+    except ValueError:
+        wait("HEALTHY")
     del total, linear, residual, terms, samples
 
 
@@ -244,7 +266,7 @@ def wait(word):
 def main():
     torch.manual_seed(1)
     torch.set_num_threads(1)
-    for program in healthy, sums:
+    for program in healthy, sums, errors:
         if os.fork() == 0:
             program()
             os._exit(0)

@@ -131,6 +131,17 @@ def running_sums(core, told):
         assert row["sentence"] in done.stdout, (row, done.stdout)
 
 
+def kept_exception(core, freed):
+    """With the tensors of the frames that it went through."""
+    row, = answer(core, "suspects")["rows"]
+    assert row["path"].startswith("local keep.error in "), row
+    assert row["pattern"] == "exceptions" and row["type"] == "ValueError", row
+    assert row["device"] == "cuda:0" and row["count"] == 1, row
+    assert 0 <= freed - row["device_retained"] <= 400 * BLOCK, (row, freed)
+    assert row["sentence"].startswith("ValueError keeps "), row
+    assert "frames all their variables" in row["evidence"], row
+
+
 def the_same_elsewhere(core, told):
     """Other views, and what is kept of them."""
     # One, of which all is this program's.
@@ -209,14 +220,16 @@ def said(target, pattern):
 def test(interpreter):
     label = "PyTorch %s: " % interpreter.torch
     cores = {word: heaptest.tmp(word + ".core")
-             for word in ("leaks", "well", "sums")}
+             for word in ("leaks", "well", "sums", "errors")}
     with heaptest.start_target(interpreter, SCRIPT, timeout=600) as target:
         printed = target.printed()
         told = json.loads(re.search(r"^KEPT (.*)$", printed, re.M)[1])
         pids = {"leaks": target.pid}
-        for word, name in ("well", "HEALTHY"), ("sums", "SUMMING"):
+        for word, name in (("well", "HEALTHY"), ("sums", "SUMMING"),
+                           ("errors", "FAILED")):
             pids[word] = int(said(target, r"^%s (\d+)$" % name))
         of_sums = json.loads(said(target, r"^SUMS (.*)$"))
+        of_error = json.loads(said(target, r"^ERRORS (.*)$"))
         for word, pid in pids.items():
             done = heaptest.heapdump("-q", "--max-pause", "5m", "-o",
                                      cores[word], pid)
@@ -233,6 +246,8 @@ def test(interpreter):
         the_same_elsewhere(cores["leaks"], told)
     with heaptest.case(label + "sums that losses are added to"):
         running_sums(cores["sums"], of_sums)
+    with heaptest.case(label + "an exception that is kept"):
+        kept_exception(cores["errors"], of_error)
     with heaptest.case(label + "the same from what was kept"):
         kept(cores["leaks"])
     with heaptest.case(label + "a program that is well"):
