@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/heap/namespaces.h"
 #include "analyzer/heap/pathedges.h"
 #include "analyzer/kept/kept.h"
 #include "analyzer/lookup.h"
@@ -42,6 +43,7 @@ struct paths {
 	size_t num_groups;
 	bool grouped;
 	struct path_edges edges;
+	struct namespaces namespaces;
 };
 
 /* --- opening --------------------------------------------------------------- */
@@ -129,8 +131,15 @@ struct error *paths_open(struct opened *opened,
 		.memory = &paths->memory,
 		.values = paths->values,
 	};
+	namespaces_init(&paths->namespaces, analysis, &paths->naming);
 	*ret = paths;
 	return NULL;
+}
+
+struct error *paths_is_namespace(struct paths *paths, uint32_t object,
+				 bool *ret)
+{
+	return namespaces_has(&paths->namespaces, object, ret);
 }
 
 void paths_close(struct paths *paths)
@@ -140,6 +149,7 @@ void paths_close(struct paths *paths)
 	reach_tree_deinit(&paths->tree);
 	free(paths->groups);
 	path_edges_deinit(&paths->edges);
+	namespaces_deinit(&paths->namespaces);
 	node_set_deinit(&paths->readable);
 	node_set_deinit(&paths->known);
 	pyh_value_reader_destroy(paths->values);
@@ -290,7 +300,7 @@ static struct error *describe(struct paths *paths, struct path *path)
 	for (uint32_t i = 0; i < path->num_edges; i++)
 		fill_edge(paths, path->objects[i], path->objects[i + 1],
 			  &path->edges[i]);
-	return NULL;
+	return namespaces_say(&paths->namespaces, path);
 }
 
 struct error *paths_find(struct paths *paths, uint32_t object, struct path *ret)
@@ -338,6 +348,7 @@ void path_deinit(struct path *path)
 {
 	free(path->objects);
 	free(path->edges);
+	free(path->said);
 	*path = (struct path){ 0 };
 }
 
@@ -623,12 +634,16 @@ static const char *start_words(const struct path *path)
 void paths_text(struct paths *paths, const struct path *path,
 		char text[PATH_TEXT_MAX])
 {
-	const char *words = start_words(path);
+	const char *words = path->said_root ? "" : start_words(path);
 	size_t length = strlen(words);
 
 	memcpy(text, words, length);
 	text[length] = '\0';
-	if (path->count > 1 || path->root)
+	if (path->said)
+		pyh_path_text(&paths->naming, path->said_root, path->said,
+			      path->num_said, text + length,
+			      PATH_TEXT_MAX - length);
+	else if (path->count > 1 || path->root)
 		pyh_path_text(&paths->naming, path->root, path->edges,
 			      path->num_edges, text + length,
 			      PATH_TEXT_MAX - length);

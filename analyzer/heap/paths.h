@@ -39,12 +39,20 @@ struct path {
 	uint32_t count;
 	struct pyh_edge *edges;		/* between the first of them */
 	uint32_t num_edges;		/* count - 1, at most PATH_EDGES_MAX */
+	/* how it is said where it leads over the namespace of a module: from
+	   that on, whatever came before; NULL: as it is */
+	struct pyh_edge *said;
+	uint32_t num_said;
+	const struct pyh_root *said_root;	/* borrowed */
 };
 
 /** values: what keys are may be shown. Not for concurrent use. */
 struct error *paths_open(struct opened *opened,
 			 const struct analysis *analysis, bool values,
 			 struct paths **ret);
+/** True if an object is a dict of variables of a module; see namespaces.h. */
+struct error *paths_is_namespace(struct paths *paths, uint32_t object,
+				 bool *ret);
 /** NULL is fine. */
 void paths_close(struct paths *paths);
 static inline void paths_release(struct paths **paths)
@@ -128,7 +136,11 @@ struct error *paths_group(struct paths *paths,
 			  void *context, struct path_group **ret,
 			  size_t *ret_count);
 
-/** The path in one line: "train.py:model.layers[3]"; UTF-8, not escaped. */
+/**
+ * The path in one line: "train.py:model.layers[3]"; UTF-8, not escaped. A variable
+ * of a module is said by its module, also where the path came there by fewer
+ * steps than over sys.modules.
+ */
 void paths_text(struct paths *paths, const struct path *path,
 		char text[PATH_TEXT_MAX]);
 
