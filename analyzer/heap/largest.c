@@ -18,6 +18,7 @@ enum {
 struct choosing {
 	const struct analysis *analysis;
 	const struct suspects *suspects;
+	struct paths *paths;
 	struct largest *result;
 	uint32_t branches[BRANCHES_MAX];
 	size_t num_branches;
@@ -51,20 +52,26 @@ static bool leads_to_said(const struct choosing *choosing, uint32_t object)
 	return false;
 }
 
-/** Modules, classes and their namespaces, which hold what has nothing else in
- * common. */
-static bool is_namespace(const struct choosing *choosing, uint32_t object)
+/**
+ * Modules, classes and their namespaces, which hold what has nothing else in
+ * common. That of a module need not stand under it in the tree: frames that run
+ * hold it, too.
+ */
+static struct error *is_namespace(const struct choosing *choosing,
+				  uint32_t object, bool *ret)
 {
 	const struct heapgraph *heap = choosing->analysis->heap;
 	uint32_t parent = choosing->analysis->dominators.parent[object];
 	enum pyh_kind kind = heapgraph_type(heap, object)->kind;
 
-	if (kind == PYH_KIND_MODULE || kind == PYH_KIND_TYPE)
-		return true;
-	if (kind != PYH_KIND_DICT || parent >= heap->count)
-		return false;
-	kind = heapgraph_type(heap, parent)->kind;
-	return kind == PYH_KIND_MODULE || kind == PYH_KIND_TYPE;
+	*ret = kind == PYH_KIND_MODULE || kind == PYH_KIND_TYPE;
+	if (kind != PYH_KIND_DICT)
+		return NULL;
+	if (parent < heap->count) {
+		kind = heapgraph_type(heap, parent)->kind;
+		*ret = kind == PYH_KIND_MODULE || kind == PYH_KIND_TYPE;
+	}
+	return *ret ? NULL : paths_is_namespace(choosing->paths, object, ret);
 }
 
 /** The branches under an object that are large enough; how much they keep. */
@@ -115,29 +122,36 @@ static uint32_t take_largest(struct choosing *choosing)
 }
 
 /** One branch: it is one of them, or those below it are looked at instead. */
-static void look_at(struct choosing *choosing, uint32_t object)
+static struct error *look_at(struct choosing *choosing, uint32_t object)
 {
 	uint64_t whole = analysis_retained(choosing->analysis, object);
 	size_t before = choosing->num_branches;
 	bool said = leads_to_said(choosing, object);
 	uint64_t largest, below;
+	bool opened = false;
+	struct error *err = NULL;
 
 	if (is_said(choosing, object))
-		return;
+		return NULL;
 	below = add_branches(choosing, object, &largest);
-	if (said || largest >= whole - whole / 10 ||
-	    (below >= whole / 2 && is_namespace(choosing, object)))
-		return;
+	if (said || largest >= whole - whole / 10)
+		return NULL;
+	if (below >= whole / 2)
+		err = is_namespace(choosing, object, &opened);
+	if (err || opened)
+		return err;
 	choosing->num_branches = before;
 	choosing->result->objects[choosing->result->count++] = object;
+	return NULL;
 }
 
 struct error *largest_find(const struct analysis *analysis,
 			   const struct suspects *suspects,
-			   struct largest *ret)
+			   struct paths *paths, struct largest *ret)
 {
 	CLEANUP(free_pointer) struct choosing *choosing =
 		calloc(1, sizeof(*choosing));
+	struct error *err = NULL;
 	uint64_t largest;
 
 	*ret = (struct largest){ .memory = suspects->memory };
@@ -148,10 +162,11 @@ struct error *largest_find(const struct analysis *analysis,
 		return error_no_memory();
 	choosing->analysis = analysis;
 	choosing->suspects = suspects;
+	choosing->paths = paths;
 	choosing->result = ret;
 	(void)add_branches(choosing, DOMINATOR_ROOT, &largest);
-	while (choosing->num_branches > 0 && ret->count < LARGEST_MAX &&
-	       choosing->visits < VISITS_MAX)
-		look_at(choosing, take_largest(choosing));
-	return NULL;
+	while (!err && choosing->num_branches > 0 &&
+	       ret->count < LARGEST_MAX && choosing->visits < VISITS_MAX)
+		err = look_at(choosing, take_largest(choosing));
+	return err;
 }

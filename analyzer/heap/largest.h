@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "analyzer/analysis.h"
+#include "analyzer/heap/paths.h"
 #include "analyzer/heap/suspects.h"
 #include "image/base/error.h"
 
@@ -28,9 +29,13 @@ struct largest {
 					   have there */
 };
 
-/** The analysis has its tree; suspects are what was found in it. */
+/**
+ * The analysis has its tree; suspects are what was found in it.
+ *
+ * @param paths  of the analysis, which know namespaces of modules
+ */
 struct error *largest_find(const struct analysis *analysis,
 			   const struct suspects *suspects,
-			   struct largest *ret);
+			   struct paths *paths, struct largest *ret);
 
 #endif

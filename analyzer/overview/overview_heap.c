@@ -85,6 +85,16 @@ static void list_over_released(struct whole *whole)
 			whole->over_released[whole->num_over_released++] = i;
 }
 
+static struct error *find_largest(struct scan *scan, struct whole *whole)
+{
+	CLEANUP(paths_release) struct paths *paths = NULL;
+	struct error *err = paths_open(scan->opened, whole->analysis,
+				       scan->options->values, &paths);
+
+	return err ? err : largest_find(whole->analysis, &whole->suspects,
+					paths, &whole->largest);
+}
+
 void whole_analyse(struct scan *scan, struct whole *whole)
 {
 	whole->why_not = analysis_of(scan->opened,
@@ -95,9 +105,7 @@ void whole_analyse(struct scan *scan, struct whole *whole)
 					       scan->options->values,
 					       &whole->suspects);
 	if (!whole->why_not)
-		whole->why_not = largest_find(whole->analysis,
-					      &whole->suspects,
-					      &whole->largest);
+		whole->why_not = find_largest(scan, whole);
 	if (!whole->why_not)
 		whole->why_not = weigh_garbage(whole);
 	if (!whole->why_not)
