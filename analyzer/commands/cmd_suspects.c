@@ -22,7 +22,7 @@ static const struct column suspect_totals[NUM_TOTALS] = {
 	[TOTAL_GARBAGE] = { .key = "garbage", .unit = UNIT_BYTES,
 		.about = "what gc.collect() would free" },
 	[TOTAL_UNEXPLAINED] = { .key = "unexplained", .unit = UNIT_COUNT,
-		.about = "objects that native code holds" },
+		.about = "objects that native code alone holds" },
 	[TOTAL_OBJECTS] = { .key = "objects", .unit = UNIT_COUNT,
 		.about = "all objects that were looked at" },
 	[TOTAL_REFERENCES] = { .key = "references", .unit = UNIT_COUNT,

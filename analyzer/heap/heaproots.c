@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "analyzer/heap/greenlets.h"
+#include "image/base/guard.h"
 #include "image/base/workers.h"
 #include "pyheap/types/pyobject.h"
 
@@ -338,6 +339,38 @@ struct error *heaproots_find(struct heapgraph *heap,
 		err = greenlets_hold_themselves(heap, runtime, &ret->held);
 	if (err)
 		heaproots_deinit(ret);
+	return err;
+}
+
+/** All that is held, but for what nothing says so of except a count. */
+static void take_known(const struct heaproots *roots, struct node_set *known)
+{
+	size_t num_words = (size_t)known->num_nodes / 64 + 1;
+
+	for (size_t i = 0; i < num_words; i++)
+		known->words[i] = roots->held.words[i] &
+				  ~roots->unexplained.words[i];
+	for (size_t i = 0; i < roots->num_roots; i++)
+		if (heaproots_holds(roots, &roots->roots[i]))
+			(void)node_set_add(known, roots->roots[i].object);
+}
+
+struct error *heaproots_native(const struct heapgraph *heap,
+			       const struct heaproots *roots,
+			       struct node_set *ret)
+{
+	CLEANUP(node_set_deinit) struct node_set known = { 0 };
+	struct error *err = node_set_init(ret, heap->count);
+
+	if (err || roots->num_unexplained == 0)
+		return err;
+	err = node_set_init(&known, heap->count);
+	if (err)
+		return err;
+	take_known(roots, &known);
+	err = reach(&heap->graph, GRAPH_MASK_STRONG, NULL, &known);
+	for (size_t i = 0; !err && i < (size_t)heap->count / 64 + 1; i++)
+		ret->words[i] = roots->unexplained.words[i] & ~known.words[i];
 	return err;
 }
 

@@ -57,6 +57,15 @@ static inline bool heaproots_holds(const struct heaproots *roots,
 		node_set_has(&roots->unexplained, root->object));
 }
 
+/**
+ * Of what is unexplained that which native code alone holds: nothing that is
+ * known leads to it. A count too many says of another object only that native
+ * code holds it, too.
+ */
+struct error *heaproots_native(const struct heapgraph *heap,
+			       const struct heaproots *roots,
+			       struct node_set *ret);
+
 /** Roots of an object: the first, and how many follow it. */
 const struct heap_root *heaproots_of(const struct heaproots *roots,
 				     uint32_t object, size_t *ret_count);

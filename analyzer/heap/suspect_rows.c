@@ -271,9 +271,11 @@ static bool put_theory(const struct suspects *suspects,
 				 "unexplained memory", text, ret_bytes);
 	default:
 		*ret_bytes = suspects->unexplained_bytes;
-		(void)snprintf(text, THEORY_MAX, "%s objects held by %s, "
-			       "%s", units_count(suspects->unexplained, number),
-			       ledger ? "C code" : "native code alone",
+		(void)snprintf(text, THEORY_MAX, "%s object%s held by %s code "
+			       "alone, %s",
+			       units_count(suspects->unexplained, number),
+			       suspects->unexplained == 1 ? "" : "s",
+			       ledger ? "C" : "native",
 			       units_size(*ret_bytes, bytes));
 		return true;
 	}

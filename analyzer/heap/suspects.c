@@ -418,20 +418,23 @@ static struct error *look_for_copies(struct finding_suspects *finding,
 	return NULL;
 }
 
-static void count_unexplained(struct finding_suspects *finding)
+static struct error *count_unexplained(struct finding_suspects *finding)
 {
 	const struct analysis *analysis = finding->analysis;
-	const struct node_set *unexplained = &analysis->roots.unexplained;
+	CLEANUP(node_set_deinit) struct node_set native = { 0 };
 	struct suspects *result = finding->result;
+	struct error *err = heaproots_native(analysis->heap, &analysis->roots,
+					     &native);
 
-	for (uint32_t i = 0; i < analysis->heap->count; i++) {
-		if (!node_set_has(unexplained, i))
+	for (uint32_t i = 0; !err && i < analysis->heap->count; i++) {
+		if (!node_set_has(&native, i))
 			continue;
 		result->unexplained++;
 		if (analysis->dominators.parent[i] == DOMINATOR_ROOT)
 			result->unexplained_bytes +=
 				analysis->dominators.retained[i];
 	}
+	return err;
 }
 
 /* --- the result ------------------------------------------------------------ */
@@ -596,7 +599,8 @@ static struct error *search(struct finding_suspects *finding,
 		err = look_at_threads(finding);
 	look_at_top(finding);
 	look_at_garbage(finding);
-	count_unexplained(finding);
+	if (!err)
+		err = count_unexplained(finding);
 	for (uint32_t i = 0; !err && i < count; i++)
 		if (retained_by(finding, children[i]) >=
 		    finding->least)

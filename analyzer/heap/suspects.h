@@ -89,7 +89,7 @@ struct suspects {
 	uint64_t memory;	/* in question: RSS, or all objects */
 	bool memory_is_rss;
 	/* theories that were looked into: what garbage takes, and objects that
-	   native code holds for no known reason */
+	   native code alone holds, for no known reason */
 	uint64_t garbage_bytes;
 	uint64_t unexplained;	/* objects */
 	uint64_t unexplained_bytes;	/* … and what they retain */

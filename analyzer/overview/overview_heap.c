@@ -347,7 +347,7 @@ static void tell_counts(struct scan *scan, const struct whole *whole)
 			       units_count(freed, native),
 			       freed == 1 ? "" : "s");
 	(void)snprintf(line, sizeof(line), "REFCOUNTS %s%s released too often; "
-		       "%s object%s held by native code alone", dangling,
+		       "%s object%s held by native code", dangling,
 		       roots->num_over_released ?
 			       units_count(roots->num_over_released, released) :
 		       freed ? "no other" : "none",
@@ -396,7 +396,8 @@ void whole_tell_state(struct scan *scan, const struct whole *whole)
 		cell_number(UNIT_COUNT, collector->num_uncollectable),
 		whole->gc.enabled == PYH_GC_UNKNOWN ? cell_unknown() :
 			cell_number(UNIT_BOOL, whole->gc.enabled != 0),
-		cell_number(UNIT_COUNT, whole->suspects.unexplained),
+		cell_number(UNIT_COUNT,
+			    whole->analysis->roots.num_unexplained),
 		cell_number(UNIT_COUNT,
 			    whole->analysis->roots.num_over_released) },
 		NUM_GARBAGE);

@@ -14,6 +14,7 @@ import time
 
 FIRST = SECOND = None
 SIZE = 7 << 20
+NATIVE = 5 << 20
 
 
 def wait():
@@ -63,7 +64,28 @@ def in_an_interpreter():
     thread.join()
 
 
+def hold(thing):
+    import ctypes
+    count = ctypes.pythonapi.Py_IncRef
+    count.argtypes = [ctypes.py_object]
+    count(thing)
+
+
+def leak():
+    # In a frame that ends, of whose stack no word is left over.
+    hold(bytearray(NATIVE))
+
+
+def counted():
+    """Native code holds two things: one that nobody else does."""
+    global FIRST
+    FIRST = [bytearray(SIZE)]
+    hold(FIRST)
+    leak()
+    wait()
+
+
 HOWS = {how.__name__: how for how in (locals_lead_there, as_main, in_a_dict,
-                                      in_an_interpreter)}
+                                      in_an_interpreter, counted)}
 if __name__ == "__main__":
     HOWS[sys.argv[1]]()

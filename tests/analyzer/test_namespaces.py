@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What variables of modules are called where something nearer than sys.modules
-leads to the dict that they are in."""
+leads to the dict that they are in, and who is said to hold that."""
 
 import contextlib
 import json
 import os
+import re
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -75,6 +76,22 @@ def check_interpreter(dump):
     assert names == ["__main__.FIRST in interpreter 1"], names
 
 
+def check_counted(dump):
+    """Only what nobody else holds is said to be held by native code alone."""
+    text = text_of(dump, "suspects")
+    lines = re.findall(r"([\d,]+) objects? held by native code alone, "
+                       r"([\d.]+) MiB", text)
+    assert len(lines) == 1, text
+    assert 5 <= float(lines[0][1]) < 6, text
+    excess = answer(dump, "refcounts", "--top", "0")["totals"]["unexplained"]
+    alone = answer(dump, "suspects")["totals"]["unexplained"]
+    assert 1 <= alone < excess, (alone, excess)
+    text = text_of(dump, "overview")
+    assert re.search(r"[\d,]+ objects? held by C code alone, 5\.\d MiB", text)
+    assert re.search(r"^REFCOUNTS .*; {:,} objects held by native code  "
+                     .format(excess), text, re.M), text
+
+
 def test(interpreter, how, checks):
     with dump_of(interpreter, how) as dump:
         for check in checks:
@@ -88,7 +105,8 @@ for interpreter in heaptest.interpreters(few=True):
             ("locals_lead_there", (check_names, check_dict, check_largest)),
             ("as_main", (check_names, check_dict, check_largest)),
             ("in_a_dict", (check_names, check_largest)),
-            ("in_an_interpreter", (check_interpreter,))):
+            ("in_an_interpreter", (check_interpreter,)),
+            ("counted", (check_counted,))):
         with heaptest.case("%s: %s" % (interpreter, how)):
             test(interpreter, how, checks)
 heaptest.finish()
