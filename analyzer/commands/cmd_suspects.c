@@ -8,6 +8,8 @@
 #include "analyzer/cmd.h"
 #include "analyzer/heap/suspect_rows.h"
 #include "analyzer/heap/suspects.h"
+#include "analyzer/ledger/ledger.h"
+#include "analyzer/show/scan_progress.h"
 
 enum {
 	TOTAL_SUSPECTS, TOTAL_MEMORY, TOTAL_GARBAGE, TOTAL_UNEXPLAINED,
@@ -46,6 +48,20 @@ const struct view cmd_suspects_view = {
 "memory that it is in; that of a device whose memory ran out comes first.\n",
 };
 
+/** As the overview has it: without one the numbers would be others. */
+static const struct ledger *ledger_if_any(struct scan *scan)
+{
+	const struct ledger *ledger = NULL;
+	struct error *err = ledger_of(scan->opened, /* owners= */ false,
+				      &ledger);
+
+	progress_clear();
+	if (!err)
+		return ledger;
+	error_free(err);
+	return NULL;
+}
+
 static struct error *run(struct scan *scan)
 {
 	struct render *render = &scan->render;
@@ -75,7 +91,7 @@ static struct error *run(struct scan *scan)
 	if (render_for_people(render))
 		(void)suspect_lines(render, &suspects,
 				    opened_coverage_if_known(scan->opened),
-				    /* ledger= */ NULL, NULL);
+				    ledger_if_any(scan), NULL);
 	else
 		suspect_table(render, analysis, &suspects, "rows");
 	render_end(render);
