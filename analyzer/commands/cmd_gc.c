@@ -172,6 +172,17 @@ static void print_garbage(struct render *render,
 			    units_count(collector->num_uncollectable, number));
 }
 
+/** How the collector is started, if it is. */
+static const char *state_of(const struct pyh_gc *gc)
+{
+	if (gc->enabled == PYH_GC_UNKNOWN)
+		return "there";
+	if (!gc->enabled)
+		return "disabled";
+	return pyh_gc_never_runs(gc) ? "enabled, but with a threshold of 0 it "
+				       "never runs by itself" : "enabled";
+}
+
 static void print_remarks(struct scan *scan, const struct pyh_gc *gc,
 			  const struct collector *collector)
 {
@@ -180,8 +191,7 @@ static void print_remarks(struct scan *scan, const struct pyh_gc *gc,
 
 	render_gap(render);
 	render_line(render, "the collector is %s; it knows %s objects",
-		    gc->enabled == PYH_GC_UNKNOWN ? "there" :
-		    gc->enabled ? "enabled" : "disabled",
+		    state_of(gc),
 		    units_count(collector->num_tracked, tracked));
 	if (gc->collecting)
 		render_line(render, "the dump was taken inside of a "

@@ -13,6 +13,7 @@
 #include "cudaheap/torchtensor.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
+#include "pyheap/references/pygc.h"
 #include "pyheap/values/pydict.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -422,6 +423,23 @@ static void put_single(struct wording *wording)
 		       "one object");
 }
 
+/** Why the collector has not been there: its own state says so, if any does. */
+static void put_garbage(struct wording *wording)
+{
+	char *evidence = wording->suspect->evidence;
+	size_t size = sizeof(wording->suspect->evidence);
+	struct pyh_gc gc;
+
+	pyh_gc_read(wording->runtime, &wording->memory, 0, /* lists= */ false,
+		    &gc);
+	append(evidence, size, "cycles that nothing refers to: gc.collect() "
+	       "would free them; %s",
+	       gc.enabled == 0 ? "the collector is off" :
+	       pyh_gc_never_runs(&gc) ? "its threshold is 0, so that it never "
+					"runs by itself" :
+					"are the collector's thresholds high?");
+}
+
 static void put_evidence(struct wording *wording)
 {
 	struct suspect *suspect = wording->suspect;
@@ -480,9 +498,7 @@ static void put_evidence(struct wording *wording)
 		append(evidence, size, "; each holds the next one");
 		break;
 	case SUSPECT_GARBAGE:
-		append(evidence, size, "cycles that nothing refers to: "
-		       "gc.collect() would free them; is the collector off, or "
-		       "are its thresholds high?");
+		put_garbage(wording);
 		break;
 	case SUSPECT_NATIVE:
 		append(evidence, size, "; counts that no object accounts for: a "

@@ -278,7 +278,9 @@ static void add_gc(char *line, size_t size, const struct pyh_gc *gc)
 
 	if (gc->enabled != PYH_GC_UNKNOWN) {
 		(void)snprintf(line + strlen(line), size - strlen(line),
-			       "; gc %s", gc->enabled ? "on" : "off");
+			       "; gc %s%s", gc->enabled ? "on" : "off",
+			       gc->enabled && pyh_gc_never_runs(gc) ?
+				       ", but never by itself" : "");
 		before = ", thresholds";
 	}
 	for (int i = 0; i < PYH_GC_GENERATIONS_MAX; i++) {

@@ -65,6 +65,12 @@ struct pyh_gc {
 	int64_t heap_size;	/* tracked objects, as 3.14 and later count */
 };
 
+/** Enabled or not, it begins no collection by itself: gc.set_threshold(0). */
+static inline bool pyh_gc_never_runs(const struct pyh_gc *gc)
+{
+	return gc->generations[0].threshold == 0;
+}
+
 /**
  * Read the numbers of one interpreter's collector. (In 3.8 all interpreters
  * share one.) A broken list is counted from both ends and is a finding; so no
