@@ -241,7 +241,7 @@ static struct error *find_components(const struct making *making)
 	if (!err)
 		err = components_find(&heap->graph,
 			&(struct components_options){
-				.mask = GRAPH_MASK_OWNED,
+				.mask = GRAPH_MASK_STRONG,
 				.kinds = heap->types, .kind_nodes = classes,
 				.spill = &heap->spill },
 			&making->analysis->components);
@@ -252,9 +252,13 @@ static struct error *find_components(const struct making *making)
 static struct error *replay_collector(const struct making *making)
 {
 	struct pyh_runtime *runtime;
+	struct pyh_shapes *shapes;
 	struct error *err = opened_runtime(making->opened, &runtime);
 
+	if (!err)
+		err = opened_shapes(making->opened, &shapes);
 	return err ? err : collector_replay(making->analysis->heap, runtime,
+					    shapes,
 					    &making->analysis->collector);
 }
 
@@ -313,6 +317,13 @@ struct error *analysis_of(struct opened *opened, unsigned int parts,
 	if (err)
 		return err;
 	(*at)->have |= parts;
+	if (parts & ANALYSIS_REACH && ((*at)->have & ANALYSIS_REACH) ==
+					      ANALYSIS_REACH)
+		err = collector_find_lost((*at)->heap,
+					  (*at)->dominators.parent,
+					  &(*at)->collector);
+	if (err)
+		return err;
 	*ret = *at;
 	return NULL;
 }

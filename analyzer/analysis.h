@@ -25,6 +25,8 @@ enum {
 	ANALYSIS_CYCLES = ANALYSIS_COMPONENTS | ANALYSIS_COLLECTOR,
 	ANALYSIS_PARTS = 3,		/* those side by side */
 	ANALYSIS_TREE = 1 << 3,		/* dominators and their tree */
+	/* garbage, and what else is not reached: collector_find_lost() */
+	ANALYSIS_REACH = ANALYSIS_DOMINATORS | ANALYSIS_COLLECTOR,
 	ANALYSIS_ALL = ANALYSIS_TREE | ANALYSIS_DOMINATORS | ANALYSIS_CYCLES,
 };
 

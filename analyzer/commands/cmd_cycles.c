@@ -49,7 +49,7 @@ static const struct column cycle_columns[NUM_CYCLE_COLUMNS] = {
 enum {
 	TOTAL_CYCLES, TOTAL_OBJECTS, TOTAL_SIZE, TOTAL_GARBAGE_CYCLES,
 	TOTAL_GARBAGE_OBJECTS, TOTAL_GARBAGE_SIZE, TOTAL_GARBAGE_FINALIZERS,
-	NUM_TOTALS
+	TOTAL_LOST_CYCLES, TOTAL_LOST, TOTAL_LOST_BYTES, NUM_TOTALS
 };
 
 static const struct column cycle_totals[NUM_TOTALS] = {
@@ -67,6 +67,14 @@ static const struct column cycle_totals[NUM_TOTALS] = {
 		.about = "their size; what lives by them is not in it (see gc)" },
 	[TOTAL_GARBAGE_FINALIZERS] = { .key = "garbage_finalizers", .unit = UNIT_COUNT,
 		.about = "finalizers that would be run" },
+	[TOTAL_LOST_CYCLES] = { .key = "lost_cycles", .unit = UNIT_COUNT,
+		.about = "those of the cycles that nothing known leads to, but "
+			 "that the collector would not find" },
+	[TOTAL_LOST] = { .key = "lost", .unit = UNIT_COUNT,
+		.about = "all such objects of the dump, as in gc, also what is "
+			 "in cycles through native code, which are no rows" },
+	[TOTAL_LOST_BYTES] = { .key = "lost_bytes", .unit = UNIT_BYTES,
+		.about = "what the allocators hold for those" },
 };
 
 static struct error *run(struct scan *scan);
@@ -208,6 +216,9 @@ static struct error *choose(struct rows *rows, struct toplist *list)
 
 	for (int i = 0; i < NUM_TOTALS; i++)
 		rows->totals[i] = cell_number(cycle_totals[i].unit, 0);
+	rows->totals[TOTAL_LOST].number = rows->analysis->collector.num_lost;
+	rows->totals[TOTAL_LOST_BYTES].number =
+		rows->analysis->collector.lost_bytes;
 	for (uint32_t i = 0; !err && i < rows->count; i++) {
 		const struct cycle *cycle = &rows->cycles[i];
 		struct cell *totals = rows->totals;
@@ -224,6 +235,7 @@ static struct error *choose(struct rows *rows, struct toplist *list)
 			totals[TOTAL_GARBAGE_FINALIZERS].number +=
 				cycle->finalizers;
 		}
+		totals[TOTAL_LOST_CYCLES].number += cycle->lost * cycle->count;
 		if (gate_open(&rows->scan->gate)) {
 			err = fill(rows, cycle, false, NULL, cells);
 			gate_row(&rows->scan->gate, cells);
@@ -295,6 +307,7 @@ static void print_remark(const struct rows *rows)
 	struct render *render = &rows->scan->render;
 	uint64_t all = rows->totals[TOTAL_CYCLES].number;
 	uint64_t garbage = rows->totals[TOTAL_GARBAGE_CYCLES].number;
+	uint64_t lost = rows->totals[TOTAL_LOST_CYCLES].number;
 	char number[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX];
 
 	render_gap(render);
@@ -306,10 +319,10 @@ static void print_remark(const struct rows *rows)
 			    garbage == 1 ? "" : "s");
 	else
 		render_line(render, "no garbage among them");
-	if (all > garbage)
+	if (all > garbage + lost)
 		render_line(render, "%s live, which is normal: classes and "
 			    "their bases, modules and their functions",
-			    units_count(all - garbage, number));
+			    units_count(all - garbage - lost, number));
 }
 
 static struct error *print(struct rows *rows)
@@ -329,6 +342,7 @@ static struct error *print(struct rows *rows)
 	err = print_rows(rows, &list);
 	if (!err && rows->totals[TOTAL_CYCLES].number > 0)
 		print_remark(rows);
+	cycles_lost_line(&scan->render, &rows->analysis->collector);
 	render_end(&scan->render);
 	gate_totals(&scan->gate, rows->totals);
 	if (!err && rows->totals[TOTAL_CYCLES].number == 0)
@@ -342,7 +356,7 @@ static struct error *run(struct scan *scan)
 	struct rows rows = { .scan = scan };
 	struct pyh_runtime *runtime;
 	struct error *err = analysis_of(scan->opened, ANALYSIS_COMPONENTS |
-						ANALYSIS_COLLECTOR,
+						ANALYSIS_REACH,
 					&rows.analysis);
 
 	if (!err)

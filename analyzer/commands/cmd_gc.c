@@ -8,6 +8,7 @@
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
 #include "analyzer/heap/collectors.h"
+#include "analyzer/heap/cycles.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
 
@@ -49,7 +50,8 @@ static const struct column gc_columns[NUM_GC_COLUMNS] = {
 };
 
 enum {
-	TOTAL_GARBAGE, TOTAL_FREED, TOTAL_FREED_BYTES, TOTAL_FINALIZERS,
+	TOTAL_GARBAGE, TOTAL_BY_WORDS, TOTAL_FREED, TOTAL_FREED_BYTES,
+	TOTAL_LOST, TOTAL_LOST_BYTES, TOTAL_FINALIZERS,
 	TOTAL_STAY, TOTAL_GC_GARBAGE, TOTAL_TRACKED, TOTAL_FROZEN,
 	TOTAL_ENABLED, TOTAL_COLLECTING, NUM_TOTALS
 };
@@ -57,11 +59,21 @@ enum {
 static const struct column gc_totals[NUM_TOTALS] = {
 	[TOTAL_GARBAGE] = { .key = "garbage", .unit = UNIT_COUNT,
 		.about = "objects that gc.collect() would find now" },
+	[TOTAL_BY_WORDS] = { .key = "garbage_by_words", .unit = UNIT_COUNT,
+		.about = "those of them that are garbage only if words of "
+			 "unknown structures are references, as they are in "
+			 "classes of Cython and mypyc" },
 	[TOTAL_FREED] = { .key = "freed", .unit = UNIT_COUNT,
 		.about = "objects that it would free: those, and what lives by "
 			 "them" },
 	[TOTAL_FREED_BYTES] = { .key = "freed_bytes", .unit = UNIT_BYTES,
 		.about = "what the allocators hold for these" },
+	[TOTAL_LOST] = { .key = "lost", .unit = UNIT_COUNT,
+		.about = "objects that nothing known leads to and that "
+			 "gc.collect() would not free: garbage that it cannot "
+			 "see, or a cycle through native code" },
+	[TOTAL_LOST_BYTES] = { .key = "lost_bytes", .unit = UNIT_BYTES,
+		.about = "what the allocators hold for those" },
 	[TOTAL_FINALIZERS] = { .key = "finalizers", .unit = UNIT_COUNT,
 		.about = "finalizers that it would run" },
 	[TOTAL_STAY] = { .key = "garbage_uncollectable", .unit = UNIT_COUNT,
@@ -158,11 +170,15 @@ static void print_garbage(struct render *render,
 			    "nothing");
 		return;
 	}
-	render_line(render, "garbage: %s objects in cycles and what hangs on "
+	render_line(render, "garbage: %s objects in cycles or hanging on "
 		    "them; gc.collect() would free %s in %s objects",
 		    units_count(collector->num_garbage, garbage),
 		    units_size(collector->freed_bytes, size),
 		    units_count(collector->num_freed, freed));
+	if (collector->num_by_words > 0)
+		render_line(render, "by words: %s of them, if words of unknown "
+			    "structures are references",
+			    units_count(collector->num_by_words, number));
 	if (collector->num_finalizers > 0)
 		render_line(render, "finalizers: it would run %s",
 			    units_count(collector->num_finalizers, number));
@@ -197,6 +213,7 @@ static void print_remarks(struct scan *scan, const struct pyh_gc *gc,
 		render_line(render, "the dump was taken inside of a "
 			    "collection");
 	print_garbage(render, collector);
+	cycles_lost_line(render, collector);
 	if (gc->garbage > 0)
 		render_line(render, "gc.garbage has %s objects",
 			    units_count((uint64_t)gc->garbage, number));
@@ -214,7 +231,7 @@ static struct error *run(struct scan *scan)
 	struct pyh_runtime *runtime;
 	size_t count;
 	struct pyh_gc gc;
-	struct error *err = analysis_of(scan->opened, ANALYSIS_COLLECTOR,
+	struct error *err = analysis_of(scan->opened, ANALYSIS_REACH,
 					&analysis);
 
 	if (!err)
@@ -227,6 +244,11 @@ static struct error *run(struct scan *scan)
 	gc = collectors[0];
 	collector = &analysis->collector;
 	totals[TOTAL_GARBAGE] = cell_number(UNIT_COUNT, collector->num_garbage);
+	totals[TOTAL_BY_WORDS] = cell_number(UNIT_COUNT,
+					     collector->num_by_words);
+	totals[TOTAL_LOST] = cell_number(UNIT_COUNT, collector->num_lost);
+	totals[TOTAL_LOST_BYTES] = cell_number(UNIT_BYTES,
+					       collector->lost_bytes);
 	totals[TOTAL_FREED] = cell_number(UNIT_COUNT, collector->num_freed);
 	totals[TOTAL_FREED_BYTES] = cell_number(UNIT_BYTES,
 						collector->freed_bytes);

@@ -359,6 +359,30 @@ static struct error *find_object(const struct view_of_paths *view,
 	return NULL;
 }
 
+/** Why an object has no path: not all such objects are garbage. */
+static struct error *remark_no_path(const struct view_of_paths *view,
+				    uint32_t object)
+{
+	const struct heapgraph *heap = view->analysis->heap;
+	const struct analysis *analysis;
+	struct error *err = analysis_of(view->scan->opened, ANALYSIS_REACH,
+					&analysis);
+
+	if (err)
+		return err;
+	if (node_set_has(&analysis->collector.freed, object))
+		scan_remark(view->scan, "nothing that lives holds the %s at 0x%"
+			    PRIx64 ": it is garbage",
+			    heapgraph_type(heap, object)->name,
+			    heapgraph_address(heap, object));
+	else
+		scan_remark(view->scan, "nothing known leads to the %s at 0x%"
+			    PRIx64 ", and gc.collect() would not free it",
+			    heapgraph_type(heap, object)->name,
+			    heapgraph_address(heap, object));
+	return NULL;
+}
+
 static struct error *show_object(const struct view_of_paths *view,
 				 struct found *found)
 {
@@ -374,10 +398,7 @@ static struct error *show_object(const struct view_of_paths *view,
 			    "ended after %d references (`--top 0` looks for "
 			    "all)", BUDGET);
 	if (!err && found->paths == 0)
-		scan_remark(view->scan, "nothing that lives holds the %s at 0x%"
-			    PRIx64 ": it is garbage",
-			    heapgraph_type(view->analysis->heap, object)->name,
-			    heapgraph_address(view->analysis->heap, object));
+		err = remark_no_path(view, object);
 	return err;
 }
 
@@ -414,6 +435,35 @@ static struct error *draw_group(const struct view_of_paths *view,
 	return pathdot_add(view->dot, path, text);
 }
 
+/**
+ * What stands where objects have no path: some of one type may be garbage, and
+ * others not.
+ */
+static struct error *no_path_text(const struct view_of_paths *view,
+				  uint32_t type, const char **ret)
+{
+	const struct heapgraph *heap = view->analysis->heap;
+	const struct analysis *analysis;
+	struct error *err = analysis_of(view->scan->opened, ANALYSIS_REACH,
+					&analysis);
+	bool freed = false, others = false;
+
+	for (uint32_t i = 0; !err && i < heap->count && !(freed && others);
+	     i++) {
+		if (heap->types[i] != type || analysis->dominators.parent[i] !=
+						      DOMINATOR_UNREACHED)
+			continue;
+		if (node_set_has(&analysis->collector.freed, i))
+			freed = true;
+		else
+			others = true;
+	}
+	*ret = !others ? "(garbage)" :
+	       freed ? "(garbage, or nothing known leads to it)" :
+		       "(nothing known leads to it)";
+	return err;
+}
+
 static struct error *print_group(const struct view_of_paths *view,
 				 const struct path_group *group)
 {
@@ -429,8 +479,14 @@ static struct error *print_group(const struct view_of_paths *view,
 		return draw_group(view, group, &path);
 	paths_text(view->paths, &path, text);
 	group_cells(view, group, &path, text, cells);
-	if (path.count == 0 && render_for_people(render))
-		cells[PATH_COLUMN_PATH] = cell_text("(garbage)");
+	if (path.count == 0 && render_for_people(render)) {
+		const char *none;
+
+		err = no_path_text(view, group->type, &none);
+		if (err)
+			return err;
+		cells[PATH_COLUMN_PATH] = cell_text(none);
+	}
 	if (render_for_people(render)) {
 		render_row(render, cells);
 		return NULL;

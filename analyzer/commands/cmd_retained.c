@@ -85,7 +85,8 @@ static const struct column retained_totals[NUM_TOTALS] = {
 	[TOTAL_DEVICE] = { .key = "device_retained", .unit = UNIT_BYTES,
 		.about = "data of tensors on devices, each storage once" },
 	[TOTAL_UNREACHED] = { .key = "unreached", .unit = UNIT_COUNT,
-		.about = "objects that nothing leads to: garbage" },
+		.about = "objects that nothing known leads to: garbage, "
+			 "but for those that native code holds in cycles" },
 	[TOTAL_UNREACHED_BYTES] = { .key = "unreached_bytes", .unit = UNIT_BYTES,
 		.about = "what the allocators hold for those" },
 };

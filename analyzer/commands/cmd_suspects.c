@@ -13,7 +13,8 @@
 
 enum {
 	TOTAL_SUSPECTS, TOTAL_MEMORY, TOTAL_GARBAGE, TOTAL_UNEXPLAINED,
-	TOTAL_OBJECTS, TOTAL_REFERENCES, NUM_TOTALS
+	TOTAL_LOST, TOTAL_LOST_BYTES, TOTAL_OBJECTS, TOTAL_REFERENCES,
+	NUM_TOTALS
 };
 
 static const struct column suspect_totals[NUM_TOTALS] = {
@@ -25,6 +26,11 @@ static const struct column suspect_totals[NUM_TOTALS] = {
 		.about = "what gc.collect() would free" },
 	[TOTAL_UNEXPLAINED] = { .key = "unexplained", .unit = UNIT_COUNT,
 		.about = "objects that native code alone holds" },
+	[TOTAL_LOST] = { .key = "lost", .unit = UNIT_COUNT,
+		.about = "objects that nothing known leads to and that "
+			 "gc.collect() would not free" },
+	[TOTAL_LOST_BYTES] = { .key = "lost_bytes", .unit = UNIT_BYTES,
+		.about = "what the allocators hold for those" },
 	[TOTAL_OBJECTS] = { .key = "objects", .unit = UNIT_COUNT,
 		.about = "all objects that were looked at" },
 	[TOTAL_REFERENCES] = { .key = "references", .unit = UNIT_COUNT,
@@ -84,6 +90,9 @@ static struct error *run(struct scan *scan)
 	totals[TOTAL_GARBAGE] = cell_number(UNIT_BYTES, suspects.garbage_bytes);
 	totals[TOTAL_UNEXPLAINED] = cell_number(UNIT_COUNT,
 						suspects.unexplained);
+	totals[TOTAL_LOST] = cell_number(UNIT_COUNT, suspects.lost);
+	totals[TOTAL_LOST_BYTES] = cell_number(UNIT_BYTES,
+					       suspects.lost_bytes);
 	totals[TOTAL_OBJECTS] = cell_number(UNIT_COUNT, analysis->heap->count);
 	totals[TOTAL_REFERENCES] = cell_number(
 		UNIT_COUNT, analysis->heap->graph.num_edges);

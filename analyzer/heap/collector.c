@@ -6,11 +6,15 @@
 
 #include <stdlib.h>
 
+#include "analyzer/graph/dominators.h"
 #include "analyzer/heap/frozen.h"
 #include "image/base/guard.h"
 #include "pyheap/references/pygreenlet.h"
 
-enum { BITS_DEFERRED = 1 << 6 };	/* of ob_gc_bits */
+enum {
+	BITS_DEFERRED = 1 << 6,		/* of ob_gc_bits */
+	GRAPH_MASK_VISITED = GRAPH_MASK_TRAVERSED | 1 << GRAPH_GUESSED,
+};
 
 /** Words of a set of all objects. */
 static size_t num_words(const struct heapgraph *heap)
@@ -20,18 +24,68 @@ static size_t num_words(const struct heapgraph *heap)
 
 /* --- what it would find ---------------------------------------------------- */
 
-/** True if more hold the object than members refer to it. */
-static bool held_from_outside(const struct heapgraph *heap,
-			      const struct node_set *members, uint32_t object)
+struct replay {
+	const struct heapgraph *heap;
+	const struct pyh_runtime *runtime;
+	struct node_set members;	/* those that it looks at */
+	bool *by_words;		/* of each type: guesses are for its tp_traverse */
+};
+
+/** How many of those that lead to an object are visited. */
+struct visits {
+	uint64_t known;
+	uint64_t guessed;	/* words of unknown structures … */
+	uint64_t others;	/* … and guesses that no tp_traverse is for */
+};
+
+/** True if a word that may be a reference is one that tp_traverse is for. */
+static bool is_visited(const struct replay *replay, uint32_t from,
+		       uint32_t object)
 {
-	const struct graph *graph = &heap->graph;
-	uint64_t count = 0;
+	const struct heapgraph *heap = replay->heap;
+
+	// A word that leads to its own object is mostly no count: frames of
+	// Nuitka's have one, as CPython's own.
+	return from != object && node_set_has(&replay->members, from) &&
+	       !(heap->flags[from] & HEAP_GUESSED) &&
+	       replay->by_words[heap->types[from]];
+}
+
+static struct visits count_visits(const struct replay *replay,
+				  uint32_t object)
+{
+	const struct graph *graph = &replay->heap->graph;
+	struct visits visits = { 0 };
 
 	for (uint32_t j = graph->in_at[object]; j < graph->in_at[object + 1];
-	     j++)
-		count += graph_hold(graph->in[j]) == GRAPH_TRAVERSED &&
-			 node_set_has(members, graph_end(graph->in[j]));
-	return heapgraph_references(heap, object) > count;
+	     j++) {
+		uint32_t from = graph_end(graph->in[j]);
+
+		if (graph_hold(graph->in[j]) == GRAPH_TRAVERSED)
+			visits.known += node_set_has(&replay->members, from);
+		else if (graph_hold(graph->in[j]) != GRAPH_GUESSED)
+			continue;
+		else if (is_visited(replay, from, object))
+			visits.guessed++;
+		else
+			visits.others++;
+	}
+	return visits;
+}
+
+/**
+ * True if more hold the object than members refer to it. Guesses count where
+ * they come out even: one too many, and nobody knows which of them it is.
+ */
+static bool held_from_outside(const struct replay *replay, uint32_t object,
+			      bool *ret_by_words)
+{
+	uint64_t references = heapgraph_references(replay->heap, object);
+	struct visits visits = count_visits(replay, object);
+
+	*ret_by_words = references > visits.known && visits.others == 0 &&
+			references == visits.known + visits.guessed;
+	return references > visits.known && !*ret_by_words;
 }
 
 static bool is_passed_over(const struct heapgraph *heap,
@@ -63,30 +117,102 @@ static void find_members(const struct heapgraph *heap,
 	}
 }
 
-static struct error *find_garbage(const struct heapgraph *heap,
-				  const struct pyh_runtime *runtime,
+/** Types whose instances' unknown words are for a tp_traverse. */
+static struct error *find_types(const struct heapgraph *heap,
+				struct pyh_shapes *shapes, bool **ret)
+{
+	uint32_t count = pyh_types_count(heap->pyh_types);
+
+	*ret = calloc((size_t)count + 1, sizeof(**ret));
+	if (!*ret)
+		return error_no_memory();
+	for (uint32_t i = 0; i < count; i++) {
+		const struct pyh_type *type = pyh_types_get(heap->pyh_types, i);
+		const struct pyh_shape *shape;
+
+		// Of greenlets these are words of a stack.
+		if (!type->has_gc || pyh_greenlet_is_one(type))
+			continue;
+		shape = pyh_shape_of(shapes, type);
+		(*ret)[i] = shape && pyh_shape_visits_open(shape);
+	}
+	return NULL;
+}
+
+static struct error *find_alive(const struct replay *replay,
+				struct node_set *alive,
+				struct node_set *by_words)
+{
+	for (uint32_t i = 0; i < replay->heap->count; i++) {
+		bool words;
+
+		if (!node_set_has(&replay->members, i))
+			continue;
+		if (held_from_outside(replay, i, &words))
+			(void)node_set_add(alive, i);
+		else if (words)
+			(void)node_set_add(by_words, i);
+	}
+	// Other guesses lead to what is held anyway.
+	return reach(&replay->heap->graph, GRAPH_MASK_VISITED,
+		     &replay->members, alive);
+}
+
+/** What would live if none of the guesses were a reference. */
+static struct error *count_by_words(const struct heapgraph *heap,
+				    struct node_set *by_words,
+				    struct collector *ret)
+{
+	struct error *err;
+
+	for (size_t i = 0; i < num_words(heap); i++)
+		by_words->words[i] &= ret->garbage.words[i];
+	err = reach(&heap->graph, GRAPH_MASK_TRAVERSED, &ret->garbage,
+		    by_words);
+	ret->num_by_words = node_set_count(by_words);
+	return err;
+}
+
+static struct error *find_in_sets(struct replay *replay,
+				  struct pyh_shapes *shapes,
 				  struct collector *ret)
 {
-	CLEANUP(node_set_deinit) struct node_set members = { 0 };
+	const struct heapgraph *heap = replay->heap;
 	CLEANUP(node_set_deinit) struct node_set alive = { 0 };
+	CLEANUP(node_set_deinit) struct node_set by_words = { 0 };
 	struct memory_reader memory;
-	struct error *err = node_set_init(&members, heap->count);
+	struct error *err = node_set_init(&alive, heap->count);
 
 	if (!err)
-		err = node_set_init(&alive, heap->count);
+		err = node_set_init(&by_words, heap->count);
 	if (!err)
-		err = memory_reader_init(&memory, runtime->image->memory);
+		err = find_types(heap, shapes, &replay->by_words);
+	if (!err)
+		err = memory_reader_init(&memory,
+					 replay->runtime->image->memory);
 	if (err)
 		return err;
-	find_members(heap, runtime, &memory, ret, &members);
+	find_members(heap, replay->runtime, &memory, ret, &replay->members);
 	memory_reader_deinit(&memory);
-	for (uint32_t i = 0; i < heap->count; i++)
-		if (node_set_has(&members, i) &&
-		    held_from_outside(heap, &members, i))
-			(void)node_set_add(&alive, i);
-	err = reach(&heap->graph, GRAPH_MASK_TRAVERSED, &members, &alive);
+	err = find_alive(replay, &alive, &by_words);
 	for (size_t i = 0; !err && i < num_words(heap); i++)
-		ret->garbage.words[i] = members.words[i] & ~alive.words[i];
+		ret->garbage.words[i] = replay->members.words[i] &
+					~alive.words[i];
+	return err ? err : count_by_words(heap, &by_words, ret);
+}
+
+static struct error *find_garbage(const struct heapgraph *heap,
+				  const struct pyh_runtime *runtime,
+				  struct pyh_shapes *shapes,
+				  struct collector *ret)
+{
+	struct replay replay = { .heap = heap, .runtime = runtime };
+	struct error *err = node_set_init(&replay.members, heap->count);
+
+	if (!err)
+		err = find_in_sets(&replay, shapes, ret);
+	free(replay.by_words);
+	node_set_deinit(&replay.members);
 	return err;
 }
 
@@ -107,7 +233,7 @@ static struct error *find_uncollectable(const struct heapgraph *heap,
 		if (node_set_has(&ret->garbage, i) &&
 		    finalizers_of(&finalizers, i) == PYH_FINALIZER_LEGACY)
 			(void)node_set_add(&ret->uncollectable, i);
-	err = reach(&heap->graph, GRAPH_MASK_TRAVERSED, &ret->garbage,
+	err = reach(&heap->graph, GRAPH_MASK_VISITED, &ret->garbage,
 		    &ret->uncollectable);
 	for (uint32_t i = 0; !err && i < heap->count; i++)
 		if (node_set_has(&ret->garbage, i) &&
@@ -233,9 +359,9 @@ static struct error *find_freed(struct heapgraph *heap,
 	return err;
 }
 
-static struct error *replay(struct heapgraph *heap,
+static struct error *run_replay(struct heapgraph *heap,
 			    const struct pyh_runtime *runtime,
-			    struct collector *ret)
+			    struct pyh_shapes *shapes, struct collector *ret)
 {
 	struct error *err = frozen_find(heap, runtime, &ret->frozen);
 
@@ -246,7 +372,7 @@ static struct error *replay(struct heapgraph *heap,
 	if (!err)
 		err = node_set_init(&ret->freed, heap->count);
 	if (!err)
-		err = find_garbage(heap, runtime, ret);
+		err = find_garbage(heap, runtime, shapes, ret);
 	if (err)
 		return err;
 	ret->num_frozen = node_set_count(&ret->frozen);
@@ -259,12 +385,13 @@ static struct error *replay(struct heapgraph *heap,
 
 struct error *collector_replay(struct heapgraph *heap,
 			       const struct pyh_runtime *runtime,
+			       struct pyh_shapes *shapes,
 			       struct collector *ret)
 {
 	struct error *err;
 
 	*ret = (struct collector){ 0 };
-	err = replay(heap, runtime, ret);
+	err = run_replay(heap, runtime, shapes, ret);
 	if (err) {
 		collector_deinit(ret);
 		return err;
@@ -275,6 +402,41 @@ struct error *collector_replay(struct heapgraph *heap,
 		if (node_set_has(&ret->freed, i))
 			ret->freed_bytes += heapgraph_footprint(heap, i);
 	return NULL;
+}
+
+/** What gc.garbage would hold, and what that leads to. */
+static struct error *find_kept(const struct heapgraph *heap,
+			       const struct collector *collector,
+			       struct node_set *ret)
+{
+	struct error *err = node_set_init(ret, heap->count);
+
+	if (err || collector->num_uncollectable == 0)
+		return err;
+	for (size_t i = 0; i < num_words(heap); i++)
+		ret->words[i] = collector->garbage.words[i] &
+				~collector->freed.words[i];
+	return reach(&heap->graph, GRAPH_MASK_STRONG, NULL, ret);
+}
+
+struct error *collector_find_lost(const struct heapgraph *heap,
+				  const uint32_t *parents,
+				  struct collector *collector)
+{
+	CLEANUP(node_set_deinit) struct node_set kept = { 0 };
+	struct error *err = find_kept(heap, collector, &kept);
+
+	collector->num_lost = 0;
+	collector->lost_bytes = 0;
+	for (uint32_t i = 0; !err && i < heap->count; i++) {
+		if (parents[i] != DOMINATOR_UNREACHED ||
+		    !collector_is_lost(heap, collector, i) ||
+		    node_set_has(&kept, i))
+			continue;
+		collector->num_lost++;
+		collector->lost_bytes += heapgraph_footprint(heap, i);
+	}
+	return err;
 }
 
 void collector_deinit(struct collector *collector)

@@ -11,9 +11,22 @@
 #include <string.h>
 
 #include "analyzer/kept/kept.h"
+#include "analyzer/show/render.h"
 #include "image/base/guard.h"
+#include "image/base/units.h"
 
 enum { TYPES_NAMED = 4 };	/* the others of a component are counted */
+
+/** What leads to one of its objects leads to all of them. */
+static bool is_lost(const struct analysis *analysis, const struct cycle *cycle)
+{
+	const struct components *components = &analysis->components;
+	uint32_t object = components->members[components->at[cycle->component]];
+
+	return !cycle->garbage && analysis->have & ANALYSIS_DOMINATORS &&
+	       analysis->dominators.parent[object] == DOMINATOR_UNREACHED &&
+	       collector_is_lost(analysis->heap, &analysis->collector, object);
+}
 
 struct cycle cycles_get(const struct analysis *analysis,
 			struct finalizers *finalizers, uint32_t component)
@@ -30,6 +43,7 @@ struct cycle cycles_get(const struct analysis *analysis,
 		cycle.size = kept->cycle_sizes[component];
 		cycle.finalizers = kept->cycle_finalizers[component] >> 1;
 		cycle.garbage = kept->cycle_finalizers[component] & 1;
+		cycle.lost = is_lost(analysis, &cycle);
 		return cycle;
 	}
 	for (uint32_t i = first; i < end; i++) {
@@ -41,6 +55,7 @@ struct cycle cycles_get(const struct analysis *analysis,
 		cycle.garbage |= node_set_has(&analysis->collector.garbage,
 					      object);
 	}
+	cycle.lost = is_lost(analysis, &cycle);
 	return cycle;
 }
 
@@ -56,7 +71,7 @@ uint64_t cycles_shape(const struct analysis *analysis,
 		      const struct cycle *cycle)
 {
 	const struct components *components = &analysis->components;
-	uint64_t shape = cycle->garbage;
+	uint64_t shape = cycle->garbage + 2U * cycle->lost;
 
 	if (analysis->kept)
 		return analysis->kept->cycle_shapes[cycle->component];
@@ -174,4 +189,20 @@ struct error *cycles_types(const struct analysis *analysis, uint32_t component,
 		append(text, ", %zu more type%s", num - TYPES_NAMED,
 		       num - TYPES_NAMED == 1 ? "" : "s");
 	return NULL;
+}
+
+/* --- what is lost ------------------------------------------------------------ */
+
+void cycles_lost_line(struct render *render, const struct collector *collector)
+{
+	char number[UNITS_TEXT_MAX], size[UNITS_TEXT_MAX];
+
+	if (collector->num_lost == 0)
+		return;
+	render_line(render, "%s object%s, %s that nothing known leads to:",
+		    units_count(collector->num_lost, number),
+		    collector->num_lost == 1 ? "" : "s",
+		    units_size(collector->lost_bytes, size));
+	render_line(render, "  garbage that the collector cannot see, or a "
+		    "cycle through native code");
 }

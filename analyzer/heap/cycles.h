@@ -19,6 +19,8 @@ struct cycle {
 	uint64_t objects, size;	/* of all of them; bytes by sys.getsizeof */
 	uint64_t finalizers;	/* objects whose finalizers are still to run */
 	bool garbage;		/* nothing holds them any more */
+	bool lost;		/* nothing known leads to them, but the
+				   collector would not find them */
 };
 
 /** What a component is. */
@@ -27,7 +29,7 @@ struct cycle cycles_get(const struct analysis *analysis,
 
 /**
  * A number that is the same for components that have the same number of
- * objects of each type and are garbage alike, and but for chance for no others.
+ * objects of each type and are garbage or lost alike, and but for chance for no others.
  * Never 0.
  */
 uint64_t cycles_shape(const struct analysis *analysis,
@@ -41,5 +43,10 @@ enum { CYCLES_TYPES_MAX = 512 };
  */
 struct error *cycles_types(const struct analysis *analysis, uint32_t component,
 			   char text[CYCLES_TYPES_MAX]);
+
+struct render;
+
+/** Lines about what is lost, where that is anything. */
+void cycles_lost_line(struct render *render, const struct collector *collector);
 
 #endif

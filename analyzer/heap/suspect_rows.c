@@ -186,7 +186,7 @@ static void append(char *line, size_t size, const char *format, ...)
 }
 
 /** Theories that were looked into. */
-enum theory { THEORY_GARBAGE, THEORY_FREE, THEORY_MALLOC, THEORY_NATIVE,
+enum theory { THEORY_GARBAGE, THEORY_LOST, THEORY_FREE, THEORY_MALLOC, THEORY_NATIVE,
 	      THEORY_SHARED, THEORY_FILES, THEORY_UNEXPLAINED, NUM_THEORIES };
 
 /** Free memory of the allocators: of Python's alone, where the rest is not known. */
@@ -227,6 +227,7 @@ static bool put_theory(const struct suspects *suspects,
 		       char text[THEORY_MAX], uint64_t *ret_bytes)
 {
 	static const int patterns[] = { [THEORY_GARBAGE] = SUSPECT_GARBAGE,
+					[THEORY_LOST] = NUM_SUSPECT_PATTERNS,
 					[THEORY_FREE] = NUM_SUSPECT_PATTERNS,
 					[THEORY_MALLOC] = NUM_SUSPECT_PATTERNS,
 					[THEORY_NATIVE] = SUSPECT_NATIVE,
@@ -244,6 +245,14 @@ static bool put_theory(const struct suspects *suspects,
 		(void)snprintf(text, THEORY_MAX, "garbage %s",
 			       units_size(*ret_bytes, bytes));
 		return true;
+	case THEORY_LOST:
+		*ret_bytes = suspects->lost_bytes;
+		(void)snprintf(text, THEORY_MAX, "%s objects that nothing "
+			       "known leads to, nor gc.collect() frees: %s",
+			       units_count(suspects->lost, number),
+			       units_size(*ret_bytes, bytes));
+		// Most programs have none.
+		return *ret_bytes >= suspects_least(suspects);
 	case THEORY_FREE:
 		if (!free_space(coverage, ledger, ret_bytes))
 			return false;

@@ -426,8 +426,10 @@ static void put_single(struct wording *wording)
 /** Why the collector has not been there: its own state says so, if any does. */
 static void put_garbage(struct wording *wording)
 {
+	const struct collector *collector = &wording->analysis->collector;
 	char *evidence = wording->suspect->evidence;
 	size_t size = sizeof(wording->suspect->evidence);
+	char number[UNITS_TEXT_MAX];
 	struct pyh_gc gc;
 
 	pyh_gc_read(wording->runtime, &wording->memory, 0, /* lists= */ false,
@@ -438,6 +440,10 @@ static void put_garbage(struct wording *wording)
 	       pyh_gc_never_runs(&gc) ? "its threshold is 0, so that it never "
 					"runs by itself" :
 					"are the collector's thresholds high?");
+	if (collector->num_by_words > 0)
+		append(evidence, size, "; %s of them by words of unknown "
+		       "structures, as of Cython's classes",
+		       units_count(collector->num_by_words, number));
 }
 
 static void put_evidence(struct wording *wording)

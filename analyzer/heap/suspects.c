@@ -391,6 +391,8 @@ static void look_at_garbage(struct finding_suspects *finding)
 	struct suspect *suspect;
 
 	finding->result->garbage_bytes = collector->freed_bytes;
+	finding->result->lost = collector->num_lost;
+	finding->result->lost_bytes = collector->lost_bytes;
 	if (collector->freed_bytes < finding->least)
 		return;
 	suspect = add(finding, SUSPECT_GARBAGE, GRAPH_NONE,

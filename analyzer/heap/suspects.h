@@ -93,6 +93,8 @@ struct suspects {
 	uint64_t garbage_bytes;
 	uint64_t unexplained;	/* objects */
 	uint64_t unexplained_bytes;	/* … and what they retain */
+	uint64_t lost, lost_bytes;	/* objects that neither anything known
+					   leads to nor a collection frees */
 };
 
 /** Bytes that are worth a word. */

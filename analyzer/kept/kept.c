@@ -252,6 +252,8 @@ static struct error *take_suspects(struct reading *reading, struct kept *kept,
 	suspects->garbage_bytes = reading->facts.garbage_bytes;
 	suspects->unexplained = reading->facts.unexplained;
 	suspects->unexplained_bytes = reading->facts.unexplained_bytes;
+	suspects->lost = reading->facts.collector.num_lost;
+	suspects->lost_bytes = reading->facts.collector.lost_bytes;
 	return NULL;
 }
 

@@ -24,7 +24,7 @@ _Static_assert(sizeof(struct heapgraph) == 528 &&
 		       sizeof(struct dominators) == 120 &&
 		       sizeof(struct domtree) == 104 &&
 		       sizeof(struct components) == 24 &&
-		       sizeof(struct collector) == 96 &&
+		       sizeof(struct collector) == 112 &&
 		       sizeof(struct pyh_type) == 136 &&
 		       sizeof(struct pyh_type_total) == 56 &&
 		       sizeof(struct heap_root) == 88 &&
@@ -32,7 +32,7 @@ _Static_assert(sizeof(struct heapgraph) == 528 &&
 		       sizeof(struct path_group) == 40 &&
 		       sizeof(struct held_storage) == 24 &&
 		       sizeof(struct pyh_gc) == 280 &&
-		       sizeof(struct suspects) == 6456,
+		       sizeof(struct suspects) == 6472,
 	       "what is kept is all there is");
 #endif
 

@@ -24,7 +24,7 @@
 #include "image/base/error.h"
 
 enum {
-	STORE_VERSION = 5,
+	STORE_VERSION = 6,
 	STORE_KEY = 32,			/* bytes */
 	STORE_COLUMNS_MAX = 64,
 };

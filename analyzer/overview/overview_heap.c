@@ -257,7 +257,8 @@ static uint32_t count_garbage_cycles(const struct analysis *analysis)
 
 enum { GARBAGE_OBJECTS, GARBAGE_FREED, GARBAGE_BYTES, GARBAGE_CYCLES,
        GARBAGE_FINALIZERS, GARBAGE_UNCOLLECTABLE, GARBAGE_ENABLED,
-       GARBAGE_NATIVE, GARBAGE_OVER_RELEASED, NUM_GARBAGE };
+       GARBAGE_NATIVE, GARBAGE_OVER_RELEASED, GARBAGE_BY_WORDS,
+       GARBAGE_LOST, GARBAGE_LOST_BYTES, NUM_GARBAGE };
 
 static const struct column garbage_columns[NUM_GARBAGE] = {
 	[GARBAGE_OBJECTS] = { .key = "objects", .unit = UNIT_COUNT },
@@ -269,6 +270,9 @@ static const struct column garbage_columns[NUM_GARBAGE] = {
 	[GARBAGE_ENABLED] = { .key = "gc_enabled", .unit = UNIT_BOOL },
 	[GARBAGE_NATIVE] = { .key = "held_by_native_code", .unit = UNIT_COUNT },
 	[GARBAGE_OVER_RELEASED] = { .key = "over_released", .unit = UNIT_COUNT },
+	[GARBAGE_BY_WORDS] = { .key = "by_words", .unit = UNIT_COUNT },
+	[GARBAGE_LOST] = { .key = "lost", .unit = UNIT_COUNT },
+	[GARBAGE_LOST_BYTES] = { .key = "lost_bytes", .unit = UNIT_BYTES },
 };
 
 /** "; gc on, thresholds 700 10 10", as far as that is known. */
@@ -302,8 +306,9 @@ static void tell_garbage(struct scan *scan, const struct whole *whole,
 	char number[UNITS_TEXT_MAX], bytes[UNITS_TEXT_MAX];
 	char cycles[UNITS_TEXT_MAX], line[200], safe[RENDER_NAME_MAX];
 
-	(void)snprintf(line, sizeof(line), "GARBAGE   %s objects in %s cycle%s, "
-		       "%s", units_count(collector->num_garbage, number),
+	(void)snprintf(line, sizeof(line), "GARBAGE   %s objects, in or hanging "
+		       "on %s cycle%s, %s",
+		       units_count(collector->num_garbage, number),
 		       units_count(num_cycles, cycles),
 		       num_cycles == 1 ? "" : "s",
 		       units_size(collector->freed_bytes, bytes));
@@ -323,6 +328,10 @@ static void tell_garbage(struct scan *scan, const struct whole *whole,
 					   number));
 	add_gc(line, sizeof(line), &whole->gc);
 	render_line_see(render, line, "cycles");
+	if (collector->num_by_words > 0)
+		render_line(render, "  %s of them if words of unknown "
+			    "structures are references",
+			    units_count(collector->num_by_words, number));
 	for (size_t i = 0; i < whole->num_garbage; i++) {
 		const struct whole_garbage *sum = &whole->garbage[i];
 
@@ -401,12 +410,18 @@ void whole_tell_state(struct scan *scan, const struct whole *whole)
 		cell_number(UNIT_COUNT,
 			    whole->analysis->roots.num_unexplained),
 		cell_number(UNIT_COUNT,
-			    whole->analysis->roots.num_over_released) },
+			    whole->analysis->roots.num_over_released),
+		cell_number(UNIT_COUNT, collector->num_by_words),
+		cell_number(UNIT_COUNT, collector->num_lost),
+		cell_number(UNIT_BYTES, collector->lost_bytes) },
 		NUM_GARBAGE);
 }
 
 unsigned int whole_lines_of_state(const struct whole *whole)
 {
-	return 2 + (unsigned int)(whole->num_garbage +
-				  whole->num_over_released);
+	bool by_words = whole->analysis &&
+			whole->analysis->collector.num_by_words > 0;
+
+	return 2 + by_words + (unsigned int)(whole->num_garbage +
+					     whole->num_over_released);
 }

@@ -82,6 +82,15 @@ struct pyh_shape {
 	uint32_t num_shared_keys;
 };
 
+/**
+ * True if words that nothing is known of are for a tp_traverse written in C: the
+ * class, or a base in C, has one of its own.
+ */
+static inline bool pyh_shape_visits_open(const struct pyh_shape *shape)
+{
+	return !shape->complete && shape->content_hold == PYH_HOLD_TRAVERSED;
+}
+
 struct pyh_shapes;
 
 /** runtime and types are borrowed. */

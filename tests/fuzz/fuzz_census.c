@@ -513,11 +513,11 @@ static struct error *walk_graph(const struct pyh_runtime *runtime,
 	if (!err)
 		err = walk_ways(heap, &roots);
 	if (!err)
-		err = collector_replay(heap, runtime, &collector);
+		err = collector_replay(heap, runtime, shapes, &collector);
 	if (!err)
 		err = components_find(&heap->graph,
 				      &(struct components_options){
-					      .mask = GRAPH_MASK_OWNED,
+					      .mask = GRAPH_MASK_STRONG,
 					      .spill = &heap->spill },
 				      &components);
 	components_deinit(&components);
