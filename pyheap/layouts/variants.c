@@ -8,39 +8,109 @@
 #include "pyheap/runtime/pylayout.h"
 
 /*
- * 3.13.16 … 3.13.18 (which of them was first is not known): PyGC_Head is
- * aligned to four bytes, which lets the generations begin right behind the
- * int before them; the perf trampoline's state in the runtime grew by 24; and
- * _pickle got the fields that 3.14 has.
+ * 3.13 grew on its way; of 3.13.5, .12, .14 and .15 the sources were measured,
+ * and of 3.13.18 a build. Of those between two that differ it is not known
+ * which was first. 3.13.5: more static strings, and a flag in _pickle's two
+ * objects. 3.13.12: 24 bytes more for the perf trampoline, which lie before all
+ * that is of interest in the runtime. 3.13.14: a cached chunk of the data stack
+ * in the state of a thread. 3.13.15: the end of a frame in the Unpickler.
+ * 3.13.16 … 3.13.18: PyGC_Head is aligned to four bytes, which lets the
+ * generations begin right behind the int before them.
  */
+#define FIELDS_UNPICKLER_3_13_5 \
+	{ PYH_PICKLER_MEMO, { 16, 8 } }, \
+	{ PYH_PICKLER_OUTPUT_BUFFER, { 64, 8 } }, \
+	{ PYH_UNPICKLER_MEMO, { 24, 8 } }, \
+	{ PYH_UNPICKLER_MEMO_SIZE, { 32, 8 } }, \
+	{ PYH_UNPICKLER_INPUT_LINE, { 152, 8 } }, \
+	{ PYH_UNPICKLER_ENCODING, { 224, 8 } }, \
+	{ PYH_UNPICKLER_ERRORS, { 232, 8 } }, \
+	{ PYH_UNPICKLER_MARKS, { 240, 8 } }, \
+	{ PYH_UNPICKLER_MARKS_SIZE, { 256, 8 } }
+
+#define FIELDS_UNPICKLER_3_13_15 \
+	{ PYH_PICKLER_MEMO, { 16, 8 } }, \
+	{ PYH_PICKLER_OUTPUT_BUFFER, { 64, 8 } }, \
+	{ PYH_UNPICKLER_MEMO, { 24, 8 } }, \
+	{ PYH_UNPICKLER_MEMO_SIZE, { 32, 8 } }, \
+	{ PYH_UNPICKLER_INPUT_LINE, { 152, 8 } }, \
+	{ PYH_UNPICKLER_ENCODING, { 240, 8 } }, \
+	{ PYH_UNPICKLER_ERRORS, { 248, 8 } }, \
+	{ PYH_UNPICKLER_MARKS, { 256, 8 } }, \
+	{ PYH_UNPICKLER_MARKS_SIZE, { 272, 8 } }
+
+#define FIELDS_RUNTIME_3_13_12 \
+	{ PYH_RUNTIME_PRECONFIG_ALLOCATOR, { 10420, 4 } }, \
+	{ PYH_RUNTIME_CACHED_OBJECTS_INTERNED_STRINGS, { 13856, 8 } }, \
+	{ PYH_RUNTIME_STATIC_OBJECTS, { 13864, 74560 } }, \
+	{ PYH_RUNTIME_TRACEMALLOC, { 10104, 232 } }, \
+	{ PYH_RUNTIME_FAULTHANDLER_FATAL_ERROR_FILE, { 9944, 8 } }, \
+	{ PYH_RUNTIME_FAULTHANDLER_THREAD_FILE, { 9968, 8 } }
+
+#define FIELDS_THREAD_3_13_14 \
+	{ PYH_RUNTIME_MAIN_INTERPRETER, { 88424, 194984 } }, \
+	{ PYH_TSTATEIMPL_ASYNCIO_RUNNING_LOOP, { 312, 8 } }, \
+	{ PYH_INTERP_INITIAL_THREAD, { 194624, 344 } }
+
+#define SIZES_THREAD_3_13_14 \
+	{ PYH_STRUCT_RUNTIME, 283408 }, \
+	{ PYH_STRUCT_INTERP, 194984 }, \
+	{ PYH_STRUCT_TSTATE, 312 }, \
+	{ PYH_STRUCT_TSTATEIMPL, 344 }, \
+	{ PYH_STRUCT_PICKLER, 152 }
+
+static const struct pyh_variant_field fields_3_13_5[] = {
+	FIELDS_UNPICKLER_3_13_5,
+	{ PYH_RUNTIME_STATIC_OBJECTS, { 13840, 74560 } },
+	{ PYH_RUNTIME_MAIN_INTERPRETER, { 88400, 194976 } },
+};
+
+static const struct pyh_variant_size sizes_3_13_5[] = {
+	{ PYH_STRUCT_RUNTIME, 283376 },
+	{ PYH_STRUCT_INTERP, 194976 },
+	{ PYH_STRUCT_PICKLER, 152 },
+	{ PYH_STRUCT_UNPICKLER, 272 },
+};
+
+static const struct pyh_variant_field fields_3_13_12[] = {
+	FIELDS_UNPICKLER_3_13_5,
+	FIELDS_RUNTIME_3_13_12,
+	{ PYH_RUNTIME_MAIN_INTERPRETER, { 88424, 194976 } },
+};
+
+static const struct pyh_variant_size sizes_3_13_12[] = {
+	{ PYH_STRUCT_RUNTIME, 283400 },
+	{ PYH_STRUCT_INTERP, 194976 },
+	{ PYH_STRUCT_PICKLER, 152 },
+	{ PYH_STRUCT_UNPICKLER, 280 },
+};
+
+static const struct pyh_variant_field fields_3_13_14[] = {
+	FIELDS_UNPICKLER_3_13_5,
+	FIELDS_RUNTIME_3_13_12,
+	FIELDS_THREAD_3_13_14,
+};
+
+static const struct pyh_variant_size sizes_3_13_14[] = {
+	SIZES_THREAD_3_13_14,
+	{ PYH_STRUCT_UNPICKLER, 280 },
+};
+
+static const struct pyh_variant_field fields_3_13_15[] = {
+	FIELDS_UNPICKLER_3_13_15,
+	FIELDS_RUNTIME_3_13_12,
+	FIELDS_THREAD_3_13_14,
+};
+
 static const struct pyh_variant_field fields_3_13_late[] = {
-	{ PYH_RUNTIME_PRECONFIG_ALLOCATOR, { 10420, 4 } },
-	{ PYH_RUNTIME_CACHED_OBJECTS_INTERNED_STRINGS, { 13856, 8 } },
-	{ PYH_RUNTIME_STATIC_OBJECTS, { 13864, 74560 } },
-	{ PYH_RUNTIME_MAIN_INTERPRETER, { 88424, 194984 } },
-	{ PYH_RUNTIME_TRACEMALLOC, { 10104, 232 } },
-	{ PYH_RUNTIME_FAULTHANDLER_FATAL_ERROR_FILE, { 9944, 8 } },
-	{ PYH_RUNTIME_FAULTHANDLER_THREAD_FILE, { 9968, 8 } },
-	{ PYH_TSTATEIMPL_ASYNCIO_RUNNING_LOOP, { 312, 8 } },
-	{ PYH_INTERP_INITIAL_THREAD, { 194624, 344 } },
+	FIELDS_UNPICKLER_3_13_15,
+	FIELDS_RUNTIME_3_13_12,
+	FIELDS_THREAD_3_13_14,
 	{ PYH_GC_GENERATIONS, { 20, 72 } },
-	{ PYH_PICKLER_MEMO, { 16, 8 } },
-	{ PYH_PICKLER_OUTPUT_BUFFER, { 64, 8 } },
-	{ PYH_UNPICKLER_MEMO, { 24, 8 } },
-	{ PYH_UNPICKLER_MEMO_SIZE, { 32, 8 } },
-	{ PYH_UNPICKLER_INPUT_LINE, { 152, 8 } },
-	{ PYH_UNPICKLER_ENCODING, { 240, 8 } },
-	{ PYH_UNPICKLER_ERRORS, { 248, 8 } },
-	{ PYH_UNPICKLER_MARKS, { 256, 8 } },
-	{ PYH_UNPICKLER_MARKS_SIZE, { 272, 8 } },
 };
 
 static const struct pyh_variant_size sizes_3_13_late[] = {
-	{ PYH_STRUCT_RUNTIME, 283408 },
-	{ PYH_STRUCT_INTERP, 194984 },
-	{ PYH_STRUCT_TSTATE, 312 },
-	{ PYH_STRUCT_TSTATEIMPL, 344 },
-	{ PYH_STRUCT_PICKLER, 152 },
+	SIZES_THREAD_3_13_14,
 	{ PYH_STRUCT_UNPICKLER, 296 },
 };
 
@@ -306,6 +376,42 @@ static const struct pyh_variant_size sizes_3_15t_early[] = {
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 const struct pyh_layout_variant pyh_layout_variants[] = {
+	{
+		.name = "3.13.5-3.13.11",
+		.minor = 13, .first = 5, .last = 11,
+		.source = "CPython tag v3.13.5, 64-bit Linux, default build",
+		.fields = fields_3_13_5,
+		.num_fields = COUNT(fields_3_13_5),
+		.sizes = sizes_3_13_5,
+		.num_sizes = COUNT(sizes_3_13_5),
+	},
+	{
+		.name = "3.13.12-3.13.13",
+		.minor = 13, .first = 12, .last = 13,
+		.source = "CPython tag v3.13.12, 64-bit Linux, default build",
+		.fields = fields_3_13_12,
+		.num_fields = COUNT(fields_3_13_12),
+		.sizes = sizes_3_13_12,
+		.num_sizes = COUNT(sizes_3_13_12),
+	},
+	{
+		.name = "3.13.14",
+		.minor = 13, .first = 14, .last = 14,
+		.source = "CPython tag v3.13.14, 64-bit Linux, default build",
+		.fields = fields_3_13_14,
+		.num_fields = COUNT(fields_3_13_14),
+		.sizes = sizes_3_13_14,
+		.num_sizes = COUNT(sizes_3_13_14),
+	},
+	{
+		.name = "3.13.15",
+		.minor = 13, .first = 15, .last = 15,
+		.source = "CPython tag v3.13.15, 64-bit Linux, default build",
+		.fields = fields_3_13_15,
+		.num_fields = COUNT(fields_3_13_15),
+		.sizes = sizes_3_13_late,
+		.num_sizes = COUNT(sizes_3_13_late),
+	},
 	{
 		.name = "3.13.16-3.13.18",
 		.minor = 13, .first = 16, .last = 18,
