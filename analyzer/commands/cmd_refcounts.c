@@ -44,12 +44,13 @@ static const struct column refcount_columns[NUM_REFCOUNT_COLUMNS] = {
 		.about = "words of unknown structures that lead to it and may "
 			 "own a count; not in found" },
 	[REFCOUNT_HOLDERS] = { .key = "holders", .title = "words", .unit = UNIT_COUNT,
-		.about = "words of static variables, native stacks and memory "
-			 "of malloc that lead to it or to its text: each may "
-			 "own a count, or be left over; absent where they "
-			 "were not looked for" },
+		.about = "words of static variables, native stacks, memory of "
+			 "malloc and other memory, as libffi's closures, that "
+			 "lead to it or to its text: each may own a count, or "
+			 "be left over; absent where they were not looked for" },
 	[REFCOUNT_HOLDER] = { .key = "holder", .title = "held by", .unit = UNIT_TEXT,
-		.about = "where the first of these words is", .no_key = true },
+		.about = "where the first of these words is, of closures if "
+			 "there are some", .no_key = true },
 	[REFCOUNT_HOLDER_ADDRESS] = { .key = "holder_address", .title = "held at", .unit = UNIT_ADDRESS,
 		.about = "of that word", .hidden = true },
 	[REFCOUNT_IMMORTAL] = { .key = "immortal", .title = "immortal", .unit = UNIT_BOOL,
@@ -100,7 +101,8 @@ const struct view cmd_refcounts_view = {
 "were released too often (they will be freed while in use), then those with\n"
 "most counts that no word of memory accounts for, as after a leak, then those\n"
 "that C code seems to hold: in a static variable, memory of its own, on its\n"
-"stack. An excess that grows from dump to dump is a leak of an extension.\n",
+"stack, in a callback (libffi's closures, of cffi), in what a compiler has\n"
+"written (executable memory). An excess that grows from dump to dump is a leak of an extension.\n",
 };
 
 /** What rows are made of. */

@@ -93,7 +93,12 @@ static bool see_holder(void *context, const struct pyh_root *root)
 
 	found = bsearch(&key, looking->by_object, looking->count,
 			sizeof(*looking->by_object), by_object);
-	if (found && (*found)->holders++ == 0)
+	if (!found)
+		return true;
+	// What is surely a reference says more than a word left over.
+	if ((*found)->holders++ == 0 ||
+	    (pyh_holder_is_closure(root) &&
+	     !pyh_holder_is_closure(&(*found)->holder)))
 		(*found)->holder = *root;
 	return true;
 }

@@ -20,7 +20,8 @@ struct excess {
 	int64_t excess;		/* the count less those; never 0 */
 	uint64_t guessed;	/* words of unknown structures that lead to it */
 	uint32_t holders;	/* words of native memory that do */
-	struct pyh_root holder;	/* the first of those, if there are any */
+	struct pyh_root holder;	/* the first of those, if there are any: of
+				   closures, if there are some */
 };
 
 /** Counts that neither guesses nor holders account for; 0 if over-released. */

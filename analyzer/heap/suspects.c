@@ -14,6 +14,7 @@
 
 #include "analyzer/heap/bounded.h"
 #include "analyzer/heap/copies.h"
+#include "analyzer/heap/excess.h"
 #include "analyzer/heap/pile.h"
 #include "analyzer/heap/suspect_words.h"
 #include "analyzer/heap/tensorpiles.h"
@@ -23,6 +24,7 @@
 #include "analyzer/threads/failure.h"
 #include "image/base/guard.h"
 #include "image/format.h"
+#include "pyheap/references/pyholders.h"
 
 enum {
 	SINGLE_SHARE_LEAST = 5,		/* a fifth */
@@ -346,10 +348,37 @@ static bool is_of_threads(const struct finding_suspects *finding,
 }
 
 /**
+ * How many objects of a type closures of libffi hold. No object refers to them
+ * there, but one owns the closure: a callback, which is no leak.
+ */
+static struct error *count_in_closures(struct finding_suspects *finding,
+				       struct opened *opened, uint32_t type,
+				       uint32_t *ret)
+{
+	const struct analysis *analysis = finding->analysis;
+	struct excesses excesses;
+	struct error *err = excesses_find(opened, analysis, &excesses);
+
+	*ret = 0;
+	if (err)
+		return err;
+	for (size_t i = 0; i < excesses.count; i++) {
+		const struct excess *excess = &excesses.list[i];
+
+		*ret += analysis->heap->types[excess->object] == type &&
+			excess->holders > 0 && excess_left(excess) == 0 &&
+			pyh_holder_is_closure(&excess->holder);
+	}
+	excesses_deinit(&excesses);
+	return NULL;
+}
+
+/**
  * Objects of one type that nobody holds together: scattered over others, or
  * held by native code.
  */
-static void look_at_top(struct finding_suspects *finding)
+static struct error *look_at_top(struct finding_suspects *finding,
+				 struct opened *opened)
 {
 	const struct analysis *analysis = finding->analysis;
 	const struct node_set *unexplained = &analysis->roots.unexplained;
@@ -357,18 +386,19 @@ static void look_at_top(struct finding_suspects *finding)
 	const struct of_type *most = &pile.most;
 	struct of_type native = { .type = most->type };
 	const struct pyh_type *element;
-	uint32_t count;
+	struct error *err = NULL;
+	uint32_t count, in_closures = 0;
 	const uint32_t *children = domtree_children(&analysis->tree,
 						    DOMINATOR_ROOT, &count);
 
 	if (most->count < PILE_MANY * 10 ||
 	    most->retained < finding->least)
-		return;
+		return NULL;
 	element = pyh_types_get(analysis->heap->pyh_types, most->type);
 	if (is_of_the_program(finding, DOMINATOR_ROOT, element) ||
 	    is_of_libraries(finding, most, element) ||
 	    is_of_threads(finding, most))
-		return;
+		return NULL;
 	for (uint32_t i = 0; i < count; i++) {
 		if (analysis->heap->types[children[i]] != most->type ||
 		    !node_set_has(unexplained, children[i]))
@@ -377,12 +407,16 @@ static void look_at_top(struct finding_suspects *finding)
 			native.sample = children[i];
 		native.retained += retained_by(finding, children[i]);
 	}
-	if (native.count > most->count / 2)
-		set_elements(finding, add(finding, SUSPECT_NATIVE, GRAPH_NONE,
-					  native.retained), &native);
-	else
+	if (native.count <= most->count / 2) {
 		set_elements(finding, add(finding, SUSPECT_SCATTERED,
 					  GRAPH_NONE, most->retained), most);
+		return NULL;
+	}
+	err = count_in_closures(finding, opened, most->type, &in_closures);
+	if (!err && in_closures <= native.count / 2)
+		set_elements(finding, add(finding, SUSPECT_NATIVE, GRAPH_NONE,
+					  native.retained), &native);
+	return err;
 }
 
 static void look_at_garbage(struct finding_suspects *finding)
@@ -599,7 +633,8 @@ static struct error *search(struct finding_suspects *finding,
 
 	if (!err)
 		err = look_at_threads(finding);
-	look_at_top(finding);
+	if (!err)
+		err = look_at_top(finding, opened);
 	look_at_garbage(finding);
 	if (!err)
 		err = count_unexplained(finding);

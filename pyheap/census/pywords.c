@@ -94,9 +94,15 @@ static uint64_t distance_of(const struct pyh_word_search *search,
 	return least;
 }
 
+/**
+ * Code leads to no objects. What can be written to as well as run is more than
+ * code: closures of libffi, and all there is where a library asked for stacks
+ * that can be run.
+ */
 static bool is_searched(const struct memory_range *range)
 {
-	return range->state == MEMORY_CAPTURED && !(range->protection & PF_X);
+	return range->state == MEMORY_CAPTURED &&
+	       (range->protection & (PF_W | PF_X)) != PF_X;
 }
 
 static struct error *make_pieces(struct searching *searching)

@@ -36,8 +36,8 @@ struct pyh_word_search {
 	const atomic_bool *stop;	/* end the search */
 };
 
-/** Search captured memory other than code; parts that cannot be read are left
-    out. */
+/** Search captured memory other than code that cannot be written to; parts that
+    cannot be read are left out. */
 struct error *pyh_words_search(const struct pyh_word_search *search);
 
 #endif

@@ -309,8 +309,10 @@ static void put_native(const struct pyh_naming *naming, struct pyh_repr *text,
 	const struct pyh_type *type =
 		root->type ? pyh_type_find(naming->types, root->type) : NULL;
 
-	if (!root->name) {
-		pyh_repr_format(text, "C memory at 0x%" PRIx64, root->holder);
+	if (!root->name || root->index == PYH_ROOT_NO_BLOCK) {
+		pyh_repr_format(text, "%s at 0x%" PRIx64,
+				root->name ? root->name : "C memory",
+				root->holder);
 		return;
 	}
 	pyh_repr_put(text, type ? type->name : root->name);

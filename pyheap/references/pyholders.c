@@ -21,6 +21,9 @@
 enum {
 	STACK_CHUNKS_MAX = 1 << 16,
 	STACK_CHUNK_MAX = 1 << 30,
+	CLOSURE_ABI_MAX = 32,
+	CLOSURE_ARGS_MAX = 1024,
+	CLOSURE_TYPE_MAX = 32,	/* FFI_TYPE_LAST is 15 */
 };
 
 struct span {
@@ -462,12 +465,47 @@ static bool is_static(const struct search *search, struct pyh_root *root)
 	return true;
 }
 
-static bool is_writable(const struct search *search, uint64_t address)
+/** Whether what is at an address may be written to, or run. */
+static bool allows(const struct search *search, uint64_t address,
+		   uint32_t protection)
 {
 	const struct memory_range *range =
 		memory_find(search->runtime->image->memory, address);
 
-	return range && range->protection & PF_W;
+	return range && range->protection & protection;
+}
+
+/**
+ * Whether this is what a closure of libffi hands its function. It is code, then
+ * the interface, the function and this: so are callbacks of cffi, wherever the
+ * memory is, which may not be the one that is run.
+ * Source: libffi include/ffi.h.in, ffi_closure, ffi_cif {abi and nargs, 32 bits
+ * each, arg_types, rtype}, ffi_type {size, alignment and type, 16 bits each}.
+ */
+static bool is_in_closure(struct search *search, uint64_t address)
+{
+	struct memory_reader *memory = &search->memory;
+	uint64_t closure[2], cif[3], type[2];
+
+	return memory_try_read(memory, address - sizeof(closure), closure,
+			       sizeof(closure)) &&
+	       allows(search, closure[1], PF_X) && closure[0] % 8 == 0 &&
+	       memory_try_read(memory, closure[0], cif, sizeof(cif)) &&
+	       (uint32_t)cif[0] <= CLOSURE_ABI_MAX &&
+	       cif[0] >> 32 <= CLOSURE_ARGS_MAX && cif[2] % 8 == 0 &&
+	       memory_try_read(memory, cif[2], type, sizeof(type)) &&
+	       (uint16_t)(type[1] >> 16) <= CLOSURE_TYPE_MAX;
+}
+
+/** Memory of none of the allocators known: pools of libraries, code. */
+static void name_other(struct search *search, struct pyh_root *root)
+{
+	if (is_in_closure(search, root->holder))
+		root->name = PYH_HOLDER_CLOSURES;
+	else if (allows(search, root->holder, PF_X))
+		root->name = "executable memory";
+	if (root->name)
+		root->index = PYH_ROOT_NO_BLOCK;
 }
 
 /** Say what a word is in; false if it is in an object's memory, or constant. */
@@ -482,7 +520,7 @@ static bool describe(struct search *search, const struct hit *hit,
 		.kind = PYH_ROOT_NATIVE, .hold = PYH_HOLD_GUESSED,
 		.address = hit->object_asked, .holder = hit->address,
 	};
-	if (!is_writable(search, hit->address))
+	if (!allows(search, hit->address, PF_W))
 		return false;
 	if (hit->place == PYH_PLACE_OBJECT) {
 		if (is_static(search, root))
@@ -505,7 +543,13 @@ static bool describe(struct search *search, const struct hit *hit,
 		root->index = hit->address - stack->start;
 		return true;
 	}
-	return is_static(search, root) || !is_taken(search, root);
+	if (is_static(search, root))
+		return true;
+	if (is_taken(search, root))
+		return false;
+	if (!root->name)
+		name_other(search, root);
+	return true;
 }
 
 static int by_address(const void *a, const void *b)
@@ -539,6 +583,12 @@ static bool tell_static(struct search *search, pyh_root_fn *fn, void *context)
 			return false;
 	}
 	return true;
+}
+
+bool pyh_holder_is_closure(const struct pyh_root *root)
+{
+	return root->kind == PYH_ROOT_NATIVE && root->name &&
+	       strcmp(root->name, PYH_HOLDER_CLOSURES) == 0;
 }
 
 struct error *pyh_holders_each(const struct pyh_runtime *runtime,

@@ -3,8 +3,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * For objects whose counts neither objects nor known roots account for: static
- * variables of C modules, words of native stacks, memory of malloc. All of
- * captured memory is read once, at the speed of pywords.h. A word that leads to
+ * variables of C modules, words of native stacks, memory of malloc, and what
+ * libraries have mapped for themselves: libffi's closures, pools, shared memory.
+ * All of captured memory but code is read once, at the speed of pywords.h. A word that leads to
  * the characters of a str or the bytes of a bytes counts as well. A word says
  * nothing of whether it owns a count, or is left over from a use before: all are
  * GUESSED. Static objects are told as well, as held by themselves: they begin
@@ -24,6 +25,14 @@ enum {
 	PYH_HOLDERS_OBJECTS = 1 << 20,	/* objects to ask about at once */
 	PYH_HOLDERS_WORDS = 1 << 21,	/* words found for all of them */
 };
+
+#define PYH_HOLDER_CLOSURES "libffi's closures"
+
+/**
+ * Whether a word is a closure of libffi: a callback that an object of cffi or
+ * the like owns, so what it holds is held on behalf of that.
+ */
+bool pyh_holder_is_closure(const struct pyh_root *root);
 
 /**
  * Call fn, in the order of memory, for each word that leads to one of the

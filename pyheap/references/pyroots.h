@@ -32,6 +32,8 @@ enum pyh_root_kind {
 	PYH_ROOT_NATIVE,	/* a word of other memory: of malloc, mapped */
 };
 
+#define PYH_ROOT_NO_BLOCK UINT64_MAX
+
 struct pyh_root {
 	enum pyh_root_kind kind;
 	enum pyh_hold hold;	/* GUESSED: found by the word alone */
@@ -47,10 +49,12 @@ struct pyh_root {
 				   stack entry, of the entry of an array; of a
 				   NATIVE_STACK: bytes above the lowest in use;
 				   of a STATIC: behind name, or into module; of
-				   a NATIVE with a name: into its block */
+				   a NATIVE with a name: into its block;
+				   PYH_ROOT_NO_BLOCK where that has none */
 	const char *name;	/* CPython's name of the field; a symbol; of a
 				   NATIVE what it is in: "malloc", "pymalloc",
-				   "mimalloc", "object". NULL: not known. Valid
+				   "mimalloc", "object", "libffi's closures",
+				   "executable memory". NULL: not known. Valid
 				   as long as the image */
 	const char *module;	/* base name of the file, or NULL; the same */
 };

@@ -39,6 +39,21 @@ class Held:
     pass
 
 
+def compiled():
+    """As code that a compiler has written at run time has its constants."""
+    mmap = ctypes.CDLL(None).mmap
+    mmap.restype, mmap.argtypes = ctypes.c_size_t, [
+        ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_int,
+        ctypes.c_int, ctypes.c_long]
+    # Private and anonymous, to be read, written and run.
+    code = mmap(0, 4096, 7, 0x22, -1, 0)
+    assert code % 4096 == 0
+    constant = collections.UserDict()
+    ctypes.c_size_t.from_address(code + 72).value = id(constant)
+    take(constant)
+    return {"compiled": id(constant), "code": code + 72}
+
+
 leaked, dropped, released, held = Leaked(), Dropped(), Released(), Held()
 three = [released] * 3
 for number in range(LEAKS):
@@ -53,6 +68,7 @@ take(held)
 planted = {"leaked": id(leaked), "dropped": id(dropped),
            "released": id(released), "held": id(held), "leaks": LEAKS,
            "holder": holder, "threads": 3}
+planted.update(compiled())
 del dropped
 
 waiting = threading.Event()

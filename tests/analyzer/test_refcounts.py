@@ -85,6 +85,10 @@ def test_holders(interpreter, core, planted):
              if int(row["address"], 16) == planted["held"]]
     assert held["holder"].startswith("malloc block "), held
     assert int(held["holder_address"], 16) == planted["holder"], held
+    compiled, = [row for row in rows
+                 if int(row["address"], 16) == planted["compiled"]]
+    assert compiled["holder"] == "executable memory at %#x" % (
+        planted["code"]), compiled
 
 
 def test_options(core):

@@ -193,6 +193,49 @@ def leak_native_dicts():
             "number": number, "text": "text %d" % number}))
 
 
+def well_closures():
+    """As cffi has callbacks: what each calls is held by a closure of libffi, and
+    that by an object which the collector cannot ask."""
+    import ctypes
+    closures = libffi()
+    if closures is None:
+        return
+    interface = ctypes.create_string_buffer(64)
+    default = 2 if os.uname().machine == "x86_64" else 1
+    assert closures.ffi_prep_cif(
+        interface, default, 0, ctypes.byref(
+            ctypes.c_char.in_dll(closures, "ffi_type_void")), None) == 0
+    function = ctypes.cast(closures.ffi_prep_cif, ctypes.c_void_p)
+    closures.ffi_closure_alloc.restype = ctypes.c_void_p
+    code = ctypes.c_void_p()
+    global CALLBACKS
+    CALLBACKS = [interface]
+    for number in range(ITEMS):
+        session = ctypes.py_object(Session(number))
+        closure = ctypes.c_void_p(closures.ffi_closure_alloc(
+            ctypes.c_size_t(128), ctypes.byref(code)))
+        assert closures.ffi_prep_closure_loc(closure, interface, function,
+                                             session, code) == 0
+        ctypes.pythonapi.Py_IncRef(session)
+        CALLBACKS.append(closure.value)
+
+
+def well_closures_mapped_twice():
+    """Where no memory can be written to and run, closures are mapped twice."""
+    import ctypes
+    PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1    # of Linux 6.3
+    ctypes.CDLL(None).prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0)
+    well_closures()
+
+
+def libffi():
+    """The library that ctypes has loaded, unless that is a part of it."""
+    import ctypes
+    with open("/proc/self/maps") as maps:
+        paths = [line.split()[-1] for line in maps if "/libffi" in line]
+    return ctypes.CDLL(paths[0]) if paths else None
+
+
 def leak_tasks():
     global PENDING
     PENDING = []
