@@ -94,28 +94,71 @@ static bool find_heap(struct malloc_walk *walk, uint64_t start, uint64_t end)
 	return true;
 }
 
-/** A chunk with a mapping of its own: its header is on a page's start. */
+enum mapped { MAPPED_UNREADABLE, MAPPED_NONE, MAPPED_CHUNK };
+
+/** Whether a chunk with a mapping of its own begins on a page. */
+static enum mapped look_at_page(struct memory_reader *memory, uint64_t at,
+				uint64_t end, struct malloc_chunk *ret)
+{
+	uint64_t header[2], size;
+
+	if (!memory_try_read(memory, at, header, sizeof(header)))
+		return MAPPED_UNREADABLE;
+	size = header[1] & ~(uint64_t)SIZE_BITS;
+	// In 2.43 and later it is a header's size less.
+	if (header[0] != 0 || (header[1] & SIZE_BITS) != IS_MMAPPED ||
+	    size < CHUNK_LEAST || size > end - at ||
+	    (size % PAGE && (size + HEADER) % PAGE))
+		return MAPPED_NONE;
+	*ret = (struct malloc_chunk){
+		.start = at + HEADER, .in_use = true,
+		.end = (at + size + PAGE - 1) & ~(uint64_t)(PAGE - 1),
+	};
+	return MAPPED_CHUNK;
+}
+
+/** Remember that nothing begins on the pages from low up to page. */
+static void keep_bare(struct malloc_bare *bare, uint64_t low, uint64_t page)
+{
+	// Pages that were known are a part of these, or they are elsewhere.
+	if (low > bare->to || page < bare->from || page >= bare->to)
+		bare->to = page + PAGE;
+	bare->from = low;
+}
+
+/**
+ * A chunk with a mapping of its own: its header is on a page's start. Memory of
+ * another allocator may be full of words to ask about, and none of them is to
+ * look at thousands of pages again.
+ */
 static bool find_mapped(struct malloc_walk *walk, uint64_t start, uint64_t end,
 			uint64_t address, struct malloc_chunk *ret)
 {
-	uint64_t at = address & ~(uint64_t)(PAGE - 1), header[2], size;
+	uint64_t page = address & ~(uint64_t)(PAGE - 1), at = page;
+	uint64_t least = start, low = page + PAGE;
+	struct malloc_bare *bare = &walk->bare;
+	enum mapped found = MAPPED_NONE;
 
-	for (int i = 0; i < PAGES_BACK && at >= start; i++, at -= PAGE) {
-		if (!memory_try_read(walk->memory, at, header, sizeof(header)))
-			return false;
-		size = header[1] & ~(uint64_t)SIZE_BITS;
-		// In 2.43 and later it is a header's size less.
-		if (header[0] != 0 || (header[1] & SIZE_BITS) != IS_MMAPPED ||
-		    size < CHUNK_LEAST || size > end - at ||
-		    (size % PAGE && (size + HEADER) % PAGE))
-			continue;
-		*ret = (struct malloc_chunk){
-			.start = at + HEADER, .in_use = true,
-			.end = (at + size + PAGE - 1) & ~(uint64_t)(PAGE - 1),
-		};
-		return address < ret->end;
+	if (page < start)
+		return false;
+	if (page - start >= (uint64_t)PAGES_BACK * PAGE)
+		least = page - (uint64_t)(PAGES_BACK - 1) * PAGE;
+	if (bare->start != start || bare->end != end)
+		*bare = (struct malloc_bare){ .start = start, .end = end };
+	for (;; at -= PAGE) {
+		if (at >= bare->from && at < bare->to)
+			at = bare->from;
+		else
+			found = look_at_page(walk->memory, at, end, ret);
+		if (found != MAPPED_NONE)
+			break;
+		low = at;
+		if (at < least || at - least < PAGE)
+			break;
 	}
-	return false;
+	if (low <= page)
+		keep_bare(bare, low, page);
+	return found == MAPPED_CHUNK && address < ret->end;
 }
 
 /** Walk on to the chunk that reaches beyond an address. */

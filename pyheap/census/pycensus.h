@@ -228,7 +228,7 @@ void pyh_census_lookup_by(struct pyh_census *census, unsigned int worker,
  *
  * @param ret_buffer  where there is none: the address of the memory claimed by
  *	an object that this one lies in, or, outside of arenas, may lie in; 0:
- *	none
+ *	none. NULL: not asked for, as that may be far to look
  * @return what is there
  */
 enum pyh_place pyh_census_show(struct pyh_census *census, unsigned int worker,

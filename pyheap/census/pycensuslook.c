@@ -459,7 +459,8 @@ enum pyh_place pyh_census_show(struct pyh_census *census, unsigned int worker,
 	struct pyh_lookup lookup;
 	uint64_t footprint;
 
-	*ret_buffer = 0;
+	if (ret_buffer)
+		*ret_buffer = 0;
 	lookup_by(looking, address, &lookup);
 	if (lookup.place == PYH_PLACE_OBJECT) {
 		if (object_at(looking, lookup.block ? lookup.block :
@@ -467,6 +468,8 @@ enum pyh_place pyh_census_show(struct pyh_census *census, unsigned int worker,
 			      &found, &footprint))
 			census_show(looking, fn, context, &found, footprint,
 				    /* taken_back= */ false);
+	} else if (!ret_buffer) {
+		return lookup.place;
 	} else if (lookup.place == PYH_PLACE_CLAIMED && lookup.block) {
 		*ret_buffer = lookup.block + census->rules.prefix;
 	} else if (!lookup.block &&

@@ -182,10 +182,9 @@ static void meet_owner(void *context, unsigned int worker, uint64_t address,
 		       uint64_t word)
 {
 	struct search *search = context;
-	uint64_t unused;
 
 	if (pyh_census_show(search->settling.census, worker, address, look_in,
-			    search, &unused) != PYH_PLACE_OBJECT)
+			    search, NULL) != PYH_PLACE_OBJECT)
 		return;
 	for (size_t i = 0; i < atomic_load(&search->num_buffers); i++) {
 		if (leads_to(&search->buffers[i], word))

@@ -60,6 +60,7 @@ struct search {
 	struct spans passed;	/* where no words are looked at; by start */
 	struct memory_reader memory;
 	struct malloc_walk walk;
+	struct span mapping;	/* that the word asked about last was in */
 	pthread_mutex_t lock;	/* of what follows */
 	struct hit *hits;
 	size_t num_hits, room;
@@ -361,7 +362,6 @@ static void meet(void *context, unsigned int worker, uint64_t address,
 	struct search *search = context;
 	struct asking asking = { .search = search, .known = true,
 				 .hit = { .address = address, .word = word } };
-	uint64_t unused;
 
 	if (is_type_of_object(search, address))
 		return;
@@ -369,7 +369,7 @@ static void meet(void *context, unsigned int worker, uint64_t address,
 	if (asking.hit.object_asked == 0 || span_at(&search->passed, address))
 		return;
 	asking.hit.place = pyh_census_show(search->census, worker, address,
-					   ask_object, &asking, &unused);
+					   ask_object, &asking, NULL);
 	// What is in an arena is in no stack.
 	if (asking.hit.place == PYH_PLACE_OTHER &&
 	    is_unused_stack(search, address))
@@ -421,12 +421,14 @@ static void no_visit(void *context, const struct pyh_visit *visit)
  */
 static bool is_taken(struct search *search, struct pyh_root *root)
 {
-	struct span map = mapping_around(search->runtime->image->memory,
-					 root->holder);
+	struct span *map = &search->mapping;
 	struct malloc_chunk chunk;
 	uint64_t buffer;
 
-	if (!malloc_chunk_at(&search->walk, map.start, map.end, root->holder,
+	if (root->holder < map->start || root->holder >= map->end)
+		*map = mapping_around(search->runtime->image->memory,
+				      root->holder);
+	if (!malloc_chunk_at(&search->walk, map->start, map->end, root->holder,
 			     &chunk))
 		return false;
 	root->name = "malloc";

@@ -1,0 +1,111 @@
+/*
+ * The chunk of malloc around an address, held against a plain loop; and that
+ * memory of another allocator is not looked through for each word of it.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "image/malloc/mallocchunk.h"
+
+#include <elf.h>
+#include <time.h>
+
+#include "tests/lib/check.h"
+
+enum {
+	PAGE = 4096,
+	PAGES = 6000,		/* more than are looked at */
+	BACK = 4096,		/* … before an address */
+	HEADER = 16,
+	IS_MMAPPED = 2,
+	SLOW_MS = 3000,		/* reading them for each word takes minutes */
+};
+
+#define BASE UINT64_C(0x7f0000123000)
+#define END (BASE + (uint64_t)PAGES * PAGE)
+
+static uint64_t words[PAGES][PAGE / 8];
+
+static const struct {
+	size_t page, pages;	/* where a chunk begins, what it takes */
+} planted[] = { { 3, 10 }, { 100, 1 }, { 101, 50 }, { 1500, 20 } };
+
+/** The page that the chunk begins on by which an address is judged; or -1. */
+static int chunk_of(size_t page)
+{
+	int ret = -1;
+
+	for (size_t i = 0; i < sizeof(planted) / sizeof(planted[0]); i++)
+		if (planted[i].page <= page && planted[i].page + BACK > page)
+			ret = (int)i;
+	return ret;
+}
+
+static void check_page(struct malloc_walk *walk, size_t page, unsigned int *bad)
+{
+	uint64_t address = BASE + (uint64_t)page * PAGE + 8 * (page % 512);
+	int i = chunk_of(page);
+	bool in = i >= 0 && page < planted[i].page + planted[i].pages;
+	struct malloc_chunk chunk;
+
+	if (malloc_chunk_at(walk, BASE, END, address, &chunk) != in ||
+	    (in && (chunk.start !=
+			    BASE + planted[i].page * PAGE + HEADER ||
+		    chunk.end !=
+			    BASE + (planted[i].page + planted[i].pages) * PAGE ||
+		    !chunk.in_use)))
+		++*bad;
+}
+
+static void test_order(struct memory_reader *memory, const char *what,
+		       size_t step)
+{
+	struct malloc_walk walk = { .memory = memory };
+	unsigned int bad = 0;
+
+	// All steps have no divisor in common with the number of pages.
+	for (size_t i = 0, page = 0; i < PAGES; i++, page += step)
+		check_page(&walk, page % PAGES, &bad);
+	CHECK_U64(what, bad, 0);
+}
+
+static void test_many_words(struct memory_reader *memory)
+{
+	struct malloc_walk walk = { .memory = memory };
+	struct timespec before, after;
+	struct malloc_chunk chunk;
+	uint64_t found = 0;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	for (uint64_t at = BASE + 2000 * PAGE; at < END; at += 16)
+		found += malloc_chunk_at(&walk, BASE, END, at, &chunk);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	CHECK_U64("none of them is in a chunk", found, 0);
+	CHECK("and that takes no time to tell",
+	      (after.tv_sec - before.tv_sec) * 1000 +
+	      (after.tv_nsec - before.tv_nsec) / 1000000 < SLOW_MS);
+}
+
+int main(void)
+{
+	struct memory *memory = NULL;
+	struct memory_reader reader;
+
+	for (size_t i = 0; i < sizeof(planted) / sizeof(planted[0]); i++)
+		words[planted[i].page][1] =
+			(planted[i].pages * PAGE) | IS_MMAPPED;
+	CHECK("create", !memory_create(NULL, &memory));
+	CHECK("add", !memory_add(memory, &(struct memory_range){
+		.start = BASE, .end = END, .protection = PF_R | PF_W,
+		.state = MEMORY_CAPTURED, .source = MEMORY_FROM_FILE,
+		.bytes = (const uint8_t *)words,
+	}));
+	CHECK("seal", !memory_seal(memory));
+	CHECK("reader", !memory_reader_init(&reader, memory));
+	test_order(&reader, "chunks by ascending addresses", 1);
+	test_order(&reader, "by descending ones", PAGES - 1);
+	test_order(&reader, "to and fro", 2497);
+	test_order(&reader, "here and there", 709);
+	test_many_words(&reader);
+	memory_reader_deinit(&reader);
+	memory_destroy(memory);
+	return check_result();
+}
