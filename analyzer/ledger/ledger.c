@@ -254,6 +254,7 @@ static struct error *make_anew(struct opened *opened, bool owners,
 	ret->owners = owners;
 	err = make(&making);
 	free(making.blocks.items);
+	free(making.areas);
 	if (!err)
 		check_sum(&making);
 	return err;

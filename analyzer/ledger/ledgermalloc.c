@@ -36,6 +36,7 @@ struct chunks {
 	struct holders holders;
 	size_t block;		/* the next of Python's */
 	uint64_t last;		/* where the chunk before ends */
+	struct ledger_area bare;	/* no arena is here */
 };
 
 /** The first of Python's blocks at or above an address. */
@@ -78,6 +79,67 @@ static bool take_block(struct chunks *chunks, uint64_t chunk_start,
 		block->size = 0;
 	}
 	return found;
+}
+
+/* --- arenas --------------------------------------------------------------------- */
+
+/** The first area that ends above an address. */
+static size_t area_from(const struct ledger_making *making, uint64_t address)
+{
+	size_t low = 0, high = making->num_areas;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (making->areas[middle].end <= address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/** Whether an arena is in memory that malloc has handed out, from area i on. */
+static bool has_arena(struct chunks *chunks, uint64_t start, uint64_t end,
+		      size_t *ret_i)
+{
+	const struct ledger_making *making = chunks->making;
+	size_t i;
+
+	if (start >= chunks->bare.start && end <= chunks->bare.end)
+		return false;
+	*ret_i = i = area_from(making, start);
+	if (i < making->num_areas && making->areas[i].start < end)
+		return true;
+	chunks->bare = (struct ledger_area){
+		i > 0 ? making->areas[i - 1].end : 0,
+		i < making->num_areas ? making->areas[i].start : UINT64_MAX };
+	return false;
+}
+
+/**
+ * A program may have Python's arenas from malloc (PyObject_SetArenaAllocator).
+ * Those have rows of their own: of such a chunk only the rest is told.
+ *
+ * @return false if there is no arena in it
+ */
+static bool tell_around_arenas(struct chunks *chunks, uint64_t start,
+			       uint64_t end, enum ledger_category category)
+{
+	struct ledger_making *making = chunks->making;
+	size_t i;
+
+	if (!has_arena(chunks, start, end, &i))
+		return false;
+	for (; i < making->num_areas && making->areas[i].start < end; i++) {
+		if (start < making->areas[i].start)
+			(void)ledger_tell(making, start,
+					  making->areas[i].start, category);
+		start = making->areas[i].end;
+	}
+	if (start < end)
+		(void)ledger_tell(making, start, end, category);
+	return true;
 }
 
 /* --- who holds the others ------------------------------------------------------- */
@@ -221,6 +283,9 @@ static void tell_used(struct chunks *chunks, const struct glibc_chunk *chunk)
 	struct ledger_making *making = chunks->making;
 	enum ledger_category category;
 
+	if (tell_around_arenas(chunks, chunk->start, chunk->end,
+			       LEDGER_MALLOC_OVERHEAD))
+		return;
 	if (!take_block(chunks, chunk->start, chunk->end, &category)) {
 		category = by_owner(chunks, chunk);
 		making->ledger->rows[category].count++;
@@ -318,6 +383,9 @@ static struct error *tell_piece(void *context, const struct other_piece *piece)
 	enum ledger_category category = LEDGER_ALLOCATOR_FREE;
 
 	if (piece->kind == OTHER_USED) {
+		if (tell_around_arenas(chunks, piece->start, piece->end,
+				       LEDGER_ALLOCATOR_OVERHEAD))
+			return NULL;
 		category = LEDGER_ALLOCATOR_USED;
 		if (!take_block(chunks, piece->start, piece->end, &category))
 			making->ledger->rows[category].count++;

@@ -33,12 +33,20 @@ struct ledger_blocks {
 	size_t count;
 };
 
+/* Memory of an arena, with what is before its first pool and after its last, or
+ * of a data stack: what Python has from the allocator of arenas. */
+struct ledger_area {
+	uint64_t start, end;
+};
+
 struct ledger_making {
 	struct opened *opened;
 	struct image *image;
 	struct ledger *ledger;
 	struct residency *residency;	/* borrowed from opened */
 	struct ledger_blocks blocks;	/* Python's outside of its arenas */
+	struct ledger_area *areas;	/* by address, never overlapping */
+	size_t num_areas, room_areas;
 	size_t hint;			/* of residency_of() */
 	struct resident_mapping *mapping;	/* the one last told of */
 	unsigned int said;		/* findings */

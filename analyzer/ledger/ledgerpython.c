@@ -225,30 +225,87 @@ static void add_arena(struct adding *adding, uint32_t i)
 	}
 }
 
+static struct error *keep_area(struct ledger_making *making, uint64_t start,
+			       uint64_t end)
+{
+	if (making->num_areas == making->room_areas) {
+		size_t room = making->room_areas ? making->room_areas * 2 : 64;
+		struct ledger_area *grown = reallocarray(making->areas, room,
+							 sizeof(*grown));
+
+		if (!grown)
+			return error_no_memory();
+		making->areas = grown;
+		making->room_areas = room;
+	}
+	making->areas[making->num_areas++] = (struct ledger_area){ start, end };
+	return NULL;
+}
+
+static int by_area(const void *a, const void *b)
+{
+	const struct ledger_area *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/** Sort, and join what overlaps: only damage brings that about. */
+static void settle_areas(struct ledger_making *making)
+{
+	struct ledger_area *areas = making->areas;
+	size_t kept = 0;
+
+	if (making->num_areas == 0)
+		return;
+	qsort(areas, making->num_areas, sizeof(*areas), by_area);
+	for (size_t i = 1; i < making->num_areas; i++) {
+		if (areas[i].start >= areas[kept].end)
+			areas[++kept] = areas[i];
+		else if (areas[i].end > areas[kept].end)
+			areas[kept].end = areas[i].end;
+	}
+	making->num_areas = kept + 1;
+}
+
+/** Tell of the memory that arenas are in, and keep where that is. */
+static struct error *tell_areas(struct adding *adding, uint64_t *ret_bytes)
+{
+	struct ledger_making *making = adding->making;
+	uint64_t start, limit, last = 0;
+	struct error *err = NULL;
+
+	*ret_bytes = 0;
+	for (uint32_t i = 0; !err && i < pyh_area_count(adding->census); i++) {
+		pyh_area(adding->census, i, &start, &limit);
+		if (start < last)
+			start = last;
+		last = limit;
+		if (start >= limit)
+			continue;
+		*ret_bytes += ledger_tell(making, start, limit,
+					  LEDGER_FREE_BLOCKS);
+		err = keep_area(making, start, limit);
+	}
+	return err;
+}
+
 /** All of it free, until something else is known. */
 static struct error *add_arenas(struct adding *adding)
 {
 	uint32_t count = pyh_arena_count(adding->census);
-	uint64_t start, limit, last = 0, in_areas = 0;
+	uint64_t in_areas;
+	struct error *err;
 
 	adding->pinned = calloc((size_t)count / 64 + 1, sizeof(uint64_t));
 	if (!adding->pinned)
 		return error_no_memory();
 	for (uint32_t i = 0; i < count; i++)
 		add_arena(adding, i);
-	for (uint32_t i = 0; i < pyh_area_count(adding->census); i++) {
-		pyh_area(adding->census, i, &start, &limit);
-		if (start < last)
-			start = last;
-		last = limit;
-		if (start < limit)
-			in_areas += ledger_tell(adding->making, start, limit,
-						LEDGER_FREE_BLOCKS);
-	}
+	err = tell_areas(adding, &in_areas);
 	// Ends of arenas, and headers of segments.
 	if (in_areas > adding->resident)
 		adding->overhead += in_areas - adding->resident;
-	return NULL;
+	return err;
 }
 
 /* --- putting together --------------------------------------------------------- */
@@ -414,6 +471,7 @@ struct data_stacks {
 	struct ledger_making *making;
 	const struct pyh_runtime *runtime;
 	struct memory_reader *memory;
+	struct error *err;
 };
 
 /**
@@ -422,14 +480,14 @@ struct data_stacks {
  */
 static bool tell_data_stack(void *context, const struct pyh_thread *thread)
 {
-	const struct data_stacks *stacks = context;
+	struct data_stacks *stacks = context;
 	struct ledger_making *making = stacks->making;
 	uint64_t at, chunk[2];
 
 	if (!pyh_field(stacks->runtime, stacks->memory, thread->address,
 		       PYH_TSTATE_DATASTACK_CHUNK, &at))
 		return true;
-	for (int i = 0; i < DATA_STACKS_MAX && at != 0; i++) {
+	for (int i = 0; i < DATA_STACKS_MAX && at != 0 && !stacks->err; i++) {
 		const struct resident_mapping *mapping =
 			residency_at(making->residency, at);
 
@@ -440,23 +498,25 @@ static bool tell_data_stack(void *context, const struct pyh_thread *thread)
 			break;
 		(void)ledger_tell(making, at, at + chunk[1], LEDGER_FRAMES);
 		making->ledger->rows[LEDGER_FRAMES].count++;
+		stacks->err = keep_area(making, at, at + chunk[1]);
 		at = chunk[0];
 	}
-	return true;
+	return !stacks->err;
 }
 
 static struct error *tell_data_stacks(struct ledger_making *making,
 				      const struct pyh_runtime *runtime)
 {
 	struct memory_reader memory;
+	struct data_stacks stacks = { making, runtime, &memory, NULL };
 	struct error *err = memory_reader_init(&memory, making->image->memory);
 
 	if (err)
 		return err;
-	pyh_threads_each(runtime, &memory, tell_data_stack,
-			 &(struct data_stacks){ making, runtime, &memory });
+	pyh_threads_each(runtime, &memory, tell_data_stack, &stacks);
 	memory_reader_deinit(&memory);
-	return NULL;
+	settle_areas(making);
+	return stacks.err;
 }
 
 static struct error *tell_python(struct ledger_making *making,

@@ -31,6 +31,7 @@ enum {
 
 	/* More arenas than this are 16 TiB of small objects: not believed. */
 	ARENAS_MAX = 1 << 24,
+	MMAP_ALIGN = 4096,	/* where arenas begin, as a rule */
 	ARENAS_INITIAL = 16,	/* INITIAL_ARENA_OBJECTS */
 	SAMPLES_MAX = 16,	/* arenas whose pools are asked */
 	POOLS_ASKED = 8,
@@ -289,7 +290,8 @@ static bool is_entry(struct finder *finder, uint64_t array, uint64_t i,
 	if (address == 0)
 		return next == 0 ||
 		       (next >= array && (next - array) % ARENA_SIZE == 0);
-	if (address % 4096 != 0 || address >> 48 ||
+	// One of malloc, where the program has said so, begins on no page.
+	if (address % 8 != 0 || address >> 48 ||
 	    pools > 2 * finder->arena_size / pool ||
 	    pools + 1 < finder->arena_size / pool ||
 	    load_u32(bytes, ARENA_NFREEPOOLS) > pools ||
@@ -299,6 +301,8 @@ static bool is_entry(struct finder *finder, uint64_t array, uint64_t i,
 	// What was never carved is free, and there may be more that is.
 	if (pools - (carved - start) / pool > load_u32(bytes, ARENA_NFREEPOOLS))
 		return false;
+	if (address % MMAP_ALIGN != 0)
+		return ask_pools(finder, start, carved, i) == SAID_YES;
 	return !check_pool ||
 	       ask_pools(finder, start, carved, i) != SAID_NO;
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A process whose memory is of many kinds, some of it told in exact bytes.
 
-usage: memory_target.py SERVICE|FRAGMENTS
+usage: memory_target.py SERVICE|FRAGMENTS|ARENAS
 
 Prints JSON of what it made and what allocators say of themselves, waits, and on
 a line of standard input calls malloc_trim().
@@ -110,9 +110,35 @@ def fragments():
     return {"survivors": survivors, "freed": 1350 * 20000}
 
 
+class ArenaAllocator(ctypes.Structure):
+    _fields_ = [("context", ctypes.c_void_p), ("alloc", ctypes.c_void_p),
+                ("free", ctypes.c_void_p)]
+
+
+def arenas():
+    """As a host program that has Python's arenas from its own allocator: they
+    begin where malloc has them. realloc(NULL, size) is malloc, and free(NULL)
+    leaves what was mapped before alone."""
+    allocator = ArenaAllocator(None, *(
+        ctypes.cast(function, ctypes.c_void_p)
+        for function in (libc.realloc, libc.free)))
+    ctypes.pythonapi.PyObject_SetArenaAllocator(ctypes.byref(allocator))
+    keep.append({"k%d" % i: Session(i) for i in range(20000)})
+    started = threading.Event()
+
+    def work():
+        started.set()
+        threading.Event().wait()
+
+    threading.Thread(target=work, daemon=True).start()
+    started.wait()
+    return {}
+
+
 def main():
     made = anonymous()
-    made.update(service() if sys.argv[1] == "SERVICE" else fragments())
+    made.update({"SERVICE": service, "FRAGMENTS": fragments,
+                 "ARENAS": arenas}[sys.argv[1]]())
     print("MADE " + json.dumps(made))
     print("READY", os.getpid(), flush=True)
     sys.stdin.readline()

@@ -213,6 +213,22 @@ def of_fragments(interpreter):
     os.remove(dump)
 
 
+def of_arenas(interpreter):
+    """Arenas and data stacks in chunks of malloc: each byte is told once."""
+    dump = heaptest.tmp("memory.arenas")
+    with started(interpreter, "ARENAS") as process:
+        done = heaptest.heapdump("-q", "-o", dump, process.pid)
+        assert done.returncode == 0, done.stderr
+        mappings = smaps(process.pid)
+    document = ledger(dump)
+    against_kernel(document, mappings)
+    assert document["group"]["Python objects"] > 20000 * 500, document["group"]
+    assert document["group"].get("other malloc", 0) < 1 << 20, document["group"]
+    done = heaptest.heapscan(dump, "memory", "-v")
+    assert "arena" not in done.stderr, done.stderr
+    os.remove(dump)
+
+
 def of_others(interpreter):
     """Cores without the kernel's numbers: all that they hold is told."""
     core, kernels = heaptest.tmp("memory.gcore"), heaptest.tmp("memory.core")
@@ -267,6 +283,8 @@ def test_interpreter(interpreter):
                        "back"):
         of_fragments(interpreter)
     if not interpreter.free_threaded:
+        with heaptest.case(name + ": arenas that the program has from malloc"):
+            of_arenas(interpreter)
         with heaptest.case(name + ": objects that have more than their type "
                            "says"):
             check_roomy(dump)

@@ -28,7 +28,7 @@ static const struct {
 	size_t page, pages;	/* where a chunk begins, what it takes */
 } planted[] = { { 3, 10 }, { 100, 1 }, { 101, 50 }, { 1500, 20 } };
 
-/** The page that the chunk begins on by which an address is judged; or -1. */
+/** The chunk by which an address on a page is judged, or -1. */
 static int chunk_of(size_t page)
 {
 	int ret = -1;
@@ -44,14 +44,12 @@ static void check_page(struct malloc_walk *walk, size_t page, unsigned int *bad)
 	uint64_t address = BASE + (uint64_t)page * PAGE + 8 * (page % 512);
 	int i = chunk_of(page);
 	bool in = i >= 0 && page < planted[i].page + planted[i].pages;
+	uint64_t at = BASE + (i >= 0 ? planted[i].page : 0) * PAGE;
 	struct malloc_chunk chunk;
 
 	if (malloc_chunk_at(walk, BASE, END, address, &chunk) != in ||
-	    (in && (chunk.start !=
-			    BASE + planted[i].page * PAGE + HEADER ||
-		    chunk.end !=
-			    BASE + (planted[i].page + planted[i].pages) * PAGE ||
-		    !chunk.in_use)))
+	    (in && (chunk.start != at + HEADER || !chunk.in_use ||
+		    chunk.end != at + planted[i].pages * PAGE)))
 		++*bad;
 }
 
