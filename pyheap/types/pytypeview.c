@@ -12,6 +12,7 @@ enum {
 	METATYPE_STEPS_MAX = 4096,
 	BASE_STEPS = 64,
 	SIZE_MAX_OF_INSTANCE = 1 << 30,
+	STATIC_REFERENCES_MAX = 1 << 16,	/* to one that is not ready */
 	STATIC_TYPES_MAX = 1024,	/* entries in the interpreter's table */
 	GC_HEAD = 16,			/* sizeof(PyGC_Head) */
 };
@@ -154,9 +155,26 @@ static bool plausible_sizes(const struct pyh_runtime *runtime,
 }
 
 /*
- * Up to 3.10 some static types get ready only when somebody asks for an
- * attribute, and by then may have many instances: lru_cache's links, for one.
- * Such a type has nothing yet that a ready one has, and lies in a module.
+ * What a static type begins with, and what references to it have made of that:
+ * few, as nobody asks for an attribute of one that is not ready. Since 3.12
+ * those of the interpreter are immortal from the start, and since 3.13 those of
+ * extension modules, too; 3.14 keeps flags in the high half.
+ * Source: CPython Include/object.h, PyObject_HEAD_INIT().
+ */
+static bool static_refcount(const struct pyh_runtime *runtime, uint64_t word)
+{
+	bool immortal = word & UINT64_C(0x80000000);
+
+	return (word > 0 && word <= STATIC_REFERENCES_MAX) ||
+	       (runtime->minor >= 12 && immortal);
+}
+
+/*
+ * Some static types get ready only when somebody asks for an attribute, and by
+ * then may have many instances: lru_cache's links up to 3.10, for one. Of any
+ * release are those of programs that never call PyType_Ready(), as that of
+ * LibreOffice's pyuno. Such a type has nothing yet that a ready one has, and
+ * lies in a module.
  */
 static bool never_got_ready(const struct pyh_runtime *runtime,
 			    const struct head *head,
@@ -168,9 +186,9 @@ static bool never_got_ready(const struct pyh_runtime *runtime,
 		PYH_TYPE_TP_WEAKLIST,
 	};
 
-	if (runtime->minor > 10 || view->metatype != runtime->types.type ||
+	if (view->metatype != runtime->types.type ||
 	    (view->flags & PYH_TPFLAGS_HEAPTYPE) || view->tp_name == 0 ||
-	    head_u64(head, PYH_OBJECT_OB_REFCNT) != 1)
+	    !static_refcount(runtime, head_u64(head, PYH_OBJECT_OB_REFCNT)))
 		return false;
 	for (size_t i = 0; i < sizeof(none_yet) / sizeof(none_yet[0]); i++)
 		if (head_u64(head, none_yet[i]) != 0)

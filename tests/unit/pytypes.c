@@ -4,9 +4,11 @@
  */
 #include "pyheap/types/pytypes.h"
 
+#include <elf.h>
 #include <stdlib.h>
 
 #include "image/base/workers.h"
+#include "image/modules.h"
 #include "tests/lib/check.h"
 #include "tests/lib/tinyheap.h"
 
@@ -106,6 +108,87 @@ static void test_refused(void)
 	      !pyh_type_find(&heap.reader, negative));
 	CHECK("a type that is cut off is none",
 	      !pyh_type_find(&heap.reader, cut));
+	tinyheap_deinit(&heap);
+}
+
+/** Have the file that all of a heap is mapped from known as a module. */
+static void make_module(struct tinyheap *heap, struct modules **ret)
+{
+	static const struct modules_options options = { .sysroot = "" };
+	struct memory_range range = {
+		.start = TINYHEAP_START, .end = TINYHEAP_START + TINYHEAP_SIZE,
+		.protection = PF_R | PF_X, .state = MEMORY_NOT_CAPTURED,
+		.source = MEMORY_FROM_NOTHING,
+	};
+	struct file_mapping file = { .start = range.start, .end = range.end,
+				     .path = "/lib/libprogram.so" };
+	struct core_notes notes = { .files = &file, .num_files = 1 };
+	struct memory *memory = NULL;
+	struct error *err;
+
+	err = memory_create(NULL, &memory);
+	if (!err)
+		err = memory_add(memory, &range);
+	if (!err)
+		err = memory_seal(memory);
+	if (!err)
+		err = modules_create(&notes, memory, &options, NULL, ret);
+	CHECK("a module", !err && modules_find(*ret, TINYHEAP_START));
+	error_free(err);
+	memory_destroy(memory);
+	heap->image.modules = *ret;
+}
+
+/** A static type as a program's data has it, before PyType_Ready(). */
+static uint64_t unready_type(struct tinyheap *heap, const char *name,
+			     uint64_t refcount)
+{
+	uint64_t type = tinyheap_type(heap, name, 0, 32, 0, 0);
+
+	// All of the word: the field is half of it in 3.14.
+	tinyheap_put(heap, type + pyh_offset(&heap->runtime,
+					     PYH_OBJECT_OB_REFCNT),
+		     refcount, 8);
+	tinyheap_set(heap, type, PYH_TYPE_TP_FLAGS, 0);
+	tinyheap_set(heap, type, PYH_TYPE_TP_MRO, 0);
+	return type;
+}
+
+static void test_unready(unsigned int minor)
+{
+	struct modules *modules = NULL;
+	struct tinyheap heap;
+	uint64_t late, asked, immortal, flagged, pointer, halfway, heap_type;
+
+	tinyheap_init(&heap, minor);
+	late = unready_type(&heap, "late", 1);
+	asked = unready_type(&heap, "asked", 3);
+	immortal = unready_type(&heap, "immortal", UINT32_MAX);
+	flagged = unready_type(&heap, "flagged", UINT64_C(0x00070000c0000000));
+	pointer = unready_type(&heap, "pointer", TINYHEAP_START + 64);
+	halfway = unready_type(&heap, "halfway", 1);
+	tinyheap_set(&heap, halfway, PYH_TYPE_TP_BASES, heap.tuple);
+	heap_type = unready_type(&heap, "heap", 1);
+	tinyheap_set(&heap, heap_type, PYH_TYPE_TP_FLAGS, PYH_TPFLAGS_HEAPTYPE);
+	tinyheap_open(&heap);
+	make_module(&heap, &modules);
+
+	CHECK_STRING("a static type that never got ready",
+		     name_of(&heap, late), "late");
+	CHECK_STRING("one that something refers to", name_of(&heap, asked),
+		     "asked");
+	CHECK_STRING("an immortal one", name_of(&heap, immortal),
+		     minor >= 12 ? "immortal" : "(no type)");
+	CHECK_STRING("one with flags beside its count",
+		     name_of(&heap, flagged),
+		     minor >= 12 ? "flagged" : "(no type)");
+	CHECK("one without a count is none",
+	      !pyh_type_find(&heap.reader, pointer));
+	CHECK("one with a part of what makes it ready is none",
+	      !pyh_type_find(&heap.reader, halfway));
+	CHECK("a heap type that is not ready is none",
+	      !pyh_type_find(&heap.reader, heap_type));
+	modules_destroy(modules);
 	tinyheap_deinit(&heap);
 }
 
@@ -275,6 +358,10 @@ int main(void)
 {
 	test_found();
 	test_refused();
+	test_unready(10);
+	test_unready(11);
+	test_unready(12);
+	test_unready(14);
 	test_bases();
 	test_names(8);
 	test_names(11);
