@@ -26,6 +26,7 @@ enum {
 	GC_FLAGS = 3,		/* low bits of the words of PyGC_Head */
 	HEADER_TRACE_REFS = 16,	/* _ob_next and _ob_prev */
 	NAMES_MAX = 1 << 20,	/* entries of a dict looked at for a name */
+	BASES_MAX = 64,		/* of a type */
 };
 
 unsigned int pyh_fit_score(const struct pyh_fit *fit)
@@ -692,6 +693,18 @@ static bool may_be_in_use(const struct pyh_probe *probe, uint64_t type)
 	       flags & PYH_TPFLAGS_READY;
 }
 
+/*
+ * The type that was found may be upon the one of that name: Nuitka gives the
+ * module builtins a type of its own, which is no damage.
+ */
+static bool is_upon(const struct pyh_probe *probe, uint64_t type, uint64_t base)
+{
+	for (int i = 0; i < BASES_MAX && type != 0 && type != base; i++)
+		if (!probe_field(probe, type, PYH_TYPE_TP_BASE, &type))
+			return false;
+	return type != 0 && type == base;
+}
+
 void pyh_calibrate_types(const struct pyh_probe *probe)
 {
 	struct pyh_runtime *runtime = probe->runtime;
@@ -718,7 +731,7 @@ void pyh_calibrate_types(const struct pyh_probe *probe)
 		    symbol.address == *type ||
 		    !may_be_in_use(probe, symbol.address))
 			continue;
-		if (*type != 0)
+		if (*type != 0 && !is_upon(probe, *type, symbol.address))
 			findings_add(probe->findings, "runtime-types",
 				     symbol.address, "objects lead to 0x%"
 				     PRIx64 " as the type that is %s by name",

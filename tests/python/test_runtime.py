@@ -325,6 +325,30 @@ os.read(0, 1)
     os.unlink(core)
 
 
+def test_other_module_type(interpreter):
+    """A module builtins of a type upon that of modules, as Nuitka makes one."""
+    script = write_script("modules.py", """
+import builtins, os, types
+class Module(types.ModuleType):
+    pass
+builtins.__class__ = Module
+os.write(1, b"%d\\nREADY %d\\n" % (id(types.ModuleType), os.getpid()))
+os.read(0, 1)
+""")
+    core = heaptest.tmp("modules")
+    with heaptest.start_target(interpreter, script) as target:
+        module = int(target.printed().splitlines()[-2])
+        heaptest.plain_core(target.pid, core)
+    runtime = Runtime(core)
+    heaptest.check(interpreter.name + ": builtins of another type",
+                   runtime.status == 0 and not runtime.findings and
+                   runtime.number("module") == module,
+                   "expected %#x, got %d %s %r" % (
+                       module, runtime.status, runtime["module"],
+                       runtime.findings))
+    os.unlink(core)
+
+
 def refusal(name, argv, expected, kind):
     """What is said of a process that is none of ours."""
     core = heaptest.tmp("other")
@@ -378,7 +402,8 @@ def main():
         if interpreter.version[1] in THREADS_HEAD and not interpreter.root:
             with heaptest.case(interpreter.name + ": damage"):
                 test_damage(interpreter)
-            for test in test_collecting, test_finalizing, test_two_runtimes:
+            for test in (test_collecting, test_finalizing,
+                         test_two_runtimes, test_other_module_type):
                 with heaptest.case("%s: %s" % (interpreter.name,
                                                test.__name__)):
                     test(interpreter)
