@@ -121,6 +121,7 @@ enum {
 	KEPT_NAME_KNOWN = 1 << 3,
 	KEPT_IS_LEAF = 1 << 4,
 	KEPT_DEFINES_KIND = 1 << 5,
+	KEPT_FOREIGN = 1 << 6,
 };
 
 struct kept_type {

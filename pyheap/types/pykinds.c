@@ -6,7 +6,11 @@
 
 #include <string.h>
 
+#include "image/modules.h"
 #include "pyheap/types/pypandas.h"
+
+/* Bytes behind the header of an async_generator, up to 3.10: the largest. */
+enum { OLD_GENERATOR_MAX = 104 };
 
 /* What the structure of a kind is, and when it has had a __sizeof__. */
 static const struct kind_info {
@@ -66,10 +70,13 @@ static const struct kind_info {
 	[PYH_KIND_ARROW_BATCH] = { PYH_STRUCT_OBJECT, 0, 0 },
 };
 
-static const struct {
+struct kind_name {
 	const char *name;
 	enum pyh_kind kind;
-} names[] = {
+};
+
+/* The interpreter's own: static types, of all releases. */
+static const struct kind_name builtin_names[] = {
 	{ "list", PYH_KIND_LIST },
 	{ "tuple", PYH_KIND_TUPLE },
 	{ "dict", PYH_KIND_DICT },
@@ -88,11 +95,16 @@ static const struct {
 	{ "generator", PYH_KIND_GENERATOR },
 	{ "coroutine", PYH_KIND_GENERATOR },
 	{ "async_generator", PYH_KIND_GENERATOR },
+	{ "memoryview", PYH_KIND_MEMORYVIEW },
+	{ "managedbuffer", PYH_KIND_MANAGEDBUFFER },
+	{ "module", PYH_KIND_MODULE },
+};
+
+/* And those of modules, be they built in or not, static or not. */
+static const struct kind_name module_names[] = {
 	{ "collections.deque", PYH_KIND_DEQUE },
 	{ "array.array", PYH_KIND_ARRAY },
 	{ "collections.OrderedDict", PYH_KIND_ODICT },
-	{ "memoryview", PYH_KIND_MEMORYVIEW },
-	{ "managedbuffer", PYH_KIND_MANAGEDBUFFER },
 	{ "re.Pattern", PYH_KIND_PATTERN },
 	{ "re.Match", PYH_KIND_MATCH },
 	{ "_ctypes._CData", PYH_KIND_CDATA },
@@ -102,7 +114,6 @@ static const struct {
 	{ "_io.BufferedReader", PYH_KIND_BUFFERED },
 	{ "_io.BufferedWriter", PYH_KIND_BUFFERED },
 	{ "_io.BufferedRandom", PYH_KIND_BUFFERED },
-	{ "module", PYH_KIND_MODULE },
 	{ "xml.etree.ElementTree.Element", PYH_KIND_ELEMENT },
 	{ "datetime.datetime", PYH_KIND_DATETIME },
 	{ "datetime.time", PYH_KIND_TIME },
@@ -162,6 +173,22 @@ static bool fits(const struct pyh_runtime *runtime,
 }
 
 /*
+ * What Cython called "generator" until 3.0 is a static type of no module, too,
+ * and may be linked into the interpreter. None of its releases fits: they have
+ * no items, as CPython's have since 3.11, and are larger than older ones.
+ * Source: CPython Objects/genobject.c; Cython Utility/Coroutine.c
+ */
+static bool fits_generator(const struct pyh_runtime *runtime,
+			   const struct pyh_type_view *view)
+{
+	if (runtime->minor >= 11)
+		return view->itemsize > 0;
+	return view->itemsize == 0 &&
+	       view->basicsize - (int64_t)runtime->size_of[PYH_STRUCT_OBJECT] <=
+		       OLD_GENERATOR_MAX;
+}
+
+/*
  * Names are free for everyone to choose: datetime.datetime, for one, also
  * exists as a class written in Python. A heap type of a name in the table has
  * to have exactly the size of the structure.
@@ -171,7 +198,8 @@ static bool looks_like(const struct pyh_runtime *runtime,
 {
 	enum pyh_struct structure = kinds[kind].structure;
 
-	if (!fits(runtime, view, kind) || !fits_extension(view, kind))
+	if (!fits(runtime, view, kind) || !fits_extension(view, kind) ||
+	    (kind == PYH_KIND_GENERATOR && !fits_generator(runtime, view)))
 		return false;
 	if (!(view->flags & PYH_TPFLAGS_HEAPTYPE) ||
 	    structure == PYH_STRUCT_OBJECT || structure == PYH_STRUCT_VAR ||
@@ -180,14 +208,37 @@ static bool looks_like(const struct pyh_runtime *runtime,
 	return view->basicsize == (int64_t)runtime->size_of[structure];
 }
 
+bool pyh_kind_may_be_builtin(const struct pyh_runtime *runtime,
+			     const struct pyh_type_view *view)
+{
+	const struct modules *modules = runtime->image->modules;
+	const struct module *module;
+
+	if (view->flags & PYH_TPFLAGS_HEAPTYPE)
+		return false;
+	module = modules ? modules_find(modules, view->address) : NULL;
+	// A program may have moved types of the interpreter's library into
+	// itself.
+	return !module || !runtime->module || module == runtime->module ||
+	       module->is_executable;
+}
+
 enum pyh_kind pyh_kind_by_name(const struct pyh_runtime *runtime,
 			       const struct pyh_type_view *view,
 			       const char *name)
 {
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(names[i].name, name) == 0 &&
-		    looks_like(runtime, view, names[i].kind))
-			return names[i].kind;
+	for (size_t i = 0;
+	     i < sizeof(builtin_names) / sizeof(builtin_names[0]); i++)
+		if (strcmp(builtin_names[i].name, name) == 0)
+			return pyh_kind_may_be_builtin(runtime, view) &&
+			       looks_like(runtime, view,
+					  builtin_names[i].kind) ?
+				       builtin_names[i].kind : PYH_KIND_OTHER;
+	for (size_t i = 0; i < sizeof(module_names) / sizeof(module_names[0]);
+	     i++)
+		if (strcmp(module_names[i].name, name) == 0 &&
+		    looks_like(runtime, view, module_names[i].kind))
+			return module_names[i].kind;
 	if (pyh_khash_key_size(name) && looks_like(runtime, view,
 						   PYH_KIND_KHASH))
 		return PYH_KIND_KHASH;

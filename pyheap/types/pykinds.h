@@ -12,6 +12,14 @@
 #include "pyheap/types/pytypeview.h"
 
 /**
+ * Whether a type can be one of the interpreter's own, by where it lies. Names
+ * without a module are free for everyone: Cython's generators, for one, are
+ * called as those of the interpreter.
+ */
+bool pyh_kind_may_be_builtin(const struct pyh_runtime *runtime,
+			     const struct pyh_type_view *view);
+
+/**
  * The kind of a type by what it is itself, not by its bases.
  *
  * @param name  "dict", "collections.deque"; as in struct pyh_type

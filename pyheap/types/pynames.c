@@ -539,6 +539,39 @@ static bool read_member_text(struct pyh_names *names,
 	       read_text(names, memory, object, text);
 }
 
+/*
+ * Whether an object may be a str. What a type has under __module__ may also be
+ * a descriptor, for the __module__ of its instances.
+ */
+static bool may_be_str(struct pyh_names *names, struct memory_reader *memory,
+		       uint64_t object)
+{
+	uint64_t type = type_of(names, memory, object), flags;
+
+	return type == names->runtime->types.str ||
+	       !memory_try_u64(memory,
+			       type + pyh_offset(names->runtime,
+						 PYH_TYPE_TP_FLAGS), &flags) ||
+	       (flags & PYH_TPFLAGS_UNICODE_SUBCLASS);
+}
+
+/* C types made from a spec have both names in tp_name. */
+static bool module_of_spec(struct memory_reader *memory,
+			   const struct pyh_type_view *view,
+			   const char *qualname, char module[PYH_NAME_MAX])
+{
+	char *dot;
+
+	if (!memory_try_string(memory, view->tp_name, module, PYH_NAME_MAX))
+		return false;
+	// The name of a class statement's may hold a dot, too: by setting it.
+	dot = strrchr(module, '.');
+	if (!dot || strcmp(dot + 1, qualname) != 0)
+		return false;
+	*dot = '\0';
+	return true;
+}
+
 static bool name_heap(struct pyh_names *names, struct memory_reader *memory,
 		      const struct pyh_type_view *view, uint64_t module_object,
 		      bool dict_seen, struct pyh_name *ret)
@@ -553,16 +586,10 @@ static bool name_heap(struct pyh_names *names, struct memory_reader *memory,
 			      qualname))
 		return name_static(names, memory, view, ret);
 	has_module = module_object &&
+		     may_be_str(names, memory, module_object) &&
 		     read_text(names, memory, module_object, module);
-	if (!has_module && !dict_seen &&
-	    memory_try_string(memory, view->tp_name, module, PYH_NAME_MAX)) {
-		// C types made from a spec have both names in tp_name.
-		char *dot = strrchr(module, '.');
-
-		has_module = dot != NULL;
-		if (dot)
-			*dot = '\0';
-	}
+	if (!has_module && (module_object || !dict_seen))
+		has_module = module_of_spec(memory, view, qualname, module);
 	name.qualname = strdup(qualname);
 	name.module = has_module ? strdup(module) : NULL;
 	if (!has_module || strcmp(module, "builtins") == 0)

@@ -410,8 +410,11 @@ static void add_tables(struct draft *draft, const struct pyh_type *type,
 	size_t n = 0;
 	bool all = false;
 
-	// Names are free for everyone: a class that is not as large as the
-	// structure is another one.
+	// Names are free for everyone: what is called as a class of the
+	// interpreter without being one has fields that nobody knows.
+	if (type->foreign && fields && !strchr(type->name, '.'))
+		return;
+	// And a class that is not as large as the structure is another one.
 	do {
 		words = pyh_known_words_of(type->name, runtime->minor, n++);
 	} while (words && words_end(runtime, words) > (uint64_t)size);

@@ -112,6 +112,8 @@ struct pyh_type {
 	bool is_static;		/* not a heap type */
 	bool size_exact;	/* `size` of instances equals sys.getsizeof */
 	bool name_known;
+	bool foreign;		/* none of the interpreter's own, whatever its
+				   name: see pyh_kind_may_be_builtin() */
 	const char *name;	/* "dict", "__main__.Node"; UTF-8, unescaped;
 				   "?" and the address where unknown */
 	const char *module;	/* "builtins", "__main__", or NULL */

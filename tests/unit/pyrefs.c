@@ -117,6 +117,37 @@ static void test_holds(unsigned int minor)
 	tinyheap_deinit(&heap);
 }
 
+/** A type that is called as cells are. */
+static void test_namesakes(unsigned int minor)
+{
+	struct tinyheap heap;
+	struct pyh_shapes *shapes;
+	struct told told = { .limit = 0 };
+	uint64_t namesake, spec, objects[2], referent;
+
+	tinyheap_init(&heap, minor);
+	spec = tinyheap_type(&heap, "cell", PYH_TPFLAGS_HEAPTYPE, 64, 0,
+			     heap.object);
+	tinyheap_set(&heap, spec, PYH_HEAPTYPE_HT_QUALNAME,
+		     tinyheap_str(&heap, "cell", 4));
+	namesake = tinyheap_type(&heap, "cell", 0, 24, 0, heap.object);
+	referent = tinyheap_object(&heap, heap.object, 16);
+	objects[0] = tinyheap_object(&heap, spec, 64);
+	tinyheap_set(&heap, objects[0], PYH_CELL_OB_REF, referent);
+	objects[1] = tinyheap_object(&heap, namesake, 24);
+	tinyheap_set(&heap, objects[1], PYH_CELL_OB_REF, referent);
+	tinyheap_open(&heap);
+	shapes = shapes_of(&heap);
+	CHECK("a heap type's", ask(&heap, shapes, objects[0], &told));
+	CHECK_U64("are guessed",
+		  find(&told, PYH_REF_GUESS, referent)->address, referent);
+	CHECK("the interpreter's own", ask(&heap, shapes, objects[1], &told));
+	CHECK_U64("are known", find(&told, PYH_REF_FIELD, referent)->hold,
+		  PYH_HOLD_UNTRAVERSED);
+	pyh_shapes_destroy(shapes);
+	tinyheap_deinit(&heap);
+}
+
 static void test_stop(void)
 {
 	struct tinyvalues values;
@@ -206,6 +237,8 @@ int main(void)
 	for (unsigned int minor = PYH_MINOR_FIRST; minor <= PYH_MINOR_LAST;
 	     minor++)
 		test_holds(minor);
+	test_namesakes(8);
+	test_namesakes(12);
 	test_stop();
 	test_damage(8);
 	test_damage(12);

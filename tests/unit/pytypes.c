@@ -111,8 +111,10 @@ static void test_refused(void)
 	tinyheap_deinit(&heap);
 }
 
-/** Have the file that all of a heap is mapped from known as a module. */
-static void make_module(struct tinyheap *heap, struct modules **ret)
+#define LIBRARY (TINYHEAP_START + TINYHEAP_SIZE / 2)
+
+/** Have a heap mapped from two files: an interpreter, and LIBRARY. */
+static void make_modules(struct tinyheap *heap, struct modules **ret)
 {
 	static const struct modules_options options = { .sysroot = "" };
 	struct memory_range range = {
@@ -120,9 +122,13 @@ static void make_module(struct tinyheap *heap, struct modules **ret)
 		.protection = PF_R | PF_X, .state = MEMORY_NOT_CAPTURED,
 		.source = MEMORY_FROM_NOTHING,
 	};
-	struct file_mapping file = { .start = range.start, .end = range.end,
-				     .path = "/lib/libprogram.so" };
-	struct core_notes notes = { .files = &file, .num_files = 1 };
+	struct file_mapping files[] = {
+		{ .start = range.start, .end = LIBRARY,
+		  .path = "/lib/libpython.so" },
+		{ .start = LIBRARY, .end = range.end,
+		  .path = "/lib/library.so" },
+	};
+	struct core_notes notes = { .files = files, .num_files = 2 };
 	struct memory *memory = NULL;
 	struct error *err;
 
@@ -133,10 +139,11 @@ static void make_module(struct tinyheap *heap, struct modules **ret)
 		err = memory_seal(memory);
 	if (!err)
 		err = modules_create(&notes, memory, &options, NULL, ret);
-	CHECK("a module", !err && modules_find(*ret, TINYHEAP_START));
+	CHECK("two modules", !err && modules_count(*ret) == 2);
 	error_free(err);
 	memory_destroy(memory);
 	heap->image.modules = *ret;
+	heap->runtime.module = modules_find(*ret, TINYHEAP_START);
 }
 
 /** A static type as a program's data has it, before PyType_Ready(). */
@@ -171,7 +178,7 @@ static void test_unready(unsigned int minor)
 	heap_type = unready_type(&heap, "heap", 1);
 	tinyheap_set(&heap, heap_type, PYH_TYPE_TP_FLAGS, PYH_TPFLAGS_HEAPTYPE);
 	tinyheap_open(&heap);
-	make_module(&heap, &modules);
+	make_modules(&heap, &modules);
 
 	CHECK_STRING("a static type that never got ready",
 		     name_of(&heap, late), "late");
@@ -298,6 +305,70 @@ static void test_names(unsigned int minor)
 	tinyheap_deinit(&heap);
 }
 
+/** A heap type made from a spec, with something under __module__. */
+static uint64_t spec_type(struct tinyheap *heap, const char *name,
+			  const char *qualname, uint64_t module)
+{
+	static const char *const keys[] = { "__module__" };
+	uint64_t type = tinyheap_type(heap, name, PYH_TPFLAGS_HEAPTYPE, 144, 8,
+				      heap->object);
+
+	tinyheap_set(heap, type, PYH_HEAPTYPE_HT_QUALNAME,
+		     tinyheap_str(heap, qualname, strlen(qualname)));
+	tinyheap_set(heap, type, PYH_TYPE_TP_DICT,
+		     tinyheap_dict(heap, keys, &module, 1));
+	return type;
+}
+
+static enum pyh_kind kind_of(struct tinyheap *heap, uint64_t address)
+{
+	const struct pyh_type *type = pyh_type_find(&heap->reader, address);
+
+	return type ? type->kind : PYH_NUM_KINDS;
+}
+
+/** Types that are called as those of the interpreter, and are others. */
+static void test_namesakes(unsigned int minor)
+{
+	uint64_t size = minor >= 11 ? 144 : 96, items = minor >= 11 ? 8 : 0;
+	struct modules *modules = NULL;
+	struct tinyheap heap;
+	uint64_t real, linked, cython, shared, object, spec, dotted, builtin;
+
+	tinyheap_init(&heap, minor);
+	real = tinyheap_type(&heap, "generator", 0, size, items, heap.object);
+	linked = tinyheap_type(&heap, "generator", 0, 136, 0, heap.object);
+	object = tinyheap_object(&heap, heap.object, 16);
+	shared = spec_type(&heap, "_cython_3.generator", "generator", object);
+	spec = spec_type(&heap, "builtins.coroutine", "coroutine",
+			 tinyheap_str(&heap, "builtins", 8));
+	dotted = spec_type(&heap, "a.b", "a.b", object);
+	heap.next = LIBRARY;
+	cython = tinyheap_type(&heap, "generator", 0, size, items,
+			       heap.object);
+	builtin = tinyheap_type(&heap, "list", 0, 64, 0, heap.object);
+	tinyheap_open(&heap);
+	make_modules(&heap, &modules);
+
+	CHECK_U64("the interpreter's own", kind_of(&heap, real),
+		  PYH_KIND_GENERATOR);
+	CHECK_U64("one of another structure, linked into the interpreter",
+		  kind_of(&heap, linked), PYH_KIND_OTHER);
+	CHECK_U64("one of a library", kind_of(&heap, cython), PYH_KIND_OTHER);
+	CHECK_U64("a list of a library", kind_of(&heap, builtin),
+		  PYH_KIND_OTHER);
+	CHECK_U64("a list", kind_of(&heap, heap.list), PYH_KIND_LIST);
+	CHECK_U64("a heap type", kind_of(&heap, spec), PYH_KIND_OTHER);
+	CHECK_U64("a heap type of a module", kind_of(&heap, shared),
+		  PYH_KIND_OTHER);
+	CHECK_STRING("whose __module__ is no text", name_of(&heap, shared),
+		     "_cython_3.generator");
+	CHECK_STRING("a class with a dot in its name, and none either",
+		     name_of(&heap, dotted), "a.b");
+	modules_destroy(modules);
+	tinyheap_deinit(&heap);
+}
+
 struct crowd {
 	struct tinyheap *heap;
 	const uint64_t *addresses;
@@ -365,6 +436,8 @@ int main(void)
 	test_bases();
 	test_names(8);
 	test_names(11);
+	test_namesakes(9);
+	test_namesakes(12);
 	test_threads();
 	return check_result();
 }
