@@ -122,6 +122,7 @@ enum {
 	KEPT_IS_LEAF = 1 << 4,
 	KEPT_DEFINES_KIND = 1 << 5,
 	KEPT_FOREIGN = 1 << 6,
+	KEPT_OWN_LAYOUT = 1 << 7,
 };
 
 struct kept_type {

@@ -91,6 +91,7 @@ static struct error *save_type(struct saving *saving, uint32_t id)
 				  (type->size_exact ? KEPT_SIZE_EXACT : 0) |
 				  (type->name_known ? KEPT_NAME_KNOWN : 0) |
 				  (type->foreign ? KEPT_FOREIGN : 0) |
+				  (type->own_layout ? KEPT_OWN_LAYOUT : 0) |
 				  (type->is_leaf ? KEPT_IS_LEAF : 0) |
 				  (kept.defines_kind ? KEPT_DEFINES_KIND : 0)),
 		.presize = type->presize,

@@ -572,8 +572,24 @@ static void put_refs(struct draft *draft)
 			shape->refs[shape->num_refs++] = shape->slots[i];
 }
 
+/**
+ * The nearest base that instances do not begin as, or 0: what it and those
+ * behind it know is of other structures.
+ */
+static uint64_t foreign_base(struct pyh_shapes *shapes,
+			     const struct pyh_type *type)
+{
+	for (int i = 0; i < BASES_MAX && type; i++) {
+		if (type->own_layout)
+			return type->base;
+		type = pyh_type_find(&shapes->reader, type->base);
+	}
+	return 0;
+}
+
 static void build(struct draft *draft)
 {
+	uint64_t foreign = foreign_base(draft->shapes, draft->type);
 	struct pyh_shapes *shapes = draft->shapes;
 	uint64_t traverse = pyh_shape_traverse(shapes, draft->type->address);
 	struct pyh_type_view view;
@@ -589,9 +605,12 @@ static void build(struct draft *draft)
 		for (uint64_t i = 0; i < view.mro_count; i++) {
 			uint64_t address;
 
-			if (memory_try_u64(&shapes->memory, view.mro + i * 8,
-					   &address))
-				add_class(draft, address);
+			if (!memory_try_u64(&shapes->memory, view.mro + i * 8,
+					    &address))
+				continue;
+			if (foreign && address == foreign)
+				break;
+			add_class(draft, address);
 		}
 	}
 	draft->shape->open_from = first_open(draft);

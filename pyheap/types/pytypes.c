@@ -270,6 +270,47 @@ static uint8_t presize(const struct pyh_runtime *runtime, uint64_t flags)
 	return size;
 }
 
+static uint64_t traverse_of(const struct pyh_types *types,
+			    struct memory_reader *memory, uint64_t type)
+{
+	uint64_t traverse;
+
+	return memory_try_u64(memory, type + pyh_offset(types->runtime,
+							PYH_TYPE_TP_TRAVERSE),
+			      &traverse) ? traverse : 0;
+}
+
+/*
+ * Whether instances do not begin with the structure of the base's. A static
+ * type may name any base, to pass for it in isinstance(): Nuitka's functions,
+ * generators and methods do so with CPython's, which are no bases (without
+ * Py_TPFLAGS_BASETYPE) and have other fields. Where the collector looks for
+ * both's references by one function they are real: odict_keys is upon
+ * dict_keys. So are frames: tracebacks and threads lead to them without asking
+ * for their type. A module's dict is where its type says.
+ */
+static bool has_own_layout(const struct pyh_types *types,
+			   struct memory_reader *memory,
+			   const struct pyh_type_view *view,
+			   const struct type_entry *base)
+{
+	uint64_t traverse;
+
+	// Of a heap type this has been checked when it was made.
+	if (!base || (view->flags & PYH_TPFLAGS_HEAPTYPE))
+		return false;
+	if (view->basicsize < base->type.basicsize ||
+	    (base->type.kind == PYH_KIND_MODULE &&
+	     view->dictoffset != base->type.dictoffset))
+		return true;
+	if ((base->type.flags & PYH_TPFLAGS_BASETYPE) ||
+	    base->type.kind == PYH_KIND_FRAME)
+		return false;
+	traverse = traverse_of(types, memory, view->address);
+	return !traverse ||
+	       traverse != traverse_of(types, memory, base->type.address);
+}
+
 static void classify(struct pyh_types *types, struct memory_reader *memory,
 		     const struct pyh_type_view *view,
 		     const struct attributes *attributes,
@@ -280,7 +321,8 @@ static void classify(struct pyh_types *types, struct memory_reader *memory,
 
 	if (type->name_known)
 		kind = pyh_kind_by_name(types->runtime, view, type->name);
-	if (kind == PYH_KIND_OTHER && base) {
+	type->own_layout = has_own_layout(types, memory, view, base);
+	if (kind == PYH_KIND_OTHER && base && !type->own_layout) {
 		kind = base->type.kind;
 		type->hidden_items = base->type.hidden_items;
 	}

@@ -114,6 +114,7 @@ struct pyh_type {
 	bool name_known;
 	bool foreign;		/* none of the interpreter's own, whatever its
 				   name: see pyh_kind_may_be_builtin() */
+	bool own_layout;	/* instances do not begin as those of its base */
 	const char *name;	/* "dict", "__main__.Node"; UTF-8, unescaped;
 				   "?" and the address where unknown */
 	const char *module;	/* "builtins", "__main__", or NULL */

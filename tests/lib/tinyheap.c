@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define READY PYH_TPFLAGS_READY
+#define BASETYPE PYH_TPFLAGS_BASETYPE
 
 static void must(struct error *err)
 {
@@ -72,21 +73,27 @@ static uint64_t mro_of(struct tinyheap *heap, uint64_t type)
 	return mro;
 }
 
+uint64_t tinyheap_text(struct tinyheap *heap, const char *text)
+{
+	uint64_t here = tinyheap_take(heap, strlen(text) + 1);
+
+	memcpy(heap->bytes + (here - TINYHEAP_START), text, strlen(text));
+	return here;
+}
+
 static void fill_type(struct tinyheap *heap, uint64_t type, const char *name,
 		      uint64_t flags, uint64_t basicsize, uint64_t itemsize,
 		      uint64_t base)
 {
 	uint64_t text = 0x1000;		/* where nothing is */
 
-	if (name) {
-		text = tinyheap_take(heap, strlen(name) + 1);
-		memcpy(heap->bytes + (text - TINYHEAP_START), name,
-		       strlen(name));
-	}
+	if (name)
+		text = tinyheap_text(heap, name);
 	tinyheap_set(heap, type, PYH_OBJECT_OB_REFCNT, 1);
 	tinyheap_set(heap, type, PYH_OBJECT_OB_TYPE, heap->type);
 	tinyheap_set(heap, type, PYH_TYPE_TP_NAME, text);
-	tinyheap_set(heap, type, PYH_TYPE_TP_FLAGS, flags | READY);
+	tinyheap_set(heap, type, PYH_TYPE_TP_FLAGS,
+		     flags | READY | BASETYPE);
 	tinyheap_set(heap, type, PYH_TYPE_TP_BASICSIZE, basicsize);
 	tinyheap_set(heap, type, PYH_TYPE_TP_ITEMSIZE, itemsize);
 	tinyheap_set(heap, type, PYH_TYPE_TP_BASE, base);

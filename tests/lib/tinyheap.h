@@ -55,7 +55,10 @@ void tinyheap_set(struct tinyheap *heap, uint64_t structure,
 /** An object of a type, size bytes with 64 zero ones before it. */
 uint64_t tinyheap_object(struct tinyheap *heap, uint64_t type, size_t size);
 
-/** A ready type. name NULL: its tp_name leads nowhere. */
+/** A C string. */
+uint64_t tinyheap_text(struct tinyheap *heap, const char *text);
+
+/** A ready type that may be a base. name NULL: its tp_name leads nowhere. */
 uint64_t tinyheap_type(struct tinyheap *heap, const char *name, uint64_t flags,
 		       uint64_t basicsize, uint64_t itemsize, uint64_t base);
 

@@ -117,31 +117,56 @@ static void test_holds(unsigned int minor)
 	tinyheap_deinit(&heap);
 }
 
-/** A type that is called as cells are. */
+/** What a class statement or PyType_Ready() makes of a type and its base. */
+static void set_mro(struct tinyheap *heap, uint64_t type, uint64_t base)
+{
+	uint64_t mro = tinyheap_object(heap, heap->tuple, 64);
+	uint64_t items = mro + pyh_offset(&heap->runtime, PYH_TUPLE_OB_ITEM);
+
+	tinyheap_set(heap, mro, PYH_VAR_OB_SIZE, 3);
+	tinyheap_put(heap, items, type, 8);
+	tinyheap_put(heap, items + 8, base, 8);
+	tinyheap_put(heap, items + 16, heap->object, 8);
+	tinyheap_set(heap, type, PYH_TYPE_TP_MRO, mro);
+}
+
+/** A type that passes for functions, and one that is called as cells are. */
 static void test_namesakes(unsigned int minor)
 {
 	struct tinyheap heap;
 	struct pyh_shapes *shapes;
 	struct told told = { .limit = 0 };
-	uint64_t namesake, spec, objects[2], referent;
+	uint64_t function, compiled, namesake, spec, objects[3], referent;
 
 	tinyheap_init(&heap, minor);
+	function = tinyheap_type(&heap, "function", PYH_TPFLAGS_HAVE_GC, 168, 0,
+				 heap.object);
+	tinyheap_set(&heap, function, PYH_TYPE_TP_FLAGS,
+		     PYH_TPFLAGS_READY | PYH_TPFLAGS_HAVE_GC);
+	compiled = tinyheap_type(&heap, "compiled", PYH_TPFLAGS_HAVE_GC, 240, 0,
+				 function);
+	set_mro(&heap, compiled, function);
 	spec = tinyheap_type(&heap, "cell", PYH_TPFLAGS_HEAPTYPE, 64, 0,
 			     heap.object);
 	tinyheap_set(&heap, spec, PYH_HEAPTYPE_HT_QUALNAME,
 		     tinyheap_str(&heap, "cell", 4));
 	namesake = tinyheap_type(&heap, "cell", 0, 24, 0, heap.object);
 	referent = tinyheap_object(&heap, heap.object, 16);
-	objects[0] = tinyheap_object(&heap, spec, 64);
-	tinyheap_set(&heap, objects[0], PYH_CELL_OB_REF, referent);
-	objects[1] = tinyheap_object(&heap, namesake, 24);
+	objects[0] = tinyheap_object(&heap, compiled, 240);
+	tinyheap_set(&heap, objects[0], PYH_FUNCTION_FUNC_CODE, referent);
+	objects[1] = tinyheap_object(&heap, spec, 64);
 	tinyheap_set(&heap, objects[1], PYH_CELL_OB_REF, referent);
+	objects[2] = tinyheap_object(&heap, namesake, 24);
+	tinyheap_set(&heap, objects[2], PYH_CELL_OB_REF, referent);
 	tinyheap_open(&heap);
 	shapes = shapes_of(&heap);
-	CHECK("a heap type's", ask(&heap, shapes, objects[0], &told));
-	CHECK_U64("are guessed",
+	CHECK("fields of its own", ask(&heap, shapes, objects[0], &told));
+	CHECK_U64("are guessed", find(&told, PYH_REF_GUESS, referent)->address,
+		  referent);
+	CHECK("a heap type's", ask(&heap, shapes, objects[1], &told));
+	CHECK_U64("are guessed, too",
 		  find(&told, PYH_REF_GUESS, referent)->address, referent);
-	CHECK("the interpreter's own", ask(&heap, shapes, objects[1], &told));
+	CHECK("the interpreter's own", ask(&heap, shapes, objects[2], &told));
 	CHECK_U64("are known", find(&told, PYH_REF_FIELD, referent)->hold,
 		  PYH_HOLD_UNTRAVERSED);
 	pyh_shapes_destroy(shapes);

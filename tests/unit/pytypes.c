@@ -369,6 +369,75 @@ static void test_namesakes(unsigned int minor)
 	tinyheap_deinit(&heap);
 }
 
+/** A static type upon another one; traverse: its tp_traverse. */
+static uint64_t upon(struct tinyheap *heap, uint64_t size, uint64_t base,
+		     uint64_t traverse)
+{
+	uint64_t type = tinyheap_type(heap, "upon", PYH_TPFLAGS_HAVE_GC, size,
+				      0, base);
+
+	tinyheap_set(heap, type, PYH_TYPE_TP_TRAVERSE, traverse);
+	return type;
+}
+
+/** A static type that the release does not take for a base. */
+static uint64_t no_base(struct tinyheap *heap, const char *name, uint64_t size,
+			uint64_t items)
+{
+	uint64_t type = tinyheap_type(heap, name, 0, size, items, heap->object);
+
+	tinyheap_set(heap, type, PYH_TYPE_TP_FLAGS,
+		     PYH_TPFLAGS_READY | PYH_TPFLAGS_HAVE_GC);
+	tinyheap_set(heap, type, PYH_TYPE_TP_TRAVERSE, 0x1000);
+	return type;
+}
+
+/** Bases that are named only to pass for them. */
+static void test_pretended(void)
+{
+	enum { DICT_AT = 16 };
+	struct tinyheap heap;
+	uint64_t generator, other, same, class, frame, compiled, module, elsewhere;
+	uint64_t proper, small;
+
+	tinyheap_init(&heap, 12);
+	generator = no_base(&heap, "generator", 144, 8);
+	other = upon(&heap, 250, generator, 0x2000);
+	same = upon(&heap, 144, generator, 0x1000);
+	class = upon(&heap, 160, generator, 0x2000);
+	tinyheap_set(&heap, class, PYH_TYPE_TP_FLAGS,
+		     PYH_TPFLAGS_READY | PYH_TPFLAGS_HEAPTYPE);
+	frame = no_base(&heap, "frame", 120, 8);
+	compiled = upon(&heap, 208, frame, 0x2000);
+	module = upon(&heap, heap.runtime.size_of[PYH_STRUCT_MODULE],
+		      heap.object, 0x1000);
+	tinyheap_set(&heap, module, PYH_TYPE_TP_NAME,
+		     tinyheap_text(&heap, "module"));
+	tinyheap_set(&heap, module, PYH_TYPE_TP_DICTOFFSET, DICT_AT);
+	proper = upon(&heap, 64, module, 0x1000);
+	tinyheap_set(&heap, proper, PYH_TYPE_TP_DICTOFFSET, DICT_AT);
+	elsewhere = upon(&heap, 64, module, 0x2000);
+	tinyheap_set(&heap, elsewhere, PYH_TYPE_TP_DICTOFFSET, DICT_AT + 8);
+	small = upon(&heap, heap.runtime.size_of[PYH_STRUCT_LIST] - 8,
+		     heap.list, 0x1000);
+	tinyheap_open(&heap);
+
+	CHECK_U64("fields of its own", kind_of(&heap, other), PYH_KIND_OTHER);
+	CHECK("which it says", pyh_type_find(&heap.reader, other)->own_layout);
+	CHECK_U64("the same for the collector", kind_of(&heap, same),
+		  PYH_KIND_GENERATOR);
+	CHECK_U64("a class has been checked", kind_of(&heap, class),
+		  PYH_KIND_GENERATOR);
+	CHECK_U64("frames are no choice", kind_of(&heap, compiled),
+		  PYH_KIND_FRAME);
+	CHECK_U64("a type of modules", kind_of(&heap, proper), PYH_KIND_MODULE);
+	CHECK_U64("one with its dict elsewhere", kind_of(&heap, elsewhere),
+		  PYH_KIND_OTHER);
+	CHECK("one that is too small for its base",
+	      pyh_type_find(&heap.reader, small)->own_layout);
+	tinyheap_deinit(&heap);
+}
+
 struct crowd {
 	struct tinyheap *heap;
 	const uint64_t *addresses;
@@ -438,6 +507,7 @@ int main(void)
 	test_names(11);
 	test_namesakes(9);
 	test_namesakes(12);
+	test_pretended();
 	test_threads();
 	return check_result();
 }
