@@ -57,7 +57,8 @@ def preview(core, row):
 
 def unheld(version, core, rows, known=()):
     """Rows with counts too few, or too many for the words that lead to the
-    object, but for known leaks: of CPython's, or (type, pattern of the value)."""
+    object, but for known leaks: of CPython's, or patterns (of the type, of the
+    value)."""
     left = []
     for row in rows:
         if row["excess"] > 0 and not left_of(row):
@@ -66,7 +67,8 @@ def unheld(version, core, rows, known=()):
         leak = next((why for first, last, start, why in KNOWN_LEAKS
                      if first <= version[1] <= last
                      and value.startswith(start) and row["excess"] > 0), None)
-        if not leak and not any(row["type"] == kind and re.search(what, value)
+        if not leak and not any(re.fullmatch(kind, row["type"]) and
+                                re.search(what, value)
                                 for kind, what in known):
             left.append("%s %s %s: %d too many, %s" % (
                 row["address"], row["type"], value[:60], row["excess"],
