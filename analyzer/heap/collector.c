@@ -360,8 +360,9 @@ static struct error *find_freed(struct heapgraph *heap,
 }
 
 static struct error *run_replay(struct heapgraph *heap,
-			    const struct pyh_runtime *runtime,
-			    struct pyh_shapes *shapes, struct collector *ret)
+				const struct pyh_runtime *runtime,
+				struct pyh_shapes *shapes,
+				struct collector *ret)
 {
 	struct error *err = frozen_find(heap, runtime, &ret->frozen);
 

@@ -79,7 +79,7 @@ def check_interpreter(dump):
 def check_counted(dump):
     """Only what nobody else holds is said to be held by native code alone."""
     text = text_of(dump, "suspects")
-    lines = re.findall(r"([\d,]+) objects? held by native code alone, "
+    lines = re.findall(r"([\d,]+) objects? held by C code alone, "
                        r"([\d.]+) MiB", text)
     assert len(lines) == 1, text
     assert 5 <= float(lines[0][1]) < 6, text
