@@ -497,6 +497,7 @@ def bench_peers(args):
                 what, took, found, found / took / 1e6))
         subprocess.run([HEAPDUMP, "--max-pause", "10m", "-q", "--no-compress",
                         "-o", path, str(process.pid)], check=True)
+        warm(path)
         bench_inside(process, ours, objects / (dumped + seconds))
         bench_on_core(python, path, ours)
         bench_retained(args, python, process, path)
