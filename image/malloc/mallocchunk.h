@@ -5,8 +5,9 @@
  * Chunks have a header in front that says where the next one is, and that one
  * whether this is in use. So each region is walked from its start: the heap of
  * brk, a thread's arena, or a chunk with a mapping of its own. Addresses that
- * come in ascending order cost one walk for all, also where there is no chunk. Chunks that malloc keeps at
- * hand for the next call (tcache, fast bins) look in use.
+ * come in ascending order cost one walk for all, also where there is no chunk.
+ * Chunks that malloc keeps at hand for the next call (tcache, fast bins) look in
+ * use.
  *
  * Source: glibc malloc/malloc.c and malloc/arena.c, 2.26 to 2.43.
  */
