@@ -315,6 +315,7 @@ static void allocator_by_chain(const struct pyh_probe *probe)
 		return;
 	runtime->debug_hooks = obj.debug;
 	if (obj.foreign || raw.foreign) {
+		runtime->foreign_allocators = true;
 		pyh_note(runtime->build, sizeof(runtime->build),
 			 "allocators wrapped by another library");
 		return;

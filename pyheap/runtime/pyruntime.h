@@ -59,6 +59,8 @@ struct pyh_runtime {
 	bool debug_build;	/* Py_DEBUG */
 	bool trace_refs;	/* --with-trace-refs, 3.12 and older */
 	enum pyh_allocator allocator;
+	bool foreign_allocators;	/* another library has set some, with rules
+					   of its own */
 	bool debug_hooks;	/* PYTHONMALLOC=debug, -X dev, debug builds */
 	bool finalizing;
 	const struct pyh_layout *layout;	/* the table begun with */

@@ -517,11 +517,14 @@ static bool is_on_stack(const struct pyh_object_rules *rules, uint64_t address)
 /**
  * What allocators give out is aligned to 16 bytes, and so are objects behind all
  * that may be in front of them. Between, the size of a chunk of malloc's would
- * be a count, and the first word of its data a type.
+ * be a count, and the first word of its data a type. Those that another library
+ * has set may do as they like.
  */
-static bool is_between(const struct pyh_candidate *object)
+static bool is_between(const struct pyh_object_rules *rules,
+		       const struct pyh_candidate *object)
 {
-	return object->address % 16 != 0 && !object->on_module;
+	return object->address % 16 != 0 && !object->on_module &&
+	       !rules->runtime->foreign_allocators;
 }
 
 /**
@@ -566,7 +569,7 @@ static bool free_outside(const struct pyh_object_rules *rules,
 	    !extent_fits(rules, ret) || is_on_stack(rules, address))
 		return false;
 	ret->on_module = pyh_on_module(runtime->image, address);
-	if (is_between(ret))
+	if (is_between(rules, ret))
 		return false;
 	ret->evidence = PYH_EVIDENCE_PROBABLE;
 	return true;
@@ -630,7 +633,7 @@ bool pyh_object_outside(const struct pyh_object_rules *rules,
 		return false;
 	ret->on_module = pyh_on_module(runtime->image, address);
 	if (ret->link != PYH_LINK_HOLDS &&
-	    (is_between(ret) || is_on_stack(rules, address)))
+	    (is_between(rules, ret) || is_on_stack(rules, address)))
 		return false;
 	ret->evidence = ret->link == PYH_LINK_HOLDS ? PYH_EVIDENCE_CERTAIN :
 						      PYH_EVIDENCE_PROBABLE;

@@ -59,6 +59,10 @@ static void test_release(unsigned int minor)
 	CHECK("an object", is_object(&heap, &outside, &rules, good));
 	CHECK("none between what allocators give out",
 	      !is_object(&heap, &outside, &rules, between));
+	heap.runtime.foreign_allocators = true;
+	CHECK("one where another library allocates as it likes",
+	      is_object(&heap, &outside, &rules, between));
+	heap.runtime.foreign_allocators = false;
 
 	struct native_stack stack = {
 		.room = good - 64, .start = good, .end = good + 4096,
