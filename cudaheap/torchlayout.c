@@ -8,7 +8,7 @@
 
 enum {
 	/* of a SizesAndStrides: a count, and room for five of each */
-	SIZES = 88,
+	SIZES = 88, INLINE_DIMENSIONS = 5,
 	/* of an AutogradMeta: where its name is. A std::string of the newer kind
 	   has 32 bytes and, where it is short, leads to its own middle; one of the
 	   older kind is a pointer */
@@ -77,17 +77,15 @@ static bool fits(struct memory_reader *memory, uint64_t object,
 }
 
 /** Is the flag of the device before it, or behind? By which is one in most. */
-static void settle_device(struct memory_reader *memory, const uint64_t *objects,
+static void settle_device(struct memory_reader *memory, const uint64_t *tensors,
 			  size_t count, struct torch_layout *layout)
 {
 	size_t before = 0, behind = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		uint64_t tensor;
 		uint8_t bytes[3];
 
-		if (!fits(memory, objects[i], layout, &tensor) ||
-		    !memory_try_read(memory, tensor + layout->device, bytes,
+		if (!memory_try_read(memory, tensors[i] + layout->device, bytes,
 				     sizeof(bytes)))
 			continue;
 		before += bytes[0] == 1;
@@ -148,18 +146,18 @@ static void settle_metas(const struct metas *metas, struct torch_layout *layout)
 		}
 }
 
-static void find_metas(struct memory_reader *memory, const uint64_t *objects,
-		       size_t count, struct torch_layout *layout)
+/** What the tensors themselves say of the rest. */
+static void settle(struct memory_reader *memory, const uint64_t *tensors,
+		   size_t count, struct torch_layout *layout)
 {
 	struct metas metas = { 0 };
+	uint64_t meta;
 
-	for (size_t i = 0; i < count; i++) {
-		uint64_t tensor, meta;
-
-		if (fits(memory, objects[i], layout, &tensor) &&
-		    memory_try_u64(memory, tensor + layout->autograd, &meta))
+	settle_device(memory, tensors, count, layout);
+	for (size_t i = 0; i < count; i++)
+		if (memory_try_u64(memory, tensors[i] + layout->autograd,
+				   &meta))
 			look_at_meta(memory, meta, &metas);
-	}
 	settle_metas(&metas, layout);
 }
 
@@ -189,6 +187,8 @@ struct error *torch_layout_find(struct memory_reader *memory,
 				uint32_t header, struct torch_layout *ret)
 {
 	struct torch_layout other = { 0 };
+	uint64_t tensors[TORCH_LAYOUT_SAMPLES];
+	size_t num = 0;
 
 	*ret = (struct torch_layout){ 0 };
 	if (count > TORCH_LAYOUT_SAMPLES)
@@ -207,9 +207,49 @@ struct error *torch_layout_find(struct memory_reader *memory,
 				  "laid out as in any release that is known (1.13 "
 				  "to 2.15): of %zu looked at, %zu fit", count,
 				  ret->fitting);
-	settle_device(memory, objects, count, ret);
-	find_metas(memory, objects, count, ret);
+	for (size_t i = 0; i < count; i++)
+		num += fits(memory, objects[i], ret, &tensors[num]);
+	settle(memory, tensors, num, ret);
 	return NULL;
+}
+
+/** Has a tensor as many items as its sizes say, where these would lie? */
+static bool has_items(struct memory_reader *memory, uint64_t tensor,
+		      const struct torch_layout *layout)
+{
+	uint64_t words[1 + INLINE_DIMENSIONS], numel, items = 1;
+
+	if (!memory_try_read(memory, tensor + layout->dimensions, words,
+			     sizeof(words)) ||
+	    !memory_try_u64(memory, tensor + layout->numel, &numel) ||
+	    words[0] > INLINE_DIMENSIONS)
+		return false;
+	for (uint64_t i = 1; i <= words[0]; i++)
+		if (__builtin_mul_overflow(items, words[i], &items))
+			return false;
+	return items == numel;
+}
+
+bool torch_layout_by_tensors(struct memory_reader *memory,
+			     const uint64_t *tensors, size_t count,
+			     uint32_t header, struct torch_layout *ret)
+{
+	*ret = (struct torch_layout){ 0 };
+	if (count > TORCH_LAYOUT_SAMPLES)
+		count = TORCH_LAYOUT_SAMPLES;
+	for (unsigned int i = 0; i < NUM_TABLES; i++) {
+		struct torch_layout layout = layout_of(i, header);
+
+		layout.looked = count;
+		for (size_t j = 0; j < count; j++)
+			layout.fitting += has_items(memory, tensors[j], &layout);
+		if (layout.fitting > ret->fitting)
+			*ret = layout;
+	}
+	if (ret->fitting * 2 <= count)
+		return false;
+	settle(memory, tensors, count, ret);
+	return true;
 }
 
 bool torch_layout_fits(struct memory_reader *memory,

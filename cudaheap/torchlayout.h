@@ -55,6 +55,18 @@ struct error *torch_layout_find(struct memory_reader *memory,
 				const uint64_t *objects, size_t count,
 				uint32_t header, struct torch_layout *ret);
 
+/**
+ * The same where no Python object stands for a tensor, as in a process that only
+ * serves a module of TorchScript's: by tensors that C++ has, which have as many
+ * items as their sizes say.
+ *
+ * @param tensors  addresses of TensorImpls, as their class says
+ * @return false where most of them fit no table
+ */
+bool torch_layout_by_tensors(struct memory_reader *memory,
+			     const uint64_t *tensors, size_t count,
+			     uint32_t header, struct torch_layout *ret);
+
 /** Is the object one that the layout is of? Both it and its tensor say so. */
 bool torch_layout_fits(struct memory_reader *memory,
 		       const struct torch_layout *layout, uint64_t object);

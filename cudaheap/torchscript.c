@@ -91,17 +91,19 @@ bool torch_script_read(struct torch_classes *classes, uint64_t address,
 	if (!is_of_class(classes, address, "Object") ||
 	    !memory_try_read(&classes->memory, address, words, sizeof(words)))
 		return false;
+	// What owns its class has an empty optional in front, whose words are what
+	// was in that memory before, which may have been a class.
 	for (int i = 2; i + 5 <= OBJECT_WORDS; i++) {
 		const uint64_t *slots = words + i + 2;
 		uint64_t count = (slots[1] - slots[0]) / VALUE_SIZE;
 
-		if (!is_of_class(classes, words[i], "ClassType"))
-			continue;
 		*ret = (struct torch_script){ .slots = slots[0],
 					      .count = (uint32_t)count };
-		return count > 0 && count <= SLOTS_MAX &&
-		       is_vector(slots, ret->count, VALUE_SIZE) &&
-		       find_attributes(classes, words[i], ret);
+		if (count > 0 && count <= SLOTS_MAX &&
+		    is_vector(slots, ret->count, VALUE_SIZE) &&
+		    is_of_class(classes, words[i], "ClassType") &&
+		    find_attributes(classes, words[i], ret))
+			return true;
 	}
 	return false;
 }

@@ -206,8 +206,7 @@ static struct error *print(struct tensor_rows *view)
 	if (view->totals[TOTAL_COUNT] == 0)
 		scan_remark(scan, view->all.count ?
 			    "no tensor passes the filters" :
-			    "no Python object of the dump stands for a tensor "
-			    "of PyTorch");
+			    "the dump has no tensor of PyTorch");
 	return err;
 }
 

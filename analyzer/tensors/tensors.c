@@ -422,6 +422,21 @@ static struct error *add_gradients(struct tensors *tensors)
 	return err;
 }
 
+/** Where no Python object has told it: from all over the heap. */
+static bool find_layout_by_blocks(struct tensors *tensors,
+				  const struct torch_block *blocks, size_t count)
+{
+	uint64_t samples[TORCH_LAYOUT_SAMPLES];
+	size_t num = count < TORCH_LAYOUT_SAMPLES ? count :
+						    TORCH_LAYOUT_SAMPLES;
+
+	for (size_t i = 0; i < num; i++)
+		samples[i] = blocks[i * count / num].address;
+	return torch_layout_by_tensors(&tensors->memory, samples, num,
+			tensors->runtime->size_of[PYH_STRUCT_OBJECT],
+			&tensors->layout);
+}
+
 static struct error *read_heap(struct tensors *tensors)
 {
 	const struct torch_block *blocks;
@@ -434,6 +449,9 @@ static struct error *read_heap(struct tensors *tensors)
 	if (err)
 		return err;
 	blocks = torchheap_blocks(tensors->heap, TORCH_KIND_TENSOR, &count);
+	if (!tensors->layout.releases &&
+	    !find_layout_by_blocks(tensors, blocks, count))
+		return NULL;
 	for (size_t i = 0; !err && i < count; i++)
 		err = add_block(tensors, &blocks[i]);
 	return err ? err : add_gradients(tensors);
@@ -465,22 +483,24 @@ static void tell_copies(const struct tensors *tensors)
 static struct error *find_torchs(struct tensors *tensors)
 {
 	const uint32_t *objects;
+	struct pyh_types *types;
 	struct error *err;
 	size_t count;
 
-	objects = tensornames_tensors(tensors->names, &count);
-	// Without one nothing says how they would be laid out.
-	if (count == 0)
-		return NULL;
+	err = opened_types(tensors->opened, &types);
+	if (err || !tensors_possible(types))
+		return err;
 	tell_copies(tensors);
-	err = find_layout(tensors, tensors->runtime, objects, count);
+	objects = tensornames_tensors(tensors->names, &count);
+	if (count)
+		err = find_layout(tensors, tensors->runtime, objects, count);
 	if (!err)
 		err = read_objects(tensors, objects, count);
 	if (!err)
 		err = tensors_find_wrappers(tensors);
 	if (!err)
 		err = read_heap(tensors);
-	if (err)
+	if (err || tensors->count == 0)
 		return err;
 	tensors_find_parents(tensors);
 	err = tensors_find_graph(tensors);
