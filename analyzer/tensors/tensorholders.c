@@ -163,6 +163,23 @@ static bool is_object(const struct tensors *tensors,
 	       heapgraph_find(heap, block->address + HEAD) != GRAPH_NONE;
 }
 
+/**
+ * Has what autograd knows of a tensor the address of another one that it is no view
+ * of? Then others have left it in that memory.
+ */
+static bool is_left_there(const struct search *search, const struct way *way,
+			  const struct torch_block *block, uint32_t number)
+{
+	const struct tensors *tensors = search->tensors;
+	const struct tensor *view = &tensors->items[number];
+	uint32_t wanted = search->wanted[way->wanted].tensor;
+
+	return block->address == view->meta &&
+	       way->address == tensors->items[wanted].address &&
+	       way->address != view->grad &&
+	       !tensors_may_view(tensors, number, wanted);
+}
+
 /** A block has the address: what is it? */
 static struct error *found_in(struct search *search, const struct way *way,
 			      const struct torch_block *block)
@@ -180,6 +197,8 @@ static struct error *found_in(struct search *search, const struct way *way,
 
 	if (hashmap_get(&tensors->by_address, block->address, &number) ||
 	    hashmap_get(&search->metas, block->address, &number)) {
+		if (is_left_there(search, way, block, number - 1))
+			return NULL;
 		if (!tensor->also_cxx)
 			give_tensor(search, wanted, number - 1);
 		else if (!counted)
@@ -203,6 +222,10 @@ static struct error *found_in(struct search *search, const struct way *way,
 			wanted->node = number + 1;
 		return err;
 	}
+	// Some of other classes have a tensor; this has what malloc rounds up to.
+	if (class && kind == TORCH_KIND_STORAGE &&
+	    strcmp(class, "StorageImpl") == 0)
+		return NULL;
 	if (class) {
 		wanted->class = block->address;
 		return give_name(search, wanted, class);

@@ -106,7 +106,9 @@ static struct error *look_at_block(void *context,
 		return NULL;
 	for (size_t i = 1; !err && i < size / 8; i++)
 		if (words[i] && hashmap_get(&tensors->by_address, words[i],
-					    &other))
+					    &other) &&
+		    (words[i] == tensors->items[tensor - 1].grad ||
+		     tensors_may_view(tensors, tensor - 1, other - 1)))
 			err = add(linking, of_tensor(linking, tensor - 1),
 				  of_tensor(linking, other - 1));
 	return err;

@@ -55,9 +55,23 @@ static bool has_more(const struct tensors *tensors, size_t i)
 	       tensor->owners > tensors->known_owners[i];
 }
 
-/** @param but  not counted: a gradient is known */
+bool tensors_may_view(const struct tensors *tensors, uint32_t view,
+		      uint32_t base)
+{
+	uint32_t storage = tensors->items[view].storage;
+	uint32_t other = tensors->items[base].storage;
+
+	return storage == other || storage == TENSORS_NONE ||
+	       other == TENSORS_NONE;
+}
+
+/**
+ * @param view  a tensor: it is what autograd knows of that one. The gradient is
+ *	counted already, and what the tensor is no view of has been left in memory
+ *	by others. TENSORS_NONE: it is something else
+ */
 static void count_part(struct tensors *tensors, uint64_t start, uint64_t end,
-		       uint64_t but)
+		       uint32_t view)
 {
 	uint64_t words[PART_MAX / 8];
 	uint64_t size = end - start < PART_MAX ? end - start : PART_MAX;
@@ -67,9 +81,15 @@ static void count_part(struct tensors *tensors, uint64_t start, uint64_t end,
 		tensors->owners_cut = true;
 		return;
 	}
-	for (uint64_t i = 0; i < size / 8; i++)
-		if (words[i] != but)
+	for (uint64_t i = 0; i < size / 8; i++) {
+		uint32_t base;
+
+		if (view == TENSORS_NONE ||
+		    (words[i] != tensors->items[view].grad && words[i] &&
+		     hashmap_get(&tensors->by_address, words[i], &base) &&
+		     tensors_may_view(tensors, view, base - 1)))
 			count_owner(tensors, words[i]);
+	}
 }
 
 /** What autograd knows of a tensor: it is a view of another one. */
@@ -81,7 +101,7 @@ static struct error *look_at_meta(void *context,
 
 	if (hashmap_get(&owning->metas, block->address, &number))
 		count_part(owning->tensors, block->address, block->end,
-			   owning->tensors->items[number - 1].grad);
+			   number - 1);
 	return NULL;
 }
 
@@ -89,7 +109,7 @@ static void look_at_rest(void *context, uint64_t start, uint64_t end,
 			 uint32_t number)
 {
 	(void)number;
-	count_part(context, start, end, 0);
+	count_part(context, start, end, TENSORS_NONE);
 }
 
 static struct error *look_at_parts(struct tensors *tensors)

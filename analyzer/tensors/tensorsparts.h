@@ -167,6 +167,10 @@ void tensors_each_rest(struct tensors *tensors,
 /** Which of those that Python holds have an owner in C++ that is not known. */
 struct error *tensors_find_owners(struct tensors *tensors);
 
+/** May one tensor be a view of the other? They have one storage, or one has none. */
+bool tensors_may_view(const struct tensors *tensors, uint32_t view,
+		      uint32_t base);
+
 /* --- tensorholders.c */
 
 /**

@@ -16,6 +16,8 @@ enum {
 	SHARED = 16,		/* bytes in front of what a shared_ptr's counts
 				   are with */
 	UNREAD_MAX = 160,
+	/* Sizes of the two smallest blocks of a class, in words: 16 bits each. */
+	SIZES = 16, SIZE_MAX_WORDS = (1 << SIZES) - 1,
 };
 
 struct found {
@@ -25,6 +27,8 @@ struct found {
 
 struct torchheap {
 	struct torch_classes *classes;
+	struct hashmap sizes;		/* by a class's table: see SIZES */
+	bool trimmed;			/* blocks are told no longer than that */
 	struct allocators others;
 	struct glibc_heap *malloc;	/* NULL: another one has its place */
 	struct memory_reader memory;
@@ -38,6 +42,57 @@ struct walk {
 	void *context;
 };
 
+/* --- how long objects of a class are ------------------------------------------------ */
+
+/*
+ * A block may be longer than what was asked for, by what malloc would not split
+ * off; that has what was there before, as other objects' addresses. No object of a
+ * class is longer than the block of any other one; of a single smaller one it is
+ * not taken, as its first word may itself be what was there before.
+ */
+
+static struct error *see_size(struct torchheap *heap,
+			      const struct torch_block *block)
+{
+	uint64_t size = (block->end - block->address) / 8;
+	uint32_t least = SIZE_MAX_WORDS, next = SIZE_MAX_WORDS, sizes;
+
+	if (hashmap_get(&heap->sizes, block->word, &sizes)) {
+		least = sizes & SIZE_MAX_WORDS;
+		next = sizes >> SIZES;
+	}
+	if (size >= next)
+		return NULL;
+	if (size >= least) {
+		next = (uint32_t)size;
+	} else {
+		next = least;
+		least = (uint32_t)size;
+	}
+	return hashmap_put(&heap->sizes, block->word, next << SIZES | least);
+}
+
+static uint64_t end_of(const struct torchheap *heap,
+		       const struct torch_block *block)
+{
+	uint64_t size = block->end - block->address;
+	uint32_t sizes;
+
+	if (!hashmap_get(&heap->sizes, block->word, &sizes) ||
+	    sizes >> SIZES == SIZE_MAX_WORDS || size / 8 <= sizes >> SIZES)
+		return block->end;
+	return block->address + (uint64_t)(sizes >> SIZES) * 8;
+}
+
+/* --- blocks --------------------------------------------------------------------------- */
+
+static struct error *pass_on(const struct walk *walk, struct torch_block *block)
+{
+	if (walk->heap->trimmed)
+		block->end = end_of(walk->heap, block);
+	return walk->fn(walk->context, block);
+}
+
 static struct error *see_chunk(void *context, const struct glibc_chunk *chunk)
 {
 	const struct walk *walk = context;
@@ -45,7 +100,7 @@ static struct error *see_chunk(void *context, const struct glibc_chunk *chunk)
 
 	if (chunk->kind != GLIBC_USED && !mapped)
 		return NULL;
-	return walk->fn(walk->context, &(struct torch_block){
+	return pass_on(walk, &(struct torch_block){
 		.address = chunk->start + HEADER,
 		.end = chunk->end + (mapped ? 0 : TAIL),
 		.word = chunk->word });
@@ -61,7 +116,7 @@ static struct error *see_piece(void *context, const struct other_piece *piece)
 		return NULL;
 	if (!memory_try_u64(&walk->heap->memory, piece->start, &block.word))
 		block.word = 0;
-	return walk->fn(walk->context, &block);
+	return pass_on(walk, &block);
 }
 
 struct error *torchheap_each(struct torchheap *heap, torch_block_fn *fn,
@@ -110,6 +165,8 @@ static struct error *keep(void *context, const struct torch_block *seen)
 					  &block.kind);
 	struct found *found;
 
+	if (!err && block.kind != TORCH_KIND_NONE)
+		err = see_size(heap, seen);
 	if (!err && block.kind == TORCH_KIND_CLASS)
 		err = look_behind_counts(heap, &block);
 	if (err || block.kind < TORCH_KIND_TENSOR)
@@ -179,10 +236,16 @@ struct error *torchheap_open(struct opened *opened,
 		torchheap_close(heap);
 		return err;
 	}
-	for (int kind = 0; kind < TORCH_NUM_KINDS; kind++)
-		if (heap->found[kind].count)
-			qsort(heap->found[kind].items, heap->found[kind].count,
-			      sizeof(*heap->found[kind].items), by_address);
+	heap->trimmed = true;
+	for (int kind = 0; kind < TORCH_NUM_KINDS; kind++) {
+		struct found *found = &heap->found[kind];
+
+		for (size_t i = 0; i < found->count; i++)
+			found->items[i].end = end_of(heap, &found->items[i]);
+		if (found->count)
+			qsort(found->items, found->count, sizeof(*found->items),
+			      by_address);
+	}
 	*ret = heap;
 	return NULL;
 }
@@ -194,6 +257,7 @@ void torchheap_close(struct torchheap *heap)
 	for (int kind = 0; kind < TORCH_NUM_KINDS; kind++)
 		free(heap->found[kind].items);
 	memory_reader_deinit(&heap->memory);
+	hashmap_deinit(&heap->sizes);
 	glibc_heap_close(heap->malloc);
 	allocators_deinit(&heap->others);
 	free(heap);

@@ -17,7 +17,10 @@
 #include "analyzer/opened.h"
 #include "cudaheap/torchclass.h"
 
-/** A block: what the program got. */
+/**
+ * A block: what the program got; of one that begins with a class's table no more
+ * than two objects of that class have.
+ */
 struct torch_block {
 	uint64_t address, end;
 	uint64_t word;			/* its first one */

@@ -434,7 +434,8 @@ def with_torch(devices=0):
     """Interpreters that have PyTorch, by fetch_torch.sh; each has .torch, its
     version; HEAPSCAN_INTERPRETERS applies as well, to names like
     "3.12.1-torch-2.15.0". They are wheels for CUDA, which run with the libraries
-    of tests/torch/fakecuda in place of NVIDIA's, and with so many devices."""
+    of tests/torch/fakecuda in place of NVIDIA's, and with so many devices; and,
+    where none is asked for, Debian's own build for the CPU."""
     wanted = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS", ""))
     found = []
     folders = glob.glob(os.path.join(glob.escape(CACHE), "torch", "*",
@@ -453,8 +454,15 @@ def with_torch(devices=0):
         interpreter.torch = version
         site = os.path.join(folder, "site")
         interpreter.env["PYTHONPATH"] = site
-        _with_fakecuda(interpreter, os.path.join(site, "torch"),
-                       folder + "-fakecuda", devices)
+        libraries = os.path.join(folder, "libraries")
+        if not os.path.exists(libraries):
+            _with_fakecuda(interpreter, os.path.join(site, "torch"),
+                           folder + "-fakecuda", devices)
+        elif devices:
+            continue
+        else:
+            with open(libraries) as paths:
+                interpreter.env["LD_LIBRARY_PATH"] = paths.read().strip()
         found.append(interpreter)
     return found
 

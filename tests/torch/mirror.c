@@ -209,8 +209,8 @@ static PyObject *wrap_owned(uint8_t *object, uint32_t owners)
 static PyObject *make(PyObject *self, PyObject *args)
 {
 	uint8_t *leaf, *result, *saved, *listed, *values, *based, *base, *broken;
-	uint8_t *gone, *outer, *inner, *counts, *bucket, *owner, *coo, *dead;
-	uint8_t *both;
+	uint8_t *gone, *outer, *inner, *counts, *bucket, *owner, *coo, *dead, *meta;
+	uint8_t *both, *viewed;
 	unsigned int plain = 40, more = 0, size;
 	PyObject *list;
 
@@ -274,9 +274,13 @@ static PyObject *make(PyObject *self, PyObject *args)
 	coo = realloc(coo, 400);
 	base = make_tensor(TABLE(tensor), make_storage(2400), 600);
 	put(coo, 240, (uintptr_t)base);
-	based = make_tensor(TABLE(tensor), make_storage(2800), 700);
-	make_meta(based, TABLE(view), NULL, make_tensor(
-			TABLE(tensor), make_storage(3200), 800));
+	viewed = make_storage(3200);
+	based = make_tensor(TABLE(tensor), viewed, 700);
+	meta = make_meta(based, TABLE(view), NULL, make_tensor(
+			TABLE(tensor), viewed, 800));
+	/* left in memory of it, and behind a storage's fields */
+	put(meta, 264, (uintptr_t)both);
+	put(viewed, layout.counts + 72, (uintptr_t)values);
 	/* gone but for weak references; and half made */
 	gone = make_tensor(TABLE(tensor), NULL, 1);
 	count_owners(gone, 0, 1);
