@@ -7,7 +7,8 @@ In a mount namespace of its own, ROOT becomes "/" and the old root is gone: what
 /proc/PID/maps then shows to others are paths that mean nothing, or something
 else, in their root. Where a new mount namespace is not permitted (a container
 without CAP_SYS_ADMIN), a plain chroot has to do. The process id stays, as the
-command replaces this program.
+command replaces this program. It has the machine's /dev and /proc where the root
+has folders for them.
 """
 
 import ctypes
@@ -33,6 +34,10 @@ def pivot(root):
     check(libc.unshare(CLONE_NEWNS))
     check(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None))
     check(libc.mount(root, root, None, MS_BIND, None))
+    for folder in b"/dev", b"/proc":
+        if os.path.isdir(root + folder):
+            check(libc.mount(folder, root + folder, None, MS_BIND | MS_REC,
+                             None))
     os.chdir(root)
     # The old root comes to lie on top of the new one, and is taken away.
     check(libc.syscall(SYS_PIVOT_ROOT[platform.machine()], b".", b"."))

@@ -430,39 +430,42 @@ def with_extensions():
     return found
 
 
-def with_torch(devices=0):
+def with_torch(devices=0, roots=False):
     """Interpreters that have PyTorch, by fetch_torch.sh; each has .torch, its
     version; HEAPSCAN_INTERPRETERS applies as well, to names like
     "3.12.1-torch-2.15.0". They are wheels for CUDA, which run with the libraries
-    of tests/torch/fakecuda in place of NVIDIA's, and with so many devices; and,
-    where none is asked for, Debian's own build for the CPU."""
+    of tests/torch/fakecuda in place of NVIDIA's, and with so many devices.
+
+    roots   also Debian's builds for the CPU, each in a root folder of its own
+    """
     wanted = re.compile(os.environ.get("HEAPSCAN_INTERPRETERS", ""))
     found = []
     folders = glob.glob(os.path.join(glob.escape(CACHE), "torch", "*",
                                      "installed"))
     for folder in sorted(map(os.path.dirname, folders), key=_by_numbers):
-        version = os.path.basename(folder)
+        root = os.path.join(folder, "root")
+        if not os.path.isdir(root):
+            root = None
+        elif not roots or os.geteuid() != 0:
+            continue
         with open(os.path.join(folder, "python")) as python:
             command = [python.read().strip()]
         try:
-            interpreter = Interpreter("torch-" + version, command)
+            interpreter = Interpreter("torch-" + os.path.basename(folder),
+                                      command, root)
         except (OSError, subprocess.TimeoutExpired) as error:
             print("# %s %s" % (folder, error))
             continue
         if not wanted.search(interpreter.name):
             continue
-        interpreter.torch = version
-        site = os.path.join(folder, "site")
-        interpreter.env["PYTHONPATH"] = site
-        libraries = os.path.join(folder, "libraries")
-        if not os.path.exists(libraries):
+        with open(os.path.join(folder, "installed")) as installed:
+            interpreter.torch = re.search(r"^torch==([\d.]*\d)",
+                                          installed.read(), re.M)[1]
+        if not root:
+            site = os.path.join(folder, "site")
+            interpreter.env["PYTHONPATH"] = site
             _with_fakecuda(interpreter, os.path.join(site, "torch"),
                            folder + "-fakecuda", devices)
-        elif devices:
-            continue
-        else:
-            with open(libraries) as paths:
-                interpreter.env["LD_LIBRARY_PATH"] = paths.read().strip()
         found.append(interpreter)
     return found
 

@@ -323,7 +323,7 @@ def test(interpreter):
     os.remove(dump)
 
 
-found = heaptest.with_torch()
+found = heaptest.with_torch(roots=True)
 for each in found:
     with heaptest.case("%s with PyTorch %s" % (each, each.torch)):
         test(each)
