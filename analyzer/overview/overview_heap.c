@@ -74,15 +74,31 @@ static struct error *weigh_garbage(struct whole *whole)
 	return NULL;
 }
 
+/** A row for each type: what one module does to an object, it does to its like. */
 static void list_over_released(struct whole *whole)
 {
 	const struct heaproots *roots = &whole->analysis->roots;
+	const struct heapgraph *heap = whole->analysis->heap;
 
-	for (uint32_t i = 0; i < whole->analysis->heap->count &&
-			     roots->num_over_released > 0 &&
-			     whole->num_over_released < WHOLE_ROWS_MAX; i++)
-		if (node_set_has(&roots->over_released, i))
+	uint32_t seen = 0;
+
+	for (uint32_t i = 0;
+	     i < heap->count && seen < roots->num_over_released; i++) {
+		size_t row = 0;
+
+		if (!node_set_has(&roots->over_released, i))
+			continue;
+		seen++;
+		while (row < whole->num_over_released &&
+		       heapgraph_type(heap, whole->over_released[row]) !=
+			       heapgraph_type(heap, i))
+			row++;
+		if (row == WHOLE_ROWS_MAX)
+			continue;
+		if (row == whole->num_over_released)
 			whole->over_released[whole->num_over_released++] = i;
+		whole->alike[row]++;
+	}
 }
 
 static struct error *find_largest(struct scan *scan, struct whole *whole)
@@ -368,15 +384,20 @@ static void tell_counts(struct scan *scan, const struct whole *whole)
 	for (size_t i = 0; i < whole->num_over_released; i++) {
 		uint32_t object = whole->over_released[i];
 		struct heap_count count = heaproots_count(heap, roots, object);
+		char alike[UNITS_TEXT_MAX + 20] = "";
 
+		if (whole->alike[i] > 1)
+			(void)snprintf(alike, sizeof(alike), ", as %s more",
+				       units_count(whole->alike[i] - 1,
+						   native));
 		render_line(render, "  0x%" PRIx64 " %s has a count of %" PRIu64
 			    " and %" PRIu64 " owners: it will be freed while "
-			    "in use", heapgraph_address(heap, object),
+			    "in use%s", heapgraph_address(heap, object),
 			    render_name(render, heapgraph_type(heap,
 							       object)->name,
 					40, safe),
 			    heapgraph_refcount(heap, object),
-			    count.objects + count.roots);
+			    count.objects + count.roots, alike);
 	}
 }
 

@@ -35,7 +35,9 @@ struct whole {
 	struct pyh_gc gc;
 	struct whole_garbage garbage[WHOLE_ROWS_MAX];	/* where there is much of it */
 	size_t num_garbage;
-	uint32_t over_released[WHOLE_ROWS_MAX];	/* objects, the first of them */
+	/* objects, the first of their type, and how many that has */
+	uint32_t over_released[WHOLE_ROWS_MAX];
+	uint32_t alike[WHOLE_ROWS_MAX];
 	size_t num_over_released;
 	struct error *why_not;			/* owned */
 };
