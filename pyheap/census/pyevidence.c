@@ -281,7 +281,9 @@ static struct error *run_search(struct search *search, size_t num_near)
 {
 	struct error *err = try_words(search, num_near, false);
 
-	if (!err && atomic_load(&search->left) > 0)
+	// One that there was no word for has kept the first from ending early.
+	if (!err && atomic_load(&search->left) > 0 &&
+	    atomic_load(&search->unmet) == 0)
 		err = try_words(search, num_near, true);
 	if (err || atomic_load(&search->left) == 0 || !is_in_doubt(search))
 		return err;

@@ -12,7 +12,6 @@ enum {
 	ARRAY_DESCR, ARRAY_FLAGS,
 	/* flags of an array */
 	OWNDATA = 4,
-	ALL_FLAGS = 0xffff,
 	/* offsets in a dtype behind its header: kind, type, byteorder and, in
 	   1.x, flags of one byte each, then the type's number; from there on
 	   1.x: int elsize, alignment. 2.x: 8 bytes each of flags, elsize and
@@ -32,6 +31,11 @@ enum {
 	ITEM_REFCOUNT = 1,	/* flag: items hold references */
 	ALIGNMENT_MAX = 64,
 };
+
+/* Flags of an array that there are: of 1.x and 2.x, and what ufuncs note on one
+   that they made of a number of Python's. Source: numpy's ndarraytypes.h and
+   abstractdtypes.h (NPY_ARRAY_WAS_PYTHON_INT …). */
+#define ALL_FLAGS UINT32_C(0xf800ffff)
 
 /* No array is larger than half the address space. */
 #define BYTES_MAX (UINT64_C(1) << 47)
@@ -105,7 +109,7 @@ pyh_ndarray_read(struct memory_reader *memory,
 	};
 	if (n > PYH_NDARRAY_DIMENSIONS_MAX || ret->dimensions % 8 ||
 	    ret->strides % 8 || ret->base % 8 ||
-	    (uint32_t)words[ARRAY_FLAGS] > ALL_FLAGS)
+	    ((uint32_t)words[ARRAY_FLAGS] & ~ALL_FLAGS))
 		return PYH_NDARRAY_BAD;
 	read = pyh_dtype_read(memory, ret->descr, header, &ret->dtype);
 	if (read != PYH_NDARRAY_READ)
