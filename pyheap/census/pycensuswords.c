@@ -66,6 +66,18 @@ static void check_refused(struct census_worker *worker, uint64_t address,
 
 /* --- words --------------------------------------------------------------- */
 
+/**
+ * Data of a module other than Python's own: it has structures there whose second
+ * word is a type, as many as it likes, and no objects but types.
+ */
+static bool is_of_extension(const struct pyh_runtime *runtime, uint64_t address)
+{
+	const struct modules *modules = runtime->image->modules;
+	const struct module *module = modules_find(modules, address);
+
+	return module && module != modules_find(modules, runtime->address);
+}
+
 /** The same for what a word outside of arenas leads to. */
 static void refuse_outside(struct census_worker *worker, uint64_t address)
 {
@@ -81,7 +93,8 @@ static void refuse_outside(struct census_worker *worker, uint64_t address)
 	type = pyh_type_known(&worker->types,
 			      pyh_word(bytes + PYH_GC_HEAD, 8));
 	if (type &&
-	    pyh_word(bytes + PYH_GC_HEAD, 0) - 1 < PYH_REFCOUNT_LARGE - 1)
+	    pyh_word(bytes + PYH_GC_HEAD, 0) - 1 < PYH_REFCOUNT_LARGE - 1 &&
+	    !is_of_extension(worker->census->runtime, address))
 		check_refused(worker, address, type->presize ? bytes :
 			      bytes + PYH_GC_HEAD,
 			      type->presize ? PYH_GC_HEAD : 0, 0, 64);
