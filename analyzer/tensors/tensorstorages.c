@@ -225,11 +225,72 @@ struct error *tensors_add_storage(struct tensors *tensors, uint64_t address,
 		     hashmap_put(&tensors->by_impl, address, *ret + 1);
 }
 
+struct span {
+	uint64_t start, end;
+};
+
+static int by_start(const void *a, const void *b)
+{
+	const struct span *x = a, *y = b;
+
+	return (x->start > y->start) - (x->start < y->start);
+}
+
+/** Where the data of storages on the CPU lie, sorted; NULL: no memory. */
+static struct span *spans_of_data(const struct tensors *tensors, size_t *ret)
+{
+	struct span *spans = calloc(tensors->num_storages + 1, sizeof(*spans));
+	size_t count = 0;
+
+	for (size_t i = 0; spans && i < tensors->num_storages; i++) {
+		const struct torch_storage *read = &tensors->storages[i].read;
+
+		if (read->device == DEVICE_CPU && read->data &&
+		    read->bytes <= UINT64_MAX - read->data)
+			spans[count++] = (struct span){
+				read->data, read->data + read->bytes };
+	}
+	if (spans)
+		qsort(spans, count, sizeof(*spans), by_start);
+	*ret = count;
+	return spans;
+}
+
+/** Bytes of a storage that are not in others', as parts of a file's are. */
+static uint64_t bytes_of_its_own(const struct torch_storage *storage,
+				 const struct span *spans, size_t count)
+{
+	uint64_t at = storage->data, end, left = 0;
+	size_t low = 0, high = count;
+
+	if (storage->device != DEVICE_CPU || storage->bytes > UINT64_MAX - at)
+		return storage->bytes;
+	end = at + storage->bytes;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (spans[middle].start < at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < count && spans[low].start < end; low++) {
+		if (spans[low].start > at)
+			left += spans[low].start - at;
+		if (spans[low].end > at)
+			at = spans[low].end;
+	}
+	return at < end ? left + (end - at) : left;
+}
+
 struct error *tensors_count_bare(struct tensors *tensors)
 {
 	const struct torch_block *blocks;
-	size_t count;
+	size_t count, num_spans;
+	struct span *spans = spans_of_data(tensors, &num_spans);
 
+	if (!spans)
+		return error_no_memory();
 	blocks = torchheap_blocks(tensors->heap, TORCH_KIND_STORAGE, &count);
 	for (size_t i = 0; i < count; i++) {
 		struct torch_storage storage;
@@ -244,45 +305,101 @@ struct error *tensors_count_bare(struct tensors *tensors)
 		    same_data(tensors, &storage, &number))
 			continue;
 		tensors->bare++;
-		tensors->bare_bytes += storage.bytes;
+		tensors->bare_bytes += bytes_of_its_own(&storage, spans, num_spans);
 	}
+	free(spans);
 	return NULL;
 }
 
 /* --- what of them was in memory -------------------------------------------------------- */
 
-struct error *tensors_find_resident(struct tensors *tensors)
+/*
+ * Of what is not in the dump it is known how much of a mapping was in memory, and
+ * not what of it: where several storages are in one, as in a file that was loaded
+ * by mapping it, each has a share of that by its size.
+ */
+
+static uint64_t not_placed(const struct resident_mapping *mapping)
+{
+	return mapping && mapping->resident > mapping->placed ?
+		       mapping->resident - mapping->placed : 0;
+}
+
+/** Is its memory one whose pages are told of? */
+static bool has_pages(const struct tensor_storage *storage)
+{
+	return storage->read.device == DEVICE_CPU && storage->read.data &&
+	       storage->read.bytes <= UINT64_MAX - storage->read.data;
+}
+
+/** @param sum  bytes of all storages of the mapping whose pages are not placed */
+static void add_share(struct tensor_storage *storage,
+		      const struct resident_mapping *mapping, uint64_t sum)
+{
+	uint64_t bytes = storage->read.bytes;
+	uint64_t rest = bytes - storage->resident, left = not_placed(mapping);
+
+	if (left > 0 && sum > left)
+		rest = (uint64_t)((double)left * ((double)rest / (double)sum));
+	if (left > 0)
+		storage->resident += rest;
+	// A file's pages are in the dump though they were not in memory.
+	if (mapping && storage->read.data + bytes <= mapping->end &&
+	    storage->resident > mapping->resident)
+		storage->resident = mapping->resident;
+	storage->knows_resident = true;
+}
+
+static void share_out(struct tensors *tensors,
+		      const struct residency *residency, uint64_t *sums)
 {
 	const struct resident_mapping *mapping;
-	struct residency *residency = NULL;
-	struct error *err = NULL;
 	size_t hint = 0;
 
-	for (size_t i = 0; !err && i < tensors->num_storages; i++) {
+	for (size_t i = 0; i < tensors->num_storages; i++) {
 		struct tensor_storage *storage = &tensors->storages[i];
 		uint64_t data = storage->read.data, bytes = storage->read.bytes;
 
-		if (storage->read.device != DEVICE_CPU || data == 0 ||
-		    bytes > UINT64_MAX - data ||
-		    !residency_is_noted(tensors->image))
+		if (!has_pages(storage))
 			continue;
-		if (!residency)
-			err = residency_of_dump(tensors->opened, &residency);
-		if (err)
-			break;
 		mapping = residency_at(residency, data);
 		storage->resident = residency_of(residency, data, data + bytes,
 						 &hint);
-		// Of what is not in the dump it is not known where it was.
-		if (mapping && mapping->resident > mapping->placed)
-			storage->resident += mapping->resident - mapping->placed;
-		// A file's pages are in the dump though they were not in memory.
-		if (mapping && data + bytes <= mapping->end &&
-		    storage->resident > mapping->resident)
-			storage->resident = mapping->resident;
 		if (storage->resident > bytes)
 			storage->resident = bytes;
-		storage->knows_resident = true;
+		if (mapping)
+			sums[mapping - residency->mappings] +=
+				bytes - storage->resident;
 	}
-	return err;
+	for (size_t i = 0; i < tensors->num_storages; i++) {
+		struct tensor_storage *storage = &tensors->storages[i];
+
+		if (!has_pages(storage))
+			continue;
+		mapping = residency_at(residency, storage->read.data);
+		add_share(storage, mapping, mapping ?
+			  sums[mapping - residency->mappings] : 0);
+	}
+}
+
+struct error *tensors_find_resident(struct tensors *tensors)
+{
+	struct residency *residency = NULL;
+	struct error *err;
+	uint64_t *sums;
+	bool any = false;
+
+	for (size_t i = 0; !any && i < tensors->num_storages; i++)
+		any = has_pages(&tensors->storages[i]);
+	if (!any || !residency_is_noted(tensors->image))
+		return NULL;
+	err = residency_of_dump(tensors->opened, &residency);
+	if (err)
+		return err;
+	sums = calloc(residency->count + 1, sizeof(*sums));
+	if (!sums)
+		return error_no_memory();
+	share_out(tensors, residency, sums);
+	free(sums);
+	return NULL;
 }

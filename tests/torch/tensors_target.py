@@ -5,6 +5,7 @@ to, and every tensor that autograd's graph has saved, as torch itself tells it, 
 waits."""
 
 import gc
+import inspect
 import io
 import json
 import os
@@ -173,6 +174,14 @@ def others():
                                                   torch.ones(4, 3)])
     kinds["conjugate"] = kinds["complex64"].conj()
     kinds["resized"] = torch.ones(900).resize_(9)
+    if "mmap" in inspect.signature(torch.load).parameters:
+        file = os.path.abspath("weights.pt")
+        torch.save([torch.full((1 << 17,), i, dtype=torch.float64)
+                    for i in range(8)], file)
+        for i, part in enumerate(torch.load(file, mmap=True)):
+            kinds["mapped%d" % i] = part
+            if i % 2:
+                part.sum()      # the others are never touched
     try:
         import numpy
         kinds["numpy"] = torch.from_numpy(numpy.arange(777, dtype="int64"))
@@ -368,6 +377,8 @@ def main():
         "inner": id(kinds["wrapper"].inner),
         "touched": {name: touched(kinds[name])
                     for name in ("untouched", "pages", "large")},
+        "mapped": {id(tensor): touched(tensor)
+                   for name, tensor in kinds.items() if "mapped" in name},
         "served": in_served, "made": made, "offloaded": id(offloaded),
         "arrays": arrays and [about_array(name, one)
                               for name, one in arrays.items()],

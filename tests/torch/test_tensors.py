@@ -236,6 +236,12 @@ def in_memory(document, truth):
     # Its header alone is there.
     assert truth["touched"]["untouched"] < 4096, truth["touched"]
     assert truth["touched"]["pages"] < 2 << 20, truth["touched"]
+    # Of parts of one file it is known what they have together.
+    mapped = truth["mapped"]
+    parts = sum(rows[int(address)]["resident"] for address in mapped)
+    assert abs(parts - sum(mapped.values())) <= 64 << 10, (parts, mapped)
+    if mapped:
+        assert document["totals"]["bare"] < 64 << 10, document["totals"]
     totals = document["totals"]
     assert totals["resident"] < totals["cpu"] - (70 << 20), totals
 
