@@ -209,10 +209,15 @@ struct error *corewriter_plan(struct corewriter *writer)
 	writer->header = calloc(1, offset);
 	if (!writer->header)
 		return error_no_memory();
-	for (size_t i = 0; i < writer->num_segments; i++) {
-		writer->segments[i].offset = offset;
-		offset += writer->segments[i].captured;
-	}
+	for (int late = 0; late < 2; late++)
+		for (size_t i = 0; i < writer->num_segments; i++) {
+			struct core_segment *segment = &writer->segments[i];
+
+			if (segment->early == late)
+				continue;
+			segment->offset = offset;
+			offset += segment->captured;
+		}
 	writer->size = offset;
 	write_ehdr(writer, writer->header, section_offset);
 	write_phdrs(writer, writer->header + sizeof(Elf64_Ehdr), notes_offset);

@@ -11,7 +11,8 @@
  * The geometry is complete before the first byte of memory is read, so the
  * file can be written as a stream and nothing in it is ever patched. Laid out
  * as debuggers like it: one PT_NOTE first, then PT_LOAD ascending by address,
- * offsets aligned to pages, a hole only at the end of a segment.
+ * offsets aligned to pages, a hole only at the end of a segment. Their content
+ * ascends by address as well, but for what is to come early.
  */
 #ifndef IMAGE_COREWRITER_H
 #define IMAGE_COREWRITER_H
@@ -35,6 +36,7 @@ struct core_segment {
 	uint64_t offset;	/* of start in the core; set by corewriter_plan() */
 	uint32_t protection;	/* PF_R, PF_W, PF_X of elf.h */
 	bool zero_tail;		/* what is not in the file is known to be zero */
+	bool early;		/* in the file before those that are not */
 };
 
 struct corewriter;
@@ -65,7 +67,7 @@ struct error *corewriter_plan(struct corewriter *writer);
 /* --- after corewriter_plan() --------------------------------------------- */
 
 size_t corewriter_num_segments(const struct corewriter *writer);
-/** Segments in address order, which is also the order of their offsets. */
+/** Segments in address order; without early ones that of their offsets, too. */
 const struct core_segment *corewriter_segments(const struct corewriter *writer);
 /** The bytes before the first segment: ELF header, program headers, notes. */
 const void *corewriter_header(const struct corewriter *writer, size_t *ret_size);

@@ -190,7 +190,9 @@ static struct error *make_header(struct run *run)
 	if (!err)
 		err = corewriter_set_notes(run->plan.writer, data, size);
 	if (!err)
+		// It comes as a stream.
 		err = select_segments(&run->plan.selection, &run->plan.maps,
+				      /* rearrange= */ false,
 				      run->plan.writer);
 	if (!err)
 		err = corewriter_plan(run->plan.writer);

@@ -105,6 +105,20 @@ struct error *copy_add_held(struct copy *copy, uint64_t offset,
 	return add_piece(copy, &piece);
 }
 
+static int by_offset(const void *a, const void *b)
+{
+	const struct piece *x = a, *y = b;
+
+	return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+void copy_arrange(struct copy *copy)
+{
+	if (copy->count)
+		qsort(copy->pieces, copy->count, sizeof(*copy->pieces),
+		      by_offset);
+}
+
 /**
  * Read one range page by page, after a read of more has failed: to keep what
  * can be had. The mem file is the second way in; it reads pages that the

@@ -37,7 +37,10 @@ struct error *copy_create(const struct copy_options *options,
 			  struct copy **ret);
 void copy_destroy(struct copy *copy);
 
-/** Bytes [offset, offset + size) of the core are those at address. In order. */
+/**
+ * Bytes [offset, offset + size) of the core are those at address. In any order:
+ * after the last one copy_arrange().
+ */
 struct error *copy_add(struct copy *copy, uint64_t offset, uint64_t address,
 		       uint64_t size);
 
@@ -56,6 +59,9 @@ bool copy_read(struct copy *copy, uint64_t offset, uint8_t *buffer, size_t size)
 struct error *copy_add_held(struct copy *copy, uint64_t offset,
 			    uint64_t address, const uint8_t *data,
 			    uint64_t size);
+
+/** Put in order what was added. */
+void copy_arrange(struct copy *copy);
 
 /** Bytes to be read in all, and read so far (missing ones count as read). */
 uint64_t copy_total(const struct copy *copy);

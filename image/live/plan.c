@@ -381,7 +381,7 @@ struct error *plan_layout(struct plan *plan, const struct live_options *options,
 		err = make_notes(plan, options, freeze);
 	if (!err)
 		err = select_segments(&plan->selection, &plan->maps,
-				      plan->writer);
+				      /* rearrange= */ true, plan->writer);
 	return err ? err : corewriter_plan(plan->writer);
 }
 
@@ -428,6 +428,7 @@ struct error *plan_copy(const struct plan *plan, const struct freeze *freeze,
 		if (err)
 			return err;
 	}
+	copy_arrange(copy);
 	return NULL;
 }
 

@@ -803,8 +803,26 @@ struct error *selection_keep_only(struct selection *selection,
 
 /* --- segments ------------------------------------------------------------- */
 
+enum { KEY_MAX = 64 << 20 };	/* bytes of a mapping */
+
+/**
+ * Does it tell what the rest is? Variables of modules, which lie above the heap,
+ * and what is mapped right behind them; stacks. Data that a program maps from a
+ * large file does not.
+ */
+static bool is_key(const struct procmaps *maps, uint32_t mapping)
+{
+	const struct procmap *map = &maps->items[mapping];
+	const struct procmap *below = mapping > 0 ? map - 1 : map;
+
+	return map->end - map->start <= KEY_MAX &&
+	       (map->protection & PF_W) &&
+	       (map->inode != 0 || strcmp(map->name, "[stack]") == 0 ||
+		(below->end == map->start && below->inode != 0));
+}
+
 struct error *select_segments(const struct selection *selection,
-			      const struct procmaps *maps,
+			      const struct procmaps *maps, bool rearrange,
 			      struct corewriter *writer)
 {
 	size_t i = 0;
@@ -816,6 +834,7 @@ struct error *select_segments(const struct selection *selection,
 			.start = range->start,
 			.protection = maps->items[mapping].protection,
 			.zero_tail = true,
+			.early = rearrange && is_key(maps, mapping),
 		};
 		struct error *err;
 

@@ -132,9 +132,14 @@ bool select_is_module(const struct procmaps *maps, size_t i);
  */
 enum format_reason select_never(const struct procmap *map);
 
-/** Give the core's segments: each starts taken and may end in a hole. */
+/**
+ * Give the core's segments: each starts taken and may end in a hole.
+ *
+ * @param rearrange  what tells what the rest is comes first in the file, so that
+ *	one that is cut off can be read
+ */
 struct error *select_segments(const struct selection *selection,
-			      const struct procmaps *maps,
+			      const struct procmaps *maps, bool rearrange,
 			      struct corewriter *writer);
 
 /** "stacks", "heap", "full". Static storage. */

@@ -65,6 +65,28 @@ static void check_geometry(void)
 	corewriter_destroy(writer);
 }
 
+/** What is to come early does so in the file, and nowhere else. */
+static void check_early(void)
+{
+	struct corewriter *writer = fresh();
+	const struct core_segment *segments;
+
+	for (unsigned int i = 0; i < 4; i++)
+		error_free(corewriter_add_segment(writer, &(struct core_segment){
+			.start = 0x10000 + i * 0x10000,
+			.end = 0x10000 + i * 0x10000 + 2 * PAGE,
+			.captured = (i + 1) % 3 * PAGE, .early = i % 2 }));
+	CHECK("it can be planned", corewriter_plan(writer) == NULL);
+	segments = corewriter_segments(writer);
+	CHECK_U64("segments by address", segments[1].start, 0x20000);
+	CHECK_U64("the first early one", segments[1].offset, PAGE);
+	CHECK_U64("the second early one", segments[3].offset, 3 * PAGE);
+	CHECK_U64("the first of the rest", segments[0].offset, 4 * PAGE);
+	CHECK_U64("what is left out", segments[2].offset, 5 * PAGE);
+	CHECK_U64("size", corewriter_size(writer), 5 * PAGE);
+	corewriter_destroy(writer);
+}
+
 static bool refused(uint64_t start, uint64_t end, uint64_t captured)
 {
 	struct corewriter *writer = NULL;
@@ -175,6 +197,7 @@ static void check_note(void)
 int main(void)
 {
 	check_geometry();
+	check_early();
 	check_refusals();
 	check_joining();
 	check_extended();
