@@ -350,6 +350,19 @@ static bool only_grew(struct wording *wording)
 	return count_entries(wording, &used, &made) && used == made;
 }
 
+/** The maxlen of a deque; false: it has none. */
+static bool bound_of(struct wording *wording, uint64_t *ret)
+{
+	uint64_t address = heapgraph_address(wording->analysis->heap,
+					     wording->suspect->object);
+
+	// Negative: there is none.
+	return wording->type->kind == PYH_KIND_DEQUE &&
+	       pyh_field(wording->runtime, &wording->memory, address,
+			 PYH_DEQUE_MAXLEN, ret) &&
+	       *ret > 0 && *ret >> 63 == 0;
+}
+
 /** Whose it is: by the root, and how far away that is. */
 static const char *place_of(const struct path *path)
 {
@@ -446,6 +459,27 @@ static void put_garbage(struct wording *wording)
 		       units_count(collector->num_by_words, number));
 }
 
+static void put_container(struct wording *wording)
+{
+	struct suspect *suspect = wording->suspect;
+	char *evidence = suspect->evidence;
+	size_t size = sizeof(suspect->evidence);
+	char number[UNITS_TEXT_MAX];
+	uint64_t bound;
+
+	if (wording->is_indirect)
+		return;
+	append(evidence, size, "; growing %s%s", place_of(wording->path),
+	       wording->type->name);
+	if (bound_of(wording, &bound))
+		append(evidence, size, " with a maxlen of %s",
+		       units_count(bound, number));
+	append(evidence, size, ": values of %s type%s%s",
+	       suspect->beside ? "few" : "one", suspect->beside ? "s" : "",
+	       only_grew(wording) ? ", no entry deleted since its last resize" :
+				    "");
+}
+
 static void put_evidence(struct wording *wording)
 {
 	struct suspect *suspect = wording->suspect;
@@ -458,13 +492,7 @@ static void put_evidence(struct wording *wording)
 		put_between(wording);
 	switch (suspect->pattern) {
 	case SUSPECT_CONTAINER:
-		if (!wording->is_indirect)
-			append(evidence, size, "; growing %s%s: values of %s "
-			       "type%s%s", place_of(wording->path),
-			       wording->type->name,
-			       suspect->beside ? "few" : "one",
-			       suspect->beside ? "s" : "", only_grew(wording) ?
-			       ", no entry deleted since its last resize" : "");
+		put_container(wording);
 		break;
 	case SUSPECT_LRU_CACHE:
 		append(evidence, size, "; functools.lru_cache keeps arguments "
@@ -562,6 +590,66 @@ static void put_exceptions(struct suspect *suspect, const char *number,
 	       exceptions_keep);
 }
 
+/** What of it cannot be seen: a view of few items keeps the whole storage. */
+static void put_views(struct suspect *suspect)
+{
+	char shown[UNITS_TEXT_MAX], all[UNITS_TEXT_MAX];
+
+	if (suspect->shown >= suspect->in_tensors / 2)
+		return;
+	append(suspect->evidence, sizeof(suspect->evidence),
+	       "; %s: %s of the %s can be seen, .clone() keeps no more than "
+	       "that", suspect->tensors == 1 ? "a view of a larger storage" :
+	       "views of larger storages", units_size(suspect->shown, shown),
+	       units_size(suspect->in_tensors, all));
+}
+
+/** Tensors in a container that grows; a deque may have a bound, far off. */
+static void put_growth(struct wording *wording, const char *each)
+{
+	struct suspect *suspect = wording->suspect;
+	const char *place = place_of(wording->path);
+	char number[UNITS_TEXT_MAX], full[UNITS_TEXT_MAX];
+	uint64_t bound, bytes;
+
+	append(suspect->evidence, sizeof(suspect->evidence), "%s %s, %s each; ",
+	       units_count(suspect->elements, number), suspect->element->name,
+	       each);
+	if (!bound_of(wording, &bound) ||
+	    __builtin_mul_overflow(suspect->in_tensors / suspect->elements,
+				   bound, &bytes))
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "growing %s%s of tensors", place, wording->type->name);
+	else
+		append(suspect->evidence, sizeof(suspect->evidence),
+		       "%s%s of tensors with a maxlen of %s: it would have %s",
+		       place, wording->type->name, units_count(bound, number),
+		       units_size(bytes, full));
+}
+
+/** Results that each have a graph, or several of which have one. */
+static void put_graphs(struct suspect *suspect)
+{
+	char number[UNITS_TEXT_MAX], each[UNITS_TEXT_MAX];
+
+	append(suspect->evidence, sizeof(suspect->evidence),
+	       "%s autograd graphs, %s each; of results %s: %s",
+	       units_count(suspect->graphs, number),
+	       units_size(suspect->in_tensors / suspect->graphs, each),
+	       suspect->of_scalars ? "of one item, as losses are" :
+				     "kept with their grad_fn",
+	       suspect->of_scalars ? ".item() or .detach() keeps none" :
+				     ".detach() keeps none");
+}
+
+/** A large tensor, and nothing else. */
+static void put_stray(struct wording *wording)
+{
+	append(wording->suspect->evidence, sizeof(wording->suspect->evidence),
+	       "one tensor, of no module and no optimizer");
+	put_views(wording->suspect);
+}
+
 /** Tensors that pile up: in one sentence, and what it is by all appearance. */
 static void put_pile(struct wording *wording)
 {
@@ -588,24 +676,18 @@ static void put_pile(struct wording *wording)
 	       on_device ? "all tensors there" :
 	       wording->all->memory_is_rss ? "RSS" : "all objects");
 	(void)units_size(suspect->in_tensors / suspect->elements, each);
-	if (suspect->pattern == SUSPECT_TENSORS)
-		append(suspect->evidence, sizeof(suspect->evidence),
-		       "%s %s, %s each; growing %s%s of tensors", number,
-		       suspect->element->name, each, place_of(wording->path),
-		       wording->type->name);
-	else if (suspect->pattern == SUSPECT_SUM)
+	if (suspect->pattern == SUSPECT_TENSORS) {
+		put_growth(wording, each);
+		put_views(suspect);
+	} else if (suspect->pattern == SUSPECT_SINGLE) {
+		put_stray(wording);
+	} else if (suspect->pattern == SUSPECT_SUM) {
 		put_sum(wording, number, each);
-	else if (suspect->pattern == SUSPECT_EXCEPTIONS)
+	} else if (suspect->pattern == SUSPECT_EXCEPTIONS) {
 		put_exceptions(suspect, number, each);
-	else
-		append(suspect->evidence, sizeof(suspect->evidence),
-		       "%s autograd graphs, %s each; of results %s: %s",
-		       number, each,
-		       suspect->of_scalars ? "of one item, as losses are" :
-					     "kept with their grad_fn",
-		       suspect->of_scalars ?
-			       ".item() or .detach() keeps none" :
-			       ".detach() keeps none");
+	} else {
+		put_graphs(suspect);
+	}
 }
 
 static void put_sentence(struct wording *wording)

@@ -558,6 +558,7 @@ static void choose(struct finding_suspects *finding, int device)
 		const struct suspect *suspect = &finding->candidates[i];
 
 		if (suspect->pattern == SUSPECT_SINGLE &&
+		    suspect->in_tensors == 0 &&
 		    (suspect->retained < SINGLE_BYTES_LEAST ||
 		     suspect->retained < result->memory / SINGLE_SHARE_LEAST))
 			continue;

@@ -39,7 +39,7 @@ enum suspect_pattern {
 	SUSPECT_GARBAGE,	/* cycles that the collector has not freed */
 	SUSPECT_NATIVE,		/* objects of one type that native code holds */
 	SUSPECT_SCATTERED,	/* of one type, held by many */
-	SUSPECT_SINGLE,		/* one large object */
+	SUSPECT_SINGLE,		/* one large object, or tensor */
 	SUSPECT_COPIES,		/* many objects of few values */
 	SUSPECT_TENSORS,	/* a container that keeps many tensors */
 	SUSPECT_GRAPHS,		/* … results of operations with their graphs */
@@ -63,13 +63,16 @@ struct suspect {
 					   only, and not kept with these */
 	uint64_t num_beside;	/* of these */
 	uint64_t retained;	/* bytes */
-	/* of SUSPECT_TENSORS, _GRAPHS and _SUM: bytes of data of tensors in the
+	/* of SUSPECT_TENSORS, _GRAPHS and _SUM, and a _SINGLE tensor: bytes of data of tensors in the
 	   memory that it is about (of a sum in the process, with the nodes of
 	   its graph), these tensors, and which memory; else 0 */
 	uint64_t in_tensors, tensors;
 	uint8_t device;
 	int8_t index;
 	bool of_scalars;	/* results of one item */
+	/* for words only, and not kept with these: graphs of _GRAPHS; bytes of
+	   in_tensors that can be seen in tensors, which may be views */
+	uint64_t graphs, shown;
 	double share;		/* of the memory in question */
 	char path[PATH_TEXT_MAX];	/* to object, or of copies the attribute
 					   they are in; UTF-8, not escaped */

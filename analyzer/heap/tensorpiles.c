@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/heap/pileplace.h"
+#include "analyzer/tensors/tensorshown.h"
 #include "analyzer/tensors/tensorsums.h"
 #include "image/base/guard.h"
 
@@ -16,6 +18,14 @@ enum {
 	   those of one item: terms of one loss have a graph in common. */
 	PLAIN_LEAST = 100, GRAPHS_LEAST = 16, SCALARS_LEAST = 4,
 	EXCEPTIONS_LEAST = 2,
+	/* fewer are a pile where they are large: such a part of the memory, and
+	   so many bytes; and none is so much larger than their mean */
+	FEW_LEAST = 3, FEW_SHARE = 5, SOME_LEAST = 10, SOME_SHARE = 10,
+	FEW_BYTES = 16 << 20, FEW_ALIKE = 4, FEW_GRAPHS = 4,
+	STRAY_SHARE = 3,	/* of one tensor alone: a third */
+	COPIES_MOST = 2,	/* of each parameter: an optimizer's two moments */
+	COVERED_LEAST = 4,	/* a quarter of the parameters, of one model of
+				   several */
 	DEVICES_MAX = 64,
 	REFERRERS_MAX = 256,	/* looked at, of one element */
 	KEEPERS = 8,		/* objects above a sum that are asked */
@@ -44,6 +54,11 @@ struct piling {
 	struct tensors *tensors;	/* those of the sums; NULL: there are none */
 	struct tensorsums running;
 	struct sum *saved;	/* by their graphs, in the memory at hand */
+	struct pileplaces *places;
+	struct tensorshown shown;
+	bool knows_shown;	/* its storages are those that are known */
+	uint8_t *below;		/* by index of held->objects: of one at hand */
+	uint64_t *numbers;	/* room for one of each storage */
 	struct suspect *found;
 	size_t num_found;
 };
@@ -63,6 +78,14 @@ static void add(struct sum *to, const struct sum *more)
 	to->tensors += more->tensors;
 }
 
+/** Does it count in the memory at hand? What a model has does nowhere. */
+static bool is_counted(const struct piling *piling,
+		       const struct held_storage *storage)
+{
+	return storage->bytes > 0 && !(storage->flags & HELD_OF_MODEL) &&
+	       is_same_memory(storage, piling->of);
+}
+
 static void sum_up(struct piling *piling)
 {
 	const struct heldbytes *held = piling->held;
@@ -73,9 +96,7 @@ static void sum_up(struct piling *piling)
 		uint64_t bytes = storage->bytes;
 		uint32_t at = heldbytes_find(held, storage->owner);
 
-		if (at == GRAPH_NONE || bytes == 0 ||
-		    storage->flags & HELD_OF_MODEL ||
-		    !is_same_memory(storage, piling->of))
+		if (at == GRAPH_NONE || !is_counted(piling, storage))
 			continue;
 		add(&piling->sums[at], &(struct sum){
 			.bytes = bytes, .tensors = 1,
@@ -198,44 +219,297 @@ static bool is_exception(const struct pyh_type *type)
 	return type->flags & PYH_TPFLAGS_BASE_EXC_SUBCLASS;
 }
 
-/** Does it pile up there? Then it is noted. */
-static bool is_pile(struct piling *piling, uint32_t at)
+/* --- what lives by one object ------------------------------------------------- */
+
+/** Of the storages that an object keeps, in the memory at hand. */
+struct beneath {
+	uint64_t bytes, shown;	/* … what can be seen of them in tensors */
+	uint64_t of_graphs;	/* bytes of those that are in a graph, */
+	uint64_t graphs;	/* how many results lead to these, */
+	uint64_t received;	/* bytes of those from other processes */
+	bool is_copy;		/* they are as parameters are, one by one */
+};
+
+static int by_number(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/** Which objects live by one, with itself. */
+static void mark_below(struct piling *piling, uint32_t at)
+{
+	const struct heldbytes *held = piling->held;
+
+	// Above before below.
+	for (uint32_t i = held->num_objects; i-- > 0;) {
+		uint32_t one = held->order[i];
+		uint32_t parent = held->objects[one].parent;
+
+		piling->below[one] = one == at ||
+				     (parent != GRAPH_NONE &&
+				      piling->below[parent]);
+	}
+}
+
+static bool is_below(const struct piling *piling, size_t storage)
+{
+	const struct held_storage *one = &piling->held->storages[storage];
+	uint32_t owner;
+
+	if (!is_counted(piling, one))
+		return false;
+	owner = heldbytes_find(piling->held, one->owner);
+	return owner != GRAPH_NONE && piling->below[owner];
+}
+
+static uint64_t count_graphs(struct piling *piling)
+{
+	size_t count = 0, different = 0;
+
+	for (size_t i = 0; i < piling->held->num_storages; i++)
+		if (piling->shown.items[i].root != TENSORS_NONE &&
+		    is_below(piling, i))
+			piling->numbers[count++] = piling->shown.items[i].root;
+	qsort(piling->numbers, count, sizeof(*piling->numbers), by_number);
+	for (size_t i = 0; i < count; i++)
+		different += i == 0 ||
+			     piling->numbers[i] != piling->numbers[i - 1];
+	return different;
+}
+
+/**
+ * Are they copies of parameters, one or two of each, as an average of a model's
+ * weights has them, or its last checkpoint? These grow no more than the model does.
+ */
+static bool is_copy(struct piling *piling)
+{
+	const uint64_t *numbers = piling->numbers;
+	const uint64_t *parameters = piling->shown.parameters;
+	size_t count = 0, at = 0, of = piling->shown.num_parameters;
+	uint64_t all = 0, matched = 0, covered = 0;
+
+	for (size_t i = 0; i < piling->held->num_storages; i++)
+		if (is_below(piling, i))
+			piling->numbers[count++] =
+				piling->shown.items[i].numel;
+	qsort(piling->numbers, count, sizeof(*numbers), by_number);
+	for (size_t i = 0, end; i < count; i = end) {
+		size_t first, there;
+
+		for (end = i; end < count && numbers[end] == numbers[i]; end++)
+			all += numbers[i];
+		while (at < of && parameters[at] < numbers[i])
+			at++;
+		for (first = at; at < of && parameters[at] == numbers[i];)
+			at++;
+		there = at - first;
+		matched += numbers[i] * (end - i < there * COPIES_MOST ?
+						 end - i : there * COPIES_MOST);
+		covered += end - i < there ? end - i : there;
+	}
+	return covered > 0 && covered >= of / COVERED_LEAST &&
+	       matched >= all / 10 * 9;
+}
+
+static struct beneath look_beneath(struct piling *piling, uint32_t at)
+{
+	struct beneath beneath = { 0 };
+
+	if (!piling->knows_shown)
+		return beneath;
+	mark_below(piling, at);
+	for (size_t i = 0; i < piling->held->num_storages; i++) {
+		uint64_t bytes = piling->held->storages[i].bytes;
+		const struct tensorshown_one *one = &piling->shown.items[i];
+
+		if (!is_below(piling, i))
+			continue;
+		beneath.bytes += bytes;
+		beneath.shown += one->shown < bytes ? one->shown : bytes;
+		beneath.of_graphs += one->root != TENSORS_NONE ? bytes : 0;
+		beneath.received += one->received ? bytes : 0;
+	}
+	beneath.graphs = count_graphs(piling);
+	beneath.is_copy = is_copy(piling);
+	return beneath;
+}
+
+/* --- few, and one -------------------------------------------------------------- */
+
+/** Are few so large that they matter? Several objects with many each need not be. */
+static bool are_large(const struct piling *piling, const struct kind *most,
+		      uint64_t largest, const struct pyh_type *element)
+{
+	uint64_t bytes = most->sum.bytes;
+
+	if (most->count < FEW_LEAST || bytes < FEW_BYTES ||
+	    largest / FEW_ALIKE > bytes / most->count)
+		return false;
+	return bytes >= piling->memory / FEW_SHARE ||
+	       (most->count >= SOME_LEAST &&
+		bytes >= piling->memory / SOME_SHARE) ||
+	       (most->count > FEW_LEAST && is_container(element) &&
+		most->sum.tensors >= PLAIN_LEAST);
+}
+
+/**
+ * Where few pile up: what functions that run work with does not, but for a list of
+ * theirs with more tensors than a step takes.
+ */
+static bool is_place_for_few(const struct piling *piling, uint32_t container,
+			     const struct kind *most,
+			     const struct pyh_type *element)
+{
+	if (heapgraph_type(piling->analysis->heap, container)->kind ==
+		    PYH_KIND_TUPLE ||
+	    pileplaces_is_names(piling->places, container))
+		return false;
+	switch (pileplaces_of(piling->places, container)) {
+	case PILE_KEPT:
+	case PILE_ATTRIBUTE:
+		return true;
+	case PILE_VARIABLE:
+		return most->count >= SOME_LEAST &&
+		       pileplaces_is_tensor(piling->places, element);
+	case PILE_PASSING:
+		break;
+	}
+	return false;
+}
+
+/** One large tensor that belongs to no model, and that the program keeps. */
+static bool is_stray(struct piling *piling, uint32_t at)
 {
 	const struct heapgraph *heap = piling->analysis->heap;
-	uint32_t object = piling->held->objects[at].object, type = 0;
+	uint32_t object = piling->held->objects[at].object;
 	const struct sum *sum = &piling->sums[at];
+	struct beneath beneath;
+
+	if (object >= heap->count || sum->tensors != 1 ||
+	    sum->bytes < FEW_BYTES || sum->bytes < piling->memory / STRAY_SHARE ||
+	    !piling->knows_shown || piling->num_found == TENSORPILES_MAX ||
+	    !pileplaces_is_tensor(piling->places, heapgraph_type(heap, object)) ||
+	    pileplaces_is_part(piling->places, object) ||
+	    pileplaces_of(piling->places, object) != PILE_KEPT)
+		return false;
+	beneath = look_beneath(piling, at);
+	if (beneath.graphs > 0 || beneath.received > 0)
+		return false;
+	piling->found[piling->num_found++] = (struct suspect){
+		.pattern = SUSPECT_SINGLE, .object = object, .sample = object,
+		.elements = 1, .shown = beneath.shown,
+		.retained = piling->analysis->dominators.retained[object],
+		.share = (double)sum->bytes / (double)piling->memory,
+		.in_tensors = sum->bytes, .tensors = 1,
+		.device = piling->of->device, .index = piling->of->index };
+	return true;
+}
+
+/* --- piles --------------------------------------------------------------------- */
+
+/** One container, and what there is the most of in it. */
+struct pile_at {
 	const struct pyh_type *element;
 	struct kind most;
 	uint64_t largest;
-	bool graphs, scalars;
+	enum suspect_pattern pattern;
+	bool scalars, few;
+};
+
+/** Are there so many of them that this says enough? */
+static bool are_many(const struct pile_at *pile)
+{
+	uint32_t least = pile->pattern == SUSPECT_EXCEPTIONS ? EXCEPTIONS_LEAST :
+			 pile->scalars ? SCALARS_LEAST :
+			 pile->pattern == SUSPECT_GRAPHS ? GRAPHS_LEAST :
+			 PLAIN_LEAST;
+
+	return pile->most.count >= least;
+}
+
+static struct pile_at pile_at(struct piling *piling, uint32_t at)
+{
+	struct pile_at pile = { 0 };
+	uint32_t type = 0;
+
+	pile.most = most_under(piling, at, &type, &pile.largest);
+	pile.element = pyh_types_get(piling->analysis->heap->pyh_types, type);
+	pile.scalars = pile.most.sum.scalar >= pile.most.sum.bytes / 2;
+	pile.pattern = is_exception(pile.element) ? SUSPECT_EXCEPTIONS :
+		       pile.most.sum.graph >= pile.most.sum.bytes / 2 ?
+			       SUSPECT_GRAPHS : SUSPECT_TENSORS;
+	pile.few = !are_many(&pile);
+	return pile;
+}
+
+/** Results of one step have one graph, however many they are. */
+static bool has_graphs(const struct pile_at *pile,
+		       const struct beneath *beneath)
+{
+	if (pile->pattern == SUSPECT_GRAPHS)
+		return beneath->graphs >= FEW_GRAPHS;
+	return pile->pattern != SUSPECT_TENSORS || !pile->few ||
+	       beneath->of_graphs < beneath->bytes / 2 ||
+	       beneath->graphs >= FEW_LEAST;
+}
+
+static void note(struct piling *piling, uint32_t at, const struct pile_at *pile,
+		 const struct beneath *beneath)
+{
+	const struct sum *sum = &piling->sums[at];
+	uint32_t object = piling->held->objects[at].object;
+
+	piling->found[piling->num_found++] = (struct suspect){
+		.pattern = pile->pattern, .object = object,
+		.sample = pile->most.sample, .element = pile->element,
+		.elements = pile->most.count,
+		.graphs = piling->knows_shown ? beneath->graphs :
+						pile->most.count,
+		.shown = piling->knows_shown ? beneath->shown : sum->bytes,
+		.retained = piling->analysis->dominators.retained[object],
+		.share = (double)sum->bytes / (double)piling->memory,
+		.in_tensors = sum->bytes, .tensors = sum->tensors,
+		.of_scalars = pile->scalars, .device = piling->of->device,
+		.index = piling->of->index };
+}
+
+/** Does it pile up there? Then it is noted, or known to be none. */
+static bool is_pile(struct piling *piling, uint32_t at)
+{
+	const struct heapgraph *heap = piling->analysis->heap;
+	uint32_t object = piling->held->objects[at].object;
+	uint64_t bytes = piling->sums[at].bytes;
+	struct beneath beneath;
+	struct pile_at pile;
 
 	if (is_exception(heapgraph_type(heap, object))) {
 		look_at_exception(piling, at);
 		return true;
 	}
-	if (!is_container(heapgraph_type(heap, object)) ||
-	    piling->num_found == TENSORPILES_MAX)
+	if (!is_container(heapgraph_type(heap, object)))
+		return is_stray(piling, at);
+	if (piling->num_found == TENSORPILES_MAX)
 		return false;
-	most = most_under(piling, at, &type, &largest);
-	graphs = most.sum.graph >= most.sum.bytes / 2;
-	scalars = most.sum.scalar >= most.sum.bytes / 2;
-	element = pyh_types_get(heap->pyh_types, type);
-	if (most.sum.bytes < sum->bytes / 2 || largest >= sum->bytes / 2 ||
-	    most.count < (is_exception(element) ? EXCEPTIONS_LEAST :
-			  scalars ? SCALARS_LEAST :
-			  graphs ? GRAPHS_LEAST : PLAIN_LEAST) ||
+	pile = pile_at(piling, at);
+	if (pile.most.sum.bytes < bytes / 2 || pile.largest >= bytes / 2 ||
+	    (pile.few && (!piling->knows_shown ||
+			  !are_large(piling, &pile.most, pile.largest,
+				     pile.element) ||
+			  !is_place_for_few(piling, object, &pile.most,
+					    pile.element))) ||
 	    bounded_is(piling->bounded, object))
 		return false;
-	piling->found[piling->num_found++] = (struct suspect){
-		.pattern = is_exception(element) ? SUSPECT_EXCEPTIONS :
-			   graphs ? SUSPECT_GRAPHS : SUSPECT_TENSORS,
-		.object = object, .sample = most.sample, .element = element,
-		.elements = most.count,
-		.retained = piling->analysis->dominators.retained[object],
-		.share = (double)sum->bytes / (double)piling->memory,
-		.in_tensors = sum->bytes, .tensors = sum->tensors,
-		.of_scalars = scalars, .device = piling->of->device,
-		.index = piling->of->index };
+	beneath = look_beneath(piling, at);
+	if (pile.pattern == SUSPECT_TENSORS &&
+	    (beneath.is_copy || pileplaces_is_state(piling->places, object)))
+		return true;
+	if (piling->knows_shown &&
+	    (!has_graphs(&pile, &beneath) ||
+	     (pile.few && beneath.received >= beneath.bytes / 2)))
+		return false;
+	note(piling, at, &pile, &beneath);
 	return true;
 }
 
@@ -271,9 +545,7 @@ static void sum_up_saved(struct piling *piling)
 		const struct held_storage *storage = &held->storages[i];
 		uint32_t number = running->of_storage[i];
 
-		if (number == TENSORS_NONE || storage->bytes == 0 ||
-		    storage->flags & HELD_OF_MODEL ||
-		    !is_same_memory(storage, piling->of))
+		if (number == TENSORS_NONE || !is_counted(piling, storage))
 			continue;
 		piling->saved[number].bytes += storage->bytes;
 		piling->saved[number].tensors++;
@@ -374,6 +646,51 @@ static struct error *find_sums(struct opened *opened, struct piling *piling)
 	return err;
 }
 
+/** What can be seen of storages, on the same condition. */
+static struct error *find_shown(struct piling *piling)
+{
+	struct error *err;
+
+	if (!piling->tensors || tensors_found(piling->tensors).num_storages !=
+					piling->held->num_storages)
+		return NULL;
+	err = tensorshown_make(piling->tensors, &piling->shown);
+	piling->knows_shown = !err;
+	return err;
+}
+
+/** Room for sums of all kinds. */
+static struct error *make_room(struct piling *piling)
+{
+	const struct heldbytes *held = piling->held;
+
+	piling->sums = calloc(held->num_objects, sizeof(*piling->sums));
+	piling->kinds = calloc((size_t)pyh_types_count(
+				       piling->analysis->heap->pyh_types) + 1,
+			       sizeof(*piling->kinds));
+	piling->saved = calloc(piling->running.count + 1,
+			       sizeof(*piling->saved));
+	piling->below = calloc(held->num_objects, sizeof(*piling->below));
+	piling->numbers = calloc(held->num_storages + 1,
+				 sizeof(*piling->numbers));
+	return piling->sums && piling->kinds && piling->saved &&
+			       piling->below && piling->numbers ?
+		       NULL : error_no_memory();
+}
+
+static void release(struct piling *piling)
+{
+	tensorsums_deinit(&piling->running);
+	tensorshown_deinit(&piling->shown);
+	tensors_close(piling->tensors);
+	pileplaces_close(piling->places);
+	free(piling->saved);
+	free(piling->sums);
+	free(piling->kinds);
+	free(piling->below);
+	free(piling->numbers);
+}
+
 struct error *tensorpiles_find(struct opened *opened,
 			       const struct analysis *analysis,
 			       struct bounded *bounded, uint64_t memory,
@@ -392,13 +709,12 @@ struct error *tensorpiles_find(struct opened *opened,
 	if (!held || held->num_objects == 0)
 		return NULL;
 	err = find_sums(opened, &piling);
-	piling.sums = calloc(held->num_objects, sizeof(*piling.sums));
-	piling.kinds = calloc((size_t)pyh_types_count(
-				      analysis->heap->pyh_types) + 1,
-			      sizeof(*piling.kinds));
-	piling.saved = calloc(piling.running.count + 1, sizeof(*piling.saved));
-	if (!err && (!piling.sums || !piling.kinds || !piling.saved))
-		err = error_no_memory();
+	if (!err)
+		err = find_shown(&piling);
+	if (!err)
+		err = pileplaces_open(opened, analysis, &piling.places);
+	if (!err)
+		err = make_room(&piling);
 	count = err ? 0 : list_memories(held, memories, bytes);
 	for (size_t i = 0; i < count; i++) {
 		piling.of = memories[i];
@@ -406,10 +722,6 @@ struct error *tensorpiles_find(struct opened *opened,
 						memory : bytes[i]);
 	}
 	*ret_count = piling.num_found;
-	tensorsums_deinit(&piling.running);
-	tensors_close(piling.tensors);
-	free(piling.saved);
-	free(piling.sums);
-	free(piling.kinds);
+	release(&piling);
 	return err;
 }

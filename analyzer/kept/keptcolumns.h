@@ -32,7 +32,7 @@ _Static_assert(sizeof(struct heapgraph) == 528 &&
 		       sizeof(struct path_group) == 40 &&
 		       sizeof(struct held_storage) == 24 &&
 		       sizeof(struct pyh_gc) == 280 &&
-		       sizeof(struct suspects) == 6472,
+		       sizeof(struct suspects) == 6520,
 	       "what is kept is all there is");
 #endif
 
