@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analyzer/heap/pile.h"
 #include "analyzer/opened.h"
 #include "cudaheap/torchtensor.h"
 #include "image/base/guard.h"
@@ -618,8 +619,12 @@ static void put_growth(struct wording *wording, const char *each)
 	if (!bound_of(wording, &bound) ||
 	    __builtin_mul_overflow(suspect->in_tensors / suspect->elements,
 				   bound, &bytes))
+		// That few of them will be more is not known.
 		append(suspect->evidence, sizeof(suspect->evidence),
-		       "growing %s%s of tensors", place, wording->type->name);
+		       suspect->elements < PILE_MANY ?
+			       "few, but large, in a %s%s" :
+			       "growing %s%s of tensors",
+		       place, wording->type->name);
 	else
 		append(suspect->evidence, sizeof(suspect->evidence),
 		       "%s%s of tensors with a maxlen of %s: it would have %s",

@@ -20,8 +20,8 @@ MIB = 1 << 20
 # name: (path, pattern, element, count, regular expression of the evidence)
 LEAKS = {
     "leak_three": (r"^piles_target\.py:RESULTS$", "tensors", "torch.Tensor", 3,
-                   r"^3 torch\.Tensor, 50\.0 MiB each; growing global list of "
-                   r"tensors$"),
+                   r"^3 torch\.Tensor, 50\.0 MiB each; few, but large, in a "
+                   r"global list$"),
     "leak_on_device": (r"^piles_target\.py:RESULTS$", "tensors",
                        "torch.Tensor", 3, r"20\.0 MiB each"),
     "leak_stray": (r"^piles_target\.py:STRAY$", "large object", None, 1,
@@ -31,15 +31,17 @@ LEAKS = {
     "leak_views": (r"^piles_target\.py:ROWS$", "tensors", "torch.Tensor", 6,
                    r"views of larger storages: 240 B of the 150\.0 MiB"),
     "leak_many_views": (r"^piles_target\.py:ROWS$", "tensors", "torch.Tensor",
-                        150, r"views of larger storages: 5\.9 KiB of the"),
+                        150, r"growing global list of tensors; views of larger "
+                        r"storages: 5\.9 KiB of the"),
     "leak_key_values": (r"^piles_target\.py:CACHE$", "tensors", "list", 4,
-                        r"^4 list, 32\.0 MiB each; growing global dict"),
+                        r"^4 list, 32\.0 MiB each; few, but large, in a global "
+                        r"dict$"),
     "leak_sessions": (r"^piles_target\.py:SESSIONS$", "tensors",
                       "__main__.Session", 4, r"32\.0 MiB each"),
     "leak_server": (r"^local \w+\.sessions in ", "tensors", "dict", 12,
                     r"10\.0 MiB each"),
     "leak_predictions": (r"^local \w+ in ", "tensors", "torch.Tensor", 20,
-                         r"growing (local )?list of tensors"),
+                         r"few, but large, in a (local )?list$"),
     "leak_losses": (r"^piles_target\.py:LOSSES$", "autograd graphs", "dict", 5,
                     r"^5 autograd graphs"),
     "leak_hooked": (r"^piles_target\.py:RESULTS$", "autograd graphs",
