@@ -564,6 +564,33 @@ struct error *ledger_python(struct ledger_making *making)
 	return err ? err : tell_python(making, runtime, types, census);
 }
 
+/** Is it the process's own? What is in a file's mapping stays the file's. */
+static bool is_own(const struct ledger_making *making,
+		   const struct resident_mapping *mapping, uint64_t start)
+{
+	return *mapping->name != '/' &&
+	       !(mapping->flags & FORMAT_MAPPING_SHARED) &&
+	       !modules_find(making->image->modules, start);
+}
+
+/**
+ * Where a block ends at the latest. One may reach over several mappings: numpy
+ * asks for huge pages, for a large array but not for its first page.
+ */
+static uint64_t end_of_own(const struct ledger_making *making,
+			   const struct resident_mapping *mapping, uint64_t end)
+{
+	const struct residency *residency = making->residency;
+	const struct resident_mapping *after =
+		residency->mappings + residency->count;
+	uint64_t last = mapping->end;
+
+	while (last < end && ++mapping < after && mapping->start == last &&
+	       is_own(making, mapping, last))
+		last = mapping->end;
+	return last < end ? last : end;
+}
+
 void ledger_python_rest(struct ledger_making *making)
 {
 	uint64_t last = 0;	/* where the one before ends */
@@ -577,13 +604,10 @@ void ledger_python_rest(struct ledger_making *making)
 		if (block->size == 0)
 			continue;
 		mapping = residency_at(making->residency, start);
-		// What is in a file's mapping stays the file's.
-		if (!mapping || *mapping->name == '/' ||
-		    mapping->flags & FORMAT_MAPPING_SHARED ||
-		    modules_find(making->image->modules, start))
+		if (!mapping || !is_own(making, mapping, start))
 			continue;
-		if (end > mapping->end || end < start)
-			end = mapping->end;
+		end = end < start ? mapping->end :
+				    end_of_own(making, mapping, end);
 		if (start < last)
 			start = last;
 		if (start < end) {

@@ -285,11 +285,26 @@ static bool begins_chain(struct glibc_heap *heap, uint64_t at, uint64_t end)
 	return true;
 }
 
+uint64_t glibc_heap_from(const struct glibc_heap *heap,
+			 const struct memory_range *range)
+{
+	const struct module *module = modules_find(heap->image->modules,
+						   range->start);
+	uint64_t page = GLIBC_PAGE - 1, start = range->start;
+
+	if (!(range->protection & PF_W))
+		return range->end;
+	if (module)
+		start = module->end < range->end ?
+				(module->end + page) & ~page : range->end;
+	return start >= range->start && start < range->end ? start : range->end;
+}
+
 bool glibc_may_be_heap(const struct glibc_heap *heap,
 		       const struct memory_range *range)
 {
-	return (range->protection & PF_W) &&
-	       !modules_find(heap->image->modules, range->start);
+	return range->start < range->end &&
+	       glibc_heap_from(heap, range) == range->start;
 }
 
 /** Ranges one behind the other that may be of one heap. */
@@ -300,15 +315,15 @@ static struct glibc_span span_around(const struct glibc_heap *heap,
 	const struct memory_range *range = memory_find(memory, address);
 	struct glibc_span span = { address, address };
 
-	if (!range || !glibc_may_be_heap(heap, range))
+	if (!range || glibc_heap_from(heap, range) > address)
 		return span;
-	span = (struct glibc_span){ range->start, range->end };
+	span = (struct glibc_span){ glibc_heap_from(heap, range), range->end };
 	while ((range = memory_find(memory, span.end)) != NULL &&
 	       glibc_may_be_heap(heap, range))
 		span.end = range->end;
 	while ((range = memory_find(memory, span.start - 1)) != NULL &&
-	       glibc_may_be_heap(heap, range))
-		span.start = range->start;
+	       glibc_heap_from(heap, range) < span.start)
+		span.start = glibc_heap_from(heap, range);
 	return span;
 }
 
@@ -482,11 +497,10 @@ static struct error *add_heaps(struct glibc_heap *heap)
 
 	for (size_t i = 0; !err && i < memory_num_ranges(memory); i++) {
 		const struct memory_range *range = memory_range(memory, i);
-		uint64_t at = (range->start + GLIBC_HEAP_ALIGN - 1) &
-			      ~(GLIBC_HEAP_ALIGN - 1);
+		uint64_t at = (glibc_heap_from(heap, range) +
+			       GLIBC_HEAP_ALIGN - 1) & ~(GLIBC_HEAP_ALIGN - 1);
 
-		if (range->state != MEMORY_CAPTURED ||
-		    !glibc_may_be_heap(heap, range))
+		if (range->state != MEMORY_CAPTURED)
 			continue;
 		for (; !err && at >= range->start && at < range->end;
 		     at += GLIBC_HEAP_ALIGN)

@@ -14,7 +14,7 @@
 #include "image/malloc/glibcstate.h"
 
 enum {
-	PAGE = 4096,
+	PAGE = GLIBC_PAGE,
 	HUGE = 1,		/* in 2.43: it is of huge pages */
 	MOST = 1 << 20,		/* chunks: the kernel allows 65,530 mappings */
 	IN_VAIN = 1 << 21,	/* pages without a chunk that are looked at */
@@ -179,7 +179,7 @@ static bool is_searched(const struct search *search,
 {
 	return range->state == MEMORY_CAPTURED &&
 	       range->source == MEMORY_FROM_CORE &&
-	       glibc_may_be_heap(search->heap, range);
+	       glibc_heap_from(search->heap, range) < range->end;
 }
 
 /** Where ranges that follow each other, captured or not, end. */
@@ -208,8 +208,8 @@ static struct error *search_range(struct search *search, size_t i,
 
 	if (range->start >= search->end)
 		search->end = end_of_kind(search, i);
-	if (*at < range->start)
-		*at = range->start;
+	if (*at < glibc_heap_from(search->heap, range))
+		*at = glibc_heap_from(search->heap, range);
 	while (!err && !is_done(search)) {
 		uint64_t found;
 

@@ -8,6 +8,7 @@
 #include "image/malloc/glibcheap.h"
 
 enum {
+	GLIBC_PAGE = 4096,
 	GLIBC_HEADER = 16,		/* prev_size and size: CHUNK_HDR_SZ */
 	GLIBC_LEAST = 32,		/* MINSIZE */
 	GLIBC_ALIGN = 16,		/* MALLOC_ALIGNMENT */
@@ -77,7 +78,13 @@ struct error *glibc_find_arenas(struct glibc_heap *heap);
 const struct glibc_region *glibc_region_at(const struct glibc_heap *heap,
 					   uint64_t address);
 
-/** Writable, and of no module. */
+/**
+ * From where on memory may be a heap's: writable, and of no module. The kernel
+ * joins what it maps behind a module's .bss with that. The range's end: nowhere.
+ */
+uint64_t glibc_heap_from(const struct glibc_heap *heap,
+			 const struct memory_range *range);
+/** Whether all of it may be. */
 bool glibc_may_be_heap(const struct glibc_heap *heap,
 		       const struct memory_range *range);
 

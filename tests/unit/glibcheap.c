@@ -8,6 +8,7 @@
 #include "image/malloc/glibcheap.h"
 
 #include <elf.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "image/base/guard.h"
@@ -26,10 +27,14 @@ enum {
 	CHUNKS = 40,
 	PREV_INUSE = 1,
 	UNSORTED = 0,
+	JOINED_SIZE = 4 * PAGE,
 };
 
 struct planted {
 	bool newest;			/* of 2.43: no fast bins */
+	/* the library's .bss, one page of it, and a chunk's mapping behind it,
+	   which the kernel has joined; [0] == 0: none */
+	uint64_t joined[JOINED_SIZE / 8];
 	uint8_t libc[LIBC_SIZE];
 	uint64_t heap[HEAP_SIZE / 8];
 	uint64_t starts[CHUNKS + 1];	/* addresses; the last is the top */
@@ -160,6 +165,9 @@ static void walk(struct planted *planted, struct walked *ret)
 	put_notes(&core);
 	corebuilder_segment(&core, LIBC, planted->libc, LIBC_SIZE, LIBC_SIZE,
 			    PF_R | PF_W);
+	if (planted->joined[0])
+		corebuilder_segment(&core, LIBC + LIBC_SIZE, planted->joined,
+				    JOINED_SIZE, JOINED_SIZE, PF_R | PF_W);
 	corebuilder_segment(&core, HEAP, planted->heap, HEAP_SIZE, HEAP_SIZE,
 			    PF_R | PF_W);
 	{
@@ -229,6 +237,31 @@ static void test_whole(bool newest)
 	CHECK_U64("findings", walked.num_findings, 0);
 }
 
+/** What malloc has mapped behind the .bss of a library is one mapping with it. */
+static void test_joined(void)
+{
+	static struct planted planted;
+	static struct walked walked;
+	const uint64_t chunk = LIBC + LIBC_SIZE + PAGE;
+	const uint64_t whole = LIBC_SIZE + PAGE;
+	size_t mapped = 0;
+
+	plant(&planted, false);
+	put_libc(&planted, sizeof(Elf64_Ehdr) + offsetof(Elf64_Phdr, p_memsz),
+		 whole);
+	planted.joined[0] = 1;
+	// A variable that looks like a header is none.
+	planted.joined[1] = JOINED_SIZE | 2;
+	planted.joined[PAGE / 8 + 1] = (JOINED_SIZE - PAGE) | 2;
+	walk(&planted, &walked);
+	for (size_t i = 0; i < walked.count && i < CHUNKS + 8; i++)
+		mapped += walked.chunks[i].start == chunk &&
+			  walked.chunks[i].end == chunk + JOINED_SIZE - PAGE &&
+			  walked.chunks[i].kind == GLIBC_MAPPED;
+	CHECK_U64("a mapping joined with a .bss", mapped, 1);
+	CHECK_U64("… and nothing of the .bss", walked.count, CHUNKS + 2);
+}
+
 static void check_finding(const char *name, const struct walked *walked,
 			  const char *code, uint64_t address)
 {
@@ -293,6 +326,7 @@ int main(void)
 {
 	test_whole(false);
 	test_whole(true);
+	test_joined();
 	test_damaged();
 	return check_result();
 }
