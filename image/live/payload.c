@@ -186,6 +186,33 @@ static struct select_span pages_of(const struct finder *finder,
 	return span;
 }
 
+/**
+ * Is so little of a chunk in memory that nothing is gained without it? The
+ * nodes of a radix tree are such: a table of which hardly any entry was ever
+ * written, and those lead to all that is below.
+ */
+static bool is_hardly_touched(const struct finder *finder,
+			      const struct chunk *chunk)
+{
+	const struct standing *standing = finder->standing;
+	struct select_span pages = pages_of(finder, chunk);
+	uint64_t bytes = 0;
+
+	for (size_t i = standing_find(standing->there, standing->num_there,
+				      pages.start);
+	     i < standing->num_there && bytes < PAYLOAD_TOUCHED &&
+	     standing->there[i].start < pages.end; i++) {
+		struct select_span there = standing->there[i];
+
+		if (there.start < pages.start)
+			there.start = pages.start;
+		if (there.end > pages.end)
+			there.end = pages.end;
+		bytes += there.end - there.start;
+	}
+	return bytes < PAYLOAD_TOUCHED;
+}
+
 static bool is_stack(const struct payload_options *options,
 		     const struct chunk *chunk)
 {
@@ -236,6 +263,7 @@ static struct error *judge_shard(void *context, unsigned int worker,
 		const struct chunk *chunk = &suspect->chunk;
 
 		if (is_kept(finder, chunk) ||
+		    is_hardly_touched(finder, chunk) ||
 		    pointers_abound(finder->standing, chunk->start, chunk->end,
 				    PAYLOAD_SPARSE) ||
 		    is_object(finder, worker, chunk))

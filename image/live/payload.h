@@ -3,7 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * A chunk of malloc is payload if
- * (1) it is large enough to be worth a hole,
+ * (1) it is large enough to be worth a hole, and more than a little of it was
+ *     ever touched,
  * (2) fewer than 1/64 of its words, by a sample, point into known memory, and
  *     it is no stack,
  * (3) it is no object of a model, and
@@ -23,6 +24,7 @@
 
 enum {
 	PAYLOAD_MIN = 64 << 10,		/* bytes of a chunk worth looking at */
+	PAYLOAD_TOUCHED = 32 << 10,	/* … of it in memory, at least */
 	PAYLOAD_HEAD = 1 << 10,		/* bytes of content kept, at least */
 	/* One word in so many points somewhere: it is a table, no payload. */
 	PAYLOAD_SPARSE = 64,

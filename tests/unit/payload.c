@@ -394,6 +394,32 @@ static void lay_out(struct scene *scene)
 	memcpy(scene->memory + 7 * MIB + 512, &words[1], sizeof(words[1]));
 }
 
+/** Of the last chunk no more is there than so much. */
+static void check_touched(uint64_t bytes, bool goes)
+{
+	struct select_rules rules = { 0 };
+	struct payload payload;
+	struct scene scene;
+	struct select_range ranges[2];
+
+	set_scene(&scene, MIB);
+	lay_out(&scene);
+	standing_deinit(&scene.standing);
+	model_start = scene.start;
+	ranges[0] = ranges[1] = scene.range;
+	ranges[0].end = scene.start + OTHER * MIB + page + bytes;
+	ranges[1].start = scene.start + (OTHER + 1) * MIB;
+	scene.selection = (struct selection){ .ranges = ranges, .count = 2 };
+	CHECK("memory with a gap",
+	      standing_init(&scene.standing, &scene.standing.options) == NULL);
+	find(&scene, &rules, &payload);
+	CHECK("what was touched goes, if that is much",
+	      is_payload(&scene, &payload, OTHER) == goes);
+	CHECK("so do others", is_payload(&scene, &payload, PLAIN));
+	payload_deinit(&payload);
+	standing_deinit(&scene.standing);
+}
+
 static void check_payload(void)
 {
 	struct select_rules rules = { 0 };
@@ -552,6 +578,8 @@ int main(void)
 	check_brk();
 	check_pointers();
 	check_payload();
+	check_touched(16 * KIB, false);
+	check_touched(64 * KIB, true);
 	check_doubt();
 	check_holes();
 	check_keep_only();
