@@ -11,6 +11,7 @@
 
 #include "analyzer/analysis.h"
 #include "analyzer/cmd.h"
+#include "analyzer/heap/excess.h"
 #include "analyzer/heap/pathdot.h"
 #include "analyzer/heap/paths.h"
 #include "analyzer/heap/typefilter.h"
@@ -300,6 +301,8 @@ struct found {
 	uint64_t paths;
 	bool more;		/* there may be … */
 	bool stopped;		/* as the search took too long */
+	uint32_t native;	/* held by native code, where the shortest path
+				   begins so; or GRAPH_NONE */
 };
 
 static struct error *print_paths(const struct view_of_paths *view,
@@ -313,10 +316,14 @@ static struct error *print_paths(const struct view_of_paths *view,
 
 	begin_rows(view);
 	found->more = true;
+	found->native = GRAPH_NONE;
 	while (!err && found->more && found->paths < most) {
 		CLEANUP(path_deinit) struct path path = { 0 };
 
 		err = paths_find_next(view->paths, &search, &path);
+		if (!err && found->paths == 0 && path.count > 0 &&
+		    path.start == PATH_UNEXPLAINED && !path.said_root)
+			found->native = path.objects[0];
 		if (!err && path.count > 0)
 			err = print_path(view, object, &path,
 					 (uint32_t)++found->paths);
@@ -383,6 +390,40 @@ static struct error *remark_no_path(const struct view_of_paths *view,
 	return NULL;
 }
 
+/** Where in native code's memory the address of what it holds was seen. */
+static struct error *remark_holder(const struct view_of_paths *view,
+				   uint32_t object)
+{
+	const struct heapgraph *heap = view->analysis->heap;
+	const char *type = heapgraph_type(heap, object)->name;
+	uint64_t address = heapgraph_address(heap, object);
+	struct path start = { 0 };
+	char text[PATH_TEXT_MAX], number[UNITS_TEXT_MAX];
+	char place[32], more[64] = "";
+	struct excess excess;
+	struct error *err = excess_find(view->scan->opened, view->analysis,
+					object, &excess);
+
+	if (err || !excess.looked)
+		return err;
+	if (excess.holders == 0) {
+		scan_remark(view->scan, "no word of memory leads to the %s at "
+			    "0x%" PRIx64 " that would hold it", type, address);
+		return NULL;
+	}
+	if (excess.holders > 1)
+		(void)snprintf(more, sizeof(more), " and %s more word%s",
+			       units_count(excess.holders - 1, number),
+			       excess.holders == 2 ? "" : "s");
+	start.root = &excess.holder;
+	paths_start_text(view->paths, &start, text);
+	(void)snprintf(place, sizeof(place), " at 0x%" PRIx64,
+		       excess.holder.holder);
+	scan_remark(view->scan, "to the %s at 0x%" PRIx64 " leads %s%s%s", type,
+		    address, text, strstr(text, place) ? "" : place, more);
+	return NULL;
+}
+
 static struct error *show_object(const struct view_of_paths *view,
 				 struct found *found)
 {
@@ -399,6 +440,8 @@ static struct error *show_object(const struct view_of_paths *view,
 			    "all)", BUDGET);
 	if (!err && found->paths == 0)
 		err = remark_no_path(view, object);
+	if (!err && found->native != GRAPH_NONE)
+		err = remark_holder(view, found->native);
 	return err;
 }
 

@@ -186,6 +186,23 @@ static struct error *find_holders(struct opened *opened,
 	return err;
 }
 
+struct error *excess_find(struct opened *opened,
+			  const struct analysis *analysis, uint32_t object,
+			  struct excess *ret)
+{
+	struct looking looking = { .heap = analysis->heap, .first = ret,
+				   .count = 1, .by_object = &ret };
+
+	*ret = excess_of(analysis, object);
+	ret->looked = ret->excess > 0;
+	if (!ret->looked)
+		return NULL;
+	if (!analysis->kept)
+		return search(opened, &looking);
+	recall(analysis->kept, &looking);
+	return NULL;
+}
+
 struct error *excesses_find(struct opened *opened,
 			    const struct analysis *analysis,
 			    struct excesses *ret)

@@ -49,6 +49,10 @@ struct excesses {
 struct error *excesses_find(struct opened *opened,
 			    const struct analysis *analysis,
 			    struct excesses *ret);
+/** The same of one object, whatever its count. */
+struct error *excess_find(struct opened *opened,
+			  const struct analysis *analysis, uint32_t object,
+			  struct excess *ret);
 /** Safe on a zeroed one. */
 void excesses_deinit(struct excesses *excesses);
 

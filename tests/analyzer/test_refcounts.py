@@ -91,6 +91,18 @@ def test_holders(interpreter, core, planted):
         planted["code"]), compiled
 
 
+def test_path(core, planted):
+    """The path of what native code alone holds says where that has it."""
+    for _ in range(2):      # also by what the first time has kept
+        done = heaptest.heapscan(core, "path", "%#x" % planted["compiled"])
+        assert "held by native code: <collections.UserDict>" in done.stdout
+        assert "to the collections.UserDict at %#x leads executable memory " \
+            "at %#x\n" % (planted["compiled"], planted["code"]) in \
+            done.stderr, done.stderr
+    done = heaptest.heapscan(core, "path", "%#x" % planted["held"])
+    assert "leads" not in done.stderr, done.stderr
+
+
 def test_options(core):
     rows = answer(core, "--type", "__main__.Leaked")["rows"]
     assert [row["type"] for row in rows] == ["__main__.Leaked"]
@@ -134,6 +146,8 @@ for interpreter in heaptest.interpreters(few=True):
     with heaptest.case("%s: holders are what they are said to be" %
                        interpreter):
         test_holders(interpreter, core, planted)
+    with heaptest.case("%s: a path from native code" % interpreter):
+        test_path(core, planted)
     with heaptest.case("%s: options" % interpreter):
         test_options(core)
     if not interpreter.free_threaded:
