@@ -15,6 +15,7 @@
 #include "analyzer/opened.h"
 #include "image/base/guard.h"
 #include "image/base/hashmap.h"
+#include "pyheap/values/pydict.h"
 
 enum {
 	NUM_STARTS = 3,
@@ -23,6 +24,9 @@ enum {
 	   all at once, which each search adds to, whatever it finds. */
 	ALONE_PART = 4, ALONE_LEAST = 1 << 10,
 };
+
+/* As its root is called from 3.12 on. */
+#define INTERNED "interned strings"
 
 struct paths {
 	const struct analysis *analysis;	/* borrowed */
@@ -615,6 +619,24 @@ struct error *paths_group(struct paths *paths,
 
 /* --- in words -------------------------------------------------------------- */
 
+/**
+ * Up to 3.11 a variable of the interpreter holds the table of interned strings,
+ * which nothing but what is in it tells from any other dict.
+ */
+static bool is_interned(struct paths *paths, const struct path *path)
+{
+	const struct heapgraph *heap = paths->analysis->heap;
+	struct pyh_dict_walk dict;
+
+	return path->start == PATH_UNEXPLAINED && path->count == 1 &&
+	       paths->runtime->minor < 12 &&
+	       heapgraph_type(heap, path->objects[0])->kind == PYH_KIND_DICT &&
+	       pyh_dict_walk(paths->runtime, &paths->memory,
+			     heapgraph_address(heap, path->objects[0]),
+			     &dict) == PYH_FOUND &&
+	       pyh_dict_is_interned(&dict);
+}
+
 /** What stands before the type of the first object where no root is known. */
 static const char *start_words(const struct path *path)
 {
@@ -647,6 +669,8 @@ void paths_text(struct paths *paths, const struct path *path,
 		pyh_path_text(&paths->naming, path->root, path->edges,
 			      path->num_edges, text + length,
 			      PATH_TEXT_MAX - length);
+	else if (is_interned(paths, path))
+		(void)snprintf(text, PATH_TEXT_MAX, INTERNED);
 	else if (path->count == 1)
 		(void)snprintf(text + length, PATH_TEXT_MAX - length, "<%s>",
 			       heapgraph_type(paths->analysis->heap,
@@ -704,6 +728,10 @@ void paths_start_text(struct paths *paths, const struct path *path,
 	if (path->root) {
 		pyh_path_text(&paths->naming, path->root, NULL, 0, text,
 			      PATH_TEXT_MAX);
+		return;
+	}
+	if (is_interned(paths, path)) {
+		(void)snprintf(text, PATH_TEXT_MAX, INTERNED);
 		return;
 	}
 	(void)snprintf(text, PATH_TEXT_MAX, "%s<%s>", words,

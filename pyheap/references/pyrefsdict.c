@@ -5,11 +5,6 @@
 #include "pyheap/references/pyrefswalk.h"
 #include "pyheap/values/pydict.h"
 
-enum {
-	INTERNED_LEAST = 512,	/* entries of a table of interned str */
-	INTERNED_LOOK = 16,	/* of those that are looked at */
-};
-
 /** What the entries of a dict have in common. */
 struct entries {
 	struct pyh_keys keys;
@@ -21,10 +16,9 @@ struct entries {
  * The table of interned strings holds each as key and value, and counts
  * neither. Up to 3.11 it is known by what it holds alone.
  */
-static bool is_interned(struct walk *walk, const struct entries *entries)
+static bool is_interned(struct walk *walk, const struct pyh_dict_walk *found)
 {
 	const struct pyh_runtime *runtime = walk->runtime;
-	uint64_t words[3], key, value;
 
 	if (runtime->minor >= 12) {
 		for (size_t i = 0; i < runtime->num_interpreters; i++)
@@ -34,31 +28,7 @@ static bool is_interned(struct walk *walk, const struct entries *entries)
 				return true;
 		return false;
 	}
-	if (entries->values || entries->keys.nentries < INTERNED_LEAST)
-		return false;
-	for (uint64_t i = 0, seen = 0; seen < INTERNED_LOOK; i++) {
-		size_t size = entries->keys.unicode ? 16 : 24;
-		uint64_t state;
-
-		if (i == entries->keys.nentries)
-			return false;
-
-		if (!memory_try_read(walk->of->memory,
-				     entries->keys.entries + i * size, words,
-				     size))
-			return false;
-		key = words[size / 8 - 2];
-		value = words[size / 8 - 1];
-		if (key == 0)
-			continue;
-		state = walk_field_at(walk, key, PYH_ASCII_STATE) & 3;
-		if (key != value || (state != 1 && state != 2) ||
-		    walk_field_at(walk, key, PYH_OBJECT_OB_TYPE) !=
-			    runtime->types.str)
-			return false;
-		seen++;
-	}
-	return true;
+	return pyh_dict_is_interned(found);
 }
 
 /**
@@ -160,7 +130,7 @@ void walk_dict(struct walk *walk)
 			    sizeof(words)) &&
 	    words[found.keys.unicode ? 0 : 1] ==
 		    words[found.keys.unicode ? 1 : 2] &&
-	    is_interned(walk, &entries))
+	    is_interned(walk, &found))
 		entries.key_hold = entries.value_hold = PYH_HOLD_NONE;
 	each_entry(walk, &entries);
 }

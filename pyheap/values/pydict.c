@@ -9,6 +9,11 @@
 /* No table has more slots than fit the address space. */
 enum { KEYS_LOG2_MAX = 44, KEYS_HEADER_MAX = 64 };
 
+enum {
+	INTERNED_LEAST = 512,	/* entries of a table of interned str */
+	INTERNED_LOOK = 16,	/* of those that are looked at */
+};
+
 static uint64_t header_field(const struct pyh_runtime *runtime,
 			     const uint8_t *header, enum pyh_field field)
 {
@@ -162,6 +167,24 @@ bool pyh_dict_next(struct pyh_dict_walk *walk, uint64_t *key, uint64_t *value)
 		return true;
 	}
 	return false;
+}
+
+bool pyh_dict_is_interned(const struct pyh_dict_walk *walk)
+{
+	const struct pyh_runtime *runtime = walk->runtime;
+	struct pyh_dict_walk copy = *walk;
+	uint64_t key, value, type, state;
+
+	if (walk->values || walk->keys.nentries < INTERNED_LEAST)
+		return false;
+	for (int i = 0; i < INTERNED_LOOK; i++)
+		if (!pyh_dict_next(&copy, &key, &value) || key != value ||
+		    !pyh_field(runtime, walk->memory, key, PYH_OBJECT_OB_TYPE,
+			       &type) || type != runtime->types.str ||
+		    !pyh_field(runtime, walk->memory, key, PYH_ASCII_STATE,
+			       &state) || (state & 3) == 0 || (state & 3) == 3)
+			return false;
+	return true;
 }
 
 enum pyh_found pyh_dict_find(const struct pyh_runtime *runtime,

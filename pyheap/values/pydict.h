@@ -65,6 +65,12 @@ enum pyh_found pyh_dict_walk(const struct pyh_runtime *runtime,
 			     struct memory_reader *memory, uint64_t dict,
 			     struct pyh_dict_walk *ret);
 
+/**
+ * Whether a dict that a walk has begun over is the table of interned strings, by
+ * what it holds alone, as up to 3.11 nothing else tells: each is its own value.
+ */
+bool pyh_dict_is_interned(const struct pyh_dict_walk *walk);
+
 /** Step to the next entry that has a value; false at the end or at a gap. */
 bool pyh_dict_next(struct pyh_dict_walk *walk, uint64_t *key, uint64_t *value);
 

@@ -103,6 +103,15 @@ def test_path(core, planted):
     assert "leads" not in done.stderr, done.stderr
 
 
+def test_interned(core):
+    """The table of interned strings, which only a variable of C holds up to 3.11."""
+    done = heaptest.heapscan(core, "retained", "--type", "dict", "-n", "0",
+                             "-f", "json")
+    assert done.returncode == 0, done.stderr
+    paths = [row.get("path") for row in json.loads(done.stdout)["rows"]]
+    assert paths.count("interned strings") == 1, paths[:20]
+
+
 def test_options(core):
     rows = answer(core, "--type", "__main__.Leaked")["rows"]
     assert [row["type"] for row in rows] == ["__main__.Leaked"]
@@ -148,6 +157,8 @@ for interpreter in heaptest.interpreters(few=True):
         test_holders(interpreter, core, planted)
     with heaptest.case("%s: a path from native code" % interpreter):
         test_path(core, planted)
+    with heaptest.case("%s: interned strings" % interpreter):
+        test_interned(core)
     with heaptest.case("%s: options" % interpreter):
         test_options(core)
     if not interpreter.free_threaded:
