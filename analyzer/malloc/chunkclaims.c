@@ -116,6 +116,27 @@ static void see_claims(struct claims_worker *worker,
 			visit->available, visit->memory, see_claim, worker);
 }
 
+/** Look at an object's own words. */
+static void see_words(struct claims_worker *worker,
+		      const struct pyh_visit *visit)
+{
+	uint64_t address = visit->object.address;
+	size_t size = visit->extent < visit->available ?
+		(size_t)visit->extent : visit->available;
+	uint32_t start, end;
+
+	if (pyh_object_is_leaf(visit->object.type))
+		return;
+	if (chunk_numbers_of(worker->owners, visit->object.type, &start,
+			     &end) && end <= size) {
+		chunk_words_add(&worker->batch, visit->body, start, address);
+		chunk_words_add(&worker->batch, visit->body + end, size - end,
+				address + end);
+		return;
+	}
+	chunk_words_add(&worker->batch, visit->body, size, address);
+}
+
 static void see_object(void *context, const struct pyh_visit *visit)
 {
 	const struct claims *claims = context;
@@ -130,11 +151,8 @@ static void see_object(void *context, const struct pyh_visit *visit)
 	id = chunk_around(owners, address);
 	if (id != CHUNK_NONE)
 		chunk_offer(owners, id, chunk_key(CHUNK_OBJECT, true, number));
-	else if (!pyh_object_is_leaf(visit->object.type))
-		chunk_words_add(&worker->batch, visit->body,
-				visit->extent < visit->available ?
-					(size_t)visit->extent :
-					visit->available, address);
+	else
+		see_words(worker, visit);
 	see_claims(worker, visit);
 }
 

@@ -24,10 +24,10 @@
  * (as memcheck tells definitely and indirectly lost blocks apart).
  *
  * Not looked at are free chunks, whatever malloc keeps in them, free blocks of
- * pymalloc, dead objects in others, text and numbers of Python, data of tensors,
- * stacks below their pointers. A pointer that a program hides (mixed with a key, as
- * difference, in 8 bytes that are not aligned) is not found; numbers that look like
- * one are.
+ * pymalloc, dead objects in others, text and numbers of Python, versions of its
+ * dicts, data of tensors, stacks below their pointers. A pointer that a program
+ * hides (mixed with a key, as difference, in 8 bytes that are not aligned) is not
+ * found; numbers that look like one are.
  */
 #ifndef ANALYZER_CHUNKOWNERS_H
 #define ANALYZER_CHUNKOWNERS_H

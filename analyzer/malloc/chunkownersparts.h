@@ -173,6 +173,29 @@ static inline bool chunk_type_number(const struct chunkowners *owners,
 	return true;
 }
 
+/**
+ * Words of objects of a type that are numbers, whatever they look like. In a dict,
+ * between its table and how many items are in use, may be its version. All dicts
+ * count on from the same number, by 4096 from 3.12 on, so that it is soon as great
+ * as the addresses of a heap that lies as low as those of programs at fixed places.
+ *
+ * @return false: there are none
+ */
+static inline bool chunk_numbers_of(const struct chunkowners *owners,
+				    const struct pyh_type *type,
+				    uint32_t *ret_start, uint32_t *ret_end)
+{
+	const struct pyh_runtime *runtime = owners->runtime;
+
+	if (!(type->flags & PYH_TPFLAGS_DICT_SUBCLASS) ||
+	    !pyh_has(runtime, PYH_DICT_MA_USED) ||
+	    !pyh_has(runtime, PYH_DICT_MA_KEYS))
+		return false;
+	*ret_start = pyh_offset(runtime, PYH_DICT_MA_USED);
+	*ret_end = pyh_offset(runtime, PYH_DICT_MA_KEYS);
+	return *ret_start < *ret_end;
+}
+
 /** True if one of them is at an address. */
 bool chunk_type_at(const struct chunkowners *owners, uint64_t address);
 

@@ -181,6 +181,24 @@ static void meet_elsewhere(const struct place *place, uint64_t address,
 	chunk_offer(owners, id, key);
 }
 
+/** Whether a word of an object in a chunk is a number by its type. */
+static bool is_number(const struct place *place, uint32_t chunk,
+		      uint64_t address)
+{
+	const struct chunkowners *owners = place->owners;
+	uint32_t key = chunk_known(owners, chunk & CHUNK_EDGE_ID), start, end;
+	struct pyh_lookup lookup;
+
+	if (chunk_key_owner(key) != CHUNK_OBJECT ||
+	    !chunk_numbers_of(owners, owners->types[chunk_key_number(key)],
+			      &start, &end))
+		return false;
+	pyh_census_lookup_by(owners->census, place->worker, address, &lookup);
+	return lookup.place == PYH_PLACE_OBJECT &&
+	       address >= lookup.object.address + start &&
+	       address < lookup.object.address + end;
+}
+
 /** From a chunk, or CHUNK_NONE. */
 static void meet(void *context, uint64_t address, uint32_t from, uint32_t id,
 		 bool begins)
@@ -191,7 +209,8 @@ static void meet(void *context, uint64_t address, uint32_t from, uint32_t id,
 		meet_elsewhere(place, address, id, begins);
 	else if (id != (from & CHUNK_EDGE_ID) &&
 		 chunk_key_owner(chunk_known(place->owners, id)) >
-				       CHUNK_BY_OBJECT)
+				       CHUNK_BY_OBJECT &&
+		 !is_number(place, from, address))
 		add_edge(place->piece, from, id, begins);
 }
 

@@ -88,7 +88,13 @@ def keep():
     lost = [malloc(1000 + i % 7) for i in range(500)]
     for address in lost:
         want("lost", "-", address)
-    # Integers of Python are in digits of 30 bits, which lead nowhere.
+    # Integers of Python are in digits of 30 bits, which lead nowhere. Nor does
+    # the version of a dict, whatever it has counted up to.
+    if not hasattr(sys, "_is_gil_enabled") or sys._is_gil_enabled():
+        for address in lost[:50]:
+            kept.append({})
+            ctypes.c_uint64.from_address(
+                id(kept[-1]) + offsets()["dict"] - 8).value = address
     return kept, libc
 
 
