@@ -62,9 +62,10 @@ def subject_of(interpreter, nframe, writer=heaptest.plain_core, **options):
 
 def is_own(file, line):
     """What the target allocates for taking its snapshot, and its twin when it
-    begins."""
+    begins: random takes a new seed there, where a site imports it."""
     name = os.path.basename(file)
-    return (name in ("tracemalloc.py", "threading.py", "_weakrefset.py")
+    return (name in ("tracemalloc.py", "threading.py", "_weakrefset.py",
+                     "random.py")
             or "/json/" in file or "_collections_abc" in name
             or name == os.path.basename(SCRIPT) and line >= OWN)
 

@@ -15,8 +15,8 @@ process itself, which has only waited for that, is dumped.
     traced, peak, limit
 
 What either allocates for this is allocated in this file behind the line `own`,
-in tracemalloc.py, _collections_abc.py, json, or by threading in the twin: the
-test leaves those files out, but for the lines of this one before `own`.
+in tracemalloc.py, _collections_abc.py, json, or by threading and random in the
+twin: the test leaves those files out, but for the lines of this one before `own`.
 """
 
 import argparse
