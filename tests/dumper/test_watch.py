@@ -705,12 +705,18 @@ def test_command():
                      stdin=subprocess.PIPE) as watcher:
             child = watcher.process
             assert child.stdout.readline().startswith("READY ")
-            for _ in range(3):
+
+            def got():
+                child.stdin.write("counts %d\n" % signal.SIGUSR1)
+                child.stdin.flush()
+                return int(child.stdout.readline())
+
+            # Two that wait at the same time would be one.
+            for number in range(1, 4):
                 child.send_signal(signal.SIGUSR1)
-                time.sleep(0.2)
-            child.stdin.write("counts %d\n" % signal.SIGUSR1)
-            child.stdin.flush()
-            assert child.stdout.readline() == "3\n"
+                patients.wait_for("signal %d" % number,
+                                  lambda: got() >= number)
+            assert got() == 3
             child.send_signal(signal.SIGTERM)
             assert child.wait(60) == 143, child.returncode
             child.stdin.close()
