@@ -25,6 +25,7 @@ enum {
 	ENTRIES_MAX = 1 << 12,	/* of a dict that are looked at */
 	LOOKS_MAX = 1 << 20,	/* at objects and frames, for one question */
 	NAME_MAX_BYTES = 512,
+	LAYERS_EACH = 2,	/* keys and values */
 };
 
 struct pileplaces {
@@ -474,4 +475,50 @@ bool pileplaces_is_state(struct pileplaces *places, uint32_t object)
 		count++;
 	}
 	return named > 0 && named >= count / 2;
+}
+
+/* --- layers ------------------------------------------------------------------ */
+
+/** Modules that a dict has, or no object of another kind but names. */
+static uint32_t num_modules_in(struct pileplaces *places, uint32_t dict)
+{
+	const struct heapgraph *heap = places->analysis->heap;
+	uint32_t start = heap->graph.out_at[dict], count = 0;
+	uint32_t end = heap->graph.out_at[dict + 1];
+
+	for (uint32_t i = start; i < end && i - start < ENTRIES_MAX; i++) {
+		uint32_t object = graph_end(heap->graph.out[i]);
+		const struct pyh_type *type;
+
+		if (object >= heap->count)
+			continue;
+		type = heapgraph_type(heap, object);
+		if (is_module(places, type))
+			count++;
+		else if (type->kind != PYH_KIND_STR)
+			return 0;
+	}
+	return count;
+}
+
+bool pileplaces_is_by_layer(struct pileplaces *places, uint32_t count)
+{
+	const struct heapgraph *heap = places->analysis->heap;
+
+	for (uint32_t i = 0; i < heap->count; i++) {
+		uint32_t size, layers;
+
+		// Its modules are by name in a dict: an OrderedDict up to 2.4.
+		if (heapgraph_type(heap, i)->kind != PYH_KIND_DICT &&
+		    heapgraph_type(heap, i)->kind != PYH_KIND_ODICT)
+			continue;
+		size = heap->graph.out_at[i + 1] - heap->graph.out_at[i];
+		if (size < count / LAYERS_EACH || size > 3 * count)
+			continue;
+		layers = num_modules_in(places, i);
+		if (layers == count ||
+		    (uint64_t)layers * LAYERS_EACH == count)
+			return true;
+	}
+	return false;
 }

@@ -46,6 +46,12 @@ bool pileplaces_is_part(struct pileplaces *places, uint32_t object);
 /** Is a dict one of names of parameters, as state_dict() makes them? */
 bool pileplaces_is_state(struct pileplaces *places, uint32_t object);
 
+/**
+ * Has some module of PyTorch's so many modules in a list of its own, as a model has
+ * its layers? What there is one of for each layer, or two, is laid out in advance.
+ */
+bool pileplaces_is_by_layer(struct pileplaces *places, uint32_t count);
+
 bool pileplaces_is_tensor(struct pileplaces *places,
 			  const struct pyh_type *type);
 

@@ -503,7 +503,9 @@ static bool is_pile(struct piling *piling, uint32_t at)
 		return false;
 	beneath = look_beneath(piling, at);
 	if (pile.pattern == SUSPECT_TENSORS &&
-	    (beneath.is_copy || pileplaces_is_state(piling->places, object)))
+	    (beneath.is_copy ||
+	     (pile.few && pile.most.count >= SOME_LEAST &&
+	      pileplaces_is_by_layer(piling->places, pile.most.count)) || pileplaces_is_state(piling->places, object)))
 		return true;
 	if (piling->knows_shown &&
 	    (!has_graphs(&pile, &beneath) ||

@@ -20,7 +20,7 @@ WIDTH = 512
 RESULTS, LOSSES, ROWS, CHECKPOINTS = [], [], [], []
 CACHE, SESSIONS, STATE, WEIGHTS, FEATURES = {}, {}, {}, {}, {}
 RECENT = collections.deque(maxlen=100)
-STRAY = None
+STRAY = SERVER = None
 
 
 def full(mib, device="cpu"):
@@ -156,6 +156,20 @@ def well_best():
     model = make_model(8, 1024)
     RESULTS.extend(one.detach().clone() for one in model.parameters())
     return model
+
+
+class Server:
+    """Its pool of keys and values is laid out in advance, by layer."""
+
+    def __init__(self, layers):
+        self.model = nn.ModuleList(nn.Linear(64, 64) for _ in range(layers))
+        self.pool = [full(2) for _ in range(layers)]
+        self.both = [full(1) for _ in range(2 * layers)]
+
+
+def well_server():
+    global SERVER
+    SERVER = Server(28)
 
 
 def well_weights():
