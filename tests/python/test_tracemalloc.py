@@ -136,10 +136,11 @@ def tracebacks(subject):
 
 def objects(subject):
     wrong = 0
-    said = subject.said["objects"][::len(subject.said["objects"]) // 9]
+    said = subject.said["objects"]
     if subject.interpreter.version[:2] == (3, 11):
         # It forgets what lies before instances with attributes.
         said = [one for one in said if one[1]]
+    said = said[::len(said) // 9]
     for address, frames in said:
         row, = subject.answer("object", hex(address))["rows"]
         got = row.get("allocated")
