@@ -280,10 +280,12 @@ static struct error *try_words(struct search *search, size_t num_near,
 static struct error *run_search(struct search *search, size_t num_near)
 {
 	struct error *err = try_words(search, num_near, false);
+	size_t left = atomic_load(&search->left);
 
-	// One that there was no word for has kept the first from ending early.
-	if (!err && atomic_load(&search->left) > 0 &&
-	    atomic_load(&search->unmet) == 0)
+	// One that there was no word for has kept the first try from ending early,
+	// and what was found by it may be what holds others.
+	if (!err && left > 0 && (left < search->count ||
+				 atomic_load(&search->unmet) == 0))
 		err = try_words(search, num_near, true);
 	if (err || atomic_load(&search->left) == 0 || !is_in_doubt(search))
 		return err;

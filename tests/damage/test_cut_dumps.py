@@ -177,8 +177,12 @@ def test_compressed(build, dump, plain):
             assert done.status in (1, 3), "exit 1 or 3 expected: %s" % done
             assert path in done.err, done.err
             return
+        # Where more is in the frame that is cut than in front of it, it is
+        # looked into.
+        begins = max(at for at, _, _, _ in frames.frames if at <= length)
+        missing = damage.missing_bytes(plain, there)
         counts.append(look(
-            build, path, damage.missing_bytes(plain, there), truth,
+            build, path, missing if length - begins <= begins else None, truth,
             truth.whole(plain, there), False))
 
     series(build, "a dump cut off", (
@@ -413,7 +417,7 @@ def main():
             test_compressed(build, paths["dump.zst"], paths["dump.core"])
         test_table(build, paths["dump.zst"])
         test_uncompressed(build, paths["dump.plain"])
-        for each in heaptest.interpreters():
+        for each in heaptest.interpreters() if not build.sanitized else ():
             if each.name.endswith("-pyenv"):
                 test_end(build, each, script)
     heaptest.finish()

@@ -13,7 +13,7 @@ import sys
 import torch
 from torch import nn
 
-MODULES = 120
+MODULES = 80
 
 
 def load(width):
