@@ -450,8 +450,18 @@ static struct error *read_heap(struct tensors *tensors)
 		return err;
 	blocks = torchheap_blocks(tensors->heap, TORCH_KIND_TENSOR, &count);
 	if (!tensors->layout.releases &&
-	    !find_layout_by_blocks(tensors, blocks, count))
+	    !find_layout_by_blocks(tensors, blocks, count)) {
+		if (count > 0)
+			findings_add(tensors->image->findings, "tensor",
+				     blocks[0].address, "%zu blocks, the first "
+				     "at 0x%" PRIx64 ", begin as tensors of "
+				     "PyTorch do, and are not laid out as in any "
+				     "release that is known (1.13 to 2.15): they "
+				     "are not told of", count,
+				     blocks[0].address);
+		tensors->unread += count;
 		return NULL;
+	}
 	for (size_t i = 0; !err && i < count; i++)
 		err = add_block(tensors, &blocks[i]);
 	return err ? err : add_gradients(tensors);
@@ -487,11 +497,11 @@ static struct error *find_torchs(struct tensors *tensors)
 	struct error *err;
 	size_t count;
 
+	objects = tensornames_tensors(tensors->names, &count);
 	err = opened_types(tensors->opened, &types);
-	if (err || !tensors_possible(types))
+	if (err || (count == 0 && !tensors_possible(types)))
 		return err;
 	tell_copies(tensors);
-	objects = tensornames_tensors(tensors->names, &count);
 	if (count)
 		err = find_layout(tensors, tensors->runtime, objects, count);
 	if (!err)

@@ -225,8 +225,10 @@ struct error *tensors_add_storage(struct tensors *tensors, uint64_t address,
 		     hashmap_put(&tensors->by_impl, address, *ret + 1);
 }
 
+/** Data of storages that lie side by side or over each other. */
 struct span {
 	uint64_t start, end;
+	uint64_t below;		/* bytes of all spans in front of it */
 };
 
 static int by_start(const void *a, const void *b)
@@ -236,11 +238,11 @@ static int by_start(const void *a, const void *b)
 	return (x->start > y->start) - (x->start < y->start);
 }
 
-/** Where the data of storages on the CPU lie, sorted; NULL: no memory. */
+/** Where the data of storages on the CPU lie, joined; NULL: no memory. */
 static struct span *spans_of_data(const struct tensors *tensors, size_t *ret)
 {
 	struct span *spans = calloc(tensors->num_storages + 1, sizeof(*spans));
-	size_t count = 0;
+	size_t count = 0, kept = 0;
 
 	for (size_t i = 0; spans && i < tensors->num_storages; i++) {
 		const struct torch_storage *read = &tensors->storages[i].read;
@@ -248,39 +250,60 @@ static struct span *spans_of_data(const struct tensors *tensors, size_t *ret)
 		if (read->device == DEVICE_CPU && read->data &&
 		    read->bytes <= UINT64_MAX - read->data)
 			spans[count++] = (struct span){
-				read->data, read->data + read->bytes };
+				.start = read->data,
+				.end = read->data + read->bytes };
 	}
 	if (spans)
 		qsort(spans, count, sizeof(*spans), by_start);
-	*ret = count;
+	for (size_t i = 0; i < count; i++) {
+		struct span *last = kept ? &spans[kept - 1] : NULL;
+
+		if (last && spans[i].start <= last->end) {
+			if (spans[i].end > last->end)
+				last->end = spans[i].end;
+			continue;
+		}
+		spans[i].below = last ? last->below + (last->end - last->start) :
+					0;
+		spans[kept++] = spans[i];
+	}
+	*ret = kept;
 	return spans;
+}
+
+/** Bytes of spans below an address. */
+static uint64_t covered_below(const struct span *spans, size_t count,
+			      uint64_t address)
+{
+	size_t low = 0, high = count;
+	const struct span *span;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (spans[middle].start < address)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0)
+		return 0;
+	span = &spans[low - 1];
+	return span->below +
+	       ((address < span->end ? address : span->end) - span->start);
 }
 
 /** Bytes of a storage that are not in others', as parts of a file's are. */
 static uint64_t bytes_of_its_own(const struct torch_storage *storage,
 				 const struct span *spans, size_t count)
 {
-	uint64_t at = storage->data, end, left = 0;
-	size_t low = 0, high = count;
+	uint64_t start = storage->data, end;
 
-	if (storage->device != DEVICE_CPU || storage->bytes > UINT64_MAX - at)
+	if (storage->device != DEVICE_CPU || storage->bytes > UINT64_MAX - start)
 		return storage->bytes;
-	end = at + storage->bytes;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (spans[middle].start < at)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	for (; low < count && spans[low].start < end; low++) {
-		if (spans[low].start > at)
-			left += spans[low].start - at;
-		if (spans[low].end > at)
-			at = spans[low].end;
-	}
-	return at < end ? left + (end - at) : left;
+	end = start + storage->bytes;
+	return storage->bytes - (covered_below(spans, count, end) -
+				 covered_below(spans, count, start));
 }
 
 struct error *tensors_count_bare(struct tensors *tensors)

@@ -446,7 +446,11 @@ def with_torch(devices=0, roots=False):
         root = os.path.join(folder, "root")
         if not os.path.isdir(root):
             root = None
-        elif not roots or os.geteuid() != 0:
+        elif not roots:
+            continue
+        elif os.geteuid() != 0:
+            skip("PyTorch of " + os.path.basename(folder),
+                 "entering its root folder needs root")
             continue
         with open(os.path.join(folder, "python")) as python:
             command = [python.read().strip()]
