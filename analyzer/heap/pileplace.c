@@ -479,7 +479,7 @@ bool pileplaces_is_state(struct pileplaces *places, uint32_t object)
 
 /* --- layers ------------------------------------------------------------------ */
 
-/** Modules that a dict has, or no object of another kind but names. */
+/** Modules that a dict has; 0: it has more than those and their names. */
 static uint32_t num_modules_in(struct pileplaces *places, uint32_t dict)
 {
 	const struct heapgraph *heap = places->analysis->heap;
