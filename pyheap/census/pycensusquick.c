@@ -6,9 +6,12 @@
  * is what the rules (pyobject.h) would say of them, in one go and in few
  * instructions: a count below PYH_REFCOUNT_LARGE, a type that is known, a GC
  * head that the one before leads back to or that is in no list, a size by the
- * first words that is that of the block. What a type has in common is in its
- * plan, with the sums of what was counted. Whenever anything is not as plain as
+ * first words that is that of the block. Whenever anything is not as plain as
  * that, nothing has been done yet and census_block() looks.
+ *
+ * Each pool is gone through twice: once to sort its blocks by type, then type by
+ * type, in loops that know what all objects of the type have in common (their
+ * plan). One loop that looked at each block as it came took a third more time.
  */
 #include "pyheap/census/pycensuswords.h"
 
@@ -19,69 +22,35 @@
 enum {
 	LOOK_AHEAD = 12,			/* blocks whose pointers are followed */
 	FETCH_AHEAD = 4096,		/* bytes of a pool asked for */
+	CACHE_LINE = 64,
 	OBJECT_HEADER = 16,		/* bytes of ob_refcnt and ob_type */
 };
 
 /* --- plans --------------------------------------------------------------- */
 
 /** Add what was counted by a plan to the type's tally. */
-static void settle_plan(struct census_worker *worker, struct census_plan *plan)
+static void settle_plan(struct census_worker *worker, size_t slot)
 {
+	const struct pyh_type *type = worker->plans[slot].type;
+	struct census_sums *sums = &worker->sums[slot];
 	struct tally *tally;
 
-	if (plan->count == 0)
+	if (sums->count == 0)
 		return;
-	tally = census_tally(worker, plan->type);
-	tally->count += plan->count;
-	tally->size += plan->size;
-	tally->footprint += plan->footprint;
-	tally->refcounts += plan->refcounts;
-	tally->inexact |= !plan->type->size_exact;
-	worker->coverage.gc_tracked += plan->tracked;
-	plan->count = plan->size = plan->footprint = plan->refcounts = 0;
-	plan->tracked = 0;
+	tally = census_tally(worker, type);
+	tally->count += sums->count;
+	tally->size += sums->size;
+	tally->footprint += sums->footprint;
+	tally->refcounts += sums->refcounts;
+	tally->inexact |= !type->size_exact;
+	worker->coverage.gc_tracked += sums->tracked;
+	*sums = (struct census_sums){ 0 };
 }
 
 void census_settle_plans(struct census_worker *worker)
 {
-	for (size_t i = 0; i < PYH_TYPE_CACHE; i++)
-		settle_plan(worker, &worker->plans[i]);
-}
-
-/** The part of plan_of() for a type that had no plan, or lost it to another. */
-__attribute__((noinline))
-static struct census_plan *make_plan(struct census_worker *worker,
-				     uint64_t address)
-{
-	struct census_plan *plan = &worker->plans[pyh_type_slot(address)];
-	const struct pyh_type *type = pyh_type_known(&worker->types, address);
-
-	if (!type)
-		return NULL;
-	settle_plan(worker, plan);
-	*plan = (struct census_plan){
-		.address = address, .type = type, .presize = type->presize,
-		.is_leaf = pyh_object_is_leaf(type), .fetch = -1,
-	};
-	if (type->basicsize < PYH_SMALL) {
-		plan->lane = (uint8_t)type->lane;
-		plan->basic = (uint16_t)type->basicsize;
-	}
-	if (type->lane == PYH_LANE_DICT)
-		plan->fetch = (int16_t)(type->presize + pyh_offset(
-				worker->census->runtime, PYH_DICT_MA_KEYS));
-	if (type->lane == PYH_LANE_MANAGED)
-		plan->fetch = worker->census->runtime->minor == 11 ? 0 : 8;
-	return plan;
-}
-
-/** The plan for a type; NULL if none is known to be at its address. */
-static inline struct census_plan *plan_of(struct census_worker *worker,
-					  uint64_t address)
-{
-	struct census_plan *plan = &worker->plans[pyh_type_slot(address)];
-
-	return plan->address == address ? plan : make_plan(worker, address);
+	for (size_t slot = 0; slot < PYH_TYPE_CACHE; slot++)
+		settle_plan(worker, slot);
 }
 
 /**
@@ -90,31 +59,34 @@ static inline struct census_plan *plan_of(struct census_worker *worker,
  *
  * @param ret_extent  bytes of its block, not rounded up
  */
-static inline uint64_t measure_leaf(const struct pyh_runtime *runtime,
+static inline __attribute__((always_inline)) uint64_t
+measure_leaf(const struct pyh_runtime *runtime,
 				    const struct census_plan *plan,
-				    const uint8_t *body, uint32_t available,
-				    uint64_t *ret_extent)
+				    enum pyh_lane lane, const uint8_t *body,
+				    uint32_t available, uint64_t *ret_extent)
 {
 	struct pyh_measure measure = { .size = plan->basic,
 				       .extent = plan->basic };
 	bool done = false;
 
-	if (plan->lane == PYH_LANE_ASCII)
+	if (lane == PYH_LANE_ASCII)
 		done = pyh_quick_ascii(runtime, body, available, &measure);
-	else if (plan->lane == PYH_LANE_FIXED)
+	else if (lane == PYH_LANE_FIXED)
 		done = true;
-	else if (plan->lane == PYH_LANE_INT && plan->basic <= available)
+	else if (lane == PYH_LANE_INT && plan->basic <= available)
 		done = pyh_quick_int(runtime, body, &measure);
-	else if (plan->lane == PYH_LANE_ITEMS && plan->basic <= available)
+	else if (lane == PYH_LANE_ITEMS && plan->basic <= available)
 		done = pyh_quick_items(runtime, plan->type, body, &measure);
 	*ret_extent = measure.extent;
 	return done ? measure.size : UINT64_MAX;
 }
 
 /** As pyh_measure_quick() and pyh_measure_near() of what has a GC head. */
-static inline bool measure_container(const struct pyh_runtime *runtime,
+static inline __attribute__((always_inline)) bool
+measure_container(const struct pyh_runtime *runtime,
 				     const struct census_plan *plan,
-				     const uint8_t *body, uint32_t available,
+				     enum pyh_lane lane, const uint8_t *body,
+				     uint32_t available,
 				     const struct memory_reader *memory,
 				     struct pyh_measure *ret)
 {
@@ -123,7 +95,7 @@ static inline bool measure_container(const struct pyh_runtime *runtime,
 	ret->size = ret->extent = plan->basic;
 	if (available < plan->basic)
 		return false;
-	switch (plan->lane) {
+	switch (lane) {
 	case PYH_LANE_FIXED:
 		return true;
 	case PYH_LANE_ITEMS:
@@ -143,28 +115,51 @@ static inline bool measure_container(const struct pyh_runtime *runtime,
 	}
 }
 
-/* --- blocks -------------------------------------------------------------- */
+/* --- a pool -------------------------------------------------------------- */
 
 /* A pool that is looked at. */
 struct walk {
+	const uint8_t *blocks;	/* the first, borrowed */
 	uint64_t shift;		/* from where a byte is here to its address */
-	const uint8_t *fetch_end;	/* blocks before have one LOOK_AHEAD */
 	uint64_t least;		/* sizes from here on are shown */
 	uint32_t size;		/* bytes of a block */
 	uint32_t last;		/* bytes of it before its last place */
-	const uint8_t *pool;
+	/* first words of a GC head or a pre-header, other than 0: from here,
+	   so many */
+	uint64_t heads, num_heads;
 	/* how marks of blocks with objects differ from those of where plain
 	   objects begin; NULL: nobody asks */
 	struct pool_marks *moved;
+	/* a bit for each block without an object, free or not, and for those
+	   behind the last */
+	uint64_t none[PYH_POOL_WORDS];
 };
+
+static inline const uint8_t *block_of(const struct walk *walk, uint32_t i)
+{
+	return walk->blocks + (size_t)i * walk->size;
+}
+
+static inline void set_none(struct walk *walk, uint32_t i)
+{
+	walk->none[i / 64] |= UINT64_C(1) << i % 64;
+}
 
 /** The mark of what is at bytes is there where it was not, or no more. */
 static inline void move_mark(const struct walk *walk, const uint8_t *bytes)
 {
-	size_t at = (size_t)(bytes - walk->pool);
+	size_t at = PYH_POOL_HEADER + (size_t)(bytes - walk->blocks);
 
 	walk->moved->words[at / 512] ^= UINT64_C(1) << at / 8 % 64;
 }
+
+/** A block that the rules must look at. */
+static inline void leave_unsure(struct census_worker *worker, uint16_t i)
+{
+	worker->unsure.blocks[worker->unsure.count++] = i;
+}
+
+/* --- objects of one type ------------------------------------------------- */
 
 /** Make the marks that quick_claim() holds back. */
 static inline void settle_claims(struct census_worker *worker)
@@ -183,7 +178,8 @@ static inline void settle_claims(struct census_worker *worker)
  *
  * @return false if it lies elsewhere
  */
-static inline bool quick_claim(struct census_worker *worker, uint64_t address)
+static inline __attribute__((always_inline)) bool
+quick_claim(struct census_worker *worker, uint64_t address)
 {
 	struct pyh_space *space = &worker->census->space;
 	uint64_t chunk = address >> PYH_CHUNK_LOG2;
@@ -207,65 +203,52 @@ static inline bool quick_claim(struct census_worker *worker, uint64_t address)
 	return true;
 }
 
-/** Count the leaf in a block, that begins with a small count, if it is one. */
-static inline bool quick_leaf(struct census_worker *worker,
-			      const struct walk *walk, const uint8_t *bytes)
+/** Count the leaf in a block if there is no doubt. */
+static inline __attribute__((always_inline)) bool
+quick_leaf(const struct pyh_runtime *runtime, const struct walk *walk,
+	   const struct census_plan *plan, enum pyh_lane lane,
+	   const uint8_t *bytes, struct census_sums *sums)
 {
-	struct census_plan *plan = plan_of(worker, pyh_word(bytes, 8));
-	uint64_t size, extent;
+	uint64_t extent;
+	uint64_t size = measure_leaf(runtime, plan, lane, bytes, walk->size,
+				     &extent);
 
-	if (!plan || !plan->is_leaf)
-		return false;
-	size = measure_leaf(worker->census->runtime, plan, bytes, walk->size,
-			    &extent);
 	// It would not fit, or another size would have been asked for.
 	if (walk->size - extent >= PYH_BLOCK_ALIGN || size >= walk->least)
 		return false;
-	plan->count++;
-	plan->size += size;
-	plan->footprint += walk->size;
+	sums->count++;
+	sums->size += size;
 	// Small: nothing but a count, and not that of an immortal.
-	plan->refcounts += pyh_word(bytes, 0);
+	sums->refcounts += pyh_word(bytes, 0);
 	return true;
 }
 
-/**
- * Count the object with a GC head that begins in a block, with a small count,
- * if there is no doubt.
- */
-static inline bool quick_container(struct census_worker *worker,
+/** Count the object with a GC head in a block if there is no doubt. */
+static inline __attribute__((always_inline)) bool
+quick_container(struct census_worker *worker,
 				   const struct walk *walk,
-				   const uint8_t *bytes, uint32_t at)
+				   const struct census_plan *plan,
+				   enum pyh_lane lane, const uint8_t *bytes,
+				   struct census_sums *sums)
 {
 	const struct pyh_census *census = worker->census;
 	struct memory_reader *memory = &worker->memory;
 	const uint8_t *filter = census->space.filter;
+	const uint32_t at = plan->presize;
 	const uint8_t *body = bytes + at;
-	struct census_plan *plan = plan_of(worker, pyh_word(body, 8));
 	uint64_t next = pyh_word(body - PYH_GC_HEAD, 0) & ~UINT64_C(3);
 	uint64_t prev = pyh_word(body - PYH_GC_HEAD, 8) & ~UINT64_C(3);
 	uint64_t back, left, held = 0;
 	struct pyh_measure measure;
 
-	if (!plan || plan->presize != at)
-		return false;
 	// The one before leads back, or it is in no list.
 	if (next && (!memory_try_u64(memory, prev, &back) ||
 		     (back & ~UINT64_C(3)) != walk->shift + (uintptr_t)body -
 						      PYH_GC_HEAD))
 		return false;
-	if (!measure_container(census->runtime, plan, body, walk->size - at,
-			       memory, &measure))
+	if (!measure_container(census->runtime, plan, lane, body,
+			       walk->size - at, memory, &measure))
 		return false;
-	if (bytes < walk->fetch_end) {
-		const uint8_t *later = bytes + LOOK_AHEAD * walk->size;
-
-		// Those to come are often of the same type.
-		memory_fetch(memory, pyh_word(later, at - 8));
-		if (plan->fetch >= 0)
-			memory_fetch(memory, pyh_word(later,
-						      (uint32_t)plan->fetch));
-	}
 	// In a list it is certain if it fits. Else another size would have been
 	// asked for.
 	left = walk->size - at - measure.extent;
@@ -280,25 +263,232 @@ static inline bool quick_container(struct census_worker *worker,
 		    !quick_claim(worker, measure.claims[0].address))
 			return false;
 	}
-	plan->count++;
-	plan->size += measure.size;
-	plan->footprint += walk->size + held;
-	plan->refcounts += pyh_word(body, 0);
+	sums->count++;
+	sums->size += measure.size;
+	sums->footprint += held;
+	sums->refcounts += pyh_word(body, 0);
 	if (next) {
-		plan->tracked++;
+		sums->tracked++;
 		if (filter[pyh_space_granule(next + PYH_GC_HEAD)] |
 		    filter[pyh_space_granule(prev + PYH_GC_HEAD)]) {
 			census_consider_neighbour(worker, next);
 			census_consider_neighbour(worker, prev);
 		}
 	}
-	if (!plan->is_leaf)
+	// What a list or a dict refers to is in what it owns.
+	if (!plan->is_leaf && lane != PYH_LANE_LIST && lane != PYH_LANE_DICT)
 		census_scan_pairs(worker, body + OBJECT_HEADER,
 				  walk->size - at - OBJECT_HEADER);
 	// The pre-header: instance dictionary and weak references.
 	if (at > PYH_GC_HEAD)
 		census_scan_pairs(worker, bytes, at - PYH_GC_HEAD);
 	return true;
+}
+
+/** Ask for what quick_container() will look at elsewhere. */
+static inline void fetch_links(struct census_worker *worker,
+			       const struct census_plan *plan,
+			       const uint8_t *bytes)
+{
+	memory_fetch(&worker->memory, pyh_word(bytes, plan->presize - 8u));
+	if (plan->fetch >= 0)
+		memory_fetch(&worker->memory,
+			     pyh_word(bytes, (uint32_t)plan->fetch));
+}
+
+/** Leaves of a lane that is known: each lane has a loop of its own. */
+static inline __attribute__((always_inline)) void
+count_leaves(struct census_worker *worker, const struct walk *walk,
+	     const struct census_group *group, enum pyh_lane lane,
+	     struct census_sums *sums)
+{
+	const struct census_plan plan = *group->plan;
+	const uint32_t count = group->count;
+
+	for (uint32_t i = 0; i < count; i++) {
+		// The inner loop changes nothing but sums.
+		while (i < count &&
+		       quick_leaf(worker->census->runtime, walk, &plan, lane,
+				  block_of(walk, group->blocks[i]), sums))
+			i++;
+		if (i < count)
+			leave_unsure(worker, group->blocks[i]);
+	}
+}
+
+/** The same of what has a GC head. */
+static inline __attribute__((always_inline)) void
+count_containers(struct census_worker *worker, const struct walk *walk,
+		 const struct census_group *group, enum pyh_lane lane,
+		 struct census_sums *sums)
+{
+	const struct census_plan plan = *group->plan;
+	const uint16_t *ahead = group->blocks + LOOK_AHEAD;
+
+	for (uint32_t i = 0; i < group->count; i++) {
+		const uint8_t *bytes = block_of(walk, group->blocks[i]);
+
+		if (i + LOOK_AHEAD < group->count)
+			fetch_links(worker, &plan, block_of(walk, ahead[i]));
+		if (!quick_container(worker, walk, &plan, lane, bytes, sums)) {
+			leave_unsure(worker, group->blocks[i]);
+			continue;
+		}
+		if (walk->moved) {
+			move_mark(walk, bytes);
+			move_mark(walk, bytes + plan.presize);
+		}
+	}
+}
+
+/** None of a group is plain, after all. */
+static void leave_group(struct census_worker *worker,
+			const struct census_group *group)
+{
+	for (uint32_t i = 0; i < group->count; i++)
+		leave_unsure(worker, group->blocks[i]);
+}
+
+static void count_leaf_group(struct census_worker *worker,
+			     const struct walk *walk,
+			     const struct census_group *group,
+			     struct census_sums *sums)
+{
+	switch (group->plan->lane) {
+	case PYH_LANE_FIXED:
+		count_leaves(worker, walk, group, PYH_LANE_FIXED, sums);
+		break;
+	case PYH_LANE_ASCII:
+		count_leaves(worker, walk, group, PYH_LANE_ASCII, sums);
+		break;
+	case PYH_LANE_INT:
+		count_leaves(worker, walk, group, PYH_LANE_INT, sums);
+		break;
+	case PYH_LANE_ITEMS:
+		count_leaves(worker, walk, group, PYH_LANE_ITEMS, sums);
+		break;
+	default:
+		leave_group(worker, group);
+	}
+}
+
+static void count_container_group(struct census_worker *worker,
+				  const struct walk *walk,
+				  const struct census_group *group,
+				  struct census_sums *sums)
+{
+	switch (group->plan->lane) {
+	case PYH_LANE_FIXED:
+		count_containers(worker, walk, group, PYH_LANE_FIXED, sums);
+		break;
+	case PYH_LANE_ITEMS:
+		count_containers(worker, walk, group, PYH_LANE_ITEMS, sums);
+		break;
+	case PYH_LANE_LIST:
+		count_containers(worker, walk, group, PYH_LANE_LIST, sums);
+		break;
+	case PYH_LANE_DICT:
+		count_containers(worker, walk, group, PYH_LANE_DICT, sums);
+		break;
+	case PYH_LANE_INLINE:
+		count_containers(worker, walk, group, PYH_LANE_INLINE, sums);
+		break;
+	case PYH_LANE_MANAGED:
+		count_containers(worker, walk, group, PYH_LANE_MANAGED, sums);
+		break;
+	default:
+		leave_group(worker, group);
+	}
+}
+
+/** Count the objects of a group; blocks in doubt are left to count_unsure(). */
+static void count_group(struct census_worker *worker, const struct walk *walk,
+			struct census_group *group)
+{
+	struct census_sums sums = { 0 };
+	struct census_sums *all;
+
+	if (!group->plan)
+		return;
+	if (group->plan->presize == 0)
+		count_leaf_group(worker, walk, group, &sums);
+	else
+		count_container_group(worker, walk, group, &sums);
+	all = &worker->sums[group->plan - worker->plans];
+	all->count += sums.count;
+	all->size += sums.size;
+	all->footprint += sums.footprint + sums.count * walk->size;
+	all->refcounts += sums.refcounts;
+	all->tracked += sums.tracked;
+	group->plan->group = NULL;
+	group->plan = NULL;
+	group->count = 0;
+}
+
+/* --- which type ---------------------------------------------------------- */
+
+/** The part of plan_of() for a type that had no plan, or lost it to another. */
+__attribute__((noinline))
+static struct census_plan *make_plan(struct census_worker *worker,
+				     const struct walk *walk, uint64_t address)
+{
+	const size_t slot = pyh_type_slot(address);
+	struct census_plan *plan = &worker->plans[slot];
+	const struct pyh_type *type = pyh_type_known(&worker->types, address);
+
+	if (!type)
+		return NULL;
+	if (plan->group)
+		count_group(worker, walk, plan->group);
+	settle_plan(worker, slot);
+	*plan = (struct census_plan){
+		.address = address, .type = type, .presize = type->presize,
+		.is_leaf = pyh_object_is_leaf(type), .fetch = -1,
+	};
+	if (type->basicsize < PYH_SMALL) {
+		plan->lane = (uint8_t)type->lane;
+		plan->basic = (uint16_t)type->basicsize;
+	}
+	if (type->lane == PYH_LANE_DICT)
+		plan->fetch = (int16_t)(type->presize + pyh_offset(
+				worker->census->runtime, PYH_DICT_MA_KEYS));
+	if (type->lane == PYH_LANE_MANAGED)
+		plan->fetch = worker->census->runtime->minor == 11 ? 0 : 8;
+	plan->at = plan->lane != PYH_LANE_NONE &&
+		   (plan->is_leaf || plan->presize >= PYH_GC_HEAD) ?
+			   plan->presize : PYH_BLOCK_MAX;
+	return plan;
+}
+
+/** The plan for a type; NULL if none is known to be at its address. */
+static inline struct census_plan *plan_of(struct census_worker *worker,
+					  const struct walk *walk,
+					  uint64_t address)
+{
+	struct census_plan *plan = &worker->plans[pyh_type_slot(address)];
+
+	return plan->address == address ? plan :
+	       address % 8 == 0 ? make_plan(worker, walk, address) : NULL;
+}
+
+/** The group of a plan that has none. */
+__attribute__((noinline))
+static struct census_group *open_group(struct census_worker *worker,
+				       const struct walk *walk,
+				       struct census_plan *plan)
+{
+	struct census_group *group;
+
+	if (worker->num_groups < CENSUS_GROUPS) {
+		group = &worker->groups[worker->num_groups++];
+	} else {
+		// In turn: a pool may hold objects of many types.
+		group = &worker->groups[worker->next_group++ % CENSUS_GROUPS];
+		count_group(worker, walk, group);
+	}
+	group->plan = plan;
+	plan->group = group;
+	return group;
 }
 
 /**
@@ -318,211 +508,101 @@ static inline bool may_begin(const struct census_worker *worker,
 }
 
 /**
- * Look at a block that quick_leaf() has not counted; true if there is an object
- * in it. A GC head and a pre-header begin with a pointer or zero.
+ * Put a live block to others whose objects seem to be of the same type. A GC
+ * head and a pre-header begin with a pointer or zero; small counts have no
+ * flags and are nobody's address.
  */
-__attribute__((noinline))
-static bool quick_rest(struct census_worker *worker, const struct walk *walk,
-		       const uint8_t *bytes)
+static inline void sort_block(struct census_worker *worker, struct walk *walk,
+			      uint32_t i, const uint8_t *bytes)
 {
-	const struct pyh_object_rules *rules = &worker->census->rules;
 	uint64_t word = pyh_word(bytes, 0);
 	uint32_t at = 0;
 
-	while (word - 1 >= rules->refcount_max && !(word >> 48)) {
-		at += PYH_GC_HEAD;
-		if (at > walk->last)
-			break;
+	while ((word - walk->heads < walk->num_heads || !word) &&
+	       (at += PYH_GC_HEAD) <= walk->last)
 		word = pyh_word(bytes + at, 0);
-	}
-	if (at > 0 && word - 1 < PYH_REFCOUNT_LARGE - 1 &&
-	    quick_container(worker, walk, bytes, at)) {
-		if (walk->moved) {
-			move_mark(walk, bytes);
-			move_mark(walk, bytes + at);
+	if (word - 1 < PYH_REFCOUNT_LARGE - 1) {
+		struct census_plan *plan =
+			plan_of(worker, walk, pyh_word(bytes + at, 8));
+		if (plan && plan->at == at) {
+			struct census_group *group =
+				plan->group ? plan->group :
+					      open_group(worker, walk, plan);
+
+			group->blocks[group->count++] = (uint16_t)i;
+			return;
 		}
-		return true;
 	}
 	while (at <= walk->last && !may_begin(worker, bytes + at))
 		at += PYH_GC_HEAD;
-	if (at > walk->last) {
-		// Nothing in it is of a type.
-		census_scan_pairs(worker, bytes, walk->size);
-		return false;
+	if (at <= walk->last) {
+		leave_unsure(worker, (uint16_t)i);
+		return;
 	}
-	if (!census_block(worker, walk->shift + (uintptr_t)bytes, bytes,
-			  walk->size))
-		return false;
-	// It has been shown.
-	if (walk->moved)
-		move_mark(walk, bytes);
-	return true;
+	// Nothing in it is of a type.
+	census_scan_pairs(worker, bytes, walk->size);
+	set_none(walk, i);
+}
+
+/** Look by all the rules at the blocks that were in doubt. */
+static void count_unsure(struct census_worker *worker, struct walk *walk)
+{
+	for (uint32_t i = 0; i < worker->unsure.count; i++) {
+		uint32_t index = worker->unsure.blocks[i];
+		const uint8_t *bytes = block_of(walk, index);
+
+		if (!census_block(worker, walk->shift + (uintptr_t)bytes, bytes,
+				  walk->size))
+			set_none(walk, index);
+		else if (walk->moved)
+			// It has been shown.
+			move_mark(walk, bytes);
+	}
+	worker->unsure.count = 0;
 }
 
 /** As quick_blocks(), where blocks have the prefix of a debug hook. */
 __attribute__((noinline))
-static uint64_t hooked_blocks(struct census_worker *worker,
-			      const struct walk *walk, const uint8_t *block,
-			      uint64_t out)
+static void hooked_blocks(struct census_worker *worker, struct walk *walk,
+			  uint32_t count)
 {
-	for (uint32_t i = 0; i < 64; i++, block += walk->size) {
-		if (!(out >> i & 1) &&
-		    !census_block(worker, walk->shift + (uintptr_t)block, block,
+	for (uint32_t i = 0; i < count; i++) {
+		const uint8_t *bytes = block_of(walk, i);
+
+		if (!(walk->none[i / 64] >> i % 64 & 1) &&
+		    !census_block(worker, walk->shift + (uintptr_t)bytes, bytes,
 				  walk->size))
-			out |= UINT64_C(1) << i;
+			set_none(walk, i);
 	}
-	return out;
 }
 
-/**
- * Look at up to 64 blocks of a pool that follow one another.
- *
- * @param out  a bit for each that is free, or behind the last one
- * @return the same, and a bit for each that holds no object
- */
-static inline uint64_t quick_blocks(struct census_worker *worker,
-				    const struct walk *walk,
-				    const uint8_t *block, uint64_t out)
+/** Look at the first blocks of a pool that are not free. */
+static void quick_blocks(struct census_worker *worker, struct walk *walk,
+			 uint32_t count)
 {
-	uint64_t left = ~out;
+	for (uint32_t first = 0; first < count; first += 64) {
+		uint64_t left = ~walk->none[first / 64];
 
-	for (uint32_t i = 0; left; i++, left >>= 1, block += walk->size) {
-		// Of the next pool, too: they mostly follow one another.
-		__builtin_prefetch(block + FETCH_AHEAD);
-		if (!(left & 1))
-			continue;
-		// Small counts have no flags and are nobody's address.
-		if (pyh_word(block, 0) - 1 < PYH_REFCOUNT_LARGE - 1 &&
-		    quick_leaf(worker, walk, block))
-			continue;
-		if (!quick_rest(worker, walk, block))
-			out |= UINT64_C(1) << i;
-	}
-	return out;
-}
+		for (; left; left &= left - 1) {
+			uint32_t i = first + (uint32_t)__builtin_ctzll(left);
+			const uint8_t *bytes = block_of(walk, i);
 
-/* --- what is no object --------------------------------------------------- */
-
-/** What the one before a GC head in its list says of it. */
-enum linked {
-	LINKED_NOT,
-	LINKED_BEFORE,		/* the one before leads to it */
-	LINKED_FAR,		/* that one is not at hand */
-};
-
-/** Whether two words are a GC head that the one before leads to. */
-static inline enum linked linked_before(const struct census_worker *worker,
-					uint64_t head, const uint8_t *bytes)
-{
-	const struct memory_reader *memory = &worker->memory;
-	uint64_t prev = pyh_word(bytes, 8) & ~UINT64_C(3);
-	const uint8_t *before = memory_peek(memory, prev, 8);
-
-	if (before)
-		return (pyh_word(before, 0) & ~UINT64_C(3)) == head ?
-			       LINKED_BEFORE : LINKED_NOT;
-	return pyh_space_page(&worker->census->space, prev) == PYH_PAGE_ABSENT ?
-		       LINKED_NOT : LINKED_FAR;
-}
-
-/**
- * Look at a block for signs that there was an object.
- *
- * @return false if that takes more than a look at what is at hand
- */
-static bool check_raw(struct census_worker *worker, uint64_t block,
-		      uint32_t size, bool at_hand)
-{
-	const uint8_t *bytes = memory_view(&worker->arena, block, size);
-
-	for (uint32_t at = 0; bytes && at < 2 * PYH_GC_HEAD &&
-			      size - at >= 2 * PYH_GC_HEAD; at += PYH_GC_HEAD) {
-		switch (linked_before(worker, block + at, bytes + at)) {
-		case LINKED_NOT:
-			continue;
-		case LINKED_FAR:
-			if (at_hand)
-				return false;
-			break;
-		case LINKED_BEFORE:
-			break;
+			// Of the next pool, too: they mostly follow one another.
+			__builtin_prefetch(bytes + FETCH_AHEAD);
+			if (walk->size > CACHE_LINE)
+				__builtin_prefetch(bytes + FETCH_AHEAD +
+						   CACHE_LINE);
+			sort_block(worker, walk, i, bytes);
 		}
-		census_check_raw(worker, block, bytes, size);
-		break;
 	}
-	return true;
+	for (size_t i = 0; i < worker->num_groups; i++)
+		count_group(worker, walk, &worker->groups[i]);
+	worker->num_groups = 0;
+	count_unsure(worker, walk);
+	settle_claims(worker);
 }
 
-/** Check some blocks but for what objects own; those that are still to be. */
-static uint64_t check_raws(struct census_worker *worker,
-			   const struct raw_blocks *raws, bool at_hand)
-{
-	_Atomic uint64_t *bits = pyh_space_bits(&worker->census->space,
-						raws->first, PYH_MARK_CLAIM);
-	uint64_t left = 0, block;
-
-	for (uint64_t raw = raws->raw; raw && bits; raw &= raw - 1) {
-		block = raws->first +
-			(uint64_t)raws->size * (unsigned int)__builtin_ctzll(raw);
-		if (!(atomic_load_explicit(&bits[pyh_space_word(block)],
-					   memory_order_relaxed) &
-		      pyh_space_bit(block)) &&
-		    !check_raw(worker, block, raws->size, at_hand))
-			left |= raw & -raw;
-	}
-	return left;
-}
-
-void census_check_raws(struct census_worker *worker)
-{
-	size_t kept = worker->num_raws_far;
-
-	for (size_t i = kept; i < worker->num_raws; i++) {
-		struct raw_blocks raws = worker->raws[i];
-
-		raws.raw = check_raws(worker, &raws, /* at_hand= */ true);
-		if (raws.raw)
-			worker->raws[kept++] = raws;
-	}
-	worker->num_raws = worker->num_raws_far = kept;
-}
-
-struct error *census_check_raws_far(void *context, unsigned int worker_index,
-				    size_t shard)
-{
-	struct pyh_census *census = context;
-	struct census_worker *of = &census->workers[shard];
-
-	for (size_t i = 0; i < of->num_raws; i++)
-		(void)check_raws(&census->workers[worker_index], &of->raws[i],
-				 /* at_hand= */ false);
-	free(of->raws);
-	of->raws = NULL;
-	of->num_raws = of->room_raws = 0;
-	return NULL;
-}
-
-/** Remember blocks to look at once it is known what most of them are. */
-static void keep_raws(struct census_worker *worker, uint64_t first,
-		      uint32_t size, uint64_t raw)
-{
-	if (worker->num_raws == worker->room_raws) {
-		size_t room = worker->room_raws ? worker->room_raws * 2 : 1024;
-		struct raw_blocks *raws = realloc(worker->raws,
-						  room * sizeof(*raws));
-
-		if (!raws) {
-			worker->no_memory = true;
-			return;
-		}
-		worker->raws = raws;
-		worker->room_raws = room;
-	}
-	worker->raws[worker->num_raws++] = (struct raw_blocks){
-		.first = first, .raw = raw, .size = size };
-}
-
-/* --- pools --------------------------------------------------------------- */
+/* --- marks --------------------------------------------------------------- */
 
 /** Pools are aligned, so the words of this one are nobody else's. */
 static void keep_marks(struct census_worker *worker, uint64_t pool,
@@ -558,6 +638,46 @@ static void show_begins(const struct pyh_visitor *visitor, uint64_t pool,
 	visitor->begins(visitor->context, pool, moved->words, size / 512);
 }
 
+/** The blocks of a word of bits that hold nothing, or are behind the last. */
+static inline uint64_t dead_blocks(const struct pyh_pool *pool, uint32_t first)
+{
+	if (first >= pool->carved)
+		return UINT64_MAX;
+	return pool->free[first / 64] |
+	       (pool->carved - first < 64 ?
+			UINT64_MAX << (pool->carved - first) : 0);
+}
+
+/**
+ * Keep what was found in a pool: marks of blocks with objects, and which blocks
+ * have none.
+ *
+ * @param all  blocks there is room for
+ * @param ret_marks  where objects are marked now
+ */
+static void keep_found(struct census_worker *worker, const struct walk *walk,
+		       const struct pyh_pool *pool, uint32_t all,
+		       struct pool_marks *ret_marks)
+{
+	const struct pyh_census *census = worker->census;
+
+	*ret_marks = census->starts[walk->size / PYH_BLOCK_ALIGN - 1];
+	for (uint32_t first = 0; first < all; first += 64) {
+		uint64_t none = walk->none[first / 64];
+		uint64_t raw = none & ~dead_blocks(pool, first);
+
+		worker->coverage.blocks_object +=
+			(unsigned int)__builtin_popcountll(~none);
+		if (raw && !census->rules.overhead)
+			census_keep_raws(worker, walk->shift + (uintptr_t)
+					 block_of(walk, first), walk->size,
+					 raw);
+		if (all - first < 64)
+			none &= ~(UINT64_MAX << (all - first));
+		unmark_blocks(ret_marks, walk->size, first, none);
+	}
+}
+
 uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 		       const uint8_t *bytes, uint32_t pool_size,
 		       const struct pyh_pool *pool)
@@ -566,51 +686,37 @@ uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 	const struct pyh_object_rules *rules = &census->rules;
 	// One that is damaged beyond recovery has none.
 	const uint32_t size = pool->carved ? pool->block_size : PYH_BLOCK_ALIGN;
-	const uint32_t carved = pool->carved;
 	const uint32_t all = (pool_size - PYH_POOL_HEADER) / size;
-	const uint8_t *block = bytes + PYH_POOL_HEADER;
 	const struct pyh_visitor *visitor = census->options->visitor;
 	const bool begins = visitor && visitor->begins && !rules->overhead;
-	struct pool_marks moved = { 0 };
+	struct pool_marks marks, moved = { 0 };
 	// A visitor may raise the bar meanwhile, and is shown some too many.
-	const struct walk walk = {
-		.shift = address - (uintptr_t)bytes, .size = size,
-		.fetch_end = carved <= LOOK_AHEAD ? block :
-			     block + (size_t)(carved - LOOK_AHEAD) * size,
+	struct walk walk = {
+		.blocks = bytes + PYH_POOL_HEADER, .shift = address - (uintptr_t)bytes,
+		.size = size,
 		.last = size - 16 < rules->presize_max ? size - 16 :
 							 rules->presize_max,
 		.least = begins ? UINT64_MAX :
 			 atomic_load_explicit(census->least,
 					      memory_order_relaxed),
-		.pool = bytes, .moved = begins ? &moved : NULL,
+		.heads = rules->refcount_max + 1,
+		.num_heads = (UINT64_C(1) << PYH_ADDRESS_LOG2) -
+			     (rules->refcount_max + 1),
+		.moved = begins ? &moved : NULL,
 	};
-	struct pool_marks marks = census->starts[size / PYH_BLOCK_ALIGN - 1];
-	uint32_t live = 0, objects = 0;
+	uint32_t live = 0;
 
-	for (uint32_t first = 0; first < all;
-	     first += 64, block += 64 * (size_t)size) {
-		uint64_t none = all - first < 64 ?
-				UINT64_MAX << (all - first) : 0;
-		uint64_t out = UINT64_MAX, free;
+	for (uint32_t first = 0; first < all; first += 64) {
+		uint64_t dead = dead_blocks(pool, first);
 
-		if (first < carved) {
-			out = pool->free[first / 64];
-			if (carved - first < 64)
-				out |= UINT64_MAX << (carved - first);
-			free = out;
-			live += (uint32_t)__builtin_popcountll(~free);
-			out = rules->overhead ?
-			      hooked_blocks(worker, &walk, block, free) :
-			      quick_blocks(worker, &walk, block, free);
-			objects += (uint32_t)__builtin_popcountll(~out);
-			if (!rules->overhead && out != free)
-				keep_raws(worker, walk.shift + (uintptr_t)block,
-					  size, out & ~free);
-		}
-		unmark_blocks(&marks, size, first, out & ~none);
+		walk.none[first / 64] = dead;
+		live += (uint32_t)__builtin_popcountll(~dead);
 	}
-	settle_claims(worker);
-	worker->coverage.blocks_object += objects;
+	if (rules->overhead)
+		hooked_blocks(worker, &walk, pool->carved);
+	else
+		quick_blocks(worker, &walk, pool->carved);
+	keep_found(worker, &walk, pool, all, &marks);
 	keep_marks(worker, address, pool_size, &marks);
 	if (begins)
 		show_begins(visitor, address, pool_size, &marks, &moved);

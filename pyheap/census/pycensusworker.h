@@ -21,6 +21,7 @@
 enum {
 	RECENT_WORDS = 4096,		/* foreign words a worker remembers */
 	REFUSED_MAX = 256,		/* … and what is no object after all */
+	CENSUS_GROUPS = 16,		/* types of a pool that are kept apart */
 };
 
 /** Something to look at: an object (size 0), or memory full of words. */
@@ -40,19 +41,32 @@ struct tally {
 };
 
 /**
- * What is known beforehand of the objects of a type in blocks of pymalloc, and
- * what was counted of those that are as plain as they come; see
+ * What is known beforehand of the objects of a type in blocks of pymalloc; see
  * census_blocks().
  */
 struct census_plan {
 	uint64_t address;	/* of the type; 0: none */
 	const struct pyh_type *type;
+	struct census_group *group;	/* of the pool being looked at, or NULL */
 	uint16_t basic;		/* bytes without items */
 	int16_t fetch;		/* where a block leads to what is looked at; −1 */
 	uint8_t lane;		/* enum pyh_lane; _NONE: the rules must look */
 	uint8_t presize;
+	uint16_t at;		/* where in a block it begins, where there can
+				   be no doubt; PYH_BLOCK_MAX: nowhere */
 	bool is_leaf;
+};
+
+/** What was counted of the objects that are as plain as they come. */
+struct census_sums {
 	uint64_t count, size, footprint, refcounts, tracked;
+};
+
+/** Blocks of a pool that seem to hold objects of one type. */
+struct census_group {
+	struct census_plan *plan;	/* NULL: of no type; there are none */
+	uint32_t count;
+	uint16_t blocks[PYH_POOL_BLOCKS_MAX];	/* by number */
 };
 
 /** Blocks of a pool that hold no object. */
@@ -71,6 +85,13 @@ struct census_worker {
 	struct memory_reader words;	/* memory that is being scanned */
 	struct memory_reader memory;	/* everything else */
 	struct census_plan plans[PYH_TYPE_CACHE];	/* by pyh_type_slot() */
+	struct census_sums sums[PYH_TYPE_CACHE];	/* of each plan */
+	/* the pool being looked at: its blocks by type, and those that the
+	   rules must look at */
+	struct census_group groups[CENSUS_GROUPS];
+	size_t num_groups;
+	size_t next_group;		/* to be counted if there is no other */
+	struct census_group unsure;	/* … of no one type */
 	struct tally *tallies;		/* by type id */
 	size_t num_tallies;
 	struct tasks found;
@@ -219,6 +240,21 @@ uint32_t census_blocks(struct census_worker *worker, uint64_t address,
 		       const uint8_t *bytes, uint32_t pool_size,
 		       const struct pyh_pool *pool);
 
+/** Add what census_blocks() has counted to the worker's tallies. */
+void census_settle_plans(struct census_worker *worker);
+
+/* --- pycensusraw.c: what is no object --- */
+
+/**
+ * Remember blocks to look at once it is known what most of them are.
+ *
+ * @param first  address of the first of 64
+ * @param size  bytes of each
+ * @param raw  a bit for each that is meant
+ */
+void census_keep_raws(struct census_worker *worker, uint64_t first,
+		      uint32_t size, uint64_t raw);
+
 /**
  * Check the blocks of an arena that census_blocks() found no object in, but for
  * what objects own: that is most of them, and what those next to it own is known
@@ -229,9 +265,6 @@ void census_check_raws(struct census_worker *worker);
 /** The same, after step 2, of what has to do with what was not at hand. */
 struct error *census_check_raws_far(void *context, unsigned int worker_index,
 				    size_t shard);
-
-/** Add what census_blocks() has counted to the worker's tallies. */
-void census_settle_plans(struct census_worker *worker);
 
 /* --- pycensusoutside.c: step 2 --- */
 
