@@ -635,6 +635,15 @@ bool memory_try_string(struct memory_reader *reader, uint64_t address,
 	return false;
 }
 
+/** Whether the bounce buffer has these bytes from before. */
+static bool in_bounce(const struct memory_reader *reader, uint64_t address,
+		      size_t size)
+{
+	uint64_t at = address - reader->bounce_start;
+
+	return at < reader->bounced && size <= reader->bounced - at;
+}
+
 /** Room for size bytes in the bounce buffer; false without memory. */
 static bool grow_bounce(struct memory_reader *reader, size_t size)
 {
@@ -653,19 +662,35 @@ static bool grow_bounce(struct memory_reader *reader, size_t size)
 	return true;
 }
 
+/** Copy what crosses windows; false if not all of it is there. */
+static bool fill_bounce(struct memory_reader *reader, uint64_t address,
+			size_t size)
+{
+	reader->bounced = 0;
+	if (!grow_bounce(reader, size) ||
+	    !gather(reader, address, reader->bounce, size, NULL))
+		return false;
+	reader->bounce_start = address;
+	reader->bounced = size;
+	return true;
+}
+
 const void *memory_view(struct memory_reader *reader, uint64_t address,
 			size_t size)
 {
 	if (size == 0)
 		return zeroes;
-	if (!in_window(reader, address, size) &&
-	    !open_window(reader, address))
+	if (in_window(reader, address, size))
+		return reader->view + (address - reader->view_start);
+	// Who looks at a pool's objects one by one asks for it each time.
+	if (in_bounce(reader, address, size))
+		return reader->bounce + (address - reader->bounce_start);
+	if (!open_window(reader, address))
 		return NULL;
 	if (in_window(reader, address, size))
 		return reader->view + (address - reader->view_start);
 	if (size > MEMORY_VIEW_MAX || address + size < address ||
-	    !grow_bounce(reader, size) ||
-	    !gather(reader, address, reader->bounce, size, NULL))
+	    !fill_bounce(reader, address, size))
 		return NULL;
 	return reader->bounce;
 }

@@ -107,7 +107,9 @@ struct memory_reader {
 	struct backing_reader *backing;
 	const struct memory_range *recent[MEMORY_RECENT];
 	uint8_t *bounce;	/* for views that cross frames or ranges */
-	size_t bounce_size;
+	size_t bounce_size;	/* bytes there is room for */
+	uint64_t bounce_start;	/* address of what is in it */
+	uint64_t bounced;	/* bytes of that; 0: nothing */
 	/* the most recent view: a hit costs two comparisons */
 	const uint8_t *view;
 	uint64_t view_start;	/* address of view[0] */
