@@ -259,6 +259,8 @@ static void test_views(void)
 	      memory_view(&reader, 0x1010, 100) == page + 16);
 	view = memory_view(&reader, 0x1FF0, 32);
 	CHECK("a view across ranges is", view && view != page + 0xFF0);
+	CHECK("but part of it not once more",
+	      memory_view(&reader, 0x1FF8, 16) == view + 8);
 	view = memory_view(&reader, 0x100010, 1 << 20);
 	for (size_t i = 0; view && i < 1 << 20; i++)
 		nonzero += view[i] != 0;
