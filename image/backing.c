@@ -755,6 +755,12 @@ static void drop_all_pins(struct backing_reader *reader)
 		drop_pin(reader, &reader->pins[i]);
 }
 
+void backing_reader_pass(struct backing_reader *reader, bool pass)
+{
+	if (reader->decoder)
+		frames_decoder_pass(reader->decoder, pass);
+}
+
 void backing_reader_destroy(struct backing_reader *reader)
 {
 	if (!reader)

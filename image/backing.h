@@ -112,6 +112,9 @@ struct error *backing_reader_create(struct backing *backing,
 				    struct backing_reader **ret);
 void backing_reader_destroy(struct backing_reader *reader);
 
+/** Say whether its views go by once, in order: see frames_decoder_pass(). */
+void backing_reader_pass(struct backing_reader *reader, bool pass);
+
 /**
  * Borrow contiguous bytes at offset.
  *

@@ -18,9 +18,11 @@
 #include "image/base/hugemem.h"
 
 enum {
-	LIMIT_FIRST = 8 << 20,	/* bytes kept before frames are wanted again */
+	LIMIT_FIRST = 24 << 20,	/* bytes kept before frames are wanted again */
+	STAYING_MOST = 16 << 20,	/* … which those that pass leave to others */
 	SPARED_MAX = 64,	/* frames passed over when one has to go */
 	SLAB_SLOT_LEAST = 4096,	/* bytes */
+	SLABS_LEAST = 8 << 20,	/* bytes of budget */
 };
 
 /* Where one frame lies in the file. */
@@ -38,11 +40,17 @@ struct slot {
 	unsigned int pins;
 	atomic_bool loading;	/* some thread is filling it, outside the lock */
 	bool of_slab;		/* and not allocated by itself */
+	bool passes;		/* its frame goes by once, says who loaded it */
 	/* for frames_copy(), which holds no lock: how often it has lost a frame,
 	   and whether it was looked at since it was passed over */
 	atomic_uint emptied;
 	atomic_bool looked_at;
 	struct slot *older, *newer;	/* in the list of unpinned ones */
+};
+
+/* Unpinned slots, the least recently used first. */
+struct queue {
+	struct slot *oldest, *newest;
 };
 
 /* Slots whose data share a huge page. */
@@ -68,11 +76,12 @@ struct frames {
 	pthread_mutex_t lock;
 	pthread_cond_t loaded;
 	_Atomic(struct slot *) *slots;	/* by frame; NULL: not in the cache */
-	struct slot *oldest, *newest;
+	struct queue staying, passing;
 	size_t slab_slot;	/* bytes of the slots of slabs; 0: none */
 	struct slab *slabs;
 	struct slot *spare;	/* of slabs; by newer */
 	uint64_t resident, peak;
+	uint64_t resident_passing;	/* of these, bytes of frames that pass */
 	/*
 	 * What resident is kept below. A pass in the order of addresses wants
 	 * few frames twice, and memory that is used again is cheaper than fresh
@@ -87,6 +96,7 @@ struct frames {
 };
 
 struct frames_decoder {
+	bool passes;
 	ZSTD_DCtx *context;
 	uint8_t *input;
 	size_t input_size;
@@ -156,7 +166,7 @@ static void choose_slabs(struct frames *frames)
 	size_t size = (size_t)1 << frames->shift;
 
 	if (!frames->offsets && size >= SLAB_SLOT_LEAST &&
-	    size <= HUGEMEM_PAGE / 2 && frames->budget >= LIMIT_FIRST)
+	    size <= HUGEMEM_PAGE / 2 && frames->budget >= SLABS_LEAST)
 		frames->slab_slot = size;
 }
 
@@ -275,6 +285,11 @@ struct error *frames_decoder_create(struct frames_decoder **ret)
 	return NULL;
 }
 
+void frames_decoder_pass(struct frames_decoder *decoder, bool pass)
+{
+	decoder->passes = pass;
+}
+
 void frames_decoder_destroy(struct frames_decoder *decoder)
 {
 	if (!decoder)
@@ -381,19 +396,28 @@ static void count_pinned(struct frames *frames, uint64_t bytes)
 	atomic_fetch_add_explicit(&frames->pinned, bytes, memory_order_relaxed);
 }
 
-static void list_remove(struct frames *frames, struct slot *slot)
+static struct queue *queue_of(struct frames *frames, const struct slot *slot)
 {
-	*(slot->older ? &slot->older->newer : &frames->oldest) = slot->newer;
-	*(slot->newer ? &slot->newer->older : &frames->newest) = slot->older;
+	return slot->passes ? &frames->passing : &frames->staying;
+}
+
+static void queue_remove(struct frames *frames, struct slot *slot)
+{
+	struct queue *queue = queue_of(frames, slot);
+
+	*(slot->older ? &slot->older->newer : &queue->oldest) = slot->newer;
+	*(slot->newer ? &slot->newer->older : &queue->newest) = slot->older;
 	slot->older = slot->newer = NULL;
 }
 
-static void list_append(struct frames *frames, struct slot *slot)
+static void queue_append(struct frames *frames, struct slot *slot)
 {
-	slot->older = frames->newest;
+	struct queue *queue = queue_of(frames, slot);
+
+	slot->older = queue->newest;
 	slot->newer = NULL;
-	*(frames->newest ? &frames->newest->newer : &frames->oldest) = slot;
-	frames->newest = slot;
+	*(queue->newest ? &queue->newest->newer : &queue->oldest) = slot;
+	queue->newest = slot;
 }
 
 /** No frame is in a slot any more, and who copies from it will notice. */
@@ -406,26 +430,59 @@ static void empty(struct frames *frames, struct slot *slot)
 	atomic_thread_fence(memory_order_release);
 }
 
-/**
- * Take the least recently used slot out of the cache. Those that were looked at
- * without a pin are as good as used.
- */
-static struct slot *evict(struct frames *frames)
+/** Bytes that frames that pass may have: a share of the limit. */
+static uint64_t passing_most(const struct frames *frames)
 {
-	struct slot *slot = frames->oldest;
+	uint64_t least = frames->limit / 3;
+
+	return frames->limit < STAYING_MOST + least ?
+		       least : frames->limit - STAYING_MOST;
+}
+
+/**
+ * Take the least recently used slot of a queue out of the cache. Those that were
+ * looked at without a pin are as good as used.
+ */
+static struct slot *evict(struct frames *frames, const struct queue *queue)
+{
+	struct slot *slot = queue->oldest;
 
 	for (int i = 0; i < SPARED_MAX && slot->newer &&
 			atomic_load_explicit(&slot->looked_at,
 					     memory_order_relaxed); i++) {
 		atomic_store_explicit(&slot->looked_at, false,
 				      memory_order_relaxed);
-		list_remove(frames, slot);
-		list_append(frames, slot);
-		slot = frames->oldest;
+		queue_remove(frames, slot);
+		queue_append(frames, slot);
+		slot = queue->oldest;
 	}
-	list_remove(frames, slot);
+	queue_remove(frames, slot);
+	if (slot->passes)
+		frames->resident_passing -= slot->capacity;
 	empty(frames, slot);
 	return slot;
+}
+
+/**
+ * The queue that must give up a slot for size more bytes; NULL if none must, or
+ * has any. What passes makes room for what stays down to a third, and for itself.
+ */
+static const struct queue *crowded(const struct frames *frames, size_t size,
+				   bool passes)
+{
+	const struct queue *staying = &frames->staying;
+	const struct queue *passing = &frames->passing;
+	uint64_t rest = frames->limit > size ? frames->limit - size : 0;
+
+	if (passing->oldest &&
+	    passes && frames->resident_passing + size > passing_most(frames))
+		return passing;
+	if (frames->resident <= rest)
+		return NULL;
+	if (passing->oldest && (!staying->oldest ||
+				frames->resident_passing > frames->limit / 3))
+		return passing;
+	return staying->oldest ? staying : NULL;
 }
 
 static struct slot *slot_alloc(size_t size)
@@ -497,13 +554,13 @@ static void adapt_limit(struct frames *frames, size_t frame)
  * A slot with room for size bytes: in a full cache that of the least recently
  * used frame, so that a long pass does not go through the allocator.
  */
-static struct slot *make_room(struct frames *frames, size_t size)
+static struct slot *make_room(struct frames *frames, size_t size, bool passes)
 {
+	const struct queue *queue;
 	struct slot *slot;
 
-	while (frames->oldest && (size > frames->limit ||
-	       frames->resident > frames->limit - size)) {
-		slot = evict(frames);
+	while ((queue = crowded(frames, size, passes)) != NULL) {
+		slot = evict(frames, queue);
 		if (slot->capacity >= size &&
 		    (slot->of_slab || slot->capacity / 2 <= size) &&
 		    frames->resident <= frames->limit)
@@ -543,7 +600,7 @@ static bool pin_cached(struct frames *frames, size_t frame, struct slot **ret)
 	while ((slot = frames->slots[frame]) && slot->loading)
 		(void)pthread_cond_wait(&frames->loaded, &frames->lock);
 	if (slot && slot->pins++ == 0) {
-		list_remove(frames, slot);
+		queue_remove(frames, slot);
 		count_pinned(frames, slot->capacity);
 	}
 	*ret = slot;
@@ -563,9 +620,13 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 		return slot ? slot->data : NULL;
 	}
 	adapt_limit(frames, frame);
-	slot = make_room(frames, frames->frames[frame].expanded);
+	slot = make_room(frames, frames->frames[frame].expanded,
+			 decoder->passes);
 	if (slot) {
 		slot->frame = frame;
+		slot->passes = decoder->passes;
+		if (slot->passes)
+			frames->resident_passing += slot->capacity;
 		slot->pins = 1;
 		slot->loading = true;
 		slot->looked_at = false;
@@ -583,6 +644,8 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 		if (slot) {
 			empty(frames, slot);
 			count_pinned(frames, -slot->capacity);
+			if (slot->passes)
+				frames->resident_passing -= slot->capacity;
 			slot_free(frames, slot);
 		}
 		slot = NULL;
@@ -599,16 +662,17 @@ const uint8_t *frames_pin(struct frames *frames, struct frames_decoder *decoder,
 
 void frames_unpin(struct frames *frames, size_t frame)
 {
+	const struct queue *queue;
 	struct slot *slot;
 
 	(void)pthread_mutex_lock(&frames->lock);
 	slot = frames->slots[frame];
 	if (--slot->pins == 0) {
-		list_append(frames, slot);
+		queue_append(frames, slot);
 		count_pinned(frames, -slot->capacity);
 	}
-	while (frames->oldest && frames->resident > frames->limit)
-		slot_free(frames, evict(frames));
+	while ((queue = crowded(frames, 0, false)) != NULL)
+		slot_free(frames, evict(frames, queue));
 	(void)pthread_mutex_unlock(&frames->lock);
 }
 

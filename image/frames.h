@@ -56,6 +56,12 @@ size_t frames_find(const struct frames *frames, uint64_t offset);
 uint64_t frames_offset(const struct frames *frames, size_t frame);
 
 struct error *frames_decoder_create(struct frames_decoder **ret);
+
+/**
+ * Say whether what is pinned with it goes by once, in order: such frames make
+ * room for each other, and leave those that stay where they are.
+ */
+void frames_decoder_pass(struct frames_decoder *decoder, bool pass);
 void frames_decoder_destroy(struct frames_decoder *decoder);
 
 /**

@@ -366,6 +366,12 @@ struct error *memory_reader_init(struct memory_reader *reader,
 	return NULL;
 }
 
+void memory_reader_pass(struct memory_reader *reader, bool pass)
+{
+	if (reader->backing)
+		backing_reader_pass(reader->backing, pass);
+}
+
 void memory_reader_deinit(struct memory_reader *reader)
 {
 	if (reader->backing)

@@ -123,6 +123,12 @@ struct error *memory_reader_init(struct memory_reader *reader,
 				 const struct memory *memory);
 void memory_reader_deinit(struct memory_reader *reader);
 
+/**
+ * Say whether much is read now that goes by once, in the order of addresses:
+ * frames of the dump that were at hand before then still are afterwards.
+ */
+void memory_reader_pass(struct memory_reader *reader, bool pass);
+
 /** Where a reader remembers the range that holds address. */
 static inline size_t memory_recent_slot(uint64_t address)
 {

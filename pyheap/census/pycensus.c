@@ -195,13 +195,24 @@ static struct error *add_up(struct pyh_census *census)
 	return NULL;
 }
 
+/** Step 1 goes over all arenas once, and hardly anything else does. */
+static void pass_arenas(struct pyh_census *census, bool pass)
+{
+	for (unsigned int i = 0; i < census->num_workers; i++) {
+		memory_reader_pass(&census->workers[i].arena, pass);
+		memory_reader_pass(&census->workers[i].memory, pass);
+	}
+}
+
 static struct error *run_steps(struct pyh_census *census)
 {
 	struct error *err;
 
+	pass_arenas(census, true);
 	err = workers_run(census->num_workers, census->arenas.count,
 			  census->mi.count ? census_mi_page : census_arena,
 			  census);
+	pass_arenas(census, false);
 	if (!err)
 		err = census_follow_outside(census);
 	if (!err)

@@ -1104,24 +1104,42 @@ static void test_budget(void)
 	file_deinit(&file);
 }
 
+enum { MIB = 1 << 20 };
+
+static void pin_once(struct frames *frames, struct frames_decoder *decoder,
+		     size_t frame)
+{
+	size_t size;
+
+	if (!frames_pin(frames, decoder, frame, &size))
+		abort();
+	frames_unpin(frames, frame);
+}
+
 /** Pin every frame once, in order; the bytes kept afterwards. */
 static uint64_t pass_over(struct frames *frames, struct frames_decoder *decoder)
 {
 	uint64_t peak;
-	size_t size;
 
-	for (size_t i = 0; i < frames_count(frames); i++) {
-		if (!frames_pin(frames, decoder, i, &size))
-			abort();
-		frames_unpin(frames, i);
-	}
+	for (size_t i = 0; i < frames_count(frames); i++)
+		pin_once(frames, decoder, i);
 	return frames_resident(frames, &peak);
+}
+
+/** How many of the frames of a MiB from first to end are in the cache. */
+static uint64_t num_at_hand(struct frames *frames, size_t first, size_t end)
+{
+	uint64_t count = 0, word;
+
+	for (size_t i = first; i < end; i++)
+		count += frames_copy(frames, i * MIB, &word, sizeof(word));
+	return count;
 }
 
 /** Memory is taken for frames that are wanted again, not for a single pass. */
 static void test_second_pass(void)
 {
-	enum { MIB = 1 << 20, COUNT = 24 };
+	enum { COUNT = 64, STAYING = 12 };
 	struct seektable table = { 0 };
 	struct frames_decoder *decoder = NULL;
 	struct frames *frames = NULL;
@@ -1156,6 +1174,22 @@ static void test_second_pass(void)
 	(void)pass_over(frames, decoder);
 	CHECK_U64("or as many as the budget allows",
 		  pass_over(frames, decoder), COUNT / 2 * MIB);
+	frames_destroy(frames);
+	error_free(frames_create(&table, &(struct frames_options){
+					 .fd = fd,
+					 .name = "core",
+					 .cache_bytes = UINT64_C(2) * COUNT * MIB,
+				 }, &frames));
+	for (size_t i = 0; i < STAYING; i++)
+		pin_once(frames, decoder, i);
+	frames_decoder_pass(decoder, true);
+	for (size_t i = STAYING; i < COUNT; i++)
+		pin_once(frames, decoder, i);
+	CHECK_U64("what passes leaves what was there before",
+		  num_at_hand(frames, 0, STAYING), STAYING);
+	CHECK("and little of itself",
+	      num_at_hand(frames, STAYING, COUNT) < STAYING);
+	frames_decoder_pass(decoder, false);
 	frames_destroy(frames);
 	frames_decoder_destroy(decoder);
 	seektable_deinit(&table);
