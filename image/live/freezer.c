@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "image/base/guard.h"
+#include "image/live/pace.h"
 #include "image/live/seize.h"
 #include "image/live/select.h"
 #include "image/live/snapshot.h"
@@ -105,34 +105,6 @@ static int settle_down(int socket)
 	close_others(kept);
 	(void)!chdir("/");
 	return kept;
-}
-
-/** How this process gets processors when nobody waits for it. */
-struct pace {
-	int policy;
-	struct sched_param parameters;
-};
-
-/**
- * Whoever stands still waits for this process, several times: on a busy machine
- * each time is as long as all of the rest, unless it is served first. Not
- * everybody may ask for that.
- */
-static struct pace hurry(void)
-{
-	const struct sched_param first = {
-		.sched_priority = sched_get_priority_min(SCHED_FIFO),
-	};
-	struct pace usual = { .policy = sched_getscheduler(0) };
-
-	(void)sched_getparam(0, &usual.parameters);
-	(void)sched_setscheduler(0, SCHED_FIFO, &first);
-	return usual;
-}
-
-static void slow_down(const struct pace *usual)
-{
-	(void)sched_setscheduler(0, usual->policy, &usual->parameters);
 }
 
 /* --- what a snapshot lacks ------------------------------------------------------ */
@@ -336,9 +308,9 @@ static struct error *freeze(struct state *state)
 				  &state->snapshot_options.place);
 	if (err)
 		return err;
-	usual = hurry();
+	usual = pace_hurry();
 	err = stop(state);
-	slow_down(&usual);
+	pace_slow_down(&usual);
 	if (!err && options->snapshot)
 		snapshot_settle(&state->snapshot,
 				state->snapshot_options.place);
@@ -502,13 +474,13 @@ static void undo(struct state *state, bool snapshot)
 			options->step("drop");
 		drop(state);
 	}
-	usual = hurry();
+	usual = pace_hurry();
 	if (!snapshot)
 		release(state);
 	else if (!snapshot_collect(&state->snapshot, state->freezer->pid,
 				   options))
 		atomic_store(&state->shared->zombie_left, true);
-	slow_down(&usual);
+	pace_slow_down(&usual);
 }
 
 void freezer_main(const struct freezer *freezer)
