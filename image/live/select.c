@@ -249,12 +249,14 @@ enum format_reason select_never(const struct procmap *map)
 	if (map->flags & (PROCMAP_IO | PROCMAP_PFN))
 		return FORMAT_DEVICE;
 	// Reading a device's mapping may move GPU pages, or stop the machine:
-	// every node of /dev is one, but for those that are plain memory. A
-	// name that is neither a path nor in brackets (anon_inode:, socket:)
-	// is a kernel object's.
+	// every node of /dev is one, but for those that are plain memory, and
+	// files of /sys and /proc may be. A name that is neither a path nor in
+	// brackets (anon_inode:, socket:) is a kernel object's.
 	if (map->name[0] != '\0' && map->name[0] != '[' &&
 	    !procmap_is_shared_memory(map) &&
 	    (map->name[0] != '/' || starts_with(map->name, "/dev/") ||
+	     starts_with(map->name, "/sys/") ||
+	     starts_with(map->name, "/proc/") ||
 	     starts_with(map->name, "/dmabuf")))
 		return FORMAT_DEVICE;
 	// Memory that may only be written can still be read by the kernel,
