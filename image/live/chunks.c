@@ -23,8 +23,6 @@ enum {
 	WINDOW_LEAST = 4 << 10,
 	WINDOW_MOST = 64 << 10,
 	PROBES_MOST = 128,	/* pages asked for a header at once */
-	PROBE = 128,		/* bytes at their beginning: memalign() moves
-				   the header on */
 	/* Pages in a walk that hold no chunk's header, before it gives up. */
 	PROBES_IN_VAIN = 1 << 20,
 };
@@ -46,7 +44,7 @@ struct walk {
 	/* first words of pages, one behind the other */
 	uint64_t probes_start;
 	size_t num_probes, next_probes;
-	uint64_t probes[PROBES_MOST][PROBE / 8];
+	uint64_t probes[PROBES_MOST][CHUNKS_PROBE / 8];
 	uint64_t in_vain;
 };
 
@@ -191,29 +189,22 @@ static const uint64_t *probe(struct walk *walk, uint64_t at, uint64_t extent)
 				    2 * walk->next_probes : 1;
 	if (walk->next_probes > PROBES_MOST)
 		walk->next_probes = PROBES_MOST;
-	for (count = 0; count < walk->next_probes && extent >= PROBE;
+	for (count = 0; count < walk->next_probes && extent >= CHUNKS_PROBE;
 	     count++) {
 		addresses[count] = at + count * walk->page;
 		extent -= extent < walk->page ? extent : walk->page;
 	}
 	walk->probes_start = at;
 	walk->num_probes = standing_read_pieces(walk->standing, addresses,
-						count, walk->probes, PROBE);
+						count, walk->probes,
+						CHUNKS_PROBE);
 	return walk->num_probes > 0 ? walk->probes[0] : NULL;
 }
 
-/**
- * The size of the chunk whose mapping begins here, or 0. The header says how
- * far from the beginning of the mapping it is, and how far it is to the end;
- * in 2.43 and later a header's size less.
- *
- * @param words  the first PROBE bytes
- * @param ret_first  bytes before what the user got
- */
-static uint64_t mapped_size(const struct walk *walk, const uint64_t *words,
-			    uint64_t left, uint64_t *ret_first)
+uint64_t chunks_mapped_size(const uint64_t *words, uint64_t left, uint64_t page,
+			    uint64_t *ret_first)
 {
-	for (uint64_t lead = 0; lead < PROBE; lead += CHUNK_ALIGN) {
+	for (uint64_t lead = 0; lead < CHUNKS_PROBE; lead += CHUNK_ALIGN) {
 		const uint64_t *header = words + lead / 8;
 		uint64_t size = header[1] & ~(uint64_t)SIZE_BITS;
 
@@ -221,10 +212,10 @@ static uint64_t mapped_size(const struct walk *walk, const uint64_t *words,
 		    (header[1] & SIZE_BITS) != IS_MMAPPED)
 			continue;
 		size += lead;
-		if ((size + HEADER) % walk->page == 0)
+		if ((size + HEADER) % page == 0)
 			size += HEADER;
 		*ret_first = lead + HEADER;
-		if (size % walk->page == 0 && size <= left)
+		if (size % page == 0 && size <= left)
 			return size;
 	}
 	return 0;
@@ -262,7 +253,8 @@ static struct error *walk_place(struct walk *walk, uint64_t *at, uint64_t end)
 	struct error *err;
 
 	if (words)
-		size = mapped_size(walk, words, end - *at, &first);
+		size = chunks_mapped_size(words, end - *at, walk->page,
+					  &first);
 	if (size > 0) {
 		chunk = (struct chunk){ *at + first, *at + size };
 		*at += size;
@@ -299,20 +291,14 @@ static bool is_brk(const struct procmap *map)
 	return strcmp(map->name, "[heap]") == 0;
 }
 
-/** Private, writable, and of no file: malloc's mappings are that. */
-static bool may_be_mallocs(const struct procmap *map)
+bool chunks_may_be_mapped(const struct procmap *map)
 {
 	return !(map->flags & FORMAT_MAPPING_SHARED) &&
 	       (map->protection & PF_W) && map->inode == 0 &&
 	       (map->name[0] == '\0' || strncmp(map->name, "[anon", 5) == 0);
 }
 
-/**
- * Where neighbours of one kind end. A chunk may lie in several: madvise() cuts
- * a mapping up.
- *
- * @param i  the first of them, set to the last
- */
+/** As chunks_end(), of any kind. */
 static uint64_t end_of_kind(const struct procmaps *maps, size_t *i,
 			    bool (*kind)(const struct procmap *map))
 {
@@ -321,6 +307,11 @@ static uint64_t end_of_kind(const struct procmaps *maps, size_t *i,
 	       kind(&maps->items[*i + 1]))
 		(*i)++;
 	return maps->items[*i].end;
+}
+
+uint64_t chunks_end(const struct procmaps *maps, size_t *i)
+{
+	return end_of_kind(maps, i, chunks_may_be_mapped);
 }
 
 struct error *chunks_each(struct standing *standing,
@@ -348,8 +339,8 @@ struct error *chunks_each(struct standing *standing,
 			end = end_of_kind(maps, &i, is_brk);
 			if (begins_chain(&walk, map->start, end))
 				err = walk_chain(&walk, map->start, end);
-		} else if (may_be_mallocs(map)) {
-			end = end_of_kind(maps, &i, may_be_mallocs);
+		} else if (chunks_may_be_mapped(map)) {
+			end = chunks_end(maps, &i);
 			if (end - map->start >= size)
 				err = walk_mapped(&walk, map->start, end);
 		}

@@ -18,6 +18,10 @@
 #include "image/base/error.h"
 #include "image/live/standing.h"
 
+/* Of a page's beginning is enough to tell whether a chunk with a mapping of its
+   own begins there: memalign() moves the header on. Bytes. */
+enum { CHUNKS_PROBE = 128 };
+
 /** What the user of a chunk got, [start, end), free or not. */
 struct chunk {
 	uint64_t start, end;
@@ -34,5 +38,28 @@ struct error *chunks_each(struct standing *standing,
 			  const struct select_span *passed,
 			  size_t num_passed, uint64_t size, chunk_fn *fn,
 			  void *context);
+
+/**
+ * The size of the chunk whose mapping begins at a page, or 0. The header says
+ * how far from the beginning of the mapping it is, and how far it is to the end;
+ * in 2.43 and later a header's size less.
+ *
+ * @param words  the first CHUNKS_PROBE bytes of the page
+ * @param left  bytes from there to the end of malloc's mappings
+ * @param ret_first  bytes before what the user got
+ */
+uint64_t chunks_mapped_size(const uint64_t *words, uint64_t left, uint64_t page,
+			    uint64_t *ret_first);
+
+/** Private, writable, and of no file: malloc's mappings are that. */
+bool chunks_may_be_mapped(const struct procmap *map);
+
+/**
+ * Where neighbours of malloc's mappings end. A chunk may lie in several:
+ * madvise() cuts a mapping up.
+ *
+ * @param i  the first of them, set to the last
+ */
+uint64_t chunks_end(const struct procmaps *maps, size_t *i);
 
 #endif

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "image/base/guard.h"
+#include "image/base/hugemem.h"
+#include "image/base/workers.h"
 #include "image/live/missing.h"
 #include "image/live/peek.h"
 
@@ -26,6 +29,7 @@ struct copy {
 	struct piece *pieces;
 	size_t count, capacity;
 	uint64_t total;
+	uint8_t *gathered;	/* copy_gather()'s, of total bytes */
 	atomic_uint_least64_t done;
 	atomic_bool gone;
 	struct missing missing;
@@ -56,6 +60,7 @@ void copy_destroy(struct copy *copy)
 		return;
 	peek_close(&copy->peek);
 	missing_deinit(&copy->missing);
+	hugemem_free(copy->gathered, copy->total);
 	free(copy->pieces);
 	free(copy);
 }
@@ -263,6 +268,52 @@ bool copy_read(struct copy *copy, uint64_t offset, uint8_t *buffer, size_t size)
 	memset(buffer + (at - offset), 0, end - at);
 	read_vectors(copy, local, remote, count);
 	return any;
+}
+
+/** A copy being gathered, and where in that memory each piece has its place. */
+struct gathering {
+	struct copy *copy;
+	uint8_t **places;	/* NULL: it is at hand already */
+};
+
+static struct error *gather_piece(void *context, unsigned int worker, size_t i)
+{
+	const struct gathering *gathering = context;
+	const struct piece *piece = &gathering->copy->pieces[i];
+	struct iovec local = { gathering->places[i], piece->size };
+	struct iovec remote = { (void *)(uintptr_t)piece->address,
+				piece->size };
+
+	(void)worker;
+	if (local.iov_base)
+		read_vectors(gathering->copy, &local, &remote, 1);
+	return NULL;
+}
+
+struct error *copy_gather(struct copy *copy, unsigned int workers)
+{
+	CLEANUP(free_pointer) uint8_t **places =
+		calloc(copy->count + 1, sizeof(*places));
+	struct gathering gathering = { copy, places };
+	uint8_t *at = hugemem_alloc(copy->total);
+	struct error *err;
+
+	if (!places || !at) {
+		hugemem_free(at, copy->total);
+		return error_no_memory();
+	}
+	copy->gathered = at;
+	for (size_t i = 0; i < copy->count; i++) {
+		places[i] = copy->pieces[i].held ? NULL : at;
+		at += places[i] ? copy->pieces[i].size : 0;
+	}
+	err = workers_run(workers, copy->count, gather_piece, &gathering);
+	for (size_t i = 0; !err && i < copy->count; i++)
+		if (places[i])
+			copy->pieces[i].held = places[i];
+	// For who watches it is done when it has been stored.
+	atomic_store(&copy->done, 0);
+	return err;
 }
 
 uint64_t copy_total(const struct copy *copy)

@@ -21,7 +21,8 @@ struct copy;
 
 struct copy_options {
 	pid_t pid;		/* whose memory: the target, or its snapshot */
-	bool snapshot;		/* the latter */
+	bool snapshot;		/* the latter, or one that is to notice as
+				   little of it: see peek.h */
 	uint32_t page_size;
 	/*
 	 * Asked after each read: false means that the target runs again, so
@@ -62,6 +63,12 @@ struct error *copy_add_held(struct copy *copy, uint64_t offset,
 
 /** Put in order what was added. */
 void copy_arrange(struct copy *copy);
+
+/**
+ * Read all of it now, into memory of this program: from then on copy_read() needs
+ * no process. Nothing may have been read before.
+ */
+struct error *copy_gather(struct copy *copy, unsigned int workers);
 
 /** Bytes to be read in all, and read so far (missing ones count as read). */
 uint64_t copy_total(const struct copy *copy);

@@ -123,8 +123,7 @@ static struct error *take_sample(pid_t pid, const struct plan *plan, int level,
 	return NULL;
 }
 
-/** A fork copies the page tables of private memory, huge of it or not. */
-static uint64_t fork_ns(const struct procinfo *info, uint64_t huge)
+uint64_t live_fork_ns(const struct procinfo *info, uint64_t huge)
 {
 	uint64_t small = info->rss_anonymous > huge ?
 		info->rss_anonymous - huge : 0;
@@ -151,7 +150,7 @@ void live_estimate_bound(const struct target *target,
 		.read_bytes = bytes,
 		.image_bytes = bytes,
 		.stored_bytes = bytes,
-		.pause_ns = options->snapshot ? fork_ns(info, 0) :
+		.pause_ns = options->snapshot ? live_fork_ns(info, 0) :
 						(uint64_t)(seconds * 1e9),
 		.total_ns = (uint64_t)(seconds * 1e9),
 		.workers = workers,
@@ -197,8 +196,8 @@ struct error *live_estimate(const struct target *target,
 			    FIXED_PAUSE_MS * UINT64_C(1000000);
 	estimate.total_ns = estimate.pause_ns;
 	if (options->snapshot)
-		estimate.pause_ns = fork_ns(&target->info,
-					    procinfo_huge(target->pid));
+		estimate.pause_ns = live_fork_ns(&target->info,
+						 procinfo_huge(target->pid));
 	*ret = estimate;
 	return NULL;
 }

@@ -263,6 +263,11 @@ pid_t freeze_memory_pid(const struct freeze *freeze)
 	return freeze->head.memory_pid;
 }
 
+bool freeze_is_snapshot(const struct freeze *freeze)
+{
+	return freeze->snapshot;
+}
+
 const struct frozen_thread *freeze_threads(const struct freeze *freeze,
 					   size_t *ret_count)
 {

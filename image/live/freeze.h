@@ -81,6 +81,9 @@ struct error *freeze_adopt(const struct target *target,
 /** Whose memory to read: the target's, or its snapshot's. */
 pid_t freeze_memory_pid(const struct freeze *freeze);
 
+/** Whether that is a snapshot. */
+bool freeze_is_snapshot(const struct freeze *freeze);
+
 /** The threads as they were, the main one first. */
 const struct frozen_thread *freeze_threads(const struct freeze *freeze,
 					   size_t *ret_count);

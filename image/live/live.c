@@ -16,11 +16,16 @@
 #include "image/base/guard.h"
 #include "image/base/tempfile.h"
 #include "image/base/units.h"
+#include "image/live/brief.h"
+#include "image/live/pace.h"
 #include "image/live/plan.h"
 #include "image/live/process_notes.h"
 
 /* How often memory and signals to us are looked after. */
 enum { WAIT_MS = 20 };
+
+/* For a copy at once, on a busy machine where nobody is served first. */
+static const uint64_t BRIEF_PATIENCE_NS = 200000000;
 
 /* Kept free beyond the estimate, which is one. */
 static const uint64_t SPACE_MARGIN = UINT64_C(16) << 20;
@@ -36,6 +41,8 @@ struct run {
 	const uint8_t *header;	/* of the plan's core */
 	size_t header_size;
 	uint64_t began_ns;
+	bool brief;		/* copied at once, instead of a snapshot */
+	uint64_t in_vain_ns;	/* it stood still for what came to nothing */
 };
 
 static uint64_t now_ns(void)
@@ -66,42 +73,73 @@ static bool fill(void *context, uint64_t offset, uint8_t *buffer, size_t size)
 	return true;
 }
 
+/** Whether it is a snapshot that is read. */
+static bool is_snapshot(const struct run *run)
+{
+	return run->options->snapshot && !run->brief;
+}
+
+/** A copy at once is given up where it takes far longer than the fork. */
+static uint64_t pause_limit(const struct run *run)
+{
+	uint64_t limit = run->options->max_pause_ns ?
+		run->options->max_pause_ns : LIVE_MAX_PAUSE_NS;
+	uint64_t brief = 2 * live_fork_ns(&run->target->info, /* huge= */ 0) +
+			 BRIEF_PATIENCE_NS;
+
+	return run->brief && brief < limit ? brief : limit;
+}
+
 static struct error *start_freeze(struct run *run)
 {
 	const struct live_options *options = run->options;
-	uint64_t limit = options->max_pause_ns;
 	struct freeze_options freeze = {
-		.snapshot = options->snapshot,
-		.max_ns = limit ? limit : LIVE_MAX_PAUSE_NS,
+		.snapshot = is_snapshot(run),
+		.max_ns = pause_limit(run),
 		.assume_fork_allowed = options->assume_fork_allowed,
 		// Of all others it shows in /proc: see target_allows().
 		.ask = !options->force && run->target->info.uid == 0,
 	};
 
 	if (options->held)
-		return freeze_adopt(run->target, options->held, limit,
-				    &run->freeze);
+		return freeze_adopt(run->target, options->held,
+				    options->max_pause_ns, &run->freeze);
 	return freeze_start(run->target, &freeze, &run->freeze);
 }
 
+/** Is what was expected to be little? */
+static struct error *check_brief(const struct run *run)
+{
+	const struct plan *plan = &run->plan;
+
+	return !run->brief || (plan->selection.bytes_read <= BRIEF_BYTES_MAX &&
+			       freeze_info(run->freeze)->swap == 0) ?
+		NULL : error_new(ERROR_LIMIT, "more is to be copied than was "
+				 "expected");
+}
+
+/** Freeze it, and find out what is to be copied. */
 static struct error *prepare(struct run *run)
 {
 	struct copy_options options = {
 		.snapshot = run->options->snapshot,
 		.holds = still_frozen,
-		.lost_errno = run->options->snapshot ? ENOMEM : ETIMEDOUT,
+		.lost_errno = is_snapshot(run) ? ENOMEM : ETIMEDOUT,
 	};
 	struct plan_source source = { .target = run->target };
 	struct error *err;
 
+	run->plan.snapmaps.itself = run->brief;
 	// Not while it stands still.
-	if (run->options->snapshot)
+	if (is_snapshot(run))
 		snapmaps_look(&run->plan.snapmaps, run->target->pid);
 	err = start_freeze(run);
 	source.freeze = run->freeze;
 	if (!err)
 		err = plan_select(&run->plan, &source, run->options,
 				  still_frozen);
+	if (!err)
+		err = check_brief(run);
 	if (!err)
 		err = plan_layout(&run->plan, run->options, run->freeze);
 	if (err)
@@ -118,13 +156,56 @@ static struct error *prepare(struct run *run)
 	return err;
 }
 
+static void release(struct run *run, struct freeze_end *ret)
+{
+	copy_destroy(run->copy);
+	plan_deinit(&run->plan);
+	freeze_destroy(run->freeze, ret);
+	run->copy = NULL;
+	run->freeze = NULL;
+}
+
+/** Copy all at once; false: nothing came of it, and the process runs on. */
+static bool copy_at_once(struct run *run)
+{
+	struct pace usual = pace_hurry();
+	struct error *err;
+	bool done;
+
+	run->brief = true;
+	err = prepare(run);
+	if (!err)
+		err = copy_gather(run->copy, live_workers(run->options));
+	done = !err && freeze_holds(run->freeze);
+	error_free(err);
+	if (run->freeze)
+		freeze_thaw(run->freeze);
+	pace_slow_down(&usual);
+	if (done)
+		return true;
+	run->brief = false;
+	if (run->freeze)
+		run->in_vain_ns = freeze_pause(run->freeze);
+	release(run, NULL);
+	return false;
+}
+
+/** By a copy at once where that is expected to do, else as options say. */
+static struct error *start(struct run *run)
+{
+	bool brief = run->options->snapshot && !run->options->held &&
+		     brief_expected(run->target, run->options);
+
+	return brief && copy_at_once(run) ? NULL : prepare(run);
+}
+
 static void report(const struct run *run, const struct pack_progress *packed)
 {
 	struct live_progress progress = {
 		.done = copy_done(run->copy),
 		.total = copy_total(run->copy),
 		.stored = packed->stored,
-		.frozen = !run->options->snapshot && freeze_holds(run->freeze),
+		.frozen = !is_snapshot(run) && freeze_holds(run->freeze),
 	};
 
 	if (run->options->progress)
@@ -185,9 +266,10 @@ static void summarize(const struct run *run, struct live_result *result)
 	       sizeof(result->native_only));
 	result->memory_bytes = selection->bytes_read;
 	result->image_bytes = corewriter_size(run->plan.writer);
-	result->pause_ns = freeze_pause(run->freeze);
-	result->expired = freeze_expired(run->freeze);
-	result->snapshot = run->options->snapshot;
+	result->pause_ns = freeze_pause(run->freeze) + run->in_vain_ns;
+	// What is copied at once is whole, or none of it is taken.
+	result->expired = !run->brief && freeze_expired(run->freeze);
+	result->snapshot = is_snapshot(run);
 	result->window_ns = freeze_window(run->freeze);
 	result->dropped = freeze_dropped(run->freeze, &result->room);
 }
@@ -229,7 +311,7 @@ static struct error *explain(const struct run *run, struct error *err)
 
 	if (!err || err->kind == ERROR_INTERRUPTED)
 		return err;
-	if (run->freeze && run->options->snapshot && err->kind == ERROR_OS &&
+	if (run->freeze && is_snapshot(run) && err->kind == ERROR_OS &&
 	    (err->os_errno == ESRCH || err->os_errno == ENOENT)) {
 		error_free(err);
 		return error_new(ERROR_OS, "the snapshot of process %d was "
@@ -253,7 +335,7 @@ struct error *live_dump(const struct target *target,
 		.began_ns = now_ns(),
 	};
 	struct live_result result = { 0 };
-	struct error *err = prepare(&run);
+	struct error *err = start(&run);
 
 	if (!err)
 		err = transfer(&run, fd);
@@ -264,9 +346,7 @@ struct error *live_dump(const struct target *target,
 	if (!err)
 		err = finish(&run, &result);
 	pack_destroy(run.pack);
-	copy_destroy(run.copy);
-	plan_deinit(&run.plan);
-	freeze_destroy(run.freeze, &result.end);
+	release(&run, &result.end);
 	if (err)
 		return err;
 	*ret = result;

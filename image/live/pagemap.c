@@ -31,6 +31,7 @@ enum scan_category {
 	SCAN_PRESENT = 1 << 3,
 	SCAN_SWAPPED = 1 << 4,
 	SCAN_ZERO = 1 << 5,
+	SCAN_HUGE = 1 << 6,
 	SCAN_GUARD = 1 << 8,		/* from Linux 6.15 on */
 };
 
@@ -235,4 +236,21 @@ struct error *pagemap_scan(struct pagemap *pagemap, uint64_t start,
 	// emitted then, so starting over repeats no run.
 	pagemap->can_scan = false;
 	return scan_slow(pagemap, start, end, fn, context);
+}
+
+bool pagemap_is_huge(const struct pagemap *pagemap, uint64_t page)
+{
+	struct scan_region region;
+	struct scan_argument argument = {
+		.size = sizeof(argument),
+		.start = page,
+		.end = page + pagemap->page_size,
+		.vec = (uint64_t)(uintptr_t)&region,
+		.vec_len = 1,
+		.category_mask = SCAN_HUGE,
+		.return_mask = SCAN_HUGE,
+	};
+
+	return pagemap->can_scan &&
+	       ioctl(pagemap->fd, SCAN_REQUEST, &argument) == 1;
 }

@@ -51,4 +51,7 @@ struct error *pagemap_scan(struct pagemap *pagemap, uint64_t start,
 			   uint64_t end, bool tell_files, pagemap_fn *fn,
 			   void *context);
 
+/** Whether a page is a part of a huge one; false where the kernel cannot say. */
+bool pagemap_is_huge(const struct pagemap *pagemap, uint64_t page);
+
 #endif

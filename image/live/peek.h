@@ -6,7 +6,8 @@
  * pages, and of a page that two processes share copy-on-write the kernel makes
  * a copy for that (Linux 5.19 and later, gup_must_unshare() in mm/internal.h).
  * Reading all of a snapshot would double the target's memory, on the target's
- * account. /proc/PID/mem takes no pins.
+ * account. /proc/PID/mem takes no pins. The same is so of a process that shares
+ * pages with those it has forked.
  */
 #ifndef LIVE_PEEK_H
 #define LIVE_PEEK_H
@@ -22,7 +23,8 @@
 struct peek {
 	pid_t pid;
 	int mem_fd;		/* /proc/PID/mem, or -1 */
-	bool snapshot;		/* shares its pages with another process */
+	bool snapshot;		/* shares its pages with another process, or
+				   may do so */
 };
 
 struct error *peek_open(pid_t pid, bool snapshot, struct peek *ret);

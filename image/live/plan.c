@@ -301,9 +301,9 @@ struct error *plan_select(struct plan *plan, const struct plan_source *source,
 {
 	pid_t pid = memory_pid(source);
 	bool same = true;
-	struct error *err = pid == source->target->pid ?
-		procmaps_read(pid, &plan->maps) :
-		snapmaps_presume(&plan->snapmaps, pid, &plan->maps);
+	struct error *err = source->freeze && options->snapshot ?
+		snapmaps_presume(&plan->snapmaps, pid, &plan->maps) :
+		procmaps_read(pid, &plan->maps);
 
 	if (!err)
 		err = select_memory(plan, source, options);
@@ -341,8 +341,8 @@ static struct error *make_notes(struct plan *plan,
 		.info = freeze_info(freeze),
 		// A snapshot shares every page with the process: its own list
 		// would not tell.
-		.sharing = options->snapshot ? &plan->snapmaps.before.sharing :
-					       &plan->maps.sharing,
+		.sharing = freeze_is_snapshot(freeze) ?
+			&plan->snapmaps.before.sharing : &plan->maps.sharing,
 		.memory_pid = freeze_memory_pid(freeze),
 		.method = options->snapshot ? "snapshot" : "stop",
 		.content = select_content_word(options->content),

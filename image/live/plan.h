@@ -38,8 +38,9 @@ struct plan {
 };
 
 /**
- * Read the mappings and decide what is taken, by what options ask for. Of a
- * snapshot plan->snapmaps have looked at the process before.
+ * Read the mappings and decide what is taken, by what options ask for. Where
+ * they ask for a snapshot, plan->snapmaps have looked at the process before, or
+ * know that it stands still itself.
  *
  * @param holds  as in struct copy_options, of source->freeze; NULL where that
  *	is, too: the target runs, and an estimate will do
@@ -60,6 +61,12 @@ struct error *plan_copy(const struct plan *plan, const struct freeze *freeze,
 void plan_discard(const struct plan *plan, struct freeze *freeze);
 
 void plan_deinit(struct plan *plan);
+
+/**
+ * How long a fork takes that copies the page tables of private memory, huge
+ * bytes of it in huge pages; ns.
+ */
+uint64_t live_fork_ns(const struct procinfo *info, uint64_t huge);
 
 /** The number of workers that options mean. */
 unsigned int live_workers(const struct live_options *options);

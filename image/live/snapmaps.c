@@ -6,6 +6,7 @@
 #include "image/live/snapmaps.h"
 
 #include "image/base/guard.h"
+#include "image/live/select.h"
 
 void snapmaps_look(struct snapmaps *snap, pid_t pid)
 {
@@ -29,7 +30,8 @@ struct error *snapmaps_presume(struct snapmaps *snap, pid_t pid,
 	if (err)
 		return err;
 	snap->pid = pid;
-	snap->presumed = procmaps_complete(ret, &snap->before) &&
+	snap->presumed = (snap->itself ||
+			  procmaps_complete(ret, &snap->before)) &&
 			 pthread_create(&snap->reader, NULL, read_exact,
 					snap) == 0;
 	snap->reading = snap->presumed;
@@ -46,7 +48,7 @@ static void await_reader(struct snapmaps *snap)
 	snap->reading = false;
 }
 
-/** What the snapshot's list counts and the process's own cannot. */
+/** What the list that is exact tells, and the one before cannot. */
 static void correct(struct procmap *map, const struct procmap *exact)
 {
 	bool of_file = map->inode != 0 || (map->flags & FORMAT_MAPPING_SHARED);
@@ -55,6 +57,20 @@ static void correct(struct procmap *map, const struct procmap *exact)
 		map->resident = exact->resident;
 	map->anonymous = exact->anonymous;
 	map->swapped = exact->swapped;
+	map->flags = (map->flags & ~(uint32_t)PROCMAP_TOLD) |
+		     (exact->flags & PROCMAP_TOLD);
+}
+
+/** Whether whatever was done with a mapping was right. */
+static bool is_as_presumed(const struct procmap *map,
+			   const struct procmap *exact)
+{
+	enum format_reason never = select_never(exact);
+
+	if (!procmap_is_same(map, exact))
+		return false;
+	return ((map->flags ^ exact->flags) & PROCMAP_TOLD) == 0 ||
+	       (never != FORMAT_CAPTURED && select_never(map) == never);
 }
 
 /** Whether all that the kernel tells of them is as presumed. */
@@ -68,12 +84,11 @@ static bool as_presumed(const struct snapmaps *snap, struct procmaps *maps)
 		if (map->flags & PROCMAP_NOT_INHERITED)
 			continue;
 		if (at == snap->exact.count ||
-		    !procmap_is_same(map, &snap->exact.items[at]) ||
-		    ((map->flags ^ snap->exact.items[at].flags) &
-		     PROCMAP_TOLD) != 0)
+		    !is_as_presumed(map, &snap->exact.items[at]))
 			return false;
 		correct(map, &snap->exact.items[at++]);
 	}
+	maps->sharing = snap->exact.sharing;
 	return at == snap->exact.count;
 }
 

@@ -12,6 +12,11 @@
  * list tells, before there is a snapshot; what flags each mapping has, only
  * that of the snapshot tells for sure. They hardly ever differ, so that nobody
  * waits for the second one.
+ *
+ * Of a process that stands still nothing is looked at before: its mappings are
+ * presumed to have no flags, which is so of nearly all that are not the kernel's.
+ * Nothing else is at stake, as of no mapping that may be a device's memory is
+ * read that the page map does not know.
  */
 #ifndef LIVE_SNAPMAPS_H
 #define LIVE_SNAPMAPS_H
@@ -25,8 +30,10 @@
 
 struct snapmaps {
 	struct procmaps before;	/* of the process; empty if not to be had */
+	bool itself;		/* set by the caller: the process stands still,
+				   and there is no snapshot */
 	bool presumed;		/* those handed out are of these */
-	/* the snapshot's, read by a thread of its own */
+	/* the exact ones, read by a thread of its own */
 	pid_t pid;
 	pthread_t reader;
 	bool reading;		/* that has not been waited for */
@@ -38,7 +45,7 @@ struct snapmaps {
 void snapmaps_look(struct snapmaps *snap, pid_t pid);
 
 /**
- * The mappings of the snapshot. If not all of them were there before, they are
+ * The mappings of pid, the snapshot or the process itself. If not all of them were there before, they are
  * read at once, and nothing is presumed.
  */
 struct error *snapmaps_presume(struct snapmaps *snap, pid_t pid,

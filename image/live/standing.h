@@ -22,7 +22,7 @@
 
 struct standing_options {
 	pid_t pid;		/* whose memory: the target, or its snapshot */
-	bool snapshot;
+	bool snapshot;		/* as in struct copy_options */
 	const struct procmaps *maps;		/* borrowed */
 	const struct selection *selection;	/* borrowed */
 	/* as in struct copy_options; NULL: it stands still for sure */

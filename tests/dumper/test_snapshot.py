@@ -154,6 +154,91 @@ def test_one_moment():
         assert len(seen) == 10, "the target stood still"
 
 
+# ---- copied at once
+
+NOHUGEPAGE = 15
+MOSTLY_PAYLOAD = """
+import ctypes, mmap, struct
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+secret = mmap.mmap(-1, 1 << 16, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+secret.write(b"secret!!" * (1 << 13))
+secret.madvise(%d)
+size, block = 2 << 30, struct.pack("<Q", %%s) * (1 << 20)
+at = libc.malloc(ctypes.c_size_t(size))
+libc.madvise(ctypes.c_void_p(at - 16), ctypes.c_size_t(size), %d)
+for done in range(0, size, len(block)):
+    ctypes.memmove(at + done, block, len(block))
+""" % (DONTDUMP, NOHUGEPAGE)
+
+
+def skipped(report, reason):
+    return sum(one["bytes"] for one in report["skipped"]
+               if one["reason"] == reason)
+
+
+def is_copied(report):
+    """Not forked: there is no window in which a thread was not itself."""
+    assert report["method"] == "snapshot" and report["complete"] is True
+    return "window_ms" not in report
+
+
+def copied_dump(pid, path):
+    """On a machine that is very busy it is given up: the fork is left then."""
+    for _ in range(10):
+        report = dump("--no-compress", "-o", path, pid)
+        if is_copied(report):
+            return report
+    raise AssertionError("it was never copied: %r" % report)
+
+
+def killed_dumps(pid, count):
+    for _ in range(count):
+        process = subprocess.Popen(
+            [heaptest.program("heapdump"), "-q", "-o", "/dev/null", str(pid)],
+            stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0, 0.25))
+        process.kill()
+        process.wait()
+
+
+def test_copied():
+    """Of a process that is mostly payload what is left is copied, not forked."""
+    path = heaptest.tmp("copied")
+    with heaptest.case("what little is not payload is copied, of one moment"), \
+            python(MOSTLY_PAYLOAD % "0x0123456789abcdef" + ORDERED) as target:
+        before, address = tree(target.pid), int(target.ready)
+        report = copied_dump(target.pid, path)
+        assert skipped(report, "payload") > (2 << 30) - (1 << 20), report
+        assert skipped(report, "dontdump") == 1 << 16, report
+        with ElfCore(path) as core:
+            data = core.read(address, 512 * PAGE)
+        found = [struct.unpack_from("<Q", data, i)[0]
+                 for i in range(0, len(data), PAGE)]
+        assert found == sorted(found, reverse=True), found
+        assert found[0] - found[-1] <= 1, (found[0], found[-1])
+        done = heaptest.heapscan(path, "info", "-f", "json")
+        facts = {row["key"]: row["value"]
+                 for row in json.loads(done.stdout)["rows"]}
+        assert int(facts["private_dirty"]) > 2 << 30, facts
+        killed_dumps(target.pid, max(KILLS // 6, 4))
+        assert_alone(target.pid)
+        assert tree(target.pid) == before
+        copied_dump(target.pid, path)
+        with ElfCore(path) as core:
+            assert struct.unpack("<Q", core.read(address, 8))[0] > found[0]
+    with heaptest.case("where it is more than was expected there is a fork"), \
+            python(MOSTLY_PAYLOAD % "id(libc)" + ORDERED) as target:
+        before = tree(target.pid)
+        report = dump("-o", path, target.pid)
+        assert not is_copied(report) and skipped(report, "payload") == 0
+        assert report["memory_bytes"] > 2 << 30
+        assert report["pause_ms"] > report["window_ms"]
+        assert_alone(target.pid)
+        assert tree(target.pid) == before
+    os.unlink(path)
+
+
 # ---- no harm
 
 def test_workload():
@@ -832,6 +917,7 @@ def test_facts():
 def main():
     test_facts()
     test_one_moment()
+    test_copied()
     test_workload()
     test_steps()
     test_discard()
