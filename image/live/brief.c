@@ -122,7 +122,10 @@ static void walk_mapping(struct glance *glance, uint64_t at, uint64_t end)
 static uint64_t large_chunks(pid_t pid)
 {
 	CLEANUP(procmaps_deinit) struct procmaps maps = { 0 };
-	struct glance glance = { .page = (uint64_t)sysconf(_SC_PAGESIZE) };
+	struct glance glance = {
+		.peek.mem_fd = -1,
+		.page = (uint64_t)sysconf(_SC_PAGESIZE),
+	};
 	struct error *err = procmaps_read_lines(pid, &maps);
 
 	if (!err)
