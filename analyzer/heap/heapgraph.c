@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "image/base/hashmap.h"
-#include "pyheap/references/pyrefs.h"
+#include "pyheap/references/pyrefsvisit.h"
 #include "pyheap/types/pyobject.h"
 
 enum {
@@ -229,7 +229,8 @@ static void put_run(struct build_worker *worker, bool more)
 static void begin_node(struct build_worker *worker, uint32_t object)
 {
 	if (worker->num_nodes > 0 &&
-	    (object != worker->last + 1 || worker->num_nodes == RUN_NODES))
+	    (object != worker->last + 1 || worker->num_nodes == RUN_NODES ||
+	     worker->num_edges >= RUN_EDGES))
 		put_run(worker, /* more= */ false);
 	if (worker->num_nodes == 0)
 		worker->first = object;
@@ -297,9 +298,9 @@ static void keep_big(struct build *build, uint32_t id,
 }
 
 static void fill_columns(struct build *build, uint32_t id,
-			 const struct pyh_visit *visit)
+			 const struct pyh_object *object,
+			 enum pyh_evidence alone)
 {
-	const struct pyh_object *object = &visit->object;
 	struct heapgraph *heap = build->heap;
 	uint64_t refcount = object->immortal ? 0 : object->refcount;
 
@@ -312,7 +313,7 @@ static void fill_columns(struct build *build, uint32_t id,
 		((object->gc_tracked ? HEAP_TRACKED : 0) |
 		 (object->immortal ? HEAP_IMMORTAL : 0) |
 		 (object->size_exact ? 0 : HEAP_INEXACT) |
-		 (visit->alone == PYH_EVIDENCE_GUESSED ? HEAP_GUESSED : 0) |
+		 (alone == PYH_EVIDENCE_GUESSED ? HEAP_GUESSED : 0) |
 		 (object->evidence == PYH_EVIDENCE_CERTAIN ? HEAP_CERTAIN : 0));
 	if (object->size >= HEAP_BIG || object->footprint >= HEAP_BIG ||
 	    refcount >= HEAP_MANY)
@@ -334,26 +335,23 @@ static struct build_worker *worker_of(struct build *build, unsigned int number)
 	return worker;
 }
 
-static void see_object(void *context, const struct pyh_visit *visit)
+static bool see_object(void *context, unsigned int number,
+		       const struct pyh_object *object,
+		       enum pyh_evidence alone, void **ret_told)
 {
 	struct build *build = context;
-	struct build_worker *worker = worker_of(build, visit->worker);
-	uint32_t id = rank_id(build->heap->rank, visit->object.address);
-	struct pyh_referrer referrer;
+	struct build_worker *worker = worker_of(build, number);
+	uint32_t id = rank_id(build->heap->rank, object->address);
 
-	if (!worker || worker->err || id == RANK_NONE)
-		return;
+	if (id == RANK_NONE)
+		return false;
+	if (!worker || worker->err)
+		return true;
 	begin_node(worker, id);
-	fill_columns(build, id, visit);
-	// Static types, whose instances own no count of them.
-	if (pyh_object_is_leaf(visit->object.type))
-		return;
-	worker->guessed = visit->alone == PYH_EVIDENCE_GUESSED;
-	referrer = pyh_referrer(build->options->runtime,
-				build->shapes, visit);
-	pyh_refs_each(&referrer, see_reference, worker);
-	if (worker->num_edges >= RUN_EDGES)
-		put_run(worker, /* more= */ false);
+	fill_columns(build, id, object, alone);
+	worker->guessed = alone == PYH_EVIDENCE_GUESSED;
+	*ret_told = worker;
+	return true;
 }
 
 static int by_object(const void *a, const void *b)
@@ -405,7 +403,9 @@ static struct error *collect(struct build *build, struct pyh_census *census)
 	struct error *err;
 
 	tell(build, "reading references");
-	err = pyh_census_visit(census, see_object, build);
+	err = pyh_refs_visit(census, build->shapes, &(struct pyh_refs_visitor){
+		.object = see_object, .reference = see_reference,
+		.context = build });
 	for (unsigned int i = 0; i < build->num_workers; i++) {
 		struct build_worker *worker = build->workers[i];
 

@@ -121,11 +121,12 @@ static inline void pyh_take_refcount(const struct pyh_object_rules *rules,
  *
  * @param head  address of the PyGC_Head
  * @param bytes  its 16 bytes
+ * @param again  that is known
  * @return false if the rules must look
  */
 static inline bool pyh_quick_link(const struct memory_reader *memory,
 				  uint64_t head, const uint8_t *bytes,
-				  struct pyh_candidate *ret)
+				  bool again, struct pyh_candidate *ret)
 {
 	uint64_t next = pyh_word(bytes, 0) & ~UINT64_C(3);
 	uint64_t prev = pyh_word(bytes, 8) & ~UINT64_C(3);
@@ -136,6 +137,8 @@ static inline bool pyh_quick_link(const struct memory_reader *memory,
 	ret->link = PYH_LINK_HOLDS;
 	ret->gc_next = next;
 	ret->gc_prev = prev;
+	if (again)
+		return true;
 	before = memory_peek(memory, prev, 8);
 	return before && (pyh_word(before, 0) & ~UINT64_C(3)) == head;
 }
@@ -144,13 +147,15 @@ static inline bool pyh_quick_link(const struct memory_reader *memory,
  * What pyh_object_in_block() says, where there is no doubt: for loops over
  * millions.
  *
+ * @param again  an object is known to be there: the GC list has led back to it
  * @return false if that one must be asked; ret then holds nothing of use
  */
-static inline bool pyh_object_quick(const struct pyh_object_rules *rules,
-				    const struct pyh_type_reader *types,
-				    struct memory_reader *memory,
-				    uint64_t block, const uint8_t *bytes,
-				    uint32_t size, struct pyh_candidate *ret)
+static inline bool pyh_object_near(const struct pyh_object_rules *rules,
+				   const struct pyh_type_reader *types,
+				   struct memory_reader *memory,
+				   uint64_t block, const uint8_t *bytes,
+				   uint32_t size, bool again,
+				   struct pyh_candidate *ret)
 {
 	// Where there is a GC head or a pre-header, that begins with a pointer
 	// or zero.
@@ -178,7 +183,7 @@ static inline bool pyh_object_quick(const struct pyh_object_rules *rules,
 	ret->link_damaged = false;
 	pyh_take_refcount(rules, pyh_word(body, 0), ret);
 	if (at && !pyh_quick_link(memory, ret->address - PYH_GC_HEAD,
-				  body - PYH_GC_HEAD, ret))
+				  body - PYH_GC_HEAD, again, ret))
 		return false;
 	if (!pyh_measure_quick(rules->runtime, ret->type, body, ret->available,
 			       &ret->measure) &&
@@ -197,6 +202,27 @@ static inline bool pyh_object_quick(const struct pyh_object_rules *rules,
 	return need <= size && need + 16 > size &&
 	       (ret->refcount < PYH_REFCOUNT_LARGE ||
 		ret->refcount == rules->immortal_value);
+}
+
+static inline bool pyh_object_quick(const struct pyh_object_rules *rules,
+				    const struct pyh_type_reader *types,
+				    struct memory_reader *memory,
+				    uint64_t block, const uint8_t *bytes,
+				    uint32_t size, struct pyh_candidate *ret)
+{
+	return pyh_object_near(rules, types, memory, block, bytes, size,
+			       /* again= */ false, ret);
+}
+
+/** Of a block that is known to hold an object. */
+static inline bool pyh_object_again(const struct pyh_object_rules *rules,
+				    const struct pyh_type_reader *types,
+				    struct memory_reader *memory,
+				    uint64_t block, const uint8_t *bytes,
+				    uint32_t size, struct pyh_candidate *ret)
+{
+	return pyh_object_near(rules, types, memory, block, bytes, size,
+			       /* again= */ true, ret);
 }
 
 /**
