@@ -3,7 +3,9 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Of nodes that have edges by `likely`, and what that is not sure of by
- * `semidominators`; then of the others, and weights.
+ * `semidominators`; then of the others, and weights. All memory is fresh once
+ * only: what becomes retained is scratch before, and what becomes the parents
+ * has the numbers.
  */
 #include "analyzer/graph/dominators.h"
 
@@ -15,7 +17,11 @@
 #include "analyzer/graph/semidominators.h"
 #include "image/base/workers.h"
 
-enum { TOP = LIKELY_TOP };
+enum {
+	TOP = LIKELY_TOP,
+	AHEAD = 32,		/* edges whose nodes' numbers are asked for */
+	STEPS_MAX = 64,		/* up the tree without jumps, for each leaf */
+};
 
 /* What is read together lies together. */
 struct link {
@@ -26,9 +32,10 @@ struct search {
 	const struct graph *graph;
 	const struct dominators_options *options;
 	struct likely tree;
-	struct link *link;		/* by number */
+	struct link *link;		/* by number; NULL: not made yet */
 	_Atomic uint64_t *weight;	/* by node: what becomes retained */
 	struct spill_array links;
+	_Atomic uint32_t num_far;	/* leaves that it takes links for */
 	struct dominators *result;
 };
 
@@ -50,10 +57,10 @@ static void hang(struct search *search, uint32_t w)
 static struct error *hang_all(struct search *search)
 {
 	struct likely *tree = &search->tree;
-	struct error *err = spill_alloc(search->options->spill,
-					((uint64_t)tree->count + 1) *
-						sizeof(*search->link),
-					&search->links);
+	struct error *err = spill_alloc_unset(search->options->spill,
+					      ((uint64_t)tree->count + 1) *
+						      sizeof(*search->link),
+					      &search->links);
 
 	if (err)
 		return err;
@@ -65,8 +72,8 @@ static struct error *hang_all(struct search *search)
 	return NULL;
 }
 
-static uint32_t common_ancestor(const struct search *search, uint32_t a,
-				uint32_t b)
+static uint32_t far_ancestor(const struct search *search, uint32_t a,
+			     uint32_t b)
 {
 	const struct link *link = search->link;
 	const uint32_t *parent = search->tree.parent;
@@ -89,6 +96,31 @@ static uint32_t common_ancestor(const struct search *search, uint32_t a,
 	return a;
 }
 
+/**
+ * The nearest common ancestor; 0 where it takes links, which there are none of
+ * yet: mostly it is near.
+ *
+ * @param steps  counted down
+ */
+static uint32_t common_ancestor(const struct search *search, uint32_t a,
+				uint32_t b, unsigned int *steps)
+{
+	const uint32_t *parent = search->tree.parent;
+
+	if (search->link)
+		return far_ancestor(search, a, b);
+	// Parents have lower numbers than their children.
+	for (; a != b; --*steps) {
+		if (*steps == 0)
+			return 0;
+		if (a > b)
+			a = parent[a];
+		else
+			b = parent[b];
+	}
+	return a;
+}
+
 /* --- parents of all, and weights ------------------------------------------- */
 
 static uint64_t weight_of(const struct search *search, uint32_t node)
@@ -100,25 +132,40 @@ static uint64_t weight_of(const struct search *search, uint32_t node)
 		       options->weight(options->context, node);
 }
 
-/** The number that a node without edges hangs under; 0: none. */
+/* Holders that are no numbers. */
+#define HOLDER_NONE	UINT32_C(0)
+#define HOLDER_FAR	UINT32_MAX	/* to be told once there are links */
+
+_Static_assert(LIKELY_LEAF == DOMINATOR_UNREACHED,
+	       "leaves have no parent until they get one");
+
+/** The number that a node without edges hangs under, or one of the above. */
 static uint32_t holder_of(const struct search *search, uint32_t node)
 {
 	const struct graph *graph = search->graph;
-	uint32_t holder = 0;
+	const uint32_t *number = search->tree.number;
+	uint32_t holder = HOLDER_NONE, end = graph->in_at[node + 1];
+	unsigned int steps = STEPS_MAX;
 
 	if (node_set_has(search->options->roots, node))
 		return TOP;
-	for (uint32_t j = graph->in_at[node];
-	     holder != TOP && j < graph->in_at[node + 1]; j++) {
+	for (uint32_t j = graph->in_at[node]; holder != TOP && j < end; j++) {
 		uint32_t from;
 
+		if (graph->num_edges - j > AHEAD)
+			__builtin_prefetch(
+				&number[graph_end(graph->in[j + AHEAD])]);
 		if (!likely_counts(&search->tree, graph->in[j]))
 			continue;
-		from = search->tree.number[graph_end(graph->in[j])];
-		if (from == 0 || from == holder)
+		from = number[graph_end(graph->in[j])];
+		// Not reached, or the same again.
+		if (from == LIKELY_LEAF || from == holder)
 			continue;
-		holder = holder == 0 ? from :
-				       common_ancestor(search, holder, from);
+		holder = holder == HOLDER_NONE ?
+				 from :
+				 common_ancestor(search, holder, from, &steps);
+		if (holder == 0)
+			return HOLDER_FAR;
 	}
 	return holder;
 }
@@ -133,58 +180,110 @@ struct shard_total {
 	uint32_t reached;
 };
 
-struct leaves {
+struct weighing {
 	struct search *search;
-	struct shard_total *totals;	/* by shard */
+	struct shard_total *totals;	/* by shard of nodes */
 };
 
-/** Of each node its own, before leaves of any shard add theirs. */
+static void add_reached(struct shard_total *total, uint64_t weight)
+{
+	total->weight += weight;
+	total->reached++;
+}
+
+/**
+ * Of each node its own, before leaves of any shard add theirs. What has edges and
+ * is not reached is a leaf from here on: nobody who counts leads to that either.
+ */
 static struct error *put_weights(void *context, unsigned int worker,
 				 size_t shard)
 {
-	struct search *search = context;
-	uint32_t end, begin = likely_shard(shard, search->graph->num_nodes,
-					   &end);
-
-	(void)worker;
-	for (uint32_t node = begin; node < end; node++)
-		search->result->retained[node] = weight_of(search, node);
-	return NULL;
-}
-
-static struct error *hang_leaves(void *context, unsigned int worker,
-				 size_t shard)
-{
-	const struct leaves *leaves = context;
-	struct search *search = leaves->search;
-	const struct likely *tree = &search->tree;
-	struct dominators *result = search->result;
-	struct shard_total *total = &leaves->totals[shard];
+	const struct weighing *weighing = context;
+	struct search *search = weighing->search;
+	uint32_t *number = search->tree.number;
 	uint32_t end, begin = likely_shard(shard, search->graph->num_nodes,
 					   &end);
 
 	(void)worker;
 	for (uint32_t node = begin; node < end; node++) {
-		uint32_t number = tree->number[node];
-		uint32_t holder = number == 0 ? 0 :
-				  number == LIKELY_LEAF ?
-					  holder_of(search, node) :
-					  tree->parent[number];
-		uint64_t weight;
+		uint64_t weight = weight_of(search, node);
 
-		result->parent[node] = holder ? parent_node(search, holder) :
-						DOMINATOR_UNREACHED;
-		if (holder == 0)
-			continue;
-		weight = weight_of(search, node);
-		total->weight += weight;
-		total->reached++;
-		if (number == LIKELY_LEAF && holder > TOP)
-			(void)atomic_fetch_add_explicit(
-				&search->weight[tree->node[holder]], weight,
-				memory_order_relaxed);
+		search->result->retained[node] = weight;
+		if (number[node] == 0)
+			number[node] = LIKELY_LEAF;
+		else if (number[node] != LIKELY_LEAF)
+			add_reached(&weighing->totals[shard], weight);
 	}
 	return NULL;
+}
+
+/**
+ * Leaves get their parents in the place of their numbers, which are those of
+ * what is not reached. Nobody asks for numbers of leaves.
+ */
+static struct error *hang_leaves(void *context, unsigned int worker,
+				 size_t shard)
+{
+	const struct weighing *weighing = context;
+	struct search *search = weighing->search;
+	uint32_t *parent = search->result->parent, num_far = 0;
+	uint32_t end, begin = likely_shard(shard, search->graph->num_nodes,
+					   &end);
+
+	(void)worker;
+	for (uint32_t node = begin; node < end; node++) {
+		uint32_t holder = parent[node] == LIKELY_LEAF ?
+					  holder_of(search, node) : HOLDER_NONE;
+		uint64_t weight;
+
+		num_far += holder == HOLDER_FAR;
+		if (holder == HOLDER_NONE || holder == HOLDER_FAR)
+			continue;
+		weight = weight_of(search, node);
+		add_reached(&weighing->totals[shard], weight);
+		parent[node] = parent_node(search, holder);
+		if (holder > TOP)
+			(void)atomic_fetch_add_explicit(
+				&search->weight[search->tree.node[holder]],
+				weight, memory_order_relaxed);
+	}
+	(void)atomic_fetch_add(&search->num_far, num_far);
+	return NULL;
+}
+
+/** Then all others, in the place of their numbers as well. */
+static struct error *put_parents(void *context, unsigned int worker,
+				 size_t shard)
+{
+	struct search *search = context;
+	const struct likely *tree = &search->tree;
+	uint32_t end, w = likely_shard(shard, tree->count + 1, &end);
+
+	(void)worker;
+	for (w = w > TOP ? w : TOP + 1; w < end; w++)
+		search->result->parent[tree->node[w]] =
+			parent_node(search, tree->parent[w]);
+	return NULL;
+}
+
+static struct error *hang_nodes(struct weighing *weighing)
+{
+	struct search *search = weighing->search;
+	unsigned int workers = search->options->workers;
+	size_t shards = likely_shards(search->graph->num_nodes);
+	struct error *err = workers_run(workers, shards, put_weights, weighing);
+
+	if (!err)
+		err = workers_run(workers, shards, hang_leaves, weighing);
+	if (!err && search->num_far > 0) {
+		err = hang_all(search);
+		if (!err)
+			err = workers_run(workers, shards, hang_leaves,
+					  weighing);
+	}
+	return err ? err : workers_run(workers,
+				       likely_shards(search->tree.count + 1),
+				       put_parents, search);
 }
 
 static struct error *weigh(struct search *search)
@@ -192,22 +291,18 @@ static struct error *weigh(struct search *search)
 	struct dominators *result = search->result;
 	const struct likely *tree = &search->tree;
 	size_t shards = likely_shards(search->graph->num_nodes);
-	struct leaves leaves = { search, calloc(shards + 1,
-						sizeof(*leaves.totals)) };
+	struct weighing weighing = { search, calloc(shards + 1,
+						    sizeof(*weighing.totals)) };
 	struct error *err;
 
-	if (!leaves.totals)
+	if (!weighing.totals)
 		return error_no_memory();
-	err = workers_run(search->options->workers, shards, put_weights,
-			  search);
-	if (!err)
-		err = workers_run(search->options->workers, shards, hang_leaves,
-				  &leaves);
+	err = hang_nodes(&weighing);
 	for (size_t i = 0; i < shards; i++) {
-		result->reached_weight += leaves.totals[i].weight;
-		result->num_reached += leaves.totals[i].reached;
+		result->reached_weight += weighing.totals[i].weight;
+		result->num_reached += weighing.totals[i].reached;
 	}
-	free(leaves.totals);
+	free(weighing.totals);
 	if (err)
 		return err;
 	for (uint32_t w = tree->count; w > TOP; w--)
@@ -219,16 +314,20 @@ static struct error *weigh(struct search *search)
 
 /* --- all of it ------------------------------------------------------------- */
 
+/** What becomes retained has room for the search before, too. */
 static struct error *result_init(struct dominators *result,
 				 const struct graph *graph, struct spill *spill)
 {
 	uint64_t nodes = graph->num_nodes;
-	struct error *err = spill_alloc(spill, nodes * sizeof(uint32_t),
-					&result->arrays[0]);
+	uint64_t scratch = likely_scratch(graph) * sizeof(uint32_t);
+	uint64_t retained = nodes * sizeof(uint64_t);
+	struct error *err = spill_alloc_unset(spill, nodes * sizeof(uint32_t),
+					      &result->arrays[0]);
 
 	if (!err)
-		err = spill_alloc(spill, nodes * sizeof(uint64_t),
-				  &result->arrays[1]);
+		err = spill_alloc_unset(spill, scratch > retained ?
+						       scratch : retained,
+					&result->arrays[1]);
 	result->num_nodes = graph->num_nodes;
 	result->parent = result->arrays[0].data;
 	result->retained = result->arrays[1].data;
@@ -245,13 +344,11 @@ struct error *dominators_find(const struct graph *graph,
 
 	*ret = (struct dominators){ 0 };
 	err = result_init(ret, graph, options->spill);
-	// Until they are known, the parents have room for other things.
 	if (!err)
-		err = likely_find(graph, options, ret->parent, &search.tree);
+		err = likely_find(graph, options, ret->parent,
+				  ret->arrays[1].data, &search.tree);
 	if (!err && search.tree.num_unsure > 0)
-		err = semidominators_find(&search.tree, ret->parent);
-	if (!err)
-		err = hang_all(&search);
+		err = semidominators_find(&search.tree, ret->arrays[1].data);
 	if (!err) {
 		search.weight = ret->arrays[1].data;
 		err = weigh(&search);

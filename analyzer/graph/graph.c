@@ -70,8 +70,9 @@ struct error *edge_writer_create(uint32_t num_nodes, struct spill *spill,
 	writer->num_nodes = num_nodes;
 	writer->spill = spill;
 	(void)pthread_mutex_init(&writer->lock, NULL);
-	err = spill_alloc(spill, ((uint64_t)num_nodes + 1) * sizeof(uint32_t),
-			  &writer->out_at);
+	err = spill_alloc_unset(spill,
+				((uint64_t)num_nodes + 1) * sizeof(uint32_t),
+				&writer->out_at);
 	if (!err)
 		err = reserve(spill, EDGES_MAX * sizeof(uint32_t),
 			      &writer->out);
@@ -99,10 +100,20 @@ void edge_writer_destroy(struct edge_writer *writer)
 	free(writer);
 }
 
+/** Nodes that were not given, up to one, have no edges. */
+static void skip_nodes(struct edge_writer *writer, uint32_t end)
+{
+	uint32_t *at = writer->out_at.data;
+
+	for (uint32_t i = writer->next; i < end; i++)
+		at[i + 1] = (uint32_t)writer->num_edges;
+}
+
 static struct error *append(struct edge_writer *writer,
 			    const struct edge_run *run)
 {
-	uint32_t *degrees = (uint32_t *)writer->out_at.data + 1;
+	uint32_t *ends = (uint32_t *)writer->out_at.data + 1;
+	uint32_t next = (uint32_t)writer->num_edges;
 	uint64_t end = writer->num_edges + run->num_edges;
 	uint64_t bytes = end * sizeof(uint32_t);
 
@@ -119,8 +130,9 @@ static struct error *append(struct edge_writer *writer,
 		if (err)
 			return err;
 	}
+	skip_nodes(writer, run->first);
 	for (uint32_t i = run->first; i <= run->last; i++)
-		degrees[i] += run->degrees[i - run->first];
+		ends[i] = next += run->degrees[i - run->first];
 	if (run->num_edges > 0)
 		memcpy((uint32_t *)writer->out.data + writer->num_edges,
 		       run->edges, run->num_edges * sizeof(uint32_t));
@@ -230,8 +242,8 @@ struct error *edge_writer_finish(struct edge_writer *writer,
 
 	if (err)
 		return err;
-	for (uint32_t i = 0; i < writer->num_nodes; i++)
-		at[i + 1] += at[i];
+	skip_nodes(writer, writer->num_nodes);
+	at[0] = 0;
 	spill_trim(&writer->out, writer->num_edges * sizeof(uint32_t));
 	*graph = (struct graph){
 		.num_nodes = writer->num_nodes,
@@ -242,6 +254,7 @@ struct error *edge_writer_finish(struct edge_writer *writer,
 	};
 	writer->out_at = (struct spill_array){ .fd = -1 };
 	writer->out = (struct spill_array){ .fd = -1 };
+	spill_free(&writer->kept);
 	return NULL;
 }
 
@@ -362,7 +375,7 @@ static struct error *copy_bucket(const struct reversing *reversing,
 
 	if (copy->size < bytes) {
 		spill_free(copy);
-		err = spill_alloc(reversing->spill, bytes, copy);
+		err = spill_alloc_unset(reversing->spill, bytes, copy);
 	}
 	if (err)
 		return err;
@@ -371,20 +384,22 @@ static struct error *copy_bucket(const struct reversing *reversing,
 	return NULL;
 }
 
-/** Put the edges of a bucket in order; in_at[i] is the end of those of i. */
+/** Put the edges of a bucket in order, and say where those of each node end. */
 static struct error *sort_bucket(void *context, unsigned int worker,
 				 size_t number)
 {
 	const struct reversing *reversing = context;
 	const struct graph *graph = reversing->graph;
 	uint32_t bucket = reversing->first + (uint32_t)number;
-	uint64_t node = (uint64_t)bucket << reversing->shift;
-	uint64_t end = (uint64_t)(bucket + 1) << reversing->shift;
+	uint32_t node = bucket << reversing->shift;
+	uint32_t left = graph->num_nodes - node;
+	uint32_t nodes = left >> reversing->shift ?
+				 UINT32_C(1) << reversing->shift : left;
 	uint32_t next = reversing->begins[bucket];
 	uint32_t count = reversing->begins[bucket + 1] - next;
 	const uint16_t *targets = reversing->targets + next -
 				  reversing->begins[reversing->first];
-	uint32_t *in_at = graph->in_at + node;
+	uint32_t *ends = graph->in_at + 1 + node;
 	const uint32_t *edges;
 	struct error *err;
 
@@ -393,16 +408,18 @@ static struct error *sort_bucket(void *context, unsigned int worker,
 		if (err)
 			return err;
 	}
+	// How many; then where the next goes, which ends as their end.
+	memset(ends, 0, nodes * sizeof(*ends));
 	for (uint32_t i = 0; i < count; i++)
-		in_at[targets[i]]++;
-	for (; node < end && node < graph->num_nodes; node++) {
-		uint32_t degree = graph->in_at[node];
+		ends[targets[i]]++;
+	for (uint32_t i = 0; i < nodes; i++) {
+		uint32_t degree = ends[i];
 
-		graph->in_at[node] = next;
+		ends[i] = next;
 		next += degree;
 	}
 	for (uint32_t i = 0; i < count; i++)
-		graph->in[in_at[targets[i]]++] = edges[i];
+		graph->in[ends[targets[i]]++] = edges[i];
 	return NULL;
 }
 
@@ -448,9 +465,9 @@ static struct error *turn(struct reversing *reversing, unsigned int workers)
 		return err;
 	place_buckets(reversing);
 	room = find_room(reversing);
-	err = spill_alloc(reversing->spill,
-			  (uint64_t)room * sizeof(*reversing->targets),
-			  &reversing->array);
+	err = spill_alloc_unset(reversing->spill,
+				(uint64_t)room * sizeof(*reversing->targets),
+				&reversing->array);
 	reversing->targets = reversing->array.data;
 	while (!err && reversing->last < reversing->num_buckets) {
 		take_group(reversing, room);
@@ -468,17 +485,20 @@ static struct error *turn(struct reversing *reversing, unsigned int workers)
 
 static struct error *make_in(struct graph *graph, struct spill *spill)
 {
-	struct error *err = spill_alloc(spill, ((uint64_t)graph->num_nodes + 1) *
-						       sizeof(uint32_t),
-					&graph->arrays[IN_AT]);
+	struct error *err = spill_alloc_unset(
+		spill, ((uint64_t)graph->num_nodes + 1) * sizeof(uint32_t),
+		&graph->arrays[IN_AT]);
 
 	if (!err)
-		err = spill_alloc(spill, (uint64_t)graph->num_edges *
-						 sizeof(uint32_t),
-				  &graph->arrays[IN]);
+		err = spill_alloc_unset(spill, (uint64_t)graph->num_edges *
+						       sizeof(uint32_t),
+					&graph->arrays[IN]);
+	if (err)
+		return err;
 	graph->in_at = graph->arrays[IN_AT].data;
+	graph->in_at[0] = 0;
 	graph->in = graph->arrays[IN].data;
-	return err;
+	return NULL;
 }
 
 struct error *graph_reverse(struct graph *graph, unsigned int workers,
@@ -506,12 +526,7 @@ struct error *graph_reverse(struct graph *graph, unsigned int workers,
 	free(reversing.counts);
 	free(reversing.begins);
 	free(reversing.copies);
-	if (err)
-		return err;
-	// From the ends to the begins.
-	memmove(graph->in_at + 1, graph->in_at, nodes * sizeof(uint32_t));
-	graph->in_at[0] = 0;
-	return NULL;
+	return err;
 }
 
 uint32_t graph_referrers(const struct graph *graph, uint32_t node,

@@ -30,7 +30,7 @@ struct checking {
 	struct reach_of {
 		_Atomic uint32_t low, high;
 	} *reach;
-	struct spill_array arrays[3];
+	struct spill_array arrays[2];
 };
 
 /* --- in breadth ------------------------------------------------------------ */
@@ -38,6 +38,7 @@ struct checking {
 struct spreading {
 	struct likely *likely;
 	struct node_set seen;
+	_Atomic uint32_t num_inner;	/* nodes that have edges that count */
 };
 
 static bool has_edges(const struct likely *likely, uint32_t node)
@@ -58,14 +59,37 @@ static struct error *mark_leaves(void *context, unsigned int worker,
 	uint32_t end, begin = likely_shard(shard, likely->graph->num_nodes,
 					   &end);
 
+	uint32_t num_inner = 0;
+
 	(void)worker;
 	for (uint32_t node = begin; node < end; node++) {
-		if (has_edges(likely, node))
-			continue;
-		likely->number[node] = LIKELY_LEAF;
-		(void)node_set_add(&spreading->seen, node);
+		bool inner = has_edges(likely, node);
+
+		likely->number[node] = inner ? 0 : LIKELY_LEAF;
+		num_inner += inner;
+		if (!inner)
+			(void)node_set_add(&spreading->seen, node);
 	}
+	(void)atomic_fetch_add(&spreading->num_inner, num_inner);
 	return NULL;
+}
+
+/** Room for that many numbers. */
+static struct error *make_numbers(struct likely *likely, uint32_t num_inner)
+{
+	uint32_t **arrays[] = { &likely->node, &likely->parent };
+	uint32_t numbers = num_inner + TOP + 1;
+	struct error *err = node_set_init(&likely->sure, numbers);
+
+	if (!err)
+		err = node_set_init(&likely->moved, numbers);
+	for (int i = 0; !err && i < 2; i++) {
+		err = spill_alloc_unset(likely->options->spill,
+					(uint64_t)numbers * sizeof(uint32_t),
+					&likely->arrays[i]);
+		*arrays[i] = likely->arrays[i].data;
+	}
+	return err;
 }
 
 static void take(struct spreading *spreading, uint32_t node, uint32_t from)
@@ -140,6 +164,8 @@ static struct error *search(struct likely *likely)
 	if (!err)
 		err = workers_run(workers, likely_shards(nodes), mark_leaves,
 				  &spreading);
+	if (!err)
+		err = make_numbers(likely, spreading.num_inner);
 	if (!err) {
 		take_roots(&spreading);
 		spread(&spreading);
@@ -181,8 +207,9 @@ static struct error *place_shard(void *context, unsigned int worker,
 
 	(void)worker;
 	for (; node < end; node++)
-		if (number[node] != 0 && number[node] != LIKELY_LEAF)
-			checking->place[node] = checking->begin[number[node]];
+		checking->place[node] =
+			number[node] != 0 && number[node] != LIKELY_LEAF ?
+				checking->begin[number[node]] : 0;
 	return NULL;
 }
 
@@ -274,7 +301,7 @@ static struct error *look_at_shard(void *context, unsigned int worker,
 }
 
 /** From below to above: is a node all that leads to what is below it? */
-static bool is_closed(const struct checking *checking, uint32_t w)
+static inline bool is_closed(const struct checking *checking, uint32_t w)
 {
 	const struct reach_of *reach = &checking->reach[w];
 
@@ -287,6 +314,8 @@ static bool is_closed(const struct checking *checking, uint32_t w)
 static void settle(struct checking *checking)
 {
 	struct likely *likely = checking->likely;
+	uint32_t parent = 0;
+	bool closed = false;
 
 	for (uint32_t w = likely->count; w > TOP; w--) {
 		const struct reach_of *reach = &checking->reach[w];
@@ -300,7 +329,12 @@ static void settle(struct checking *checking)
 	}
 	likely->num_unsure = 0;
 	for (uint32_t w = TOP + 1; w <= likely->count; w++) {
-		if (is_closed(checking, likely->parent[w]))
+		// Those of one parent mostly stand together.
+		if (likely->parent[w] != parent) {
+			parent = likely->parent[w];
+			closed = is_closed(checking, parent);
+		}
+		if (closed)
 			(void)node_set_add(&likely->sure, w);
 		likely->num_unsure += !node_set_has(&likely->sure, w);
 	}
@@ -367,24 +401,23 @@ static struct error *checking_init(struct checking *checking)
 {
 	struct spill *spill = checking->likely->options->spill;
 	uint64_t numbers = (uint64_t)checking->likely->count + 1;
-	struct error *err = spill_alloc(spill, numbers * sizeof(uint32_t),
-					&checking->arrays[0]);
+	struct error *err = spill_alloc_unset(spill, numbers * sizeof(uint32_t),
+					      &checking->arrays[0]);
 
 	if (!err)
-		err = spill_alloc(spill, numbers * sizeof(uint32_t),
-				  &checking->arrays[1]);
-	if (!err)
-		err = spill_alloc(spill, numbers * sizeof(*checking->reach),
-				  &checking->arrays[2]);
-	checking->begin = checking->arrays[0].data;
-	checking->end = checking->arrays[1].data;
-	checking->reach = checking->arrays[2].data;
+		err = spill_alloc_unset(spill,
+					numbers * sizeof(*checking->reach),
+					&checking->arrays[1]);
+	checking->end = checking->arrays[0].data;
+	checking->reach = checking->arrays[1].data;
 	return err;
 }
 
 static struct error *check(struct likely *likely, uint32_t *scratch)
 {
-	struct checking checking = { .likely = likely, .place = scratch };
+	struct checking checking = {
+		.likely = likely, .place = scratch,
+		.begin = scratch + likely->graph->num_nodes };
 	struct error *err = checking_init(&checking);
 
 	for (int round = 1; !err; round++) {
@@ -411,47 +444,16 @@ static struct error *check(struct likely *likely, uint32_t *scratch)
 	return err;
 }
 
-/** How many nodes will get numbers, at most. */
-static uint32_t count_inner(const struct graph *graph)
-{
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < graph->num_nodes; i++)
-		count += graph->out_at[i] != graph->out_at[i + 1];
-	return count;
-}
-
-static struct error *init(struct likely *likely)
-{
-	uint32_t **arrays[] = { &likely->number, &likely->node,
-				&likely->parent };
-	uint32_t numbers = count_inner(likely->graph) + TOP + 1;
-	struct error *err = node_set_init(&likely->sure, numbers);
-
-	if (!err)
-		err = node_set_init(&likely->moved, numbers);
-	for (int i = 0; !err && i < 3; i++) {
-		uint64_t count = i == 0 ? likely->graph->num_nodes : numbers;
-
-		err = spill_alloc(likely->options->spill,
-				  count * sizeof(uint32_t),
-				  &likely->arrays[i]);
-		*arrays[i] = likely->arrays[i].data;
-	}
-	return err;
-}
-
 struct error *likely_find(const struct graph *graph,
 			  const struct dominators_options *options,
-			  uint32_t *scratch, struct likely *ret)
+			  uint32_t *number, uint32_t *scratch,
+			  struct likely *ret)
 {
 	struct error *err;
 
 	*ret = (struct likely){ .graph = graph, .options = options,
-				.count = TOP };
-	err = init(ret);
-	if (!err)
-		err = search(ret);
+				.number = number, .count = TOP };
+	err = search(ret);
 	if (!err)
 		err = check(ret, scratch);
 	if (err)
@@ -461,7 +463,7 @@ struct error *likely_find(const struct graph *graph,
 
 void likely_deinit(struct likely *likely)
 {
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 2; i++)
 		spill_free(&likely->arrays[i]);
 	node_set_deinit(&likely->sure);
 	node_set_deinit(&likely->moved);

@@ -35,7 +35,8 @@ enum { LIKELY_TOP = 1 };	/* the number of what refers to all roots */
 struct likely {
 	const struct graph *graph;	/* borrowed, as are the options */
 	const struct dominators_options *options;
-	uint32_t *number;	/* by node: LIKELY_LEAF; 0: not reached */
+	uint32_t *number;	/* by node: LIKELY_LEAF; 0: not reached.
+				   Borrowed, too */
 	/* by number: */
 	uint32_t *node;
 	uint32_t *parent;	/* its number */
@@ -43,13 +44,23 @@ struct likely {
 	struct node_set moved;	/* to where no edge need lead from the parent */
 	uint32_t count;		/* numbers go up to here */
 	uint32_t num_unsure;
-	struct spill_array arrays[3];
+	struct spill_array arrays[2];
 };
 
-/** @param scratch  num_nodes words, all zero; then of no meaning */
+/** Words that likely_find() needs beside its result. */
+static inline uint64_t likely_scratch(const struct graph *graph)
+{
+	return 2 * (uint64_t)graph->num_nodes + LIKELY_TOP + 1;
+}
+
+/**
+ * @param number  num_nodes words for the numbers, of any content
+ * @param scratch  likely_scratch() words, of any content; then of no meaning
+ */
 struct error *likely_find(const struct graph *graph,
 			  const struct dominators_options *options,
-			  uint32_t *scratch, struct likely *ret);
+			  uint32_t *number, uint32_t *scratch,
+			  struct likely *ret);
 /** Safe on a zeroed one. */
 void likely_deinit(struct likely *likely);
 

@@ -208,6 +208,7 @@ static void search_all(struct search *search)
 {
 	const struct likely *likely = search->likely;
 
+	search->link[TOP] = (struct link){ 0 };
 	// Roots, and others that nothing dominates.
 	for (uint32_t w = TOP + 1; w <= likely->count; w++)
 		if (likely->parent[w] == TOP &&
@@ -374,13 +375,13 @@ static struct error *search_init(struct search *search)
 	struct error *err = NULL;
 
 	for (size_t i = 0; !err && i < sizeof(small) / sizeof(small[0]); i++) {
-		err = spill_alloc(spill, numbers * sizeof(uint32_t),
-				  &search->arrays[i]);
+		err = spill_alloc_unset(spill, numbers * sizeof(uint32_t),
+					&search->arrays[i]);
 		*small[i] = search->arrays[i].data;
 	}
 	if (!err)
-		err = spill_alloc(spill, numbers * sizeof(struct link),
-				  &search->arrays[3]);
+		err = spill_alloc_unset(spill, numbers * sizeof(struct link),
+					&search->arrays[3]);
 	search->link = search->arrays[3].data;
 	return err;
 }

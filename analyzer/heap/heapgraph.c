@@ -87,6 +87,7 @@ struct build_worker {
 	uint32_t num_nodes;
 	size_t num_edges;
 	size_t num_pending;
+	uint64_t footprint;	/* of all that it has seen */
 	bool guessed;		/* the object at hand only looks like one */
 	uint32_t degrees[RUN_NODES];
 	uint32_t edges[RUN_EDGES + PENDING];
@@ -349,6 +350,7 @@ static bool see_object(void *context, unsigned int number,
 		return true;
 	begin_node(worker, id);
 	fill_columns(build, id, object, alone);
+	worker->footprint += object->footprint;
 	worker->guessed = alone == PYH_EVIDENCE_GUESSED;
 	*ret_told = worker;
 	return true;
@@ -412,6 +414,7 @@ static struct error *collect(struct build *build, struct pyh_census *census)
 		if (!worker)
 			continue;
 		put_run(worker, /* more= */ false);
+		heap->footprint += worker->footprint;
 		if (!err)
 			err = worker->err;
 		else
@@ -428,8 +431,6 @@ static struct error *collect(struct build *build, struct pyh_census *census)
 	if (heap->num_bigs > 0)
 		qsort(heap->bigs, heap->num_bigs, sizeof(*heap->bigs),
 		      by_object);
-	for (uint32_t i = 0; i < heap->count; i++)
-		heap->footprint += heapgraph_footprint(heap, i);
 	err = edge_writer_finish(build->writer, &heap->graph);
 	tell(build, "turning references round");
 	return err ? err : graph_reverse(&heap->graph, build->options->workers,
@@ -499,6 +500,7 @@ void heapgraph_destroy(struct heapgraph *heap)
 	for (size_t i = 0; i < sizeof(heap->arrays) / sizeof(heap->arrays[0]);
 	     i++)
 		spill_free(&heap->arrays[i]);
+	spill_deinit(&heap->spill);
 	rank_destroy(heap->rank);
 	free(heap->bigs);
 	free(heap->deferred);

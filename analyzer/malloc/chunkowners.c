@@ -377,6 +377,7 @@ void chunkowners_destroy(struct chunkowners *owners)
 	spill_free(&owners->edges_array);
 	spill_free(&owners->lost_array);
 	spill_free(&owners->heads_array);
+	spill_deinit(&owners->spill);
 	free(owners);
 }
 

@@ -38,6 +38,80 @@ static struct error *no_room(const struct spill *spill, uint64_t size,
 			 strerror(errnum));
 }
 
+/* --- what released arrays left ---------------------------------------------- */
+
+/** At the begin of memory that nobody uses: whole huge pages. */
+struct spill_spare {
+	struct spill_spare *next;
+	uint64_t size;		/* bytes, this included */
+};
+
+static void add_spare(struct spill *spill, void *memory, uint64_t size)
+{
+	struct spill_spare *spare = memory;
+
+	spare->size = size;
+	spare->next = atomic_load(&spill->spares);
+	while (!atomic_compare_exchange_weak(&spill->spares, &spare->next,
+					     spare))
+		;
+}
+
+/** @return false if there were none */
+static bool drop_spares(struct spill *spill)
+{
+	struct spill_spare *spare = atomic_exchange(&spill->spares, NULL);
+	bool any = spare != NULL;
+
+	while (spare) {
+		struct spill_spare *next = spare->next;
+
+		(void)atomic_fetch_sub(&spill->used, spare->size);
+		(void)munmap(spare, spare->size);
+		spare = next;
+	}
+	return any;
+}
+
+/** Move memory to the end of an array, which has room for it. */
+static bool move_spare(struct spill_array *array, void *memory, uint64_t size)
+{
+	if (mremap(memory, size, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+		   (uint8_t *)array->data + array->size) == MAP_FAILED)
+		return false;
+	array->size += size;
+	return true;
+}
+
+/** Give an array up to size bytes of spares. */
+static void take_spares(struct spill_array *array, uint64_t size)
+{
+	struct spill *spill = array->spill;
+	// Others may want some at the same time: they find none.
+	struct spill_spare *spare = atomic_exchange(&spill->spares, NULL);
+
+	while (spare) {
+		struct spill_spare *next = spare->next;
+		uint64_t have = spare->size, wanted = size - array->size;
+
+		if (wanted > have)
+			wanted = have;
+		if (wanted == 0 || !move_spare(array, spare, wanted))
+			add_spare(spill, spare, have);
+		else if (wanted < have)
+			add_spare(spill, (uint8_t *)spare + wanted,
+				  have - wanted);
+		spare = next;
+	}
+}
+
+void spill_deinit(struct spill *spill)
+{
+	(void)drop_spares(spill);
+}
+
+/* --- arrays ------------------------------------------------------------------ */
+
 static bool put(int fd, const uint8_t *bytes, uint64_t size)
 {
 	uint64_t done = 0;
@@ -143,6 +217,8 @@ struct error *spill_grow(struct spill_array *array, uint64_t size)
 	if (array->fd >= 0)
 		return extend_file(array, size);
 	used = atomic_fetch_add(&spill->used, more) + more;
+	if (used > spill->budget && drop_spares(spill))
+		used = atomic_load(&spill->used);
 	if (used <= spill->budget) {
 		err = extend_memory(array, size);
 		if (err)
@@ -159,6 +235,20 @@ struct error *spill_alloc(struct spill *spill, uint64_t size,
 {
 	struct error *err = spill_reserve(spill, size, ret);
 
+	if (!err)
+		err = spill_grow(ret, size ? size : 1);
+	if (err)
+		spill_free(ret);
+	return err;
+}
+
+struct error *spill_alloc_unset(struct spill *spill, uint64_t size,
+				struct spill_array *ret)
+{
+	struct error *err = spill_reserve(spill, size, ret);
+
+	if (!err && whole(size) >= HUGEMEM_PAGE)
+		take_spares(ret, whole(size));
 	if (!err)
 		err = spill_grow(ret, size ? size : 1);
 	if (err)
@@ -186,11 +276,18 @@ void spill_trim(struct spill_array *array, uint64_t size)
 
 void spill_free(struct spill_array *array)
 {
+	uint64_t kept = array->fd < 0 && array->size >= HUGEMEM_PAGE ?
+				array->size : 0;
+
 	if (!array->data)
 		return;
-	(void)munmap(array->data, array->reserved);
+	if (array->reserved > kept)
+		(void)munmap((uint8_t *)array->data + kept,
+			     array->reserved - kept);
 	if (array->fd >= 0)
 		(void)close(array->fd);
+	else if (kept)
+		add_spare(array->spill, array->data, kept);
 	else
 		(void)atomic_fetch_sub(&array->spill->used, array->size);
 	*array = (struct spill_array){ .fd = -1 };

@@ -129,6 +129,7 @@ static void unmake(struct sample *sample)
 {
 	graph_deinit(&sample->graph);
 	node_set_deinit(&sample->roots);
+	spill_deinit(&sample->spill);
 	EXPECT_U64("memory given back", atomic_load(&sample->spill.used), 0);
 }
 
@@ -619,6 +620,7 @@ static void check_long_chain(void)
 	dominators_deinit(&found);
 	node_set_deinit(&roots);
 	graph_deinit(&graph);
+	spill_deinit(&spill);
 	free(weights);
 }
 
@@ -702,6 +704,7 @@ static void check_dense(void)
 	node_set_deinit(&roots);
 	node_set_deinit(&reached);
 	graph_deinit(&graph);
+	spill_deinit(&spill);
 	free(weights);
 	free(edges);
 }
