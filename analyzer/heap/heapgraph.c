@@ -73,9 +73,9 @@ static struct error *make_columns(struct heapgraph *heap)
 
 struct pending {
 	const struct rank_cell *cell;
-	uint64_t bit, address;
+	uint64_t address;
 	uint32_t referrer;
-	uint16_t hold;
+	uint8_t hold;
 	bool deferred;
 	bool leads;		/* to an object, unless something is wrong */
 };
@@ -185,7 +185,8 @@ static void resolve(struct build_worker *worker)
 {
 	for (size_t i = 0; i < worker->num_pending; i++) {
 		const struct pending *pending = &worker->pending[i];
-		uint32_t id = rank_in_cell(pending->cell, pending->bit);
+		uint32_t id = rank_in_cell(pending->cell,
+					   rank_bit(pending->address));
 
 		// Guesses lead to anything; damage does, too.
 		if (id == RANK_NONE && pending->leads)
@@ -239,38 +240,61 @@ static void begin_node(struct build_worker *worker, uint32_t object)
 	worker->degrees[worker->num_nodes++] = 0;
 }
 
-static bool see_reference(void *context, const struct pyh_ref *ref)
+/** Whether an item, a key, a value or an attribute should be an object. */
+static bool should_lead(const struct build_worker *worker,
+			enum pyh_ref_kind kind, enum pyh_hold hold)
 {
-	struct build_worker *worker = context;
+	return !worker->guessed && kind != PYH_REF_FIELD &&
+	       kind != PYH_REF_LOCAL && kind != PYH_REF_TYPE &&
+	       (hold == PYH_HOLD_TRAVERSED || hold == PYH_HOLD_UNTRAVERSED);
+}
+
+static inline void take_reference(struct build_worker *worker,
+				  uint64_t address, enum pyh_ref_kind kind,
+				  enum pyh_hold hold, bool deferred)
+{
 	const struct rank_cell *cell;
-	bool leads = !worker->guessed && ref->kind != PYH_REF_FIELD &&
-		     ref->kind != PYH_REF_LOCAL && ref->kind != PYH_REF_TYPE &&
-		     (ref->hold == PYH_HOLD_TRAVERSED ||
-		      ref->hold == PYH_HOLD_UNTRAVERSED);
+	bool leads = should_lead(worker, kind, hold);
 
 	// Of which type it is says its column; half of a heap would say it again.
-	if (ref->kind == PYH_REF_TYPE && ref->hold == PYH_HOLD_NONE)
-		return true;
-	cell = rank_cell(worker->build->heap->rank, ref->address);
+	if (kind == PYH_REF_TYPE && hold == PYH_HOLD_NONE)
+		return;
+	cell = rank_cell(worker->build->heap->rank, address);
 	if (!cell && leads)
-		tell_dangling(worker->build, worker->last, ref->address);
+		tell_dangling(worker->build, worker->last, address);
 	if (!cell)
-		return true;
+		return;
 	__builtin_prefetch(cell);
 	// What only looks like an object proves nothing.
 	worker->pending[worker->num_pending++] = (struct pending){
-		.cell = cell, .bit = rank_bit(ref->address),
-		.referrer = worker->last, .address = ref->address,
+		.cell = cell, .referrer = worker->last, .address = address,
 		.leads = leads,
-		.hold = worker->guessed && ref->hold != PYH_HOLD_NONE ?
-				GRAPH_GUESSED : ref->hold,
-		.deferred = ref->deferred && !worker->guessed };
+		.hold = worker->guessed && hold != PYH_HOLD_NONE ?
+				GRAPH_GUESSED : (uint8_t)hold,
+		.deferred = deferred && !worker->guessed };
 	if (worker->num_pending == PENDING) {
 		resolve(worker);
 		if (worker->num_edges >= RUN_EDGES)
 			put_run(worker, /* more= */ true);
 	}
+}
+
+static bool see_reference(void *context, const struct pyh_ref *ref)
+{
+	struct build_worker *worker = context;
+
+	take_reference(worker, ref->address, ref->kind, ref->hold,
+		       ref->deferred);
 	return !worker->err;
+}
+
+static void see_references(void *context, const struct pyh_quick_refs *refs)
+{
+	for (size_t i = 0; i < refs->count; i++)
+		take_reference(context, refs->refs[i].address,
+			       (enum pyh_ref_kind)refs->refs[i].kind,
+			       (enum pyh_hold)refs->refs[i].hold,
+			       /* deferred= */ false);
 }
 
 static uint32_t small(uint64_t value)
@@ -406,8 +430,8 @@ static struct error *collect(struct build *build, struct pyh_census *census)
 
 	tell(build, "reading references");
 	err = pyh_refs_visit(census, build->shapes, &(struct pyh_refs_visitor){
-		.object = see_object, .reference = see_reference,
-		.context = build });
+		.object = see_object, .references = see_references,
+		.reference = see_reference, .context = build });
 	for (unsigned int i = 0; i < build->num_workers; i++) {
 		struct build_worker *worker = build->workers[i];
 

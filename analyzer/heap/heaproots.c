@@ -111,9 +111,17 @@ static struct error *defer_roots(struct heapgraph *heap,
 static void count_edges(const struct graph *graph, uint32_t object,
 			struct heap_count *count)
 {
-	for (uint32_t j = graph->in_at[object]; j < graph->in_at[object + 1];
-	     j++) {
-		count->objects += graph_in(graph->in[j], GRAPH_MASK_OWNED);
+	uint32_t begin = graph->in_at[object], end = graph->in_at[object + 1];
+	uint32_t other = 0;
+
+	// Mostly all are owned: of both such holds the higher bit is not set.
+	for (uint32_t j = begin; j < end; j++)
+		other |= graph->in[j];
+	count->objects = end - begin;
+	if (graph_in(other, GRAPH_MASK_OWNED))
+		return;
+	for (uint32_t j = begin; j < end; j++) {
+		count->objects -= !graph_in(graph->in[j], GRAPH_MASK_OWNED);
 		count->guessed += graph_hold(graph->in[j]) == GRAPH_GUESSED;
 	}
 }

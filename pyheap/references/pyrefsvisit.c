@@ -4,36 +4,33 @@
  */
 #include "pyheap/references/pyrefsvisit.h"
 
+#include <stdlib.h>
+
 #include "image/base/workers.h"
 #include "pyheap/census/pycensusworker.h"
+
+/** What a worker knows of types, by pyh_type_slot(). */
+struct plans {
+	struct pyh_quick_type types[PYH_TYPE_CACHE];
+};
 
 struct visiting {
 	struct pyh_census *census;
 	struct pyh_shapes *shapes;
 	const struct pyh_refs_visitor *visitor;
+	struct plans *plans;		/* by worker */
 };
 
-/** Tell of an object, and of what it refers to; false if there was none. */
-static inline bool show(const struct visiting *visiting,
-			struct census_worker *worker,
-			const struct pyh_candidate *found,
-			const struct pyh_object *object)
+static struct pyh_referrer referrer_of(const struct visiting *visiting,
+				       struct census_worker *worker,
+				       const struct pyh_candidate *found)
 {
-	const struct pyh_refs_visitor *visitor = visiting->visitor;
-	void *told = NULL;
-
-	if (!visitor->object(visitor->context, worker->number, object,
-			     found->evidence, &told))
-		return false;
-	if (!told || pyh_object_is_leaf(found->type))
-		return true;
-	pyh_refs_each(&(struct pyh_referrer){
+	return (struct pyh_referrer){
 		.runtime = visiting->census->runtime,
 		.shapes = visiting->shapes, .type = found->type,
 		.address = found->address, .body = found->body,
 		.available = found->available, .extent = found->measure.extent,
-		.memory = &worker->memory }, visitor->reference, told);
-	return true;
+		.memory = &worker->memory };
 }
 
 /** The object at a mark by all the rules. @param arena  NULL: in none */
@@ -42,10 +39,12 @@ static void show_by_rules(const struct visiting *visiting,
 			  struct census_worker *worker,
 			  const struct pyh_arena *arena, uint64_t mark)
 {
+	const struct pyh_refs_visitor *visitor = visiting->visitor;
 	struct pyh_census *census = visiting->census;
 	struct pyh_candidate found;
 	struct pyh_object object;
 	uint64_t footprint;
+	void *told = NULL;
 
 	if (arena && !census_object_in(worker, arena, mark, &found, &footprint))
 		return;
@@ -58,7 +57,14 @@ static void show_by_rules(const struct visiting *visiting,
 	}
 	footprint += census_claims(worker, &found);
 	object = census_object(census, &found, footprint);
-	(void)show(visiting, worker, &found, &object);
+	if (visitor->object(visitor->context, worker->number, &object,
+			    found.evidence, &told) &&
+	    told && !pyh_object_is_leaf(found.type)) {
+		struct pyh_referrer referrer = referrer_of(visiting, worker,
+							   &found);
+
+		pyh_refs_each(&referrer, visitor->reference, told);
+	}
 }
 
 static void visit_between(const struct visiting *visiting,
@@ -105,19 +111,51 @@ static inline uint64_t held_for_claims(struct census_worker *worker,
 	return census_claims(worker, found);
 }
 
+static const struct pyh_quick_type *plan_of(const struct visiting *visiting,
+					    const struct census_worker *worker,
+					    const struct pyh_type *type)
+{
+	struct pyh_quick_type *plan =
+		&visiting->plans[worker->number]
+			 .types[pyh_type_slot(type->address)];
+
+	if (plan->address != type->address)
+		*plan = pyh_quick_type(visiting->census->runtime,
+				       visiting->shapes, type);
+	return plan;
+}
+
+static void tell_references(const struct visiting *visiting,
+			    struct census_worker *worker,
+			    const struct pyh_candidate *found, void *told)
+{
+	const struct pyh_refs_visitor *visitor = visiting->visitor;
+	struct pyh_referrer referrer = referrer_of(visiting, worker, found);
+	struct pyh_quick_refs refs;
+
+	if (pyh_refs_quick(&referrer, plan_of(visiting, worker, found->type),
+			   &refs))
+		visitor->references(told, &refs);
+	else
+		pyh_refs_each(&referrer, visitor->reference, told);
+}
+
 /** Show the object in a block at an offset, if it is a plain one. */
 static inline bool show_plain(const struct visiting *visiting,
 			      struct census_worker *worker,
 			      const struct pool *pool, uint32_t at)
 {
+	const struct pyh_refs_visitor *visitor = visiting->visitor;
 	const struct pyh_census *census = visiting->census;
 	struct pyh_candidate found;
+	void *told = NULL;
 
 	if (!pyh_object_again(&census->rules, &worker->types, &worker->memory,
 			      pool->address + at, pool->bytes + at,
 			      pool->block_size, &found))
 		return false;
-	return show(visiting, worker, &found, &(struct pyh_object){
+	if (!visitor->object(visitor->context, worker->number,
+			     &(struct pyh_object){
 		.address = found.address, .type = found.type,
 		.size = found.measure.size,
 		.footprint = pool->block_size + held_for_claims(worker, &found),
@@ -125,7 +163,12 @@ static inline bool show_plain(const struct visiting *visiting,
 		.refcount = found.refcount, .immortal = found.immortal,
 		.gc_tracked = found.link == PYH_LINK_HOLDS,
 		.evidence = is_held(pool, found.address) ?
-				    PYH_EVIDENCE_CERTAIN : found.evidence });
+				    PYH_EVIDENCE_CERTAIN : found.evidence },
+			     found.evidence, &told))
+		return false;
+	if (told && !pyh_object_is_leaf(found.type))
+		tell_references(visiting, worker, &found, told);
+	return true;
 }
 
 static void visit_pool(const struct visiting *visiting,
@@ -196,9 +239,14 @@ struct error *pyh_refs_visit(struct pyh_census *census,
 			     struct pyh_shapes *shapes,
 			     const struct pyh_refs_visitor *visitor)
 {
-	struct visiting visiting = { .census = census, .shapes = shapes,
-				     .visitor = visitor };
+	struct visiting visiting = {
+		.census = census, .shapes = shapes, .visitor = visitor,
+		.plans = calloc(census->num_workers, sizeof(struct plans)) };
+	struct error *err = visiting.plans ?
+		workers_run(census->num_workers, census->arenas.count + 1,
+			    visit_shard, &visiting) :
+		error_no_memory();
 
-	return workers_run(census->num_workers, census->arenas.count + 1,
-			   visit_shard, &visiting);
+	free(visiting.plans);
+	return err;
 }

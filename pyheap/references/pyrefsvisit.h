@@ -4,8 +4,8 @@
  *
  * The same as pyh_refs_each() for what pyh_census_visit() shows. Of blocks of
  * pymalloc that hold plain objects it is said in far fewer instructions: that
- * they hold one the census has found out, and those of a pool are all measured
- * in one view of it.
+ * they hold one the census has found out, those of a pool are all measured in
+ * one view of it, and references are put together by pyh_refs_quick().
  */
 #ifndef PYHEAP_PYREFSVISIT_H
 #define PYHEAP_PYREFSVISIT_H
@@ -13,7 +13,7 @@
 #include <stdbool.h>
 
 #include "pyheap/census/pycensus.h"
-#include "pyheap/references/pyrefs.h"
+#include "pyheap/references/pyrefsquick.h"
 
 struct pyh_refs_visitor {
 	/**
@@ -21,12 +21,15 @@ struct pyh_refs_visitor {
 	 * address within what one of them looks at together.
 	 *
 	 * @param alone  the evidence without who refers to it
-	 * @param ret_told  what reference is to be called with; NULL: not at all
+	 * @param ret_told  what the others are to be called with; NULL: not at all
 	 * @return false if the census had no object there
 	 */
 	bool (*object)(void *context, unsigned int worker,
 		       const struct pyh_object *object,
 		       enum pyh_evidence alone, void **ret_told);
+	/** All that it refers to at once, or … */
+	void (*references)(void *told, const struct pyh_quick_refs *refs);
+	/** … one by one. */
 	pyh_ref_fn *reference;
 	void *context;
 };
