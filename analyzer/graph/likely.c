@@ -18,9 +18,11 @@ enum {
 	STEPS_EACH = 2,		/* … on average of all nodes */
 };
 
-/** What is needed beside the tree, by number. */
+/** What is needed beside the tree; where nothing else is said, by number. */
 struct checking {
 	struct likely *likely;
+	struct node_set seen;	/* nodes that need not be looked at any more */
+	_Atomic uint32_t num_inner;	/* nodes that have edges that count */
 	uint32_t *place;	/* by node: begin of its number; 0: it has none */
 	/* the subtree of a node are those whose begins are from its own on up
 	   to its end */
@@ -35,12 +37,6 @@ struct checking {
 
 /* --- in breadth ------------------------------------------------------------ */
 
-struct spreading {
-	struct likely *likely;
-	struct node_set seen;
-	_Atomic uint32_t num_inner;	/* nodes that have edges that count */
-};
-
 static bool has_edges(const struct likely *likely, uint32_t node)
 {
 	const struct graph *graph = likely->graph;
@@ -54,8 +50,8 @@ static bool has_edges(const struct likely *likely, uint32_t node)
 static struct error *mark_leaves(void *context, unsigned int worker,
 				 size_t shard)
 {
-	struct spreading *spreading = context;
-	struct likely *likely = spreading->likely;
+	struct checking *checking = context;
+	struct likely *likely = checking->likely;
 	uint32_t end, begin = likely_shard(shard, likely->graph->num_nodes,
 					   &end);
 
@@ -68,49 +64,60 @@ static struct error *mark_leaves(void *context, unsigned int worker,
 		likely->number[node] = inner ? 0 : LIKELY_LEAF;
 		num_inner += inner;
 		if (!inner)
-			(void)node_set_add(&spreading->seen, node);
+			(void)node_set_add(&checking->seen, node);
 	}
-	(void)atomic_fetch_add(&spreading->num_inner, num_inner);
+	(void)atomic_fetch_add(&checking->num_inner, num_inner);
 	return NULL;
 }
 
-/** Room for that many numbers. */
-static struct error *make_numbers(struct likely *likely, uint32_t num_inner)
+/** Room for as many numbers as there may be. */
+static struct error *make_numbers(struct checking *checking)
 {
-	uint32_t **arrays[] = { &likely->node, &likely->parent };
-	uint32_t numbers = num_inner + TOP + 1;
-	struct error *err = node_set_init(&likely->sure, numbers);
+	struct likely *likely = checking->likely;
+	uint64_t numbers = (uint64_t)checking->num_inner + TOP + 1;
+	struct {
+		struct spill_array *array;
+		size_t size;
+	} arrays[] = {
+		{ &likely->arrays[0], sizeof(*likely->node) },
+		{ &likely->arrays[1], sizeof(*likely->parent) },
+		{ &checking->arrays[0], sizeof(*checking->end) },
+		{ &checking->arrays[1], sizeof(*checking->reach) },
+	};
+	struct error *err = node_set_init(&likely->sure, (uint32_t)numbers);
 
 	if (!err)
-		err = node_set_init(&likely->moved, numbers);
-	for (int i = 0; !err && i < 2; i++) {
+		err = node_set_init(&likely->moved, (uint32_t)numbers);
+	for (size_t i = 0; !err && i < sizeof(arrays) / sizeof(arrays[0]); i++)
 		err = spill_alloc_unset(likely->options->spill,
-					(uint64_t)numbers * sizeof(uint32_t),
-					&likely->arrays[i]);
-		*arrays[i] = likely->arrays[i].data;
-	}
+					numbers * arrays[i].size,
+					arrays[i].array);
+	likely->node = likely->arrays[0].data;
+	likely->parent = likely->arrays[1].data;
+	checking->end = checking->arrays[0].data;
+	checking->reach = checking->arrays[1].data;
 	return err;
 }
 
-static void take(struct spreading *spreading, uint32_t node, uint32_t from)
+static void take(struct checking *checking, uint32_t node, uint32_t from)
 {
-	struct likely *likely = spreading->likely;
+	struct likely *likely = checking->likely;
 
-	if (!node_set_add(&spreading->seen, node))
+	if (!node_set_add(&checking->seen, node))
 		return;
 	likely->node[++likely->count] = node;
 	likely->parent[likely->count] = from;
 }
 
-static void take_roots(struct spreading *spreading)
+static void take_roots(struct checking *checking)
 {
-	struct likely *likely = spreading->likely;
+	struct likely *likely = checking->likely;
 	const struct node_set *roots = likely->options->roots;
 
 	for (uint32_t i = 0; i < roots->num_nodes; i += 64)
 		for (uint64_t bits = roots->words[i / 64]; bits;
 		     bits &= bits - 1)
-			take(spreading, i + (uint32_t)__builtin_ctzll(bits),
+			take(checking, i + (uint32_t)__builtin_ctzll(bits),
 			     TOP);
 	for (uint32_t w = TOP + 1; w <= likely->count; w++)
 		(void)node_set_add(&likely->sure, w);
@@ -127,73 +134,67 @@ static void ask_ahead(const struct likely *likely, uint32_t w)
 		&graph->out[graph->out_at[likely->node[w + AHEAD]]]);
 }
 
-static void spread(struct spreading *spreading)
+static void spread(struct checking *checking)
 {
-	struct likely *likely = spreading->likely;
+	struct likely *likely = checking->likely;
 	const struct graph *graph = likely->graph;
 
+	take_roots(checking);
 	for (uint32_t w = TOP + 1; w <= likely->count; w++) {
 		uint32_t node = likely->node[w], end = graph->out_at[node + 1];
 
 		ask_ahead(likely, w);
 		for (uint32_t j = graph->out_at[node]; j < end; j++)
 			if (likely_counts(likely, graph->out[j]))
-				take(spreading, graph_end(graph->out[j]), w);
+				take(checking, graph_end(graph->out[j]), w);
 	}
+	likely->num_unsure = likely->count - TOP -
+			     node_set_count(&likely->sure);
 }
 
-static struct error *give_numbers(void *context, unsigned int worker,
-				  size_t shard)
+static void give_numbers(struct checking *checking)
 {
-	struct likely *likely = context;
-	uint32_t end, w = likely_shard(shard, likely->count + 1, &end);
+	const struct likely *likely = checking->likely;
 
-	(void)worker;
-	for (w = w > TOP ? w : TOP + 1; w < end; w++)
+	for (uint32_t w = TOP + 1; w <= likely->count; w++)
 		likely->number[likely->node[w]] = w;
-	return NULL;
 }
 
-static struct error *search(struct likely *likely)
+/* --- subtrees -------------------------------------------------------------- */
+
+/** Before subtrees are found: of numbers up to one, without that. */
+static void begin_numbers(struct checking *checking, uint32_t end)
 {
-	uint32_t nodes = likely->graph->num_nodes;
-	unsigned int workers = likely->options->workers;
-	struct spreading spreading = { .likely = likely };
-	struct error *err = node_set_init(&spreading.seen, nodes);
-
-	if (!err)
-		err = workers_run(workers, likely_shards(nodes), mark_leaves,
-				  &spreading);
-	if (!err)
-		err = make_numbers(likely, spreading.num_inner);
-	if (!err) {
-		take_roots(&spreading);
-		spread(&spreading);
-		likely->num_unsure = likely->count - TOP -
-				     node_set_count(&likely->sure);
-		err = workers_run(workers, likely_shards(likely->count + 1),
-				  give_numbers, likely);
-	}
-	node_set_deinit(&spreading.seen);
-	return err;
-}
-
-/* --- which are sure -------------------------------------------------------- */
-
-static struct error *begin_shard(void *context, unsigned int worker,
-				 size_t shard)
-{
-	struct checking *checking = context;
-	uint32_t end, w = likely_shard(shard, checking->likely->count + 1,
-				       &end);
-
-	(void)worker;
-	for (; w < end; w++) {
+	for (uint32_t w = 0; w < end; w++) {
 		checking->end[w] = 1;
 		atomic_init(&checking->reach[w].low, UINT32_MAX);
 		atomic_init(&checking->reach[w].high, 0);
 	}
-	return NULL;
+}
+
+static void begin_all(struct checking *checking)
+{
+	begin_numbers(checking, checking->num_inner + TOP + 1);
+}
+
+/** Number all anew, so that subtrees are without gaps. */
+static void find_subtrees(struct checking *checking)
+{
+	const struct likely *likely = checking->likely;
+	uint32_t *begin = checking->begin, *end = checking->end;
+
+	// How many; then where the next child begins, which ends as their end.
+	for (uint32_t w = likely->count; w > TOP; w--)
+		end[likely->parent[w]] += end[w];
+	begin[TOP] = 1;
+	end[TOP] = 2;
+	for (uint32_t w = TOP + 1; w <= likely->count; w++) {
+		uint32_t *next = &end[likely->parent[w]], size = end[w];
+
+		begin[w] = *next;
+		*next += size;
+		end[w] = begin[w] + 1;
+	}
 }
 
 static struct error *place_shard(void *context, unsigned int worker,
@@ -213,33 +214,48 @@ static struct error *place_shard(void *context, unsigned int worker,
 	return NULL;
 }
 
-/** Number all anew, so that subtrees are without gaps. */
-static struct error *find_subtrees(struct checking *checking)
+/** What one worker alone can do, and something for another one meanwhile. */
+struct meanwhile {
+	struct checking *checking;
+	void (*parts[2])(struct checking *checking);
+};
+
+static struct error *do_part(void *context, unsigned int worker, size_t shard)
+{
+	const struct meanwhile *meanwhile = context;
+
+	(void)worker;
+	meanwhile->parts[shard](meanwhile->checking);
+	return NULL;
+}
+
+static struct error *do_both(struct checking *checking,
+			     void (*part)(struct checking *checking),
+			     void (*other)(struct checking *checking))
+{
+	struct meanwhile meanwhile = { checking, { part, other } };
+
+	return workers_run(checking->likely->options->workers, 2, do_part,
+			   &meanwhile);
+}
+
+static struct error *search(struct checking *checking)
 {
 	const struct likely *likely = checking->likely;
-	unsigned int workers = likely->options->workers;
-	uint32_t *begin = checking->begin, *end = checking->end;
-	struct error *err = workers_run(workers,
-					likely_shards(likely->count + 1),
-					begin_shard, checking);
+	uint32_t nodes = likely->graph->num_nodes;
+	struct error *err = node_set_init(&checking->seen, nodes);
 
-	if (err)
-		return err;
-	// How many; then where the next child begins, which ends as their end.
-	for (uint32_t w = likely->count; w > TOP; w--)
-		end[likely->parent[w]] += end[w];
-	begin[TOP] = 1;
-	end[TOP] = 2;
-	for (uint32_t w = TOP + 1; w <= likely->count; w++) {
-		uint32_t *next = &end[likely->parent[w]], size = end[w];
-
-		begin[w] = *next;
-		*next += size;
-		end[w] = begin[w] + 1;
-	}
-	return workers_run(workers, likely_shards(likely->graph->num_nodes),
-			   place_shard, checking);
+	if (!err)
+		err = workers_run(likely->options->workers,
+				  likely_shards(nodes), mark_leaves, checking);
+	if (!err)
+		err = make_numbers(checking);
+	if (!err)
+		err = do_both(checking, spread, begin_all);
+	return err ? err : do_both(checking, find_subtrees, give_numbers);
 }
+
+/* --- which are sure -------------------------------------------------------- */
 
 /** Something below a node can be reached from places low … high. */
 static void widen(struct reach_of *reach, uint32_t low, uint32_t high)
@@ -397,50 +413,39 @@ static uint32_t lift_unsure(struct likely *likely)
 
 /* --- all of it ------------------------------------------------------------- */
 
-static struct error *checking_init(struct checking *checking)
+/** Which of the tree are sure, whose subtrees are known. */
+static struct error *check(struct checking *checking)
 {
-	struct spill *spill = checking->likely->options->spill;
-	uint64_t numbers = (uint64_t)checking->likely->count + 1;
-	struct error *err = spill_alloc_unset(spill, numbers * sizeof(uint32_t),
-					      &checking->arrays[0]);
+	const struct likely *likely = checking->likely;
+	unsigned int workers = likely->options->workers;
+	size_t shards = likely_shards(likely->graph->num_nodes);
+	struct error *err = workers_run(workers, shards, place_shard, checking);
 
 	if (!err)
-		err = spill_alloc_unset(spill,
-					numbers * sizeof(*checking->reach),
-					&checking->arrays[1]);
-	checking->end = checking->arrays[0].data;
-	checking->reach = checking->arrays[1].data;
+		err = workers_run(workers, shards, look_at_shard, checking);
+	if (!err)
+		settle(checking);
 	return err;
 }
 
-static struct error *check(struct likely *likely, uint32_t *scratch)
+static struct error *find(struct checking *checking)
 {
-	struct checking checking = {
-		.likely = likely, .place = scratch,
-		.begin = scratch + likely->graph->num_nodes };
-	struct error *err = checking_init(&checking);
+	struct likely *likely = checking->likely;
+	struct error *err = search(checking);
 
 	for (int round = 1; !err; round++) {
 		uint32_t before = likely->num_unsure;
 
-		err = find_subtrees(&checking);
-		if (!err)
-			err = workers_run(likely->options->workers,
-					  likely_shards(likely->graph->num_nodes),
-					  look_at_shard, &checking);
-		if (err)
-			break;
-		settle(&checking);
+		err = check(checking);
 		// Semidominators are better where this does not lead far.
-		if (round == ROUNDS_MAX || likely->num_unsure == 0 ||
+		if (err || round == ROUNDS_MAX || likely->num_unsure == 0 ||
 		    (round > 1 && (likely->num_unsure < likely->count / FEW ||
 				   likely->num_unsure > before / 2)) ||
 		    lift_unsure(likely) < likely->num_unsure / 4)
 			break;
+		begin_numbers(checking, likely->count + 1);
+		find_subtrees(checking);
 	}
-	for (size_t i = 0; i < sizeof(checking.arrays) /
-				       sizeof(checking.arrays[0]); i++)
-		spill_free(&checking.arrays[i]);
 	return err;
 }
 
@@ -449,13 +454,16 @@ struct error *likely_find(const struct graph *graph,
 			  uint32_t *number, uint32_t *scratch,
 			  struct likely *ret)
 {
+	struct checking checking = { .likely = ret, .place = scratch,
+				     .begin = scratch + graph->num_nodes };
 	struct error *err;
 
 	*ret = (struct likely){ .graph = graph, .options = options,
 				.number = number, .count = TOP };
-	err = search(ret);
-	if (!err)
-		err = check(ret, scratch);
+	err = find(&checking);
+	node_set_deinit(&checking.seen);
+	for (size_t i = 0; i < 2; i++)
+		spill_free(&checking.arrays[i]);
 	if (err)
 		likely_deinit(ret);
 	return err;
