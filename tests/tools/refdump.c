@@ -34,7 +34,7 @@
 #include "image/base/hashmap.h"
 #include "image/image.h"
 #include "pyheap/census/pycensus.h"
-#include "pyheap/references/pyrefs.h"
+#include "pyheap/references/pyrefsquick.h"
 #include "pyheap/runtime/pyruntime.h"
 #include "pyheap/types/pytypes.h"
 
@@ -186,6 +186,47 @@ static void print_counts(const struct dump *dump)
 	}
 }
 
+/* --- the quick way says the same ------------------------------------------- */
+
+struct comparing {
+	struct pyh_quick_refs quick;
+	size_t count;
+	bool differs;
+};
+
+static bool compare_ref(void *context, const struct pyh_ref *ref)
+{
+	struct comparing *comparing = context;
+	const struct pyh_quick_ref *quick =
+		&comparing->quick.refs[comparing->count];
+
+	comparing->differs |= comparing->count >= comparing->quick.count ||
+			      quick->address != ref->address ||
+			      quick->kind != ref->kind ||
+			      quick->hold != ref->hold || ref->deferred;
+	comparing->count++;
+	return !comparing->differs;
+}
+
+/** @param before  bytes of its block before the object */
+static void compare(struct dump *dump, const struct pyh_referrer *referrer,
+		    uint32_t before)
+{
+	struct comparing comparing = { .count = 0 };
+	struct pyh_quick_type type = pyh_quick_type(
+		dump->runtime, dump->shapes, referrer->type);
+
+	if (before < referrer->type->presize ||
+	    !pyh_refs_quick(referrer, &type, &comparing.quick))
+		return;
+	pyh_refs_each(referrer, compare_ref, &comparing);
+	if ((comparing.differs || comparing.count != comparing.quick.count) &&
+	    !dump->err)
+		dump->err = error_new(ERROR_FORMAT, "quick references of a %s "
+				      "at 0x%" PRIx64 " are others",
+				      referrer->type->name, referrer->address);
+}
+
 static void visit(void *context, const struct pyh_visit *visit)
 {
 	struct dump *dump = context;
@@ -197,6 +238,7 @@ static void visit(void *context, const struct pyh_visit *visit)
 		return;
 	}
 
+	compare(dump, &referrer, visit->before);
 	if (dump->words) {
 		dump->referrer = visit->object.address;
 		dump->doubted = dump->doubt &&
