@@ -5,6 +5,48 @@
 #include "analyzer/heap/pile.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "image/base/guard.h"
+
+static int by_name(const struct pyh_type *one, const struct pyh_type *other)
+{
+	return one == other ? 0 : strcmp(one->name, other->name);
+}
+
+bool pile_types_are_alike(const struct pyh_type *one,
+			  const struct pyh_type *other)
+{
+	return by_name(one, other) == 0;
+}
+
+static int by_name_of(const void *a, const void *b, void *context)
+{
+	const struct pyh_types *types = context;
+
+	return by_name(pyh_types_get(types, *(const uint32_t *)a),
+		       pyh_types_get(types, *(const uint32_t *)b));
+}
+
+/** For each type one that is alike, the same one for all that are. */
+static struct error *find_alike(struct pyh_types *types, uint32_t *alike)
+{
+	uint32_t count = pyh_types_count(types);
+	CLEANUP(free_pointer) uint32_t *sorted =
+		malloc(((size_t)count + 1) * sizeof(*sorted));
+
+	if (!sorted)
+		return error_no_memory();
+	for (uint32_t i = 0; i < count; i++)
+		sorted[i] = i;
+	qsort_r(sorted, count, sizeof(*sorted), by_name_of, types);
+	for (uint32_t i = 0; i < count; i++)
+		alike[sorted[i]] =
+			i > 0 && by_name_of(&sorted[i - 1], &sorted[i],
+					    types) == 0 ?
+				alike[sorted[i - 1]] : sorted[i];
+	return NULL;
+}
 
 struct error *piles_init(struct piles *piles, const struct analysis *analysis,
 			 uint64_t least)
@@ -16,11 +58,16 @@ struct error *piles_init(struct piles *piles, const struct analysis *analysis,
 		.sums = calloc(types + 1, sizeof(*piles->sums)),
 		.counts = calloc(types + 1, sizeof(*piles->counts)),
 		.samples = calloc(types + 1, sizeof(*piles->samples)),
+		.alike = calloc(types + 1, sizeof(*piles->alike)),
 	};
-	if (piles->sums && piles->counts && piles->samples)
-		return NULL;
-	piles_deinit(piles);
-	return error_no_memory();
+	struct error *err = piles->sums && piles->counts && piles->samples &&
+					    piles->alike ?
+			find_alike(analysis->heap->pyh_types, piles->alike) :
+			error_no_memory();
+
+	if (err)
+		piles_deinit(piles);
+	return err;
 }
 
 void piles_deinit(struct piles *piles)
@@ -28,6 +75,7 @@ void piles_deinit(struct piles *piles)
 	free(piles->sums);
 	free(piles->counts);
 	free(piles->samples);
+	free(piles->alike);
 	*piles = (struct piles){ 0 };
 }
 
@@ -81,7 +129,8 @@ struct pile pile_under(struct piles *piles, uint32_t object)
 	uint64_t most = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t child = children[i], type = types[child];
+		uint32_t child = children[i];
+		uint32_t type = piles->alike[types[child]];
 		uint64_t retained = pile_retained(analysis, child);
 
 		// Large ones are branches of their own.
@@ -98,7 +147,7 @@ struct pile pile_under(struct piles *piles, uint32_t object)
 		}
 	}
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t type = types[children[i]];
+		uint32_t type = piles->alike[types[children[i]]];
 
 		if (piles->counts[type] == 0)
 			continue;

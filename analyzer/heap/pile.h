@@ -23,11 +23,12 @@ struct piles {
 	/* by type; of nothing between two calls of pile_under() */
 	uint64_t *sums;
 	uint32_t *counts, *samples;
+	uint32_t *alike;	/* by type: the one that stands for all of its name */
 };
 
-/** The children that are of one type. */
+/** The children that are of one type, or of several that are alike. */
 struct of_type {
-	uint32_t type;
+	uint32_t type;		/* one of these */
 	uint32_t count, sample;	/* the sample has the lowest address */
 	uint64_t retained;	/* by these together; 0: there are none */
 };
@@ -49,6 +50,13 @@ void piles_deinit(struct piles *piles);
  * itself: it lies about in few places, and what a model consists of is no leak.
  */
 uint64_t pile_retained(const struct analysis *analysis, uint32_t object);
+
+/**
+ * Types of one name are one to people: a class statement, or namedtuple(), that
+ * runs for each call makes a type of its own each time.
+ */
+bool pile_types_are_alike(const struct pyh_type *one,
+			  const struct pyh_type *other);
 
 /** A dict that a module has as its own. */
 bool pile_is_namespace(const struct heapgraph *heap, uint32_t object);

@@ -99,7 +99,7 @@ static void append(char *text, size_t size, const char *format, ...)
 
 /* --- who has so many ------------------------------------------------------- */
 
-/** References of an object to others of a type, NULL: of any. */
+/** References of an object to others of a type or alike, NULL: of any. */
 static uint64_t count_out(const struct heapgraph *heap, uint32_t object,
 			  const struct pyh_type *type)
 {
@@ -109,9 +109,9 @@ static uint64_t count_out(const struct heapgraph *heap, uint32_t object,
 	for (uint32_t i = graph->out_at[object]; i < graph->out_at[object + 1];
 	     i++)
 		count += graph_in(graph->out[i], GRAPH_MASK_STRONG) &&
-			 (!type || heapgraph_type(heap,
-						  graph_end(graph->out[i])) ==
-					   type);
+			 (!type || pile_types_are_alike(
+				heapgraph_type(heap, graph_end(graph->out[i])),
+				type));
 	return count;
 }
 
@@ -475,10 +475,17 @@ static void put_container(struct wording *wording)
 	if (bound_of(wording, &bound))
 		append(evidence, size, " with a maxlen of %s",
 		       units_count(bound, number));
-	append(evidence, size, ": values of %s type%s%s",
-	       suspect->beside ? "few" : "one", suspect->beside ? "s" : "",
-	       only_grew(wording) ? ", no entry deleted since its last resize" :
-				    "");
+	if (suspect->class_names)
+		append(evidence, size, ": classes of %s name%s, made by code "
+		       "that runs again and again",
+		       units_count(suspect->class_names, number),
+		       suspect->class_names == 1 ? "" : "s");
+	else
+		append(evidence, size, ": values of %s type%s",
+		       suspect->beside ? "few" : "one",
+		       suspect->beside ? "s" : "");
+	if (only_grew(wording))
+		append(evidence, size, ", no entry deleted since its last resize");
 }
 
 static void put_evidence(struct wording *wording)

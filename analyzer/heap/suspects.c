@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "analyzer/heap/bounded.h"
+#include "analyzer/heap/classnames.h"
 #include "analyzer/heap/copies.h"
 #include "analyzer/heap/excess.h"
 #include "analyzer/heap/pile.h"
@@ -38,6 +39,7 @@ enum {
 };
 
 struct finding_suspects {
+	struct opened *opened;
 	const struct analysis *analysis;
 	struct suspects *result;
 	uint64_t least;			/* bytes of a branch that matters */
@@ -252,6 +254,38 @@ static void look_at_namespace(struct finding_suspects *finding,
 					  GRAPH_NONE, most->retained), most);
 }
 
+/** A branch that divides into so many of a type, if they pile up there. */
+static struct error *add_container(struct finding_suspects *finding,
+				   uint32_t object, const struct pile *pile,
+				   const struct of_type *many, bool *ret_added)
+{
+	const struct pyh_type *element = pyh_types_get(
+		finding->analysis->heap->pyh_types, many->type);
+	struct suspect *suspect;
+	uint32_t class_names = 0;
+	struct error *err = NULL;
+
+	*ret_added = false;
+	if (element->kind == PYH_KIND_TYPE)
+		err = class_names_few(finding->opened, finding->analysis,
+				      object, &class_names);
+	if (err || (class_names == 0 &&
+		    is_of_the_program(finding, object, element)) ||
+	    bounded_is(finding->bounded, object))
+		return err;
+	*ret_added = true;
+	suspect = add(finding, SUSPECT_CONTAINER, object,
+		      retained_by(finding, object));
+	if (!suspect)
+		return NULL;
+	set_elements(finding, suspect, many);
+	suspect->class_names = class_names;
+	if (many == &pile->many[0] &&
+	    many->retained < pile->retained_by_many / 4 * 3)
+		set_beside(finding, suspect, &pile->many[1]);
+	return NULL;
+}
+
 /** One branch of the tree. */
 static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 {
@@ -259,6 +293,7 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 	const struct heapgraph *heap = analysis->heap;
 	const struct of_type *many;
 	struct pile pile = pile_under(&finding->piles, object);
+	bool added = false;
 	uint32_t count, links, end;
 	const uint32_t *children = domtree_children(&analysis->tree, object,
 						    &count);
@@ -276,19 +311,10 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 	many = many_in(finding, object, &pile);
 	if (!many)
 		many = few_in(finding, object, &pile);
-	if (many && !is_of_the_program(finding, object,
-				       pyh_types_get(heap->pyh_types,
-						     many->type)) &&
-	    !bounded_is(finding->bounded, object)) {
-		struct suspect *suspect = add(finding, SUSPECT_CONTAINER, object,
-					      retained_by(finding, object));
-
-		set_elements(finding, suspect, many);
-		if (suspect && many == &pile.many[0] &&
-		    many->retained < pile.retained_by_many / 4 * 3)
-			set_beside(finding, suspect, &pile.many[1]);
-		return NULL;
-	}
+	if (many)
+		err = add_container(finding, object, &pile, many, &added);
+	if (err || added)
+		return err;
 	// Where instances have dicts of their own, both types take turns.
 	links = heapgraph_type(heap, object)->kind == PYH_KIND_DICT &&
 				heap->types[pile.largest] !=
@@ -352,8 +378,8 @@ static bool is_of_threads(const struct finding_suspects *finding,
  * there, but one owns the closure: a callback, which is no leak.
  */
 static struct error *count_in_closures(struct finding_suspects *finding,
-				       struct opened *opened, uint32_t type,
-				       uint32_t *ret)
+				       struct opened *opened,
+				       const struct pyh_type *type, uint32_t *ret)
 {
 	const struct analysis *analysis = finding->analysis;
 	struct excesses excesses;
@@ -365,7 +391,9 @@ static struct error *count_in_closures(struct finding_suspects *finding,
 	for (size_t i = 0; i < excesses.count; i++) {
 		const struct excess *excess = &excesses.list[i];
 
-		*ret += analysis->heap->types[excess->object] == type &&
+		*ret += pile_types_are_alike(heapgraph_type(analysis->heap,
+							    excess->object),
+					     type) &&
 			excess->holders > 0 && excess_left(excess) == 0 &&
 			pyh_holder_is_closure(&excess->holder);
 	}
@@ -400,8 +428,9 @@ static struct error *look_at_top(struct finding_suspects *finding,
 	    is_of_threads(finding, most))
 		return NULL;
 	for (uint32_t i = 0; i < count; i++) {
-		if (analysis->heap->types[children[i]] != most->type ||
-		    !node_set_has(unexplained, children[i]))
+		if (!node_set_has(unexplained, children[i]) ||
+		    !pile_types_are_alike(heapgraph_type(analysis->heap,
+							 children[i]), element))
 			continue;
 		if (native.count++ == 0)
 			native.sample = children[i];
@@ -412,7 +441,7 @@ static struct error *look_at_top(struct finding_suspects *finding,
 					  GRAPH_NONE, most->retained), most);
 		return NULL;
 	}
-	err = count_in_closures(finding, opened, most->type, &in_closures);
+	err = count_in_closures(finding, opened, element, &in_closures);
 	if (!err && in_closures <= native.count / 2)
 		set_elements(finding, add(finding, SUSPECT_NATIVE, GRAPH_NONE,
 					  native.retained), &native);
@@ -662,6 +691,7 @@ static struct error *find(struct opened *opened,
 	if (!finding)
 		return error_no_memory();
 	set_memory(opened, analysis, ret);
+	finding->opened = opened;
 	finding->analysis = analysis;
 	finding->result = ret;
 	finding->least = suspects_least(ret);

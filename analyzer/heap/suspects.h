@@ -70,6 +70,8 @@ struct suspect {
 	uint8_t device;
 	int8_t index;
 	bool of_scalars;	/* results of one item */
+	uint32_t class_names;	/* for words only, and not kept with these: that
+				   classes share which pile up; 0: none do */
 	/* for words only, and not kept with these: graphs of _GRAPHS; bytes of
 	   in_tensors that can be seen in tensors, which may be views */
 	uint64_t graphs, shown;

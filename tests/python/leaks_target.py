@@ -317,6 +317,27 @@ def leak_few():
         PAGES.append(bytearray(1 << 20))
 
 
+def leak_made_types():
+    """Rows that each have a type of their own, made for the call, as clients
+    of botocore are."""
+    global RECORDS
+    RECORDS = []
+    for i in range(3000):
+        Row = collections.namedtuple("Row", "number page")
+        RECORDS.append(Row(i, bytearray(8000)))
+
+
+def leak_classes():
+    """A class statement runs for each call, and each class is kept."""
+    global HANDLERS
+    HANDLERS = []
+    for _ in range(12_000):
+        class Handler:
+            def run(self):
+                return self
+        HANDLERS.append(Handler)
+
+
 def leak_failures():
     """As what tries again and notes each time why it failed."""
     global FAILURES

@@ -46,6 +46,10 @@ LEAKS = {
     "leak_labels": ("growing container", r"^leaks_target\.py:METRICS$",
                     "__main__.Client"),
     "leak_few": ("growing container", r"^leaks_target\.py:PAGES$", "bytearray"),
+    "leak_made_types": ("growing container", r"^leaks_target\.py:RECORDS$",
+                        "__main__.Row"),
+    "leak_classes": ("growing container", r"^leaks_target\.py:HANDLERS$",
+                     "type"),
     "leak_sparse": ("large object", r"^leaks_target\.py:ONLINE$", None),
     "leak_threads": ("threads", r"^local page in leak_threads\.<locals>\.work\(\)$"
                      r"|^local page in work\(\)$", "bytearray"),
@@ -92,11 +96,14 @@ def is_named(interpreter, name):
         # The program itself may have some.
         assert 0 <= first["count"] - leaks_target.ITEMS < 20, first
     counts = {"leak_session": leaks_target.ITEMS,
-              "leak_linked_list": 4 * leaks_target.ITEMS}
+              "leak_linked_list": 4 * leaks_target.ITEMS,
+              "leak_made_types": 3000, "leak_classes": 12_000}
     assert name not in counts or first["count"] == counts[name], first
     if name == "leak_threads":
         assert first["count"] == 80 and len(rows) == 1, rows
         assert 1 <= first["retained"] / (80 * 300_000) < 1.01, first
+    if name == "leak_classes":
+        assert "classes of 1 name" in first["evidence"], first
     if name == "leak_sparse":
         assert "20 entries are left of 1,000,000:" in first["evidence"], first
     if path is not None:
