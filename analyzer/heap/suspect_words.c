@@ -392,7 +392,8 @@ static void put_elements(struct wording *wording)
 	append(suspect->evidence, sizeof(suspect->evidence), ", %s %s",
 	       units_size(suspect->retained / suspect->elements, each),
 	       suspect->beside ? "an entry" : "each");
-	if (wording->mostly && wording->mostly_bytes > suspect->retained / 4 &&
+	if (wording->mostly && !suspect->shared &&
+	    wording->mostly_bytes > suspect->retained / 4 &&
 	    wording->mostly != suspect->element)
 		append(suspect->evidence, sizeof(suspect->evidence),
 		       "; %.0f %% of it is %s",
@@ -547,8 +548,9 @@ static void put_evidence(struct wording *wording)
 		       "C extension that does not release what it holds");
 		break;
 	case SUSPECT_SCATTERED:
-		append(evidence, size, "; held by more than one object each, or "
-		       "by many");
+		append(evidence, size, suspect->shared ?
+		       "; held by other objects, too" :
+		       "; held by more than one object each, or by many");
 		break;
 	case SUSPECT_SINGLE:
 		put_single(wording);
@@ -730,8 +732,8 @@ static void put_sentence(struct wording *wording)
 		       suspect->element->name, retained);
 	else
 		append(suspect->sentence, sizeof(suspect->sentence),
-		       "%s of %s keeps %s alive", wording->type->name, number,
-		       retained);
+		       "%s of %s keeps %s alive%s", wording->type->name, number,
+		       retained, suspect->shared ? ", with others" : "");
 	put_share(wording->all, suspect);
 }
 

@@ -16,6 +16,7 @@
 #include "analyzer/heap/classnames.h"
 #include "analyzer/heap/copies.h"
 #include "analyzer/heap/excess.h"
+#include "analyzer/heap/gathered.h"
 #include "analyzer/heap/pile.h"
 #include "analyzer/heap/suspect_words.h"
 #include "analyzer/heap/tensorpiles.h"
@@ -34,6 +35,7 @@ enum {
 	FEW_SHARE_LEAST = 10,		/* a tenth, for few */
 	FEW_ALIKE = 4,			/* the largest to the mean of them */
 	CHAIN_LEAST = 1000,		/* links of a chain */
+	SCATTERED_LEAST = PILE_MANY * 10,	/* that no object alone holds */
 	CANDIDATES_MAX = 256,
 	VISITS_MAX = 1 << 22,		/* large objects looked at */
 };
@@ -200,19 +202,24 @@ static const struct of_type *many_in(const struct finding_suspects *finding,
 		       &pile->many[0] : NULL;
 }
 
+/** That few are so large is worth a word. */
+static bool are_large(const struct finding_suspects *finding, uint32_t count,
+		      uint64_t retained, uint64_t largest)
+{
+	return count >= FEW_LEAST && retained >= SINGLE_BYTES_LEAST &&
+	       retained >= finding->result->memory / FEW_SHARE_LEAST &&
+	       largest < retained / count * FEW_ALIKE;
+}
+
 /** The same of few that are large, each about as large as the others. */
 static const struct of_type *few_in(const struct finding_suspects *finding,
 				    uint32_t object, const struct pile *pile)
 {
 	const struct of_type *most = &pile->most;
 
-	return most->count >= FEW_LEAST &&
-			       most->retained >= SINGLE_BYTES_LEAST &&
-			       most->retained >= finding->result->memory /
-							 FEW_SHARE_LEAST &&
-			       most->retained >= retained_by(finding, object) / 4 * 3 &&
-			       retained_by(finding, pile->largest) <
-				       most->retained / most->count * FEW_ALIKE ?
+	return most->retained >= retained_by(finding, object) / 4 * 3 &&
+			       are_large(finding, most->count, most->retained,
+					 retained_by(finding, pile->largest)) ?
 		       most : NULL;
 }
 
@@ -235,23 +242,65 @@ static bool is_of_libraries(const struct finding_suspects *finding,
 }
 
 /**
+ * What nobody holds alone, below an object or by nobody together: many of a
+ * type, or few large ones that somebody has. Whoever has most is named.
+ */
+static struct error *add_scattered(struct finding_suspects *finding,
+				   uint32_t parent, const struct of_type *most)
+{
+	const struct pyh_type *element = pyh_types_get(
+		finding->analysis->heap->pyh_types, most->type);
+	bool many = most->count >= SCATTERED_LEAST;
+	struct suspect *suspect;
+	struct gathered gathered;
+	struct error *err = gathered_under(finding->analysis, parent, element,
+					   &gathered);
+	bool has_most = !err && gathered.object != GRAPH_NONE &&
+			gathered.retained >= most->retained / 2;
+
+	if (err || (!many &&
+		    (!has_most ||
+		     !are_large(finding, gathered.count, gathered.retained,
+				gathered.largest) ||
+		     is_of_the_program(finding, gathered.object, element))) ||
+	    (has_most && bounded_is(finding->bounded, gathered.object)))
+		return err;
+	suspect = add(finding, SUSPECT_SCATTERED, GRAPH_NONE, most->retained);
+	set_elements(finding, suspect, most);
+	if (!suspect || !has_most)
+		return NULL;
+	suspect->object = gathered.object;
+	suspect->elements = gathered.count;
+	suspect->retained = gathered.retained;
+	suspect->shared = true;
+	return NULL;
+}
+
+/** May they be worth a word, before it is asked who has them? */
+static bool may_be_scattered(const struct finding_suspects *finding,
+			     const struct of_type *most)
+{
+	const struct pyh_type *element;
+
+	if (most->count == 0 ||
+	    !(most->count >= SCATTERED_LEAST ||
+	      are_large(finding, most->count, most->retained, 0)))
+		return false;
+	element = pyh_types_get(finding->analysis->heap->pyh_types, most->type);
+	return !is_of_the_program(finding, DOMINATOR_ROOT, element) &&
+	       !is_of_libraries(finding, most, element);
+}
+
+/**
  * What several variables of a module hold, and none of them alone: instances that
  * a list and the session of a database know.
  */
-static void look_at_namespace(struct finding_suspects *finding,
-			      const struct pile *pile)
+static struct error *look_at_namespace(struct finding_suspects *finding,
+				       uint32_t object, const struct pile *pile)
 {
-	const struct of_type *most = &pile->most;
-	const struct pyh_type *element;
-
-	if (most->count < PILE_MANY * 10 ||
-	    most->retained / 2 < finding->least)
-		return;
-	element = pyh_types_get(finding->analysis->heap->pyh_types, most->type);
-	if (!is_of_the_program(finding, DOMINATOR_ROOT, element) &&
-	    !is_of_libraries(finding, most, element))
-		set_elements(finding, add(finding, SUSPECT_SCATTERED,
-					  GRAPH_NONE, most->retained), most);
+	return pile->most.retained / 2 >= finding->least &&
+			       may_be_scattered(finding, &pile->most) ?
+		       add_scattered(finding, object, &pile->most) : NULL;
 }
 
 /** A branch that divides into so many of a type, if they pile up there. */
@@ -307,11 +356,11 @@ static struct error *look_at(struct finding_suspects *finding, uint32_t object)
 	if (pile.largest == GRAPH_NONE)
 		return NULL;
 	if (pile_is_namespace(heap, object))
-		look_at_namespace(finding, &pile);
+		err = look_at_namespace(finding, object, &pile);
 	many = many_in(finding, object, &pile);
 	if (!many)
 		many = few_in(finding, object, &pile);
-	if (many)
+	if (many && !err)
 		err = add_container(finding, object, &pile, many, &added);
 	if (err || added)
 		return err;
@@ -419,14 +468,10 @@ static struct error *look_at_top(struct finding_suspects *finding,
 	const uint32_t *children = domtree_children(&analysis->tree,
 						    DOMINATOR_ROOT, &count);
 
-	if (most->count < PILE_MANY * 10 ||
-	    most->retained < finding->least)
+	if (most->retained < finding->least ||
+	    !may_be_scattered(finding, most) || is_of_threads(finding, most))
 		return NULL;
 	element = pyh_types_get(analysis->heap->pyh_types, most->type);
-	if (is_of_the_program(finding, DOMINATOR_ROOT, element) ||
-	    is_of_libraries(finding, most, element) ||
-	    is_of_threads(finding, most))
-		return NULL;
 	for (uint32_t i = 0; i < count; i++) {
 		if (!node_set_has(unexplained, children[i]) ||
 		    !pile_types_are_alike(heapgraph_type(analysis->heap,
@@ -436,11 +481,8 @@ static struct error *look_at_top(struct finding_suspects *finding,
 			native.sample = children[i];
 		native.retained += retained_by(finding, children[i]);
 	}
-	if (native.count <= most->count / 2) {
-		set_elements(finding, add(finding, SUSPECT_SCATTERED,
-					  GRAPH_NONE, most->retained), most);
-		return NULL;
-	}
+	if (native.count <= most->count / 2 || most->count < SCATTERED_LEAST)
+		return add_scattered(finding, DOMINATOR_ROOT, most);
 	err = count_in_closures(finding, opened, element, &in_closures);
 	if (!err && in_closures <= native.count / 2)
 		set_elements(finding, add(finding, SUSPECT_NATIVE, GRAPH_NONE,

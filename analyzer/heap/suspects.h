@@ -38,7 +38,7 @@ enum suspect_pattern {
 	SUSPECT_CHAIN,		/* objects of one type, one behind the other */
 	SUSPECT_GARBAGE,	/* cycles that the collector has not freed */
 	SUSPECT_NATIVE,		/* objects of one type that native code holds */
-	SUSPECT_SCATTERED,	/* of one type, held by many */
+	SUSPECT_SCATTERED,	/* of one type, held by several or by many */
 	SUSPECT_SINGLE,		/* one large object, or tensor */
 	SUSPECT_COPIES,		/* many objects of few values */
 	SUSPECT_TENSORS,	/* a container that keeps many tensors */
@@ -70,8 +70,10 @@ struct suspect {
 	uint8_t device;
 	int8_t index;
 	bool of_scalars;	/* results of one item */
-	uint32_t class_names;	/* for words only, and not kept with these: that
-				   classes share which pile up; 0: none do */
+	bool shared;		/* for words only, and not kept with these: others
+				   than the object hold what piles up in it, too */
+	uint32_t class_names;	/* for words only, too: that classes share which
+				   pile up; 0: none do */
 	/* for words only, and not kept with these: graphs of _GRAPHS; bytes of
 	   in_tensors that can be seen in tensors, which may be views */
 	uint64_t graphs, shown;

@@ -151,6 +151,16 @@ def leak_session():
         STATES[number] = session
 
 
+def leak_results():
+    """As a notebook keeps what each cell returned, by number and by name."""
+    global Out
+    Out = {}
+    for number in range(40):
+        Out[number] = [b"row %d of cell %d" % (i, number)
+                       for i in range(12_000)]
+        globals()["_%d" % number] = Out[number]
+
+
 def leak_linked_list():
     global HEAD
     HEAD = None

@@ -36,7 +36,9 @@ LEAKS = {
     "leak_closure": ("closure", r"^leaks_target\.py:HANDLER\.<closure history>$",
                      "__main__.Session"),
     "leak_linked_list": ("chain", r"^leaks_target\.py:HEAD", "__main__.Node"),
-    "leak_session": ("many objects", None, "__main__.Session"),
+    "leak_session": ("many objects", r"^leaks_target\.py:STATES$",
+                     "__main__.Session"),
+    "leak_results": ("many objects", r"^leaks_target\.py:Out$", "list"),
     "leak_garbage": ("garbage", None, None),
     "leak_last_error": ("last error", r"last_", "__main__.Session"),
     "leak_native": ("native references", None, "__main__.Session"),
@@ -95,7 +97,7 @@ def is_named(interpreter, name):
     if pattern == "native references":
         # The program itself may have some.
         assert 0 <= first["count"] - leaks_target.ITEMS < 20, first
-    counts = {"leak_session": leaks_target.ITEMS,
+    counts = {"leak_session": leaks_target.ITEMS, "leak_results": 40,
               "leak_linked_list": 4 * leaks_target.ITEMS,
               "leak_made_types": 3000, "leak_classes": 12_000}
     assert name not in counts or first["count"] == counts[name], first
