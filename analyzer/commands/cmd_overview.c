@@ -552,9 +552,10 @@ static struct error *tell_sections(struct scan *scan,
 		render_gap(&scan->render);
 	}
 	overview_failure_tell(scan, failure);
-	lines = whole_tell_suspects(scan, whole, memory->ledger) +
-		overview_failure_lines(failure);
-	lines += overview_gpu_lines(gpu);
+	err = whole_tell_suspects(scan, whole, memory->ledger, &lines);
+	if (err)
+		return err;
+	lines += overview_failure_lines(failure) + overview_gpu_lines(gpu);
 	overview_gpu_tell(scan, gpu);
 	err = tell_tables(scan, rows, memory, tensors,
 			  lines + whole_lines_of_largest(whole) +

@@ -11,6 +11,7 @@
 #include "analyzer/cmd.h"
 #include "analyzer/heap/paths.h"
 #include "analyzer/heap/suspect_rows.h"
+#include "analyzer/overview/overview_native.h"
 #include "analyzer/show/scan_progress.h"
 #include "image/base/guard.h"
 #include "image/base/units.h"
@@ -133,12 +134,14 @@ void whole_analyse(struct scan *scan, struct whole *whole)
 	progress_clear();
 }
 
-unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole,
-				 const struct ledger *ledger)
+struct error *whole_tell_suspects(struct scan *scan, const struct whole *whole,
+				  const struct ledger *ledger,
+				  unsigned int *ret_lines)
 {
 	struct render *render = &scan->render;
 	char safe[RENDER_NAME_MAX];
-	unsigned int lines = 2;
+	unsigned int lines = 2, of_native = 0;
+	struct error *err = NULL;
 
 	if (!whole->analysis) {
 		render_head(render, "SUSPECTS");
@@ -149,12 +152,17 @@ unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole,
 		lines = suspect_lines(render, &whole->suspects,
 				      opened_coverage_if_known(scan->opened),
 				      ledger, "suspects");
+		if (ledger)
+			err = overview_native_tell(
+				scan, whole->analysis, ledger,
+				suspects_least(&whole->suspects), &of_native);
 	} else {
 		suspect_table(render, whole->analysis, &whole->suspects,
 			      "suspects");
 	}
 	render_gap(render);
-	return lines + 1;
+	*ret_lines = lines + of_native + 1;
+	return err;
 }
 
 /* --- the largest owners --------------------------------------------------- */

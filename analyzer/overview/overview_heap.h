@@ -48,10 +48,11 @@ void whole_deinit(struct whole *whole);
 
 /**
  * @param ledger  NULL: there is none
- * @return how many lines there are for people, with the gap
+ * @param ret_lines  how many there are for people, with the gap
  */
-unsigned int whole_tell_suspects(struct scan *scan, const struct whole *whole,
-				 const struct ledger *ledger);
+struct error *whole_tell_suspects(struct scan *scan, const struct whole *whole,
+				  const struct ledger *ledger,
+				  unsigned int *ret_lines);
 
 /** Who keeps what suspects do not. */
 struct error *whole_tell_largest(struct scan *scan, const struct whole *whole);

@@ -54,6 +54,12 @@ static bool owners_matter(const struct ledger *ledger)
 	return native >= OWNERS_BYTES && native >= ledger->total / OWNERS_SHARE;
 }
 
+bool overview_memory_has_owners(const struct ledger *ledger)
+{
+	// What was kept knows them of small ones, too.
+	return ledger->owners && owners_matter(ledger);
+}
+
 void overview_memory_reclaim(struct scan *scan, struct overview_memory *memory)
 {
 	const struct ledger *ledger = memory->ledger;
@@ -141,8 +147,7 @@ static const char *native_text(const struct scan *scan,
 	size_t used = 0;
 
 	text[0] = '\0';
-	// What was kept knows them of small ones, too.
-	if (!ledger->owners || !owners_matter(ledger))
+	if (!overview_memory_has_owners(ledger))
 		return text;
 	for (size_t i = 0; i < sizeof(owners) / sizeof(*owners); i++) {
 		const struct ledger_row *row =

@@ -46,4 +46,7 @@ enum { OVERVIEW_MEMORY_SHORT = 64 };
 const char *overview_memory_short(const struct overview_memory *memory,
 				  char text[OVERVIEW_MEMORY_SHORT]);
 
+/** Who holds malloc's chunks is known, and they are much of the memory. */
+bool overview_memory_has_owners(const struct ledger *ledger);
+
 #endif

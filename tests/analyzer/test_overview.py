@@ -15,7 +15,9 @@ import heaptest
 SCRIPT = os.path.join(HERE, "overview_target.py")
 NATIVE = os.path.join(HERE, "native_leak_target.py")
 MAPPED = os.path.join(HERE, "mapped_target.py")
+HELD = os.path.join(HERE, "native_held_target.py")
 LOST = 30000
+BASES = 24
 SECTIONS = ["SUSPECTS", "MEMORY", "TYPES", "RETAINED", "GARBAGE", "REFCOUNTS",
             "THREADS", "next:", "Names"]
 
@@ -207,6 +209,24 @@ def native_leak(interpreter, dump):
     assert 0.98 < float(row[1]) * (1 << 20) / (LOST * 1008) < 1.01, row[0]
     assert re.search(r"^(next:| ) +heapscan \S+ malloc --by owner$", text,
                      re.M), text
+    told = re.search(r"^  native code: nothing refers to (\S+) MiB, which C "
+                     r"code took and did not free$", text, re.M)
+    assert told and told[1] == row[1], text
+    os.unlink(dump)
+
+
+def native_held(interpreter, dump):
+    """Whose objects lead to what C code took, and who has these objects."""
+    with heaptest.start_target(interpreter, HELD, [BASES]) as target:
+        done = heaptest.heapdump("-q", "-o", dump, target.pid)
+        assert done.returncode == 0, done.stderr
+    text = screen_of(dump)
+    told = re.search(r"^  native code: objects lead to (\S+) MiB, %d "
+                     r"sqlite3\.Connection to the most of it\n"
+                     r"     %d of these in native_held_target\.py:BASES$" %
+                     (BASES, BASES), text, re.M)
+    assert told, text
+    assert BASES < float(told[1]) < 2 * BASES, told[0]
     os.unlink(dump)
 
 
@@ -234,6 +254,8 @@ for interpreter in heaptest.interpreters(few=True):
         test(interpreter)
     with heaptest.case("%s: what C code has lost" % interpreter):
         native_leak(interpreter, heaptest.tmp("native.zst"))
+    with heaptest.case("%s: what C code took for objects" % interpreter):
+        native_held(interpreter, heaptest.tmp("held.zst"))
     with heaptest.case("%s: mapped memory" % interpreter):
         mapped_memory(interpreter, heaptest.tmp("mapped.zst"))
 heaptest.finish()
