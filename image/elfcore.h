@@ -22,6 +22,13 @@ enum {
 	ELFCORE_HEADERS_MAX = 16 << 20,
 };
 
+/*
+ * No process has memory from here on: Linux takes the last addresses for error
+ * numbers. Whoever goes through memory in steps of up to 2 MiB may so add one to
+ * any address that there is.
+ */
+#define ELFCORE_ADDRESSES_END	(UINT64_MAX << 21)
+
 struct elfcore {
 	uint16_t machine;	/* EM_X86_64 or EM_AARCH64 */
 	Elf64_Phdr *segments;	/* PT_LOAD and PT_NOTE, in the file's order */

@@ -191,6 +191,8 @@ static void note_truncation(struct image *image, const Elf64_Phdr *segment,
 static void clamp_segment(struct image *image, Elf64_Phdr *segment)
 {
 	uint64_t address = segment->p_vaddr;
+	uint64_t room = address < ELFCORE_ADDRESSES_END ?
+			ELFCORE_ADDRESSES_END - address : 0;
 
 	if (segment->p_memsz < segment->p_filesz) {
 		// Seen with p_memsz 0 from old writers; the bytes are there.
@@ -203,12 +205,12 @@ static void clamp_segment(struct image *image, Elf64_Phdr *segment)
 			segment->p_memsz = segment->p_filesz;
 		segment->p_filesz = segment->p_memsz;
 	}
-	if (segment->p_memsz > UINT64_MAX - address) {
+	if (segment->p_memsz > room) {
 		findings_add(image->findings, "segment", address, "a segment "
 			     "of %" PRIu64 " bytes reaches past the end of the "
 			     "address space", segment->p_memsz);
 		findings_set_partial(image->findings);
-		segment->p_memsz = UINT64_MAX - address;
+		segment->p_memsz = room;
 		if (segment->p_filesz > segment->p_memsz)
 			segment->p_filesz = segment->p_memsz;
 	}

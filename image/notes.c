@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "image/elfcore.h"
+
 #ifndef __clang__
 /* gcc 12 loses sight of strings that are kept in arrays which grow. */
 #pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
@@ -212,6 +214,11 @@ static struct error *add_auxv(struct core_notes *notes, struct bytes content,
 	return NULL;
 }
 
+static bool can_be_range(uint64_t start, uint64_t end)
+{
+	return start < end && end <= ELFCORE_ADDRESSES_END;
+}
+
 /** One mapping of NT_FILE; false where its numbers cannot be. */
 static bool read_file_mapping(struct bytes *table, struct bytes *names,
 			      uint64_t unit, struct file_mapping *ret)
@@ -227,7 +234,7 @@ static bool read_file_mapping(struct bytes *table, struct bytes *names,
 		file.path = "";
 		names->at = names->size;
 	}
-	if (file.start >= file.end ||
+	if (!can_be_range(file.start, file.end) ||
 	    __builtin_mul_overflow(offset, unit, &file.file_offset) ||
 	    file.file_offset > INT64_MAX)
 		return false;
@@ -275,8 +282,9 @@ static struct error *add_files(struct core_notes *notes, struct bytes content,
 	}
 	if (wrong)
 		findings_add(findings, "file-note", 0, "%" PRIu64 " of %" PRIu64
-			     " mappings of files cannot be (end before start, "
-			     "or offset too large)", wrong, count);
+			     " mappings of files cannot be (end before start "
+			     "or behind all addresses, or offset too large)",
+			     wrong, count);
 	if (nameless)
 		findings_add(findings, "file-note", 0, "%" PRIu64 " of %" PRIu64
 			     " mappings of files have no name", nameless,
@@ -433,14 +441,15 @@ static struct error *add_mappings(struct core_notes *notes,
 
 		mapping = &notes->mappings[notes->num_mappings];
 		(void)bytes_copy(&content, mapping, sizeof(*mapping));
-		if (mapping->start < mapping->end)
+		if (can_be_range(mapping->start, mapping->end))
 			notes->num_mappings++;
 		else
 			wrong++;
 	}
 	if (wrong)
 		findings_add(findings, "mappings-note", 0, "%" PRIu64
-			     " mappings end before they start", wrong);
+			     " mappings cannot be (end before they start, or "
+			     "behind all addresses)", wrong);
 	left = bytes_left(&content);
 	if (header.names_size < left)
 		left = header.names_size;
@@ -482,14 +491,15 @@ static struct error *add_skipped(struct core_notes *notes,
 
 		skipped = &notes->skipped[notes->num_skipped];
 		(void)bytes_copy(&content, skipped, sizeof(*skipped));
-		if (skipped->start < skipped->end)
+		if (can_be_range(skipped->start, skipped->end))
 			notes->num_skipped++;
 		else
 			wrong++;
 	}
 	if (wrong)
 		findings_add(findings, "skipped-note", 0, "%" PRIu64 " skipped "
-			     "ranges end before they start", wrong);
+			     "ranges cannot be (end before they start, or "
+			     "behind all addresses)", wrong);
 	return NULL;
 }
 

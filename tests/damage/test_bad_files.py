@@ -36,6 +36,8 @@ U32 = struct.Struct("<I")
 U16 = struct.Struct("<H")
 ABSURD = (1 << 64) - 1, 1 << 63, 1 << 47, (1 << 40) + 5
 NOBODY = 65534
+# Views that read all of the memory, and not only what leads to objects.
+WHOLE_MEMORY = (), ("suspects",), ("memory",), ("malloc", "--by", "owner")
 
 
 @contextlib.contextmanager
@@ -203,6 +205,14 @@ def test_headers(build, core):
     def field(index, name, value):
         return headers.header_at(index, name), U64.pack(value)
 
+    def whole_memory(view):
+        """A view that goes through all memory, step by step, comes to an end
+        where that is the end of all addresses."""
+        with patched(core, field(others[-1][0], "p_vaddr", (1 << 64) - 4096),
+                     field(others[-1][0], "p_memsz", 1 << 20)):
+            done = build.heapscan(core, *view, "--no-index")
+        assert done.status == 3 and "end of the address space" in done.err, done
+
     # The segment with most of the nodes stays; another one is spoilt.
     heap = max(loads, key=lambda s: s[4])
     others = [s for s in loads if s is not heap]
@@ -226,6 +236,9 @@ def test_headers(build, core):
         answers([field(others[-1][0], "p_filesz", 1 << 63),
                  field(others[-1][0], "p_memsz", 1 << 63)], status=(3,),
                 nodes=None)
+    series(build, "a segment up to the last address, seen in every view", (
+        (" ".join(view), lambda view=view: whole_memory(view))
+        for view in WHOLE_MEMORY))
     with build.case("segments that all overlap"):
         answers([field(s[0], "p_vaddr", loads[0][3]) for s in loads],
                 nodes=None)
