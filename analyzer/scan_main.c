@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "analyzer/analysis.h"
@@ -256,6 +257,35 @@ static struct error *check_pattern(const struct options *options)
 	return err;
 }
 
+static bool is_same_file(const char *path, const char *other)
+{
+	struct stat first, second;
+
+	return stat(path, &first) == 0 && stat(other, &second) == 0 &&
+	       first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+/** An answer takes the place of what has its name: never of what is read. */
+static struct error *spare_dump(const char *output, const char *dump)
+{
+	if (!output || !is_same_file(output, dump))
+		return NULL;
+	return error_new(ERROR_USAGE, "--output %s is what is read, which the "
+			 "answer would replace; name another file", output);
+}
+
+static struct error *spare_dumps(const struct options *options,
+				 const struct family *family)
+{
+	struct error *err = NULL;
+
+	for (size_t i = 0; !err && i < options->num_dumps; i++)
+		err = spare_dump(options->output, options->dumps[i]);
+	for (size_t i = 0; !err && i < family->count; i++)
+		err = spare_dump(options->output, family->members[i].path);
+	return err;
+}
+
 static int scan_dump(const struct options *options)
 {
 	struct output output = { 0 };
@@ -277,6 +307,8 @@ static int scan_dump(const struct options *options)
 		err = family_of(options->dumps, options->num_dumps, &family);
 		dump = err ? NULL : family.members[0].path;
 	}
+	if (!err)
+		err = spare_dumps(options, &family);
 	for (size_t i = 0; !err && i < options->num_dumps &&
 			   !options->view->many; i++)
 		if (family_is_manifest(options->dumps[i]))

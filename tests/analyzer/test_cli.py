@@ -439,6 +439,20 @@ def test_output(core, folder):
     with heaptest.case("-o keeps what is no regular file"):
         assert heapscan(core, "types", "-o", "/dev/null").returncode == 0
         assert not os.path.isfile("/dev/null")
+    with heaptest.case("-o does not replace what is read"):
+        link = os.path.join(folder, "link")
+        os.symlink(core, link)
+        size = os.path.getsize(core)
+        for argv in ((core, "types", "-o", core), (core, "-o", link),
+                     ("diff", core, link, "-o", core),
+                     (core, "shared", "-o", core)):
+            done = heapscan(*argv)
+            assert done.returncode == 2 and "is what is read" in done.stderr, \
+                done
+            assert os.path.getsize(core) == size
+        os.unlink(link)
+        assert not [name for name in os.listdir(os.path.dirname(core))
+                    if name.startswith(os.path.basename(core) + ".")]
     with heaptest.case("no space for -o"):
         done = heapscan(core, "types", "-o", "/dev/full")
         assert done.returncode == 1 and "No space left" in done.stderr, done
