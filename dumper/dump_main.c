@@ -74,8 +74,9 @@ static int run(const struct dump_options *options)
  * The kernel starts its handler with standard input alone: the dump must not
  * get the number of a stream that something is printed to.
  */
-static bool open_standard_streams(void)
+static bool open_standard_streams(bool *ret_closed_output)
 {
+	*ret_closed_output = fcntl(STDOUT_FILENO, F_GETFD) < 0;
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
 		// The lowest number that is free is this one.
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
@@ -88,13 +89,22 @@ int main(int argc, char **argv)
 {
 	struct dump_options options;
 	int status;		/* with -- CMD its own */
+	bool closed_output;
 	struct error *err;
 
-	if (!open_standard_streams())
+	if (!open_standard_streams(&closed_output))
 		return DUMP_EXIT_FAILED;
 	err = dump_options_parse(argc, argv, &options);
 	if (err) {
 		dump_complain(err);
+		return DUMP_EXIT_USAGE;
+	}
+	if (closed_output && options.output &&
+	    strcmp(options.output, "-") == 0) {
+		dump_complain(error_new(ERROR_USAGE, "--output -: standard "
+					"output is closed, and the dump would "
+					"be lost"));
+		dump_options_deinit(&options);
 		return DUMP_EXIT_USAGE;
 	}
 	child_command_remember_signals();

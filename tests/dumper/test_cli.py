@@ -156,6 +156,10 @@ def test_failures(target):
             done = heaptest.run([heaptest.program("heapdump"), "--dry-run",
                                  str(target.pid)], stdout=full)
         assert done.returncode == 1, done.returncode
+    with heaptest.case("a dump is not lost in a standard output that is closed"):
+        done = heaptest.heapdump("-o", "-", target.pid,
+                                 preexec_fn=lambda: os.close(1))
+        assert done.returncode == 2 and "closed" in done.stderr, done
     with heaptest.case("one of several fails, the others are dumped"):
         folder = patients.folder("some")
         done = heaptest.heapdump("-q", "--max-pause", "60s", "-o", folder,
