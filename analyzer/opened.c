@@ -362,10 +362,11 @@ struct error *opened_check_heap(const struct opened *opened)
 	const char *content = core_notes_fact(&opened->image->notes,
 					      FORMAT_FACT_CONTENT);
 
-	return content && strcmp(content, "stacks") == 0 ?
-		error_new(ERROR_UNSUPPORTED, "the dump was made with --content "
-			  "stacks: it has the threads and the runtime, the "
-			  "objects are not in it") : NULL;
+	if (content && strcmp(content, "stacks") == 0)
+		return error_new(ERROR_UNSUPPORTED, "the dump was made with "
+				 "--content stacks: it has the threads and the "
+				 "runtime, the objects are not in it");
+	return image_check_private(opened->image);
 }
 
 static struct error *take_census(struct opened *opened,

@@ -652,6 +652,26 @@ bool image_captured_at(const struct image *image, int64_t *ret)
 	return true;
 }
 
+struct error *image_check_private(const struct image *image)
+{
+	// Where a core ends too early it is not known what was left out.
+	if (image->missing_bytes)
+		return NULL;
+	for (size_t i = 0; i < memory_num_ranges(image->memory); i++) {
+		const struct memory_range *range =
+			memory_range(image->memory, i);
+
+		if (range->source == MEMORY_FROM_CORE &&
+		    range->protection & PF_W &&
+		    !file_at(&image->notes, range->start))
+			return NULL;
+	}
+	return error_new(ERROR_UNSUPPORTED, "the core has no heap, no stack and "
+			 "no other memory of the process's own: bit 0 of its "
+			 "/proc/PID/coredump_filter was not set (man 5 core), "
+			 "or who wrote the core left it out");
+}
+
 bool image_partial(const struct image *image)
 {
 	// Nobody notices a file that shrinks but the handler of SIGBUS.

@@ -76,6 +76,12 @@ const char *image_writer(const struct image *image);
  */
 int image_ended_by(const struct image *image, int signal);
 
+/**
+ * An error that says so where who wrote the core left out all that the process
+ * had for itself, but for what is of files: nothing that it allocated is there.
+ */
+struct error *image_check_private(const struct image *image);
+
 /** When the process was frozen, seconds since the epoch; false: unknown. */
 bool image_captured_at(const struct image *image, int64_t *ret);
 

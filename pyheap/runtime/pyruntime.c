@@ -413,6 +413,12 @@ static struct error *no_runtime(struct image *image,
 				 name.major, name.minor, file ? ", in " : "",
 				 file ? file : "", PYH_MINOR_FIRST,
 				 PYH_MINOR_LAST);
+	if (name.holder) {
+		struct error *err = image_check_private(image);
+
+		if (err)
+			return err;
+	}
 	if (name.holder && places->count != 0)
 		return error_new(ERROR_NOT_FOUND,
 				 "CPython is loaded (%s), but no interpreter "

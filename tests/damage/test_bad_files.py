@@ -277,6 +277,28 @@ def test_headers(build, core):
         os.truncate(core, size)
 
 
+def test_left_out(build, core):
+    """A core as a coredump_filter without bit 0 makes it says what it lacks,
+    whether the data of modules that tells where Python is was left out, too,
+    or not."""
+    headers = damage.Headers(core)
+    with elfcore.ElfCore(core) as parsed:
+        files = [(f.start, f.end) for f in parsed.files()]
+    written = [s for s in headers.loads() if elfcore.PF_W & U32.unpack(
+        damage.read(core, headers.header_at(s[0], "p_flags"), 4))[0]]
+    own = [s for s in written
+           if not any(start <= s[3] < end for start, end in files)]
+    assert 0 < len(own) < len(written)
+    for name, gone in ("anonymous memory", own), ("written memory", written):
+        with build.case("no %s is in the core" % name), patched(core, *[
+                (headers.header_at(s[0], "p_filesz"), U64.pack(0))
+                for s in gone]):
+            for view in (), ("types",):
+                done = build.heapscan(core, *view, "--no-index")
+                assert done.status == 1, done
+                assert "coredump_filter" in done.err, done
+
+
 def test_notes(build, core):
     """Notes whose sizes lead nowhere, behind the end, or back to themselves."""
     headers = damage.Headers(core)
@@ -496,6 +518,8 @@ def main():
                 continue            # the same code reads it
             test_headers(build, path)
             test_notes(build, path)
+        if os.path.exists(kernel):
+            test_left_out(build, kernel)
         test_expansion(build, core)
         test_output(build, core)
         test_shrinking(build, large)

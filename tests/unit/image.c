@@ -2,6 +2,7 @@
  * Opening cores: good ones, awkward ones, and what is no core.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "image/elfcore.h"
 #include "image/image.h"
 
 #include <elf.h>
@@ -187,9 +188,11 @@ static void test_claims(void)
 	// From beyond the end of the file.
 	corebuilder_claim(&core, UINT64_C(0xC000000000000000), NULL, 0,
 			  UINT64_C(1) << 62, PAGE, PAGE);
-	// Past the end of the address space.
+	// Past the end of the address space, and behind it.
+	corebuilder_claim(&core, ELFCORE_ADDRESSES_END - PAGE, page_a, PAGE, 0,
+			  PAGE, UINT64_MAX);
 	corebuilder_claim(&core, UINT64_MAX - PAGE + 1, page_a, PAGE, 0, PAGE,
-			  UINT64_MAX);
+			  PAGE);
 	image = open_core(&core);
 	CHECK("p_filesz over p_memsz is cut",
 	      byte_at(image, 0x107FF) == page_a[0x7FF] &&
@@ -203,9 +206,12 @@ static void test_claims(void)
 	      state_at(image, UINT64_C(0xC000000000000000)) ==
 		      MEMORY_NOT_CAPTURED);
 	CHECK("around the end of the address space",
-	      byte_at(image, UINT64_MAX - PAGE + 1) == page_a[0]);
+	      byte_at(image, ELFCORE_ADDRESSES_END - PAGE) == page_a[0] &&
+	      state_at(image, ELFCORE_ADDRESSES_END) == MEMORY_UNMAPPED);
+	CHECK("behind the end of the address space",
+	      state_at(image, UINT64_MAX - PAGE + 1) == MEMORY_UNMAPPED);
 	CHECK_U64("findings of segments",
-		  findings_of(image->findings, "segment"), 2);
+		  findings_of(image->findings, "segment"), 3);
 	CHECK_U64("findings of truncation",
 		  findings_of(image->findings, "truncated"), 2);
 	CHECK("it is partial", image_partial(image));
