@@ -466,6 +466,36 @@ static struct error *try_places(struct image *image,
 	return NULL;
 }
 
+/** Of what one program embeds twice, each has its modules and its objects. */
+static struct error *note_others(struct image *image,
+				 struct memory_reader *reader,
+				 const struct pyh_places *places,
+				 const struct pyh_runtime *shown)
+{
+	for (size_t i = 0; i < places->count; i++) {
+		const struct pyh_place *place = &places->items[i];
+		struct trial trial;
+		struct error *err;
+
+		if (!place->module || place->module == shown->module)
+			continue;
+		err = try_place(image, reader, place, &trial);
+		if (err)
+			return err;
+		if (trial.fit.types && trial.fit.gc && trial.fit.threads)
+			findings_add(image->findings, "runtime-other",
+				     place->address, "a second CPython, 3.%u "
+				     "in %s, runs in this process; its objects "
+				     "are not shown, as those of 3.%u in %s are",
+				     trial.runtime->minor,
+				     base_name(place->module), shown->minor,
+				     shown->module ? base_name(shown->module) :
+						     "no module");
+		trial_deinit(&trial);
+	}
+	return NULL;
+}
+
 static struct error *open_with(struct image *image,
 			       struct memory_reader *reader,
 			       struct pyh_places *places, struct trial *best)
@@ -488,7 +518,8 @@ static struct error *open_with(struct image *image,
 	if (best->score == 0)
 		return no_runtime(image, reader, best, places);
 	best->runtime->num_candidates = places->count - 1;
-	return finish(image, reader, best);
+	err = finish(image, reader, best);
+	return err ? err : note_others(image, reader, places, best->runtime);
 }
 
 struct error *pyh_runtime_open(struct image *image, struct pyh_runtime **ret)

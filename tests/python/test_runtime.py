@@ -325,6 +325,38 @@ os.read(0, 1)
     os.unlink(core)
 
 
+def test_two_alive(interpreter):
+    """A second libpython whose runtime is started, too: one is read, and that
+    there is another one is a finding."""
+    core = heaptest.tmp("alive")
+    script = write_script("alive.py", """
+import ctypes, os, shutil, sys, sysconfig
+if sysconfig.get_config_var("Py_ENABLE_SHARED"):
+    name = sysconfig.get_config_var("INSTSONAME")
+    copy = shutil.copy(os.path.join(sysconfig.get_config_var("LIBDIR"), name),
+                       os.path.join(sys.argv[1], name))
+    second = ctypes.CDLL(copy, ctypes.RTLD_LOCAL | os.RTLD_DEEPBIND)
+    second.Py_InitializeEx(0)
+    second.PyRun_SimpleString(b"class Second: pass")
+    print("ALIVE")
+print("READY", os.getpid(), flush=True)
+os.read(0, 1)
+""")
+    folder = heaptest.tmp("copies-" + interpreter.name)
+    os.makedirs(folder)
+    with heaptest.start_target(interpreter, script, [folder]) as target:
+        if "ALIVE" not in target.printed():
+            raise heaptest.Skip("no libpython beside this program")
+        heaptest.plain_core(target.pid, core)
+    runtime = Runtime(core)
+    heaptest.check("%s: two runtimes at work" % interpreter.name,
+                   runtime.status == 0 and
+                   sum("a second CPython" in finding
+                       for finding in runtime.findings) == 1,
+                   "%d %s" % (runtime.status, runtime.findings))
+    os.unlink(core)
+
+
 def test_other_module_type(interpreter):
     """A module builtins of a type upon that of modules, as Nuitka makes one."""
     script = write_script("modules.py", """
@@ -403,7 +435,8 @@ def main():
             with heaptest.case(interpreter.name + ": damage"):
                 test_damage(interpreter)
             for test in (test_collecting, test_finalizing,
-                         test_two_runtimes, test_other_module_type):
+                         test_two_runtimes, test_two_alive,
+                         test_other_module_type):
                 with heaptest.case("%s: %s" % (interpreter.name,
                                                test.__name__)):
                     test(interpreter)
