@@ -42,6 +42,9 @@ const char *elfcore_machine_name(uint16_t machine)
 	return NULL;
 }
 
+#define COMPRESSED_TWICE \
+	"holds compressed data within compressed data; expand it once first"
+
 /** What a file that is no ELF file seems to be. */
 static struct error *not_elf(const uint8_t *ident, size_t size)
 {
@@ -55,6 +58,10 @@ static struct error *not_elf(const uint8_t *ident, size_t size)
 		{ "SQLite format 3", "is an SQLite database, not an ELF core" },
 		{ "!<arch>", "is an archive, not an ELF core" },
 		{ "KDUMP", "is a dump of a whole machine, not of a process" },
+		{ "\x28\xb5\x2f\xfd", COMPRESSED_TWICE },
+		{ "\x1f\x8b", COMPRESSED_TWICE },
+		{ "\xfd" "7zXZ", COMPRESSED_TWICE },
+		{ "\x04\x22\x4d\x18", COMPRESSED_TWICE },
 	};
 	size_t zeroes = 0;
 

@@ -277,6 +277,9 @@ static enum step step_zstd(struct stream *stream)
 		stream->why = "its window is larger than 128 MiB (zstd --long)";
 		return STEP_TOO_MUCH;
 	}
+	if (ZSTD_getErrorCode(result) == ZSTD_error_dictionary_wrong)
+		stream->why = "it was made with a dictionary; expand it first, "
+			      "with zstd -d -D";
 	return STEP_BAD;
 }
 
@@ -685,8 +688,10 @@ static struct error *run(struct expansion *work, struct expanded *ret)
 		err = sink_finish(&work->sink);
 	if (!err && work->sink.at == 0)
 		err = error_new(ERROR_FORMAT,
-				"%s is a %s file of which nothing can be expanded",
-				work->name, work->codec->name);
+				"%s is a %s file of which nothing can be expanded"
+				"%s%s", work->name, work->codec->name,
+				work->stream.why ? ": " : "",
+				work->stream.why ? work->stream.why : "");
 	if (err)
 		return err;
 	*ret = (struct expanded){

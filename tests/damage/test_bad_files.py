@@ -97,6 +97,10 @@ NO_CORES = {
     "a count that is nowhere": (ehdr(phnum=0xFFFF, shoff=1 << 50),
                                 ["program headers"]),
     "gzip of text": (gzip.compress(b"no core at all\n" * 100), ["not an ELF"]),
+    "gzip of gzip": (gzip.compress(gzip.compress(bytes(1000))),
+                     ["compressed data within"]),
+    "a zstd frame that needs a dictionary": (
+        b"\x28\xb5\x2f\xfd\x21\x07\x05\x29\x00\x00hello", ["dictionary"]),
     "gzip, cut at once": (gzip.compress(b"no core")[:10], []),
     "a zstd frame of text": (b"\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00hello",
                              ["not an ELF"]),
