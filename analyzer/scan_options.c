@@ -399,6 +399,8 @@ static struct error *check_dump(const char *word)
 {
 	const char *nearest;
 
+	if (!*word)
+		return error_new(ERROR_USAGE, "the name of a dump is empty");
 	if (strcmp(word, "-") == 0)
 		return error_new(ERROR_USAGE, "a dump cannot be read from "
 				 "standard input, as it is read at random; "

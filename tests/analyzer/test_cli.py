@@ -171,6 +171,7 @@ def test_refusals(core):
     refused("share of more than all", [core, "types", "--fail-if", "share>40"],
             "40%")
     refused("standard input", ["-"], "standard input")
+    refused("an empty name", ["", "types"], "name of a dump is empty")
     refused("no shell", ["--completion", "tcsh"], "bash")
     with heaptest.case("a pattern that never ends"):
         began = time.monotonic()
