@@ -1071,6 +1071,26 @@ static struct error *catch_signals(struct watch *watch)
 	return watch->signal_fd >= 0 ? NULL : error_os(errno, "signalfd");
 }
 
+static struct error *check_folder(const char *folder)
+{
+	return access(folder, W_OK | X_OK) == 0 ? NULL :
+	       error_os(errno, "the folder %s", folder);
+}
+
+/** Where a file is to be made, or replaced; not what is written to as it is. */
+static struct error *check_file(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	CLEANUP(free_pointer) char *folder = NULL;
+	struct stat status;
+
+	if (strcmp(path, "-") == 0 ||
+	    (stat(path, &status) == 0 && !S_ISREG(status.st_mode)))
+		return NULL;
+	folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	return folder ? check_folder(folder) : error_no_memory();
+}
+
 /** What would fail at the first dump is better known now. */
 static struct error *check_output(const struct dump_options *options)
 {
@@ -1086,10 +1106,8 @@ static struct error *check_output(const struct dump_options *options)
 	    (stat(output, &status) != 0 || !S_ISDIR(status.st_mode)))
 		return options->watch.children ?
 			error_new(ERROR_USAGE, "with --children --output names "
-				  "a folder that exists") : NULL;
-	if (access(output, W_OK | X_OK) != 0)
-		return error_os(errno, "the folder %s", output);
-	return NULL;
+				  "a folder that exists") : check_file(output);
+	return check_folder(output);
 }
 
 static struct error *prepare(struct watch *watch)

@@ -105,6 +105,12 @@ def test_watching():
                 (["--exec", "", "1"], "--exec")):
             told = refused(*args)
             assert word in told, "%s: %s" % (args, told)
+    with heaptest.case("nothing is watched where no dump can be made"):
+        for place in "/nowhere/", "/nowhere/dump.zst":
+            done = heaptest.heapdump("--watch", "-o", place, "--", "true")
+            assert done.returncode == 1 and \
+                done.stderr == "heapdump: the folder /nowhere/: " \
+                "No such file or directory\n", done
 
 
 def test_usage():
