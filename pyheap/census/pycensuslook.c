@@ -28,8 +28,7 @@ static const struct pyh_arena *arena_at(const struct pyh_arenas *arenas,
 		       &arenas->arenas[low] : NULL;
 }
 
-/** The object at a mark. @param arena  which the mark is in; NULL: none */
-static bool object_in(struct census_worker *worker,
+bool census_object_at(struct census_worker *worker,
 		      const struct pyh_arena *arena, uint64_t mark,
 		      struct pyh_candidate *ret, uint64_t *ret_footprint)
 {
@@ -52,8 +51,9 @@ static bool object_in(struct census_worker *worker,
 static bool object_at(struct census_worker *worker, uint64_t mark,
 		      struct pyh_candidate *ret, uint64_t *ret_footprint)
 {
-	return object_in(worker, arena_at(&worker->census->arenas, mark), mark,
-			 ret, ret_footprint);
+	return census_object_at(worker,
+				arena_at(&worker->census->arenas, mark), mark,
+				ret, ret_footprint);
 }
 
 unsigned int pyh_census_workers(const struct pyh_census *census)
@@ -172,8 +172,9 @@ static struct error *visit_shard(void *context, unsigned int worker_index,
 		struct pyh_candidate found;
 		uint64_t footprint;
 
-		if (object_in(worker, at < limit ? &arenas[shard - 1] : NULL,
-			      at, &found, &footprint))
+		if (census_object_at(worker,
+				     at < limit ? &arenas[shard - 1] : NULL,
+				     at, &found, &footprint))
 			census_show(worker, visiting->fn, visiting->context,
 				    &found, footprint,
 				    /* taken_back= */ false);

@@ -1,6 +1,6 @@
 /*
- * What a census keeps, for the files that take it and look into it; nobody
- * else includes this. See pycensus.h.
+ * What a census keeps, for the files that take it and look into it, and for
+ * pyrefsvisit.c; nobody else includes this. See pycensus.h.
  * SPDX-License-Identifier: Apache-2.0
  */
 #ifndef PYHEAP_PYCENSUSWORKER_H
@@ -204,6 +204,18 @@ void census_check_list(struct census_worker *worker, uint64_t head);
 /** Look at a block that is no object for signs that it was one. */
 void census_check_raw(struct census_worker *worker, uint64_t block,
 		      const uint8_t *bytes, uint32_t size);
+
+/* --- pycensuslook.c: what it has found --- */
+
+/**
+ * The object at a mark, by all the rules.
+ *
+ * @param arena  which the mark is in; NULL: none
+ * @param ret_footprint  bytes held for it and for what it owns
+ */
+bool census_object_at(struct census_worker *worker,
+		      const struct pyh_arena *arena, uint64_t mark,
+		      struct pyh_candidate *ret, uint64_t *ret_footprint);
 
 /* --- pycensusarena.c: step 1 --- */
 

@@ -40,23 +40,14 @@ static void show_by_rules(const struct visiting *visiting,
 			  const struct pyh_arena *arena, uint64_t mark)
 {
 	const struct pyh_refs_visitor *visitor = visiting->visitor;
-	struct pyh_census *census = visiting->census;
 	struct pyh_candidate found;
 	struct pyh_object object;
 	uint64_t footprint;
 	void *told = NULL;
 
-	if (arena && !census_object_in(worker, arena, mark, &found, &footprint))
+	if (!census_object_at(worker, arena, mark, &found, &footprint))
 		return;
-	if (!arena) {
-		if (!pyh_object_outside(&census->rules, &worker->types,
-					&worker->outside, &worker->memory,
-					mark, &found))
-			return;
-		footprint = census_held_outside(worker, &found);
-	}
-	footprint += census_claims(worker, &found);
-	object = census_object(census, &found, footprint);
+	object = census_object(visiting->census, &found, footprint);
 	if (visitor->object(visitor->context, worker->number, &object,
 			    found.evidence, &told) &&
 	    told && !pyh_object_is_leaf(found.type)) {
