@@ -219,6 +219,8 @@ static bool holds_tasks(const struct pyh_type *element)
 	return is_named(element, names, COUNT(names));
 }
 
+static const char frames_keep[] = "frames keep all their variables, and those "
+				  "that called them";
 static const char exceptions_keep[] = "exceptions keep their tracebacks, these "
 				      "frames, and frames all their variables";
 
@@ -517,7 +519,11 @@ static void put_evidence(struct wording *wording)
 		       "and not removed");
 		break;
 	case SUSPECT_EXCEPTIONS:
-		append(evidence, size, "; %s", exceptions_keep);
+		// A function that traces calls keeps frames without any.
+		append(evidence, size, "; %s",
+		       wording->tracebacks == 0 &&
+				       strcmp(suspect->element->name, "frame") == 0 ?
+			       frames_keep : exceptions_keep);
 		break;
 	case SUSPECT_THREADS:
 		append(evidence, size, suspect->object == GRAPH_NONE ?
@@ -737,6 +743,40 @@ static void put_sentence(struct wording *wording)
 	put_share(wording->all, suspect);
 }
 
+/** Most of what piles up is held from outside, each by a root like the sample's. */
+static bool is_by_roots(const struct analysis *analysis,
+			const struct suspect *suspect)
+{
+	const struct heaproots *roots = &analysis->roots;
+	size_t count;
+	const struct heap_root *like = heaproots_of(roots, suspect->sample,
+						    &count);
+	uint64_t alike = 0;
+
+	if (count == 0 || !like->root.name)
+		return false;
+	for (size_t i = 0; i < roots->num_roots; i++) {
+		const struct heap_root *root = &roots->roots[i];
+
+		alike += root->root.kind == like->root.kind &&
+			 root->root.name &&
+			 strcmp(root->root.name, like->root.name) == 0 &&
+			 pile_types_are_alike(heapgraph_type(analysis->heap,
+							     root->object),
+					      suspect->element);
+	}
+	return alike >= suspect->elements / 2;
+}
+
+/** "atexit callback[38211]" is one of "atexit callback[...]". */
+static void drop_index(char *path)
+{
+	char *at = strrchr(path, '[');
+
+	if (at && strspn(at + 1, "0123456789") == strlen(at) - 2)
+		(void)snprintf(at, PATH_TEXT_MAX - (size_t)(at - path), "[...]");
+}
+
 /** A path in one of many threads is that in each of them, but for its number. */
 static void drop_thread(char *path)
 {
@@ -787,6 +827,12 @@ struct error *suspect_put_words(struct opened *opened,
 		if (!err)
 			paths_text(paths, &path, suspect->path);
 		drop_thread(suspect->path);
+	} else if (!err && suspect->pattern == SUSPECT_SCATTERED &&
+		   is_by_roots(analysis, suspect)) {
+		err = paths_find(paths, suspect->sample, &path);
+		if (!err && path.count == 1)
+			paths_text(paths, &path, suspect->path);
+		drop_index(suspect->path);
 	}
 	if (!err) {
 		suspect->pattern = pattern_of(&wording);

@@ -8,6 +8,7 @@ be in a program of that kind. A leak takes some 20 MiB, beside a program that
 takes as much for good reasons.
 """
 import asyncio
+import atexit
 import collections
 import functools
 import gc
@@ -110,6 +111,26 @@ def leak_callbacks():
     for number in range(ITEMS):
         session = Session(number)
         ON_CHANGE.append(lambda value, session=session: session.number + value)
+
+
+def leak_at_exit():
+    """As what closes each connection when the program ends."""
+    for number in range(ITEMS):
+        atexit.register(Session(number).__init__, number)
+
+
+def leak_frames():
+    """As a tracer that keeps what it was called with."""
+    global FRAMES
+    FRAMES = []
+
+    def answer(page):
+        return len(page)
+
+    sys.settrace(lambda frame, event, argument: FRAMES.append(frame))
+    for number in range(ITEMS // 2):
+        answer("page %d of the answer" % number)
+    sys.settrace(None)
 
 
 def leak_exceptions():
